@@ -1,0 +1,1 @@
+//! The contract between the nodes of a cluster.

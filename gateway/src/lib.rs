@@ -1,0 +1,1 @@
+//! A horizontally scaled Socket.IO gateway.

@@ -1,0 +1,3 @@
+//! Load generator for Socket.IO servers.
+
+fn main() {}

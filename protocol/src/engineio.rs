@@ -1,0 +1,6 @@
+//! Engine.IO v4: packets, polling payloads and the session.
+
+mod packet;
+pub mod payload;
+
+pub use packet::{DecodeError, Message, Packet};

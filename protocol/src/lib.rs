@@ -1,0 +1,16 @@
+//! Engine.IO v4 and Socket.IO v5, without I/O, clock or randomness.
+//!
+//! Bytes and time go in, values come out. The major parts are:
+//!
+//! - [`engineio`]: packets, polling payloads, and the [`engineio::Session`] state machine that
+//!   survives an upgrade from long-polling to WebSocket;
+//! - [`socketio`]: packets and the [`socketio::Decoder`] that joins a binary event with its
+//!   attachments;
+//! - [`Encoded`]: a packet encoded once for all transports and all recipients.
+
+pub mod engineio;
+pub mod socketio;
+
+mod encoded;
+
+pub use encoded::Encoded;
