@@ -1,1 +1,3 @@
 //! A horizontally scaled Socket.IO gateway.
+
+pub mod config;
