@@ -1,3 +1,4 @@
 //! A horizontally scaled Socket.IO gateway.
 
+pub mod config;
 pub mod websocket;
