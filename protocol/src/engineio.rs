@@ -4,3 +4,4 @@ mod packet;
 pub mod payload;
 
 pub use packet::{DecodeError, Message, Packet};
+pub(crate) use packet::{base64_packet_len, push_base64_packet};
