@@ -2,8 +2,11 @@
 
 mod arguments;
 mod decoder;
+mod header;
 pub mod json;
 mod packet;
+mod placeholders;
+mod scanner;
 
 pub use arguments::Arguments;
 pub use decoder::{BinaryPacket, Decoded, Decoder};
@@ -14,3 +17,6 @@ pub const MAX_ATTACHMENTS: usize = 10;
 
 /// Deepest nesting of arrays and objects in a packet's JSON.
 pub const MAX_DEPTH: usize = 256;
+
+/// Longest name of a namespace in bytes, its slash included.
+pub const MAX_NAMESPACE: usize = 512;

@@ -1,5 +1,7 @@
 use std::borrow::Cow;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
 /// An Engine.IO packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Packet<'a> {
@@ -42,9 +44,68 @@ pub enum DecodeError {
 impl<'a> Packet<'a> {
     /// Decodes a text packet: a digit and its data, or `b` and base64.
     ///
-    /// Base64 is read as Node reads it: rubbish yields fewer bytes, never an error.
+    /// Base64 is read as Node reads it: rubbish yields fewer bytes, never an error. Data behind a
+    /// type that has none is ignored.
     pub fn decode(text: &'a str) -> Result<Self, DecodeError> {
-        let _ = text;
-        todo!()
+        let kind = *text.as_bytes().first().ok_or(DecodeError::Empty)?;
+        let data = text.get(1..).ok_or(DecodeError::UnknownType)?;
+        match kind {
+            b'0' => Ok(Self::Open(data)),
+            b'1' => Ok(Self::Close),
+            b'2' => Ok(Self::Ping(data)),
+            b'3' => Ok(Self::Pong(data)),
+            b'4' => Ok(Self::Message(Message::Text(data))),
+            b'5' => Ok(Self::Upgrade),
+            b'6' => Ok(Self::Noop),
+            b'b' => Ok(Self::Message(Message::Binary(Cow::Owned(decode_base64(
+                data,
+            ))))),
+            _ => Err(DecodeError::UnknownType),
+        }
     }
+}
+
+fn decode_base64(text: &str) -> Vec<u8> {
+    STANDARD
+        .decode(text)
+        .unwrap_or_else(|_| decode_base64_leniently(text))
+}
+
+/// As `Buffer.from(text, "base64")` in Node: both alphabets, anything else skipped, over at the
+/// first padding, and whatever does not fill a byte dropped.
+fn decode_base64_leniently(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
+    let mut bits = 0u32;
+    let mut count = 0;
+    for byte in text.bytes().take_while(|byte| *byte != b'=') {
+        let sextet = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => continue,
+        };
+        bits = bits << 6 | u32::from(sextet);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+        }
+    }
+    bytes
+}
+
+/// How long the text packet of a binary message is.
+pub(crate) fn base64_packet_len(data: &[u8]) -> usize {
+    1 + data.len().div_ceil(3) * 4
+}
+
+/// Appends a binary message as a text packet.
+pub(crate) fn push_base64_packet(out: &mut Vec<u8>, data: &[u8]) {
+    let start = out.len();
+    out.resize(start + base64_packet_len(data), b'b');
+    STANDARD
+        .encode_slice(data, &mut out[start + 1..])
+        .expect("the line above made room for padded base64");
 }

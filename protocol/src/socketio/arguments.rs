@@ -1,5 +1,8 @@
 use bytes::Bytes;
 
+use super::json;
+use super::scanner::find_special;
+
 /// The arguments of an event or of an acknowledgement: JSON values, checked but not parsed, with
 /// the attachments that their placeholders point at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,13 +28,56 @@ impl<'a> Arguments<'a> {
         self.attachments
     }
 
-    /// The JSON text of each argument.
+    /// The JSON text of each argument, without whitespace around it.
     pub fn iter(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        std::iter::from_fn(move || todo!())
+        let mut rest = *self;
+        std::iter::from_fn(move || {
+            let (first, after) = rest.split_first()?;
+            rest = after;
+            Some(first)
+        })
     }
 
     /// The first argument's JSON text, and the arguments after it (with the same attachments).
     pub fn split_first(&self) -> Option<(&'a str, Self)> {
-        todo!()
+        let json = json::trim(self.json);
+        if json.is_empty() {
+            return None;
+        }
+        let (first, rest) = match comma(json) {
+            Some(at) => (&json[..at], &json[at + 1..]),
+            None => (json, ""),
+        };
+        let rest = Self::from_raw(json::trim(rest), self.attachments);
+        Some((json::trim(first), rest))
+    }
+}
+
+/// Where the first comma is that is in no string, array or object.
+fn comma(json: &str) -> Option<usize> {
+    let bytes = json.as_bytes();
+    let mut depth = 0usize;
+    let mut at = 0;
+    loop {
+        match bytes.get(at)? {
+            b',' if depth == 0 => return Some(at),
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'"' => at = closing_quote(bytes, at + 1)?,
+            _ => {}
+        }
+        at += 1;
+    }
+}
+
+/// Where the string ends whose content starts at `at`.
+fn closing_quote(bytes: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        at = find_special(bytes, at);
+        match bytes.get(at)? {
+            b'"' => return Some(at),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
     }
 }

@@ -78,6 +78,9 @@ pub enum DecodeError {
     /// More than [`MAX_ATTACHMENTS`](super::MAX_ATTACHMENTS).
     #[error("too many attachments")]
     TooManyAttachments,
+    /// Longer than [`MAX_NAMESPACE`](super::MAX_NAMESPACE).
+    #[error("namespace too long")]
+    NamespaceTooLong,
     /// The ack id does not fit 64 bits.
     #[error("bad ack id")]
     BadAckId,
