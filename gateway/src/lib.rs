@@ -1,1 +1,4 @@
 //! A horizontally scaled Socket.IO gateway.
+
+pub mod assets;
+pub mod encoding;
