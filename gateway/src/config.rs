@@ -6,20 +6,24 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 mod address;
 mod check;
 mod error;
+pub mod log;
 mod name;
 mod pattern;
+pub mod reference;
 mod secret;
 mod section;
 mod setting;
+mod source;
 mod table;
+mod url;
 mod value;
 
-pub use address::{HostPort, HttpUrl, Network, Origins, RedisUrl};
+pub use address::{HostPort, Network, Origins};
 pub use error::{Error, Errors, Place};
 pub use name::{Cookie, EnginePath, Level, NodeName, StreamName, Transports};
 pub use pattern::Pattern;
@@ -29,7 +33,11 @@ pub use section::{
     Shutdown, Tls, Webhook,
 };
 pub use setting::{Default, Setting};
+pub use source::Sources;
 pub use table::{SETTINGS, setting};
+pub use url::{HttpUrl, RedisUrl};
+
+use check::{Effective, Given};
 
 /// The whole configuration of a node, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,8 +80,38 @@ pub struct Config {
     pub log: Log,
 }
 
+impl Config {
+    /// Reads the configuration from everywhere, or says all that is wrong with it.
+    pub fn load(sources: &Sources) -> Result<Self, Errors> {
+        let mut errors = Vec::new();
+        let given = sources.read(&mut errors);
+        Self::check(given, |setting| setting.built, errors)
+    }
+
+    /// Reads the text of a `gateway.toml` and nothing else.
+    pub fn from_toml(text: &str) -> Result<Self, Errors> {
+        let mut errors = Vec::new();
+        let given = source::file(Path::new("gateway.toml"), text, &mut errors);
+        Self::check(given, |setting| setting.built, errors)
+    }
+
+    fn check(
+        given: Vec<Given>,
+        built: fn(&Setting) -> bool,
+        mut errors: Vec<Error>,
+    ) -> Result<Self, Errors> {
+        let config = Effective::choose(given, built, &mut errors).build(&mut errors);
+        if errors.is_empty() {
+            Ok(config)
+        } else {
+            Err(errors.into())
+        }
+    }
+}
+
+/// Every setting at its default.
 impl std::default::Default for Config {
     fn default() -> Self {
-        Self::from_table()
+        Effective::default().build(&mut Vec::new())
     }
 }

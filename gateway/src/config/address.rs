@@ -204,101 +204,86 @@ impl Value for HostPort {
     }
 }
 
-/// An `http` or `https` address.
-#[derive(Clone, PartialEq, Eq)]
-pub struct HttpUrl(Uri);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl HttpUrl {
-    /// The address, with a scheme and a host.
-    #[must_use]
-    pub fn uri(&self) -> &Uri {
-        &self.0
-    }
-}
-
-/// Shows neither path nor query, where people put keys.
-impl fmt::Debug for HttpUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = self.0.scheme_str().unwrap_or_default();
-        write!(f, "{scheme}://{}/..", self.0.host().unwrap_or_default())
-    }
-}
-
-impl Value for HttpUrl {
-    const SHAPE: Shape = Shape::Text;
-    const KIND: &'static str = "URL";
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let wrong =
-            || "not a URL with http:// or https:// and a host, without a password".to_owned();
-        let uri: Uri = text.parse().map_err(|_| wrong())?;
-        let schemed = matches!(uri.scheme_str(), Some("http" | "https"));
-        let plain = uri
-            .authority()
-            .is_some_and(|authority| !authority.as_str().contains('@'));
-        if !schemed || !plain || uri.host().is_none_or(str::is_empty) {
-            return Err(wrong());
+    #[test]
+    fn a_network_contains_what_shares_its_first_bits() {
+        for (network, address, expected) in [
+            ("10.0.0.0/8", "10.255.0.1", true),
+            ("10.0.0.0/8", "11.0.0.1", false),
+            ("10.0.0.0/8", "::ffff:10.1.2.3", true),
+            ("10.0.0.0/8", "::10.1.2.3", false),
+            ("192.0.2.7", "192.0.2.7", true),
+            ("192.0.2.7", "192.0.2.6", false),
+            ("0.0.0.0/0", "203.0.113.9", true),
+            ("0.0.0.0/0", "2001:db8::1", false),
+            ("2001:db8::/32", "2001:db8:1::1", true),
+            ("2001:db8::/32", "2001:db9::1", false),
+            ("::/0", "2001:db8::1", true),
+        ] {
+            let parsed = Network::parse(network).unwrap();
+            let address = address.parse().unwrap();
+            assert_eq!(parsed.contains(address), expected, "{network} {address}");
         }
-        Ok(Self(uri))
-    }
-}
-
-/// Where Redis is: `redis://` or `rediss://`, with `+sentinel` or `+cluster` before the colon and
-/// several hosts with commas when it is one. May hold a password, so it is not printed whole.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RedisUrl(Box<str>);
-
-impl RedisUrl {
-    /// The whole address, password and all.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for RedisUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// Without user, password and query.
-impl fmt::Display for RedisUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, rest) = self.0.split_once("://").unwrap_or_default();
-        let rest = rest.split(['?', '#']).next().unwrap_or_default();
-        let hosts = rest.rsplit_once('@').map_or(rest, |(_, hosts)| hosts);
-        write!(f, "{scheme}://{hosts}")
-    }
-}
-
-impl Value for RedisUrl {
-    const SHAPE: Shape = Shape::Text;
-    const KIND: &'static str = "URL";
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let (scheme, rest) = text
-            .split_once("://")
-            .ok_or("not a URL such as redis://localhost:6379")?;
-        let (base, topology) = scheme.split_once('+').unwrap_or((scheme, "standalone"));
-        if !matches!(base, "redis" | "rediss")
-            || !matches!(topology, "standalone" | "sentinel" | "cluster")
-        {
-            return Err(
-                "the scheme is not redis or rediss, with nothing, +sentinel or +cluster after it"
-                    .to_owned(),
-            );
+        for text in ["", "10", "10.0.0.0/33", "::/129", "10.0.0.0/", "a.example"] {
+            assert!(Network::parse(text).is_err(), "{text:?}");
         }
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        let hosts = authority
-            .rsplit_once('@')
-            .map_or(authority, |(_, hosts)| hosts);
-        if hosts.split(',').any(str::is_empty) || text.chars().any(char::is_whitespace) {
-            return Err("it names no host, or has spaces".to_owned());
+    }
+
+    #[test]
+    fn an_origin_is_compared_in_the_form_of_browsers() {
+        let origins = Origins::parse("HTTPS://Example.com:443, http://localhost:8080").unwrap();
+        assert!(origins.allows("https://example.com"));
+        assert!(origins.allows("http://localhost:8080"));
+        assert!(!origins.allows("http://localhost"));
+        assert!(!origins.allows("https://example.com.evil.example"));
+        assert!(Origins::parse("*").unwrap().allows("https://a.example"));
+        assert!(!Origins::parse("").unwrap().allows("https://a.example"));
+    }
+
+    #[test]
+    fn what_is_no_origin_is_refused() {
+        for text in [
+            "example.com",
+            "https://example.com/",
+            "https://*.example.com",
+            "https://a@example.com",
+            "https://",
+            "*,https://example.com",
+            "https://example.com,",
+        ] {
+            assert!(Origins::parse(text).is_err(), "{text:?}");
         }
-        if topology == "standalone" && hosts.contains(',') {
-            return Err("several hosts need redis+sentinel:// or redis+cluster://".to_owned());
+    }
+
+    #[test]
+    fn a_host_and_port_knows_whom_it_can_be_reached_by() {
+        for (text, loopback, unspecified) in [
+            ("127.0.0.1:3001", true, false),
+            ("[::1]:3001", true, false),
+            ("localhost:3001", true, false),
+            ("0.0.0.0:3001", false, true),
+            ("[::]:3001", false, true),
+            ("10.0.0.7:3001", false, false),
+            ("gateway-0.gateway:3001", false, false),
+        ] {
+            let address = HostPort::parse(text).unwrap();
+            assert_eq!(address.is_loopback(), loopback, "{text}");
+            assert_eq!(address.is_unspecified(), unspecified, "{text}");
+            assert_eq!(address.to_string(), text);
         }
-        Ok(Self(text.into()))
+        for text in [
+            "",
+            "3001",
+            ":3001",
+            "host:",
+            "host:65536",
+            "::1:3001",
+            "a b:1",
+        ] {
+            assert!(HostPort::parse(text).is_err(), "{text:?}");
+        }
     }
 }

@@ -3,17 +3,14 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::setting::Setting;
+use super::setting::{Default as Fallback, Setting, flag};
+use super::table::{names, nearest};
 
 /// Everything that is wrong with a configuration, one line each.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Errors(Vec<Error>);
 
 impl Errors {
-    pub(super) fn new(errors: Vec<Error>) -> Self {
-        Self(errors)
-    }
-
     /// Each of them.
     pub fn iter(&self) -> impl Iterator<Item = &Error> {
         self.0.iter()
@@ -34,11 +31,20 @@ impl fmt::Display for Errors {
 
 impl std::error::Error for Errors {}
 
+impl From<Vec<Error>> for Errors {
+    fn from(errors: Vec<Error>) -> Self {
+        Self(errors)
+    }
+}
+
 /// One thing that is wrong with a configuration. Never holds the value of a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// A key, variable or flag that is none of ours.
-    #[error("{key}: unknown setting ({place}); the nearest known one is {nearest}")]
+    #[error(
+        "{key}: unknown setting{}; the nearest known one is {nearest}",
+        line(place)
+    )]
     Unknown {
         /// As it was written.
         key: String,
@@ -46,6 +52,14 @@ pub enum Error {
         place: Place,
         /// The nearest that exists, in the same spelling.
         nearest: String,
+    },
+    /// A section of the file that is used as if it were a setting.
+    #[error("{section}: is a section of settings, not a setting ({place})")]
+    Section {
+        /// Its name.
+        section: String,
+        /// Where it was written.
+        place: Place,
     },
     /// A value that its setting cannot have.
     #[error("{setting}: {problem} ({place}); for example {example}")]
@@ -111,6 +125,19 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// A flag that no setting has; `name` is without the dashes before it.
+    #[must_use]
+    pub fn unknown_flag(name: &str) -> Self {
+        let nearest = nearest(name, names().chain(["config"]));
+        Self::Unknown {
+            key: format!("--{name}"),
+            place: Place::Flag(format!("--{name}")),
+            nearest: format!("--{}", flag(nearest)),
+        }
+    }
+}
+
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -138,12 +165,30 @@ impl fmt::Display for Place {
 }
 
 impl Place {
-    /// How a value of a setting would be written here.
-    pub(super) fn spell(&self, setting: &Setting, text: &str) -> String {
-        match self {
-            Self::Line { .. } => setting.toml(text),
-            Self::Variable(_) => format!("{}={text}", setting.variable()),
-            Self::Flag(_) => format!("--{} {text}", setting.flag()),
+    /// The error about a value here that the setting cannot have.
+    pub(super) fn wrong(self, setting: &'static Setting, problem: String) -> Error {
+        let right = match &self {
+            Self::Line { .. } => setting.toml(setting.example),
+            Self::Variable(name) => format!("{name}={}", setting.example),
+            Self::Flag(name) => format!("{name}={}", setting.example),
+        };
+        let example = match setting.default {
+            Fallback::Text(_) => right,
+            Fallback::Absent(absence) => format!("{right}, or none: {absence}"),
+        };
+        Error::Wrong {
+            setting: setting.name,
+            place: self,
+            problem,
+            example,
         }
+    }
+}
+
+/// Where in the file; other places are told by the key itself.
+fn line(place: &Place) -> String {
+    match place {
+        Place::Line { .. } => format!(" ({place})"),
+        Place::Variable(_) | Place::Flag(_) => String::new(),
     }
 }

@@ -184,11 +184,77 @@ impl Value for Level {
     const KIND: &'static str = "levels";
 
     fn parse(text: &str) -> Result<Self, String> {
-        match text.parse::<EnvFilter>() {
-            Ok(_) if !text.trim().is_empty() => Ok(Self(text.into())),
-            _ => Err(format!(
-                "{text:?} is not a level (off, error, warn, info, debug, trace) or a list of component=level"
-            )),
+        if text.parse::<EnvFilter>().is_ok() && text.split(',').all(is_directive) {
+            return Ok(Self(text.into()));
         }
+        Err(format!(
+            "{text:?} is not a level (off, error, warn, info, debug, trace) or a list of component=level"
+        ))
+    }
+}
+
+/// The filter would take a misspelt level for a component and log nothing but that.
+fn is_directive(text: &str) -> bool {
+    let text = text.trim();
+    let level = ["off", "error", "warn", "info", "debug", "trace"]
+        .iter()
+        .any(|level| text.eq_ignore_ascii_case(level));
+    level || text.contains(['=', '['])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_begins_and_ends_with_a_slash() {
+        assert_eq!(&*EnginePath::parse("/socket.io").unwrap(), "/socket.io/");
+        assert_eq!(&*EnginePath::parse("/a/b/").unwrap(), "/a/b/");
+        for text in ["", "/", "socket.io", "/a b", "/a?b", "/ä"] {
+            assert!(EnginePath::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn there_is_at_least_one_transport() {
+        let websocket = Transports::parse("websocket").unwrap();
+        assert!(websocket.websocket && !websocket.polling);
+        assert!(Transports::parse("").is_err());
+        assert!(Transports::parse("polling,").is_err());
+        assert!(Transports::parse("polling,webtransport").is_err());
+    }
+
+    #[test]
+    fn levels_are_known_or_refused() {
+        for text in [
+            "info",
+            "INFO",
+            "off",
+            "info,gateway::session=debug",
+            "gateway[session{id=1}]=trace,warn",
+        ] {
+            assert!(Level::parse(text).is_ok(), "{text}");
+        }
+        for text in [
+            "",
+            "infoo",
+            "info,",
+            "gateway",
+            "gateway=loud",
+            "info,debgu",
+        ] {
+            assert!(Level::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_plain() {
+        assert!(NodeName::parse("gateway-0.zone_a").is_ok());
+        assert!(NodeName::parse("").is_err());
+        assert!(NodeName::parse("a b").is_err());
+        assert!(NodeName::parse(&"a".repeat(65)).is_err());
+        assert!(Cookie::parse("io").is_ok());
+        assert!(Cookie::parse("a;b").is_err());
+        assert!(StreamName::parse("a b").is_err());
     }
 }

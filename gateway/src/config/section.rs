@@ -5,9 +5,10 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::address::{HostPort, HttpUrl, Network, Origins, RedisUrl};
+use super::address::{HostPort, Network, Origins};
 use super::name::{Cookie, EnginePath, Level, NodeName, StreamName, Transports};
 use super::secret::Secret;
+use super::url::{HttpUrl, RedisUrl};
 
 /// Engine.IO: transports, heartbeat and the first request (`engine.*`).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -104,13 +104,13 @@ impl Setting {
     /// The environment variable that sets it (`GATEWAY_REDIS_URL`).
     #[must_use]
     pub fn variable(&self) -> String {
-        format!("GATEWAY_{}", self.name.replace('.', "_").to_uppercase())
+        variable(self.name)
     }
 
     /// The flag that sets it, without the dashes before it (`redis-url`).
     #[must_use]
     pub fn flag(&self) -> String {
-        self.name.replace(['.', '_'], "-")
+        flag(self.name)
     }
 
     /// The section of the file that it stands in; none for those before all sections.
@@ -158,17 +158,29 @@ impl Setting {
     #[must_use]
     pub fn toml(&self, text: &str) -> String {
         let value = match self.shape {
-            Shape::Text => toml::Value::from(text).to_string(),
+            _ if self.is_absent(text) => quoted(text),
+            Shape::Text | Shape::Measure => quoted(text),
             Shape::Number | Shape::Boolean => text.to_owned(),
             Shape::List if text.is_empty() => "[]".to_owned(),
             Shape::List => {
-                let items: Vec<_> = text
-                    .split(',')
-                    .map(|item| toml::Value::from(item.trim()).to_string())
-                    .collect();
+                let items: Vec<_> = text.split(',').map(|item| quoted(item.trim())).collect();
                 format!("[{}]", items.join(", "))
             }
         };
         format!("{} = {value}", self.key())
     }
+}
+
+/// The environment variable of a name.
+pub(super) fn variable(name: &str) -> String {
+    format!("GATEWAY_{}", name.replace('.', "_").to_uppercase())
+}
+
+/// The flag of a name, without the dashes before it.
+pub(super) fn flag(name: &str) -> String {
+    name.replace(['.', '_'], "-")
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
 }

@@ -5,12 +5,13 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::address::{HostPort, HttpUrl, Network, Origins, RedisUrl};
+use super::address::{HostPort, Network, Origins};
 use super::name::{Cookie, EnginePath, Level, NodeName, StreamName, Transports};
 use super::pattern::NamespacePattern;
 use super::secret::Secret;
 use super::section::{LogFormat, RedisMode};
 use super::setting::Setting;
+use super::url::{HttpUrl, RedisUrl};
 use super::value::Size;
 
 /// Every setting there is, in the order of the reference. Building a feature means to take away
@@ -355,8 +356,65 @@ pub static SETTINGS: &[Setting] = &[
     ),
 ];
 
+/// The names of all settings.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    SETTINGS.iter().map(|setting| setting.name)
+}
+
 /// The setting of that name.
 #[must_use]
 pub fn setting(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// The known name that is nearest to one that is not known, both with dots, dashes or underscores.
+/// The last part alone is nearly as good as the whole name.
+pub(super) fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> &'a str {
+    let plain = |name: &str| name.to_lowercase().replace(['.', '-'], "_");
+    let unknown = plain(unknown);
+    let distance = |name: &&str| {
+        let key = name.rsplit('.').next().unwrap_or(name);
+        let whole = strsim::osa_distance(&unknown, &plain(name));
+        whole.min(strsim::osa_distance(&unknown, key) + 1)
+    };
+    known.into_iter().min_by_key(distance).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_name_is_found_from_a_slip_of_the_finger() {
+        for (unknown, expected) in [
+            ("lisen", "listen"),
+            ("engine.ping_intervall", "engine.ping_interval"),
+            ("engine.pingInterval", "engine.ping_interval"),
+            ("ping_interval", "engine.ping_interval"),
+            ("redis_uri", "redis.url"),
+            ("cors-origin", "cors.origins"),
+            ("limit.connections", "limits.connections"),
+            ("max_payload_size", "engine.max_payload"),
+            ("sahrds", "shards"),
+        ] {
+            assert_eq!(nearest(unknown, names()), expected);
+        }
+    }
+
+    #[test]
+    fn no_name_is_given_twice_in_any_spelling() {
+        let spellings: [fn(&Setting) -> String; 3] =
+            [|s| s.name.to_owned(), Setting::variable, Setting::flag];
+        for spelling in spellings {
+            let all: std::collections::BTreeSet<_> = SETTINGS.iter().map(spelling).collect();
+            assert_eq!(all.len(), SETTINGS.len());
+        }
+    }
+
+    #[test]
+    fn what_a_setting_needs_exists() {
+        for name in SETTINGS.iter().flat_map(|setting| setting.needs) {
+            assert!(setting(name).is_some(), "{name}");
+        }
+    }
 }

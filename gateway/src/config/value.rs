@@ -29,6 +29,8 @@ pub(super) trait Value: Sized {
 pub(super) enum Shape {
     /// A string.
     Text,
+    /// A string of a number and its unit.
+    Measure,
     /// An integer.
     Number,
     /// `true` or `false`.
@@ -130,7 +132,7 @@ impl<T: Value> Value for Vec<T> {
 }
 
 impl Value for Duration {
-    const SHAPE: Shape = Shape::Text;
+    const SHAPE: Shape = Shape::Measure;
     const KIND: &'static str = "duration";
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -158,7 +160,7 @@ impl Value for Duration {
 pub(super) struct Size(pub(super) usize);
 
 impl Value for Size {
-    const SHAPE: Shape = Shape::Text;
+    const SHAPE: Shape = Shape::Measure;
     const KIND: &'static str = "size";
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -191,43 +193,33 @@ fn with_unit(text: &str, units: &[(&str, u64)], usual: &str) -> Result<u64, Stri
     if text == "0" {
         return Ok(0);
     }
+    let names: Vec<_> = units.iter().map(|(name, _)| *name).collect();
+    let names = names.join(", ");
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let known = || {
-        let names: Vec<_> = units.iter().map(|(name, _)| *name).collect();
-        names.join(", ")
-    };
-    if number.is_empty() {
+    if !number.is_empty() && unit.is_empty() {
         return Err(format!(
-            "{text:?} is not a whole number with a unit ({})",
-            known()
+            "{text} has no unit ({names}); is {text}{usual} meant?"
         ));
     }
-    if unit.is_empty() {
+    let factor = units.iter().find(|(name, _)| *name == unit.trim_start());
+    let (Some((_, factor)), false) = (factor, number.is_empty()) else {
         return Err(format!(
-            "{text} has no unit; {text}{usual} is one of the possibilities ({})",
-            known()
-        ));
-    }
-    let unit = unit.trim_start();
-    let Some((_, factor)) = units.iter().find(|(name, _)| *name == unit) else {
-        return Err(format!(
-            "{text:?} is not a whole number with a unit that is known ({})",
-            known()
+            "{text:?} is not a whole number with a unit ({names})"
         ));
     };
     number
         .parse::<u64>()
         .ok()
         .and_then(|number| number.checked_mul(*factor))
-        .ok_or_else(|| format!("{text:?} is too much"))
+        .ok_or_else(|| format!("{text} is too much"))
 }
 
 impl Value for RedisMode {
     const SHAPE: Shape = Shape::Text;
-    const KIND: &'static str = "`pubsub` or `sharded`";
+    const KIND: &'static str = "mode (`pubsub` or `sharded`)";
 
     fn parse(text: &str) -> Result<Self, String> {
         match text {
@@ -240,7 +232,7 @@ impl Value for RedisMode {
 
 impl Value for LogFormat {
     const SHAPE: Shape = Shape::Text;
-    const KIND: &'static str = "`text` or `json`";
+    const KIND: &'static str = "format (`text` or `json`)";
 
     fn parse(text: &str) -> Result<Self, String> {
         match text {
@@ -248,5 +240,63 @@ impl Value for LogFormat {
             "json" => Ok(Self::Json),
             _ => Err(format!("{text:?} is neither text nor json")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_sizes_carry_units() {
+        for (text, millis) in [
+            ("0", 0),
+            ("0s", 0),
+            ("500ms", 500),
+            ("25s", 25_000),
+            ("25 s", 25_000),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+            ("1d", 86_400_000),
+        ] {
+            assert_eq!(Duration::parse(text), Ok(Duration::from_millis(millis)));
+        }
+        for (text, bytes) in [
+            ("0", 0),
+            ("7B", 7),
+            ("1kB", 1_000),
+            ("1KB", 1_000),
+            ("1MB", 1_000_000),
+            ("2GB", 2_000_000_000),
+            ("1KiB", 1024),
+            ("1MiB", 1_048_576),
+            ("1GiB", 1_073_741_824),
+        ] {
+            assert_eq!(Size::parse(text).unwrap().0, bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_with_a_unit_is_refused() {
+        assert_eq!(
+            Duration::parse("25").unwrap_err(),
+            "25 has no unit (ms, s, m, h, d); is 25s meant?"
+        );
+        for text in [
+            "", "s", "-1s", "1.5s", "1x", "1S", "1 s ", "1s1s", "00", "1e3s", "٣s",
+        ] {
+            assert!(Duration::parse(text).is_err(), "{text:?}");
+        }
+        for text in ["", "1", "1mb", "1M", "1kb", "1mib"] {
+            assert!(Size::parse(text).is_err(), "{text:?}");
+        }
+        assert_eq!(
+            Duration::parse("18446744073709551615d").unwrap_err(),
+            "18446744073709551615d is too much"
+        );
+        assert_eq!(
+            Duration::parse("99999999999999999999s").unwrap_err(),
+            "99999999999999999999s is too much"
+        );
     }
 }
