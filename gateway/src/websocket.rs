@@ -11,5 +11,7 @@
 pub mod frame;
 pub mod reader;
 
+pub(crate) mod driver;
+
 mod begun;
 mod message;

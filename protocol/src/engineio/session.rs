@@ -358,6 +358,12 @@ impl Session {
         matches!(self.state, State::Polling(_) | State::Probing(_))
     }
 
+    /// Whether the client closed by a post and its poll may still be on the way: the post is
+    /// answered when the session is finished.
+    pub fn waits_for_late_poll(&self) -> bool {
+        self.state == State::Leaving
+    }
+
     /// A packet of a polling body.
     pub fn handle_polling_packet<'a>(
         &mut self,
