@@ -1,14 +1,16 @@
+mod frame;
+
 use bytes::Bytes;
 
+use self::frame::{BINARY, Frames, TEXT};
 use crate::engineio::{self, payload};
 use crate::socketio::{Arguments, json};
 
 /// A packet encoded once: its WebSocket frames (a server's, unmasked) side by side in one shared
 /// buffer, and within it the text and the attachments that polling needs.
 ///
-/// Cloning shares the bytes and never allocates more than the counter of the first clone. The
-/// frames tell by themselves where the text and the attachments are, so an `Encoded` is no larger than its
-/// `Bytes`.
+/// Cloning shares the bytes. The frames tell by themselves where the text and the attachments are,
+/// so this is no larger than its `Bytes`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
     frames: Bytes,
@@ -124,8 +126,8 @@ impl Encoded {
 
     /// A binary message of Engine.IO, without any Socket.IO around it.
     pub fn engine_binary(data: &[u8]) -> Self {
-        let mut frames = Vec::with_capacity(frame_len(data.len()));
-        push_frame(&mut frames, BINARY, &[data]);
+        let mut frames = Vec::with_capacity(frame::len(data.len()));
+        frame::push(&mut frames, BINARY, &[data]);
         Self {
             frames: frames.into(),
         }
@@ -172,17 +174,17 @@ impl Encoded {
             return self.frames.clone();
         }
         let len = |(opcode, data): (u8, &[u8])| match opcode {
-            BINARY => frame_len(engineio::base64_packet_len(data)),
-            _ => frame_len(data.len()),
+            BINARY => frame::len(engineio::base64_packet_len(data)),
+            _ => frame::len(data.len()),
         };
         let mut frames = Vec::with_capacity(Frames(&self.frames).map(len).sum());
         for (opcode, data) in Frames(&self.frames) {
             match opcode {
                 BINARY => {
-                    push_header(&mut frames, TEXT, engineio::base64_packet_len(data));
+                    frame::push_header(&mut frames, TEXT, engineio::base64_packet_len(data));
                     engineio::push_base64_packet(&mut frames, data);
                 }
-                _ => push_frame(&mut frames, opcode, &[data]),
+                _ => frame::push(&mut frames, opcode, &[data]),
             }
         }
         frames.into()
@@ -192,11 +194,11 @@ impl Encoded {
     /// as large as it has to be: what is larger costs `Bytes` an allocation more.
     fn new(parts: &[&[u8]], attachments: &[Bytes]) -> Self {
         let text = parts.iter().map(|part| part.len()).sum();
-        let binary = attachments.iter().map(|data| frame_len(data.len()));
-        let mut frames = Vec::with_capacity(frame_len(text) + binary.sum::<usize>());
-        push_frame(&mut frames, TEXT, parts);
+        let binary = attachments.iter().map(|data| frame::len(data.len()));
+        let mut frames = Vec::with_capacity(frame::len(text) + binary.sum::<usize>());
+        frame::push(&mut frames, TEXT, parts);
         for data in attachments {
-            push_frame(&mut frames, BINARY, &[data]);
+            frame::push(&mut frames, BINARY, &[data]);
         }
         Self {
             frames: frames.into(),
@@ -240,67 +242,6 @@ impl Decimal {
 
     fn digits(&self) -> &[u8] {
         &self.buffer[self.start..]
-    }
-}
-
-/// The first byte of a WebSocket frame that is a whole text message.
-const TEXT: u8 = 0x81;
-/// The same for a binary message.
-const BINARY: u8 = 0x82;
-
-fn frame_len(payload: usize) -> usize {
-    let header = match payload {
-        ..126 => 2,
-        126..=0xffff => 4,
-        _ => 10,
-    };
-    header + payload
-}
-
-fn push_frame(frames: &mut Vec<u8>, opcode: u8, parts: &[&[u8]]) {
-    push_header(frames, opcode, parts.iter().map(|part| part.len()).sum());
-    for part in parts {
-        frames.extend_from_slice(part);
-    }
-}
-
-fn push_header(frames: &mut Vec<u8>, opcode: u8, payload: usize) {
-    frames.push(opcode);
-    match payload {
-        ..126 => frames.push(payload as u8),
-        126..=0xffff => {
-            frames.push(126);
-            frames.extend_from_slice(&(payload as u16).to_be_bytes());
-        }
-        _ => {
-            frames.push(127);
-            frames.extend_from_slice(&(payload as u64).to_be_bytes());
-        }
-    }
-}
-
-/// The frames of a buffer that [`push_frame`] wrote: first byte and payload.
-struct Frames<'a>(&'a [u8]);
-
-impl<'a> Iterator for Frames<'a> {
-    type Item = (u8, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (&[opcode, short], rest) = self.0.split_first_chunk()?;
-        let (len, rest) = match short {
-            126 => {
-                let (len, rest) = rest.split_first_chunk()?;
-                (usize::from(u16::from_be_bytes(*len)), rest)
-            }
-            127 => {
-                let (len, rest) = rest.split_first_chunk()?;
-                (usize::try_from(u64::from_be_bytes(*len)).ok()?, rest)
-            }
-            len => (usize::from(len), rest),
-        };
-        let (payload, rest) = rest.split_at_checked(len)?;
-        self.0 = rest;
-        Some((opcode, payload))
     }
 }
 
@@ -436,15 +377,19 @@ mod tests {
 
     #[test]
     fn the_buffer_is_made_to_measure() {
+        let measured = |encoded: Encoded| {
+            for frames in [encoded.base64_frames(), encoded.frames] {
+                let len = frames.len();
+                assert_eq!(Vec::from(frames).capacity(), len);
+            }
+        };
         let attachments = [vec![7; 200].into(), vec![7; 70_000].into()];
         let arguments = Arguments::from_raw("1", &attachments);
-        for encoded in [
-            Encoded::event("/n", Some(1), "é\n", arguments),
-            Encoded::engine_binary(&[7; 300]),
-            Encoded::connect("/", "abc"),
-        ] {
-            let len = encoded.frames().len();
-            assert_eq!(Vec::from(encoded.frames).capacity(), len);
+        measured(Encoded::event("/n", Some(1), "é\n", arguments));
+        measured(Encoded::connect("/", "abc"));
+        for len in [0, 1, 2, 3, 125, 126, 65_535, 65_536] {
+            measured(Encoded::engine_binary(&vec![7; len]));
+            measured(Encoded::engine_text(&"7".repeat(len)));
         }
     }
 

@@ -49,7 +49,7 @@ pub fn payload(data: &[u8]) {
     assert_eq!(decoded.collect::<Vec<_>>(), packets);
 }
 
-/// The messages of one session, a line each: one that begins with `b` is binary, the others are text.
+/// The messages of one session, a line each: binary behind a `b`, text without.
 pub fn attachments(data: &[u8]) {
     let mut decoder = Decoder::default();
     let mut due = 0;

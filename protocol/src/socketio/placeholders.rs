@@ -5,9 +5,9 @@ use super::scanner::Scanner;
 /// attachments: what `socket.io-parser` finds out when the last attachment has come in.
 ///
 /// A placeholder is an object whose last `_placeholder` is `true`; its last `num` has to be a
-/// whole number in digits (stricter than Node, where 0.5 yields `undefined`). One that
-/// Node would not look at, because it is inside another placeholder or because its key comes again, is
-/// checked all the same: not every client's JSON parser drops it.
+/// whole number in digits (stricter than Node, where 0.5 yields `undefined`). One that Node would
+/// not look at, because it is inside another placeholder or because its key comes again, is checked
+/// all the same: not every client's JSON parser drops it.
 pub(super) fn are_legal(json: &str, count: usize) -> bool {
     if !may_have_placeholder(json) {
         return true;
@@ -91,7 +91,6 @@ fn see(open: &mut [Frame], is_right: impl FnOnce(Key) -> bool) {
         Key::Placeholder => frame.placeholder = is_right(Key::Placeholder),
         Key::Num => frame.legal = is_right(Key::Num),
     }
-    frame.key = Key::Other;
 }
 
 fn key(string: &str) -> Key {
