@@ -10,8 +10,11 @@ pub use super::frame::FrameError;
 use super::frame::{Frame, MAX_HEAD, Rules, decode_close, is_control, split_off};
 use super::message::Message;
 
-/// How many fragments a message may have.
-pub const MAX_FRAGMENTS: u32 = 16384;
+/// How many fragments a message may have, so that one that never ends does end.
+///
+/// Fragments are joined as they arrive and cost no memory of their own. Node's `ws`, where they do,
+/// stops at 16384; Autobahn sends 65536.
+pub const MAX_FRAGMENTS: u32 = 1 << 17;
 
 /// Reads the frames of one client.
 ///
