@@ -13,3 +13,5 @@ pub mod reader;
 
 mod begun;
 mod message;
+#[cfg(test)]
+mod pieces;
