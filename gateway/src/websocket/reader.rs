@@ -468,6 +468,20 @@ mod tests {
     }
 
     #[test]
+    fn a_payload_that_follows_its_head_is_taken_where_it_lies() {
+        let mut reader = Reader::new();
+        let mut stream = *b"\x81\x82\x01\x01\x01\x01`c";
+        let (mut head, mut payload) = stream.split_at_mut(6);
+        assert_eq!(reader.next(&mut head, 1000), Ok(None));
+        let received = reader.next(&mut payload, 1000);
+        assert!(matches!(
+            received,
+            Ok(Some(Received::Text(Cow::Borrowed("ab"))))
+        ));
+        assert_eq!(reader.held(), 0);
+    }
+
+    #[test]
     fn an_idle_reader_is_a_null_pointer() {
         assert_eq!(size_of::<Reader>(), size_of::<usize>());
         let mut reader = Reader::new();
