@@ -15,3 +15,5 @@ pub(crate) mod driver;
 
 mod begun;
 mod message;
+#[cfg(test)]
+mod pieces;

@@ -250,3 +250,41 @@ fn control_frame(opcode: OpCode, payload: &[u8]) -> Bytes {
     frame.extend_from_slice(payload);
     frame.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_frames_are_short_and_unmasked() {
+        assert_eq!(close_frame(None), &b"\x88\x00"[..]);
+        assert_eq!(close_frame(Some(1000)), &b"\x88\x02\x03\xe8"[..]);
+        assert_eq!(pong_frame(b"hi"), &b"\x8a\x02hi"[..]);
+        assert_eq!(pong_frame(b""), &b"\x8a\x00"[..]);
+        let longest = [&b"\x8a\x7d"[..], &[7; 125]].concat();
+        assert_eq!(pong_frame(&[7; 126]), longest);
+    }
+
+    #[test]
+    fn errors_have_the_close_code_of_their_kind() {
+        let code = |error: FrameError| u16::from(error.close_code());
+        assert_eq!(code(FrameError::InvalidUtf8), 1007);
+        assert_eq!(code(FrameError::TooManyFragments), 1008);
+        assert_eq!(code(FrameError::TooBig), 1009);
+        for error in [
+            FrameError::ReservedBits,
+            FrameError::ReservedOpcode,
+            FrameError::FragmentedControl,
+            FrameError::LongControl,
+            FrameError::NothingToContinue,
+            FrameError::UnfinishedMessage,
+            FrameError::Unmasked,
+            FrameError::LongLength,
+            FrameError::HugeLength,
+            FrameError::ShortClose,
+            FrameError::CloseCode(1005),
+        ] {
+            assert_eq!(code(error), 1002, "{error}");
+        }
+    }
+}
