@@ -1,4 +1,5 @@
 // Scripted Engine.IO clients that do exactly what a test says, one per transport.
+import { setTimeout as delay } from "node:timers/promises";
 import { WebSocket } from "ws";
 import { request } from "./http.mjs";
 import { Inbox, within } from "./wait.mjs";
@@ -6,6 +7,7 @@ import { Inbox, within } from "./wait.mjs";
 export const ENGINE = "/engine.io/";
 export const SOCKET_IO = "/socket.io/";
 
+const PARK_MS = 25;
 const SEPARATOR = "\x1e";
 
 /** A session over HTTP long-polling. Every request travels on a new connection. */
@@ -40,6 +42,15 @@ export class Polling {
 
   post(body, options) {
     return request(this.port, this.url, { method: "POST", headers: { "Content-Type": "text/plain;charset=UTF-8" }, body, ...options });
+  }
+
+  /** A GET that the server holds: it has left, and had the time to arrive (nothing on the wire shows that it did). */
+  async park(options) {
+    const response = this.get(options);
+    response.catch(() => {});
+    await response.sent;
+    await delay(PARK_MS);
+    return { response, abort: response.abort };
   }
 
   /** Polls until `count` packets other than pings have arrived; answers the pings. */

@@ -4,7 +4,7 @@ import http from "node:http";
 import { within } from "./wait.mjs";
 
 /**
- * Sends a request and resolves with its whole response, plus `arrivedAt` (the last byte, `performance.now()`).
+ * Sends a request (a body that is an array goes out in chunks, its length unannounced) and resolves with its whole response, plus `arrivedAt` (the last byte, `performance.now()`).
  * The promise has `abort()`, which drops the connection, and `sent`, which resolves when the request has left.
  */
 export function request(port, path, { method = "GET", headers = {}, body, agent = false, timeout = 15_000 } = {}) {
@@ -24,7 +24,8 @@ export function request(port, path, { method = "GET", headers = {}, body, agent 
     });
     sent = new Promise((leave) => outgoing.once("finish", leave));
     abort = () => outgoing.destroy();
-    outgoing.end(body);
+    for (const chunk of Array.isArray(body) ? body : []) outgoing.write(chunk);
+    outgoing.end(Array.isArray(body) ? undefined : body);
   });
   return Object.assign(within(timeout, response, `${method} ${path}`), { abort, sent });
 }

@@ -90,6 +90,8 @@ class Target {
       });
       this.#child.once("exit", (code, signal) => resolve({ code, signal }));
     });
+    // A test that fails before it stops its server must not keep the run from ending.
+    for (const handle of [this.#child, this.#child.stdout, this.#child.stderr]) handle.unref();
     running.add(this.#child);
     this.#exited.then(() => running.delete(this.#child));
   }
@@ -119,6 +121,7 @@ class Target {
   /** Sends SIGTERM and says how the program ended. */
   async terminate() {
     this.#terminated = true;
+    this.#child.ref();
     if (this.running) this.#child.kill("SIGTERM");
     return this.#exited;
   }
@@ -126,6 +129,7 @@ class Target {
   /** Ends the program, and fails if it had ended by itself or panicked. */
   async stop() {
     const ended = !this.running && !this.#terminated;
+    this.#child.ref();
     if (this.running) {
       this.#child.kill("SIGTERM");
       const reluctant = setTimeout(() => this.#child.kill("SIGKILL"), STOP_WITHIN_MS);
