@@ -8,6 +8,7 @@ import { connect, createServer } from "node:net";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { within } from "./wait.mjs";
 
 /** True when the suites run against the Node servers in `reference/`. */
 export const REFERENCE = process.env.REFERENCE === "1";
@@ -16,6 +17,7 @@ export const REFERENCE = process.env.REFERENCE === "1";
 export const FOLDER = dirname(dirname(fileURLToPath(import.meta.url)));
 
 const STOP_WITHIN_MS = 5_000;
+const TERMINATE_WITHIN_MS = 10_000;
 const LISTEN_WITHIN_MS = 15_000;
 
 /** The gateway with the relay application; `flags` follow `serve`. */
@@ -123,7 +125,7 @@ class Target {
     this.#terminated = true;
     this.#child.ref();
     if (this.running) this.#child.kill("SIGTERM");
-    return this.#exited;
+    return within(TERMINATE_WITHIN_MS, this.#exited, "exit after SIGTERM");
   }
 
   /** Ends the program, and fails if it had ended by itself or panicked. */

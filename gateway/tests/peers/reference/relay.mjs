@@ -135,6 +135,8 @@ if (!values.namespaces.split(",").includes("/")) io.use((_socket, next) => next(
 process.on("SIGTERM", () => {
   io.close();
   http.closeAllConnections();
+  // Leaves the close frames the time to go out.
+  setTimeout(() => process.exit(0), 100);
 });
 
 const [host, port] = values.listen.split(":");
