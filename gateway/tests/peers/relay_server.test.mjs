@@ -93,7 +93,7 @@ describe("without the main namespace", () => {
   });
 });
 
-describe("a restart", () => {
+describe("a restart", { concurrency: 3 }, () => {
   for (const [version, io] of Object.entries(CLIENTS)) {
     for (const [name, transport] of Object.entries(TRANSPORTS)) {
       test(`is survived by client ${version}, ${name}: it reconnects by itself, under a new id and without its rooms`, async () => {
