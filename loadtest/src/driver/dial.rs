@@ -1,0 +1,133 @@
+//! Opening connections: how fast, to where, and from which addresses.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::client::{Lane, Target};
+
+/// How fast a thread may connect.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ramp {
+    /// Attempts in flight.
+    pub(crate) concurrency: usize,
+    /// Time between two attempts.
+    pub(crate) interval: Option<Duration>,
+    /// When an attempt is given up.
+    pub(crate) attempt_timeout: Duration,
+}
+
+/// What every attempt of the run has in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Dialler {
+    /// All clients of the run, not only this thread's.
+    pub(crate) clients: usize,
+    /// Part of the clients that use long-polling, 0 to 1.
+    pub(crate) polling_share: f64,
+    /// The servers.
+    pub(crate) targets: Vec<Target>,
+    /// Payload of CONNECT, empty or JSON.
+    pub(crate) payload: Vec<u8>,
+    /// Where connections come from.
+    pub(crate) sources: Sources,
+}
+
+impl Dialler {
+    /// Begins to connect. Whenever the socket is dropped the connection is reset, without a word: that is what a lost
+    /// network looks like, and no port is left waiting.
+    pub(crate) fn open(
+        &self,
+        registry: &Registry,
+        token: Token,
+        target: &Target,
+        client: usize,
+        lane: Lane,
+    ) -> io::Result<TcpStream> {
+        let domain = Domain::for_address(target.address);
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        let nth = client + lane.index() * self.clients;
+        if let Some(source) = self.sources.address(nth, target.address) {
+            socket.bind(&SocketAddr::new(source, 0).into())?;
+        }
+        let mut stream = TcpStream::from_std(socket.into());
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+        match SockRef::from(&stream).connect(&target.address.into()) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(IN_PROGRESS) => {}
+            Err(error) => return Err(error),
+        }
+        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(stream)
+    }
+}
+
+/// `EINPROGRESS` on Linux, where `/proc` makes this tool at home.
+const IN_PROGRESS: i32 = 115;
+
+/// Addresses to connect from: a port pair is unique per address, and there are fewer than 30,000 ports to choose from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sources {
+    /// Given by the user; otherwise the loopback range serves when the server is on it.
+    pub(crate) given: Vec<IpAddr>,
+}
+
+impl Sources {
+    /// The address for the `nth` connection; `None` leaves it to the system.
+    fn address(&self, nth: usize, target: SocketAddr) -> Option<IpAddr> {
+        let block = nth / PER_ADDRESS;
+        if !self.given.is_empty() {
+            return Some(self.given[block % self.given.len()]);
+        }
+        let loopback = matches!(target.ip(), IpAddr::V4(address) if address.is_loopback());
+        if block == 0 || !loopback {
+            return None;
+        }
+        let [_, a, b, c] = (block as u32 + 1).to_be_bytes();
+        Some(Ipv4Addr::new(127, a, b, c).into())
+    }
+}
+
+/// Below the 28,232 ports of the system's default range.
+const PER_ADDRESS: usize = 25_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loopback_range_is_used_block_by_block() {
+        let target = "127.0.0.1:3000".parse().unwrap();
+        let sources = Sources::default();
+        assert_eq!(sources.address(24_999, target), None);
+        assert_eq!(
+            sources.address(25_000, target),
+            Some("127.0.0.2".parse().unwrap())
+        );
+        assert_eq!(
+            sources.address(999_999, target),
+            Some("127.0.0.40".parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn another_host_is_reached_from_the_given_addresses_only() {
+        let target = "192.0.2.1:3000".parse().unwrap();
+        assert_eq!(Sources::default().address(70_000, target), None);
+        let given: Vec<IpAddr> = vec!["192.0.2.7".parse().unwrap(), "192.0.2.8".parse().unwrap()];
+        let sources = Sources { given };
+        assert_eq!(
+            sources.address(0, target),
+            Some("192.0.2.7".parse().unwrap())
+        );
+        assert_eq!(
+            sources.address(25_000, target),
+            Some("192.0.2.8".parse().unwrap())
+        );
+    }
+}
