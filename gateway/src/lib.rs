@@ -8,7 +8,7 @@
 //!
 //! - [`config`]: every setting, checked once;
 //! - [`application`]: what decides about connects and events, with [`relay`] as the one that needs
-//!   no code;
+//!   no code, and [`handlers`] as the one made of Rust closures;
 //! - [`socket`] and [`emitter`]: emitting to one client and to many;
 //! - [`websocket`]: frames, read on demand.
 
@@ -20,6 +20,7 @@ pub mod emitter;
 pub mod encoding;
 pub mod engine;
 pub mod event;
+pub mod handlers;
 pub mod handshake;
 mod http;
 pub mod ids;
