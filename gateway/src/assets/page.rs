@@ -22,18 +22,20 @@ const SCRIPT: &str = "application/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml; charset=utf-8";
 
 /// Paths, relative to the page, with type and content. Browsers ask for the last one by themselves.
-const FILES: [(&str, &str, &str); 5] = [
+#[rustfmt::skip]
+const FILES: [(&str, &str, &str); 14] = [
     ("", HTML, include_str!("../../assets/demo/index.html")),
-    (
-        "demo/demo.css",
-        CSS,
-        include_str!("../../assets/demo/demo.css"),
-    ),
-    (
-        "demo/main.js",
-        SCRIPT,
-        include_str!("../../assets/demo/main.js"),
-    ),
+    ("demo/demo.css", CSS, include_str!("../../assets/demo/demo.css")),
+    ("demo/board.js", SCRIPT, include_str!("../../assets/demo/board.js")),
+    ("demo/chat.js", SCRIPT, include_str!("../../assets/demo/chat.js")),
+    ("demo/client.js", SCRIPT, include_str!("../../assets/demo/client.js")),
+    ("demo/game.js", SCRIPT, include_str!("../../assets/demo/game.js")),
+    ("demo/link.js", SCRIPT, include_str!("../../assets/demo/link.js")),
+    ("demo/main.js", SCRIPT, include_str!("../../assets/demo/main.js")),
+    ("demo/people.js", SCRIPT, include_str!("../../assets/demo/people.js")),
+    ("demo/view.js", SCRIPT, include_str!("../../assets/demo/view.js")),
+    ("demo/wire.js", SCRIPT, include_str!("../../assets/demo/wire.js")),
+    ("demo/words.js", SCRIPT, include_str!("../../assets/demo/words.js")),
     ("demo/icon.svg", SVG, ICON),
     ("favicon.ico", SVG, ICON),
 ];

@@ -247,7 +247,7 @@ fn every_file_that_the_page_names_is_served() {
             }
         }
     }
-    assert!(seen.len() >= 3, "{seen:?}");
+    assert!(seen.len() >= 12, "{seen:?}");
 }
 
 #[test]
