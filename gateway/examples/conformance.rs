@@ -22,8 +22,9 @@ impl EngineApplication for Echo {
 
 fn greet(namespace: Namespace) -> Namespace {
     namespace.connected(|socket| {
-        let auth: serde_json::Value = socket.auth().unwrap_or_default();
-        socket.emit("auth", (auth,)).ok();
+        if let Ok(auth) = socket.auth::<Box<serde_json::value::RawValue>>() {
+            socket.emit("auth", (auth,)).ok();
+        }
     })
 }
 

@@ -12,9 +12,10 @@ use crate::session::Session;
 #[derive(Clone)]
 pub struct Connection(Rc<Session>);
 
-/// The text holds the separator of polling payloads (`0x1e`), which nothing escapes.
+/// The text holds the separator of polling payloads (`0x1e`), which nothing escapes, and the
+/// session is on polling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a text message cannot hold the character U+001E")]
+#[error("a text message cannot hold the character U+001E on polling")]
 pub struct SeparatorInText;
 
 impl Connection {
@@ -24,7 +25,9 @@ impl Connection {
 
     /// Sends a text message.
     pub fn send_text(&self, text: &str) -> Result<(), SeparatorInText> {
-        if text.as_bytes().contains(&protocol::engineio::payload::SEPARATOR) {
+        if self.transport() == Transport::Polling
+            && text.as_bytes().contains(&protocol::engineio::payload::SEPARATOR)
+        {
             return Err(SeparatorInText);
         }
         let mut packet = String::with_capacity(text.len() + 1);

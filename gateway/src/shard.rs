@@ -150,13 +150,18 @@ impl Shard {
         self.set_waker(context.waker());
         let mut mail = Vec::new();
         loop {
-            match letterbox.poll_recv_many(context, &mut mail, MAIL_BATCH) {
-                Poll::Ready(0) => return Poll::Ready(()),
-                Poll::Ready(_) => mail.drain(..).for_each(|mail| self.handle(mail)),
-                Poll::Pending => {}
-            }
+            let received = letterbox.poll_recv_many(context, &mut mail, MAIL_BATCH);
+            mail.drain(..).for_each(|mail| self.handle(mail));
             self.fire_timers();
             self.settle();
+            match received {
+                Poll::Ready(0) => return Poll::Ready(()),
+                Poll::Ready(_) => {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Poll::Pending => {}
+            }
             let Some(next) = self.timers.borrow().peek().map(|Reverse((at, _))| *at) else {
                 return Poll::Pending;
             };

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, ORIGIN,
-    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, SET_COOKIE, VARY,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, SET_COOKIE, VARY,
 };
 use hyper::{Method, Request, Response};
 use protocol::engineio::Transport;
@@ -100,7 +100,7 @@ fn verify(shard: &Shard, request: &Request<Incoming>, websocket: bool) -> Result
         return match (websocket, transport) {
             (false, Transport::Polling) if is_revision => Ok(Verified::Request { sid }),
             (true, Transport::WebSocket) if is_revision && engine.allow_upgrades => {
-                websocket_version(request.headers())?;
+                websocket_handshake(request.headers())?;
                 Ok(Verified::Upgrade { sid })
             }
             _ => Ok(Verified::Mismatch { sid }),
@@ -113,7 +113,7 @@ fn verify(shard: &Shard, request: &Request<Incoming>, websocket: bool) -> Result
         return Err(Refusal::BadRequest);
     }
     if websocket {
-        websocket_version(request.headers())?;
+        websocket_handshake(request.headers())?;
     }
     if !is_revision {
         return Err(Refusal::UnsupportedVersion);
@@ -121,7 +121,15 @@ fn verify(shard: &Shard, request: &Request<Incoming>, websocket: bool) -> Result
     Ok(Verified::Handshake { transport, base64: query.base64 })
 }
 
-fn websocket_version(headers: &HeaderMap) -> Result<(), Refusal> {
+/// Checks what RFC 6455 section 4.2.1 asks of a handshake.
+fn websocket_handshake(headers: &HeaderMap) -> Result<(), Refusal> {
+    let is_key = |key: &HeaderValue| {
+        let base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+        key.as_bytes().strip_suffix(b"==").is_some_and(|key| key.len() == 22 && key.iter().all(base64))
+    };
+    if !headers.get(SEC_WEBSOCKET_KEY).is_some_and(is_key) {
+        return Err(Refusal::BadRequest);
+    }
     let version = headers.get(SEC_WEBSOCKET_VERSION);
     if version.is_some_and(|version| version == "13") { Ok(()) } else { Err(Refusal::WebSocketVersion) }
 }

@@ -132,11 +132,18 @@ impl Session {
         self.reply_payload(reply, body);
     }
 
+    /// Answers the parked poll as the state machine says, or with what was queued a moment before.
     pub(super) fn answer_poll(&self, with: Answer) {
         let Some((_, reply)) = self.take_poll() else {
             return;
         };
+        let buffered = !self.outbox.borrow().is_empty();
         match with {
+            Answer::Noop | Answer::Close if buffered => {
+                let mut body = Vec::new();
+                self.outbox.borrow_mut().take_payload(&mut body);
+                self.reply_payload(reply, body);
+            }
             Answer::Noop => self.reply_payload(reply, b"6".to_vec()),
             Answer::Close => self.reply_payload(reply, b"1".to_vec()),
             Answer::NoopThenClose => self.reply_payload(reply, b"6\x1e1".to_vec()),
