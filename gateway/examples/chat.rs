@@ -23,14 +23,23 @@ fn enter(socket: &Socket, name: String, room: String) -> Result<usize, &'static 
     }
     let in_chat = format!("chat:{room}");
     socket.join([&in_chat]);
-    socket.to(&in_chat).emit("entered", (&name,)).map_err(|_| "try again")?;
-    socket.set_data(Guest { name, room: in_chat });
+    socket
+        .to(&in_chat)
+        .emit("entered", (&name,))
+        .map_err(|_| "try again")?;
+    socket.set_data(Guest {
+        name,
+        room: in_chat,
+    });
     Ok(socket.room_count())
 }
 
 fn left(socket: &Socket, reason: DisconnectReason) {
     if let Some(guest) = socket.data::<Guest>() {
-        socket.to(&guest.room).emit("left", (&guest.name, reason.as_node())).ok();
+        socket
+            .to(&guest.room)
+            .emit("left", (&guest.name, reason.as_node()))
+            .ok();
     }
 }
 
@@ -50,19 +59,30 @@ async fn main() -> anyhow::Result<()> {
             event.ack((answer,)).ok();
         })
         .on("say", |socket, event| {
-            if let (Some(guest), Ok((text,))) = (socket.data::<Guest>(), event.parse::<(String,)>()) {
-                socket.to(&guest.room).emit("said", (&guest.name, text)).ok();
+            if let (Some(guest), Ok((text,))) = (socket.data::<Guest>(), event.parse::<(String,)>())
+            {
+                socket
+                    .to(&guest.room)
+                    .emit("said", (&guest.name, text))
+                    .ok();
                 event.ack((true,)).ok();
             }
         })
         .on("typing", |socket, _| {
             if let Some(guest) = socket.data::<Guest>() {
-                socket.to(&guest.room).volatile().emit("typing", (&guest.name,)).ok();
+                socket
+                    .to(&guest.room)
+                    .volatile()
+                    .emit("typing", (&guest.name,))
+                    .ok();
             }
         })
         .disconnecting(left)
     });
-    let running = Server::new(Config::default()).application(chat).start().await?;
+    let running = Server::new(Config::default())
+        .application(chat)
+        .start()
+        .await?;
     println!("chat on http://{}", running.address());
     tokio::signal::ctrl_c().await?;
     running.stop().await;

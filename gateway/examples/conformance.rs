@@ -32,7 +32,10 @@ fn greet(namespace: Namespace) -> Namespace {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let port: u16 = std::env::var("PORT")?.parse()?;
-    let mut config = Config { demo: false, ..Config::default() };
+    let mut config = Config {
+        demo: false,
+        ..Config::default()
+    };
     config.listen = ([127, 0, 0, 1], port).into();
     config.internal_listen = ([127, 0, 0, 1], 0).into();
     config.engine.ping_interval = Duration::from_millis(300);
@@ -41,14 +44,20 @@ async fn main() -> anyhow::Result<()> {
     let handlers = Handlers::new()
         .namespace("/", |main| {
             greet(main)
-                .on("message", |socket, event| drop(socket.emit("message-back", event.arguments())))
+                .on("message", |socket, event| {
+                    drop(socket.emit("message-back", event.arguments()))
+                })
                 .on("message-with-ack", |_, event| {
                     let arguments = event.arguments();
                     event.ack(arguments).ok();
                 })
         })
         .namespace("/custom", greet);
-    let running = Server::new(config).application(handlers).engine("/engine.io/", Echo).start().await?;
+    let running = Server::new(config)
+        .application(handlers)
+        .engine("/engine.io/", Echo)
+        .start()
+        .await?;
     println!("listening on {}", running.address());
     tokio::signal::ctrl_c().await?;
     running.stop().await;

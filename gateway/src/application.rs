@@ -101,7 +101,10 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal without data.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), data: None }
+        Self {
+            message: message.into(),
+            data: None,
+        }
     }
 
     /// The same with `data`; left out if it is not representable in JSON.

@@ -11,7 +11,10 @@ pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     pub(crate) fn add(&self, count: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count), Ordering::Relaxed);
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_add(count),
+            Ordering::Relaxed,
+        );
     }
 
     pub(crate) fn increment(&self) {
@@ -49,7 +52,11 @@ impl Distribution {
     const MOST_BOUNDS: usize = 16;
 
     fn new(bounds: &'static [u64]) -> Self {
-        Self { bounds, buckets: Default::default(), sum: Counter::default() }
+        Self {
+            bounds,
+            buckets: Default::default(),
+            sum: Counter::default(),
+        }
     }
 
     pub(crate) fn observe(&self, value: u64) {
@@ -64,7 +71,9 @@ impl Distribution {
 
     /// The count of each bucket, the last one for what is above all bounds.
     pub(crate) fn counts(&self) -> impl Iterator<Item = u64> {
-        self.buckets[..=self.bounds.len()].iter().map(Counter::value)
+        self.buckets[..=self.bounds.len()]
+            .iter()
+            .map(Counter::value)
     }
 
     pub(crate) fn sum(&self) -> u64 {
@@ -89,7 +98,10 @@ pub(crate) struct Family<L> {
 
 impl<L: Label> Default for Family<L> {
     fn default() -> Self {
-        Self { counters: L::ALL.iter().map(|_| Counter::default()).collect(), label: std::marker::PhantomData }
+        Self {
+            counters: L::ALL.iter().map(|_| Counter::default()).collect(),
+            label: std::marker::PhantomData,
+        }
     }
 }
 

@@ -62,7 +62,12 @@ pub struct MissingAcks {
 
 impl Emitter {
     pub(crate) fn new(gateway: Gateway, namespace: &str) -> Self {
-        Self { gateway, namespace: namespace.into(), selection: Selection::all(), volatile: false }
+        Self {
+            gateway,
+            namespace: namespace.into(),
+            selection: Selection::all(),
+            volatile: false,
+        }
     }
 
     /// Also to the members of this room. Who is in several gets one copy.
@@ -99,9 +104,16 @@ impl Emitter {
         event: &str,
         arguments: impl IntoArguments,
         timeout: Duration,
-    ) -> Result<impl Future<Output = Result<Vec<OwnedArguments>, MissingAcks>> + Send + 'static, EmitError> {
+    ) -> Result<
+        impl Future<Output = Result<Vec<OwnedArguments>, MissingAcks>> + Send + 'static,
+        EmitError,
+    > {
         let (answers, gathered) = mpsc::unbounded_channel();
-        let ack = AckRequest { id: self.gateway.node().next_ack_id(), timeout, answers };
+        let ack = AckRequest {
+            id: self.gateway.node().next_ack_id(),
+            timeout,
+            answers,
+        };
         let broadcast = self.broadcast(event, &arguments.into_arguments()?, Some(ack))?;
         let shards = self.gateway.node().shard_count();
         self.gateway.node().broadcast(broadcast)?;
@@ -112,7 +124,11 @@ impl Emitter {
     pub async fn fetch_sockets(&self) -> Vec<SocketInfo> {
         let (namespace, selection) = (Arc::clone(&self.namespace), self.selection.clone());
         let found = self.gateway.node().query(move |shard| {
-            shard.select(&namespace, &selection).iter().map(crate::socket::Socket::snapshot).collect::<Vec<_>>()
+            shard
+                .select(&namespace, &selection)
+                .iter()
+                .map(crate::socket::Socket::snapshot)
+                .collect::<Vec<_>>()
         });
         found.await.into_iter().flatten().collect()
     }
@@ -137,7 +153,10 @@ impl Emitter {
     fn change(&self, change: impl Fn(&crate::socket::Socket) + Send + Sync + 'static) {
         let (namespace, selection) = (Arc::clone(&self.namespace), self.selection.clone());
         self.gateway.node().run_everywhere(move |shard| {
-            shard.select(&namespace, &selection).iter().for_each(&change);
+            shard
+                .select(&namespace, &selection)
+                .iter()
+                .for_each(&change);
         });
     }
 
@@ -154,7 +173,11 @@ impl Emitter {
             namespace: Arc::clone(&self.namespace),
             selection: self.selection.clone(),
             packet: Encoded::event(&self.namespace, id, event, arguments),
-            kind: if arguments.attachments().is_empty() { PacketType::Event } else { PacketType::BinaryEvent },
+            kind: if arguments.attachments().is_empty() {
+                PacketType::Event
+            } else {
+                PacketType::BinaryEvent
+            },
             volatile: self.volatile,
             origin: Origin::Local,
             ack,

@@ -26,14 +26,17 @@ impl Connection {
     /// Sends a text message.
     pub fn send_text(&self, text: &str) -> Result<(), SeparatorInText> {
         if self.transport() == Transport::Polling
-            && text.as_bytes().contains(&protocol::engineio::payload::SEPARATOR)
+            && text
+                .as_bytes()
+                .contains(&protocol::engineio::payload::SEPARATOR)
         {
             return Err(SeparatorInText);
         }
         let mut packet = String::with_capacity(text.len() + 1);
         packet.push('4');
         packet.push_str(text);
-        self.0.push_uncounted(Rc::new(Encoded::engine_text(&packet)));
+        self.0
+            .push_uncounted(Rc::new(Encoded::engine_text(&packet)));
         Ok(())
     }
 

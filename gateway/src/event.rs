@@ -20,7 +20,11 @@ pub struct Event<'a> {
 
 impl<'a> Event<'a> {
     pub(crate) fn new(name: &'a str, arguments: Arguments<'a>, ack: Option<Ack>) -> Self {
-        Self { name, arguments, ack }
+        Self {
+            name,
+            arguments,
+            ack,
+        }
     }
 
     /// Its name.
@@ -73,7 +77,8 @@ impl Ack {
     pub fn send(self, arguments: impl IntoArguments) -> Result<(), EmitError> {
         let arguments = arguments.into_arguments()?;
         let packet = Encoded::ack(self.socket.namespace(), self.id, arguments.as_ref());
-        self.socket.push_ack(packet, !arguments.attachments.is_empty());
+        self.socket
+            .push_ack(packet, !arguments.attachments.is_empty());
         Ok(())
     }
 }
@@ -104,7 +109,10 @@ impl OwnedArguments {
 
 impl From<Arguments<'_>> for OwnedArguments {
     fn from(arguments: Arguments<'_>) -> Self {
-        Self { json: arguments.json().into(), attachments: arguments.attachments().to_vec() }
+        Self {
+            json: arguments.json().into(),
+            attachments: arguments.attachments().to_vec(),
+        }
     }
 }
 
@@ -126,7 +134,11 @@ pub enum EmitError {
 }
 
 pub(crate) fn check_name(name: &str) -> Result<(), EmitError> {
-    if is_reserved(name) { Err(EmitError::ReservedName(name.to_owned())) } else { Ok(()) }
+    if is_reserved(name) {
+        Err(EmitError::ReservedName(name.to_owned()))
+    } else {
+        Ok(())
+    }
 }
 
 /// What can be emitted: a tuple of values (`("hi", 1)`, `()` for none), or arguments that came in.
@@ -180,8 +192,14 @@ fn serialize(tuple: &impl Serialize) -> Result<OwnedArguments, EmitError> {
     if attachments.len() > MAX_ATTACHMENTS {
         return Err(EmitError::TooManyAttachments);
     }
-    let inner = json.strip_prefix('[').and_then(|json| json.strip_suffix(']')).unwrap_or(&json);
-    Ok(OwnedArguments { json: inner.into(), attachments })
+    let inner = json
+        .strip_prefix('[')
+        .and_then(|json| json.strip_suffix(']'))
+        .unwrap_or(&json);
+    Ok(OwnedArguments {
+        json: inner.into(),
+        attachments,
+    })
 }
 
 fn parse<T: DeserializeOwned>(arguments: Arguments<'_>) -> Result<T, serde_json::Error> {
@@ -202,7 +220,10 @@ struct LeadingElements<'a, 'de>(&'a mut serde_json::Deserializer<serde_json::de:
 impl<'de> Deserializer<'de> for LeadingElements<'_, 'de> {
     type Error = serde_json::Error;
 
-    fn deserialize_any<V: serde::de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+    fn deserialize_any<V: serde::de::Visitor<'de>>(
+        self,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
         self.0.deserialize_any(visitor)
     }
 
@@ -238,7 +259,10 @@ impl<'de, V: serde::de::Visitor<'de>> serde::de::Visitor<'de> for Leading<V> {
         self.0.expecting(formatter)
     }
 
-    fn visit_seq<S: serde::de::SeqAccess<'de>>(self, mut elements: S) -> Result<V::Value, S::Error> {
+    fn visit_seq<S: serde::de::SeqAccess<'de>>(
+        self,
+        mut elements: S,
+    ) -> Result<V::Value, S::Error> {
         let value = self.0.visit_seq(&mut elements)?;
         while elements.next_element::<serde::de::IgnoredAny>()?.is_some() {}
         Ok(value)
@@ -304,13 +328,19 @@ mod tests {
     fn owned(json: &str, attachments: &[&'static [u8]]) -> OwnedArguments {
         OwnedArguments {
             json: json.into(),
-            attachments: attachments.iter().map(|bytes| Bytes::from_static(bytes)).collect(),
+            attachments: attachments
+                .iter()
+                .map(|bytes| Bytes::from_static(bytes))
+                .collect(),
         }
     }
 
     #[test]
     fn a_tuple_becomes_arguments() {
-        assert_eq!(("a", 1, json!({"b": [2]})).into_arguments().unwrap(), owned(r#""a",1,{"b":[2]}"#, &[]));
+        assert_eq!(
+            ("a", 1, json!({"b": [2]})).into_arguments().unwrap(),
+            owned(r#""a",1,{"b":[2]}"#, &[])
+        );
         assert_eq!(().into_arguments().unwrap(), owned("", &[]));
     }
 
@@ -321,11 +351,19 @@ mod tests {
             name: String,
             image: Binary,
         }
-        let drawing = || Drawing { name: "x".into(), image: Binary(Bytes::from_static(b"img")) };
-        let arguments = (Binary(Bytes::from_static(b"raw")), drawing()).into_arguments().unwrap();
+        let drawing = || Drawing {
+            name: "x".into(),
+            image: Binary(Bytes::from_static(b"img")),
+        };
+        let arguments = (Binary(Bytes::from_static(b"raw")), drawing())
+            .into_arguments()
+            .unwrap();
         assert_eq!(
             arguments,
-            owned(r#"{"_placeholder":true,"num":0},{"name":"x","image":{"_placeholder":true,"num":1}}"#, &[b"raw", b"img"])
+            owned(
+                r#"{"_placeholder":true,"num":0},{"name":"x","image":{"_placeholder":true,"num":1}}"#,
+                &[b"raw", b"img"]
+            )
         );
         let (raw, read): (Binary, Drawing) = arguments.parse().unwrap();
         assert_eq!(raw.0, "raw");
@@ -342,13 +380,20 @@ mod tests {
 
     #[test]
     fn a_placeholder_without_its_attachment_is_an_error() {
-        assert!(owned(r#"{"_placeholder":true,"num":0}"#, &[]).parse::<(Binary,)>().is_err());
+        assert!(
+            owned(r#"{"_placeholder":true,"num":0}"#, &[])
+                .parse::<(Binary,)>()
+                .is_err()
+        );
         assert!(serde_json::to_string(&Binary(Bytes::new())).is_err());
     }
 
     #[test]
     fn eleven_attachments_are_too_many() {
         let many: Vec<_> = (0..11).map(|_| Binary(Bytes::new())).collect();
-        assert!(matches!((many,).into_arguments(), Err(EmitError::TooManyAttachments)));
+        assert!(matches!(
+            (many,).into_arguments(),
+            Err(EmitError::TooManyAttachments)
+        ));
     }
 }

@@ -98,7 +98,10 @@ impl Handlers {
     /// });
     /// # let _ = handlers;
     /// ```
-    pub fn admit(mut self, decide: impl Fn(&Handshake) -> Admission + Send + Sync + 'static) -> Self {
+    pub fn admit(
+        mut self,
+        decide: impl Fn(&Handshake) -> Admission + Send + Sync + 'static,
+    ) -> Self {
         self.admit = Some(Box::new(decide));
         self
     }
@@ -115,12 +118,16 @@ impl Handlers {
     /// # let _ = handlers;
     /// ```
     pub fn namespace(mut self, pattern: &str, define: impl FnOnce(Namespace) -> Namespace) -> Self {
-        self.namespaces.push((Pattern::new(pattern), define(Namespace::default())));
+        self.namespaces
+            .push((Pattern::new(pattern), define(Namespace::default())));
         self
     }
 
     fn find(&self, namespace: &str) -> Option<&Namespace> {
-        self.namespaces.iter().find(|(pattern, _)| pattern.matches(namespace)).map(|(_, found)| found)
+        self.namespaces
+            .iter()
+            .find(|(pattern, _)| pattern.matches(namespace))
+            .map(|(_, found)| found)
     }
 }
 
@@ -149,10 +156,11 @@ impl Namespace {
         mut self,
         decide: impl Fn(&Socket) -> Result<(), Refusal> + Send + Sync + 'static,
     ) -> Self {
-        self.middlewares.push(Box::new(move |socket| match decide(socket) {
-            Ok(()) => Connect::Accept,
-            Err(refusal) => Connect::Refuse(refusal),
-        }));
+        self.middlewares
+            .push(Box::new(move |socket| match decide(socket) {
+                Ok(()) => Connect::Accept,
+                Err(refusal) => Connect::Refuse(refusal),
+            }));
         self
     }
 
@@ -169,11 +177,16 @@ impl Namespace {
     /// });
     /// # let _ = handlers;
     /// ```
-    pub fn middleware_async<F>(mut self, decide: impl Fn(Socket) -> F + Send + Sync + 'static) -> Self
+    pub fn middleware_async<F>(
+        mut self,
+        decide: impl Fn(Socket) -> F + Send + Sync + 'static,
+    ) -> Self
     where
         F: Future<Output = Result<(), Refusal>> + 'static,
     {
-        self.middlewares.push(Box::new(move |socket| Connect::Pending(Box::pin(decide(socket.clone())))));
+        self.middlewares.push(Box::new(move |socket| {
+            Connect::Pending(Box::pin(decide(socket.clone())))
+        }));
         self
     }
 
@@ -215,7 +228,8 @@ impl Namespace {
         event: &str,
         handle: impl Fn(&Socket, &mut Event<'_>) + Send + Sync + 'static,
     ) -> Self {
-        self.events.insert(event.to_owned(), Handler::Now(Box::new(handle)));
+        self.events
+            .insert(event.to_owned(), Handler::Now(Box::new(handle)));
         self
     }
 
@@ -248,7 +262,9 @@ impl Namespace {
     where
         F: Future<Output = ()> + 'static,
     {
-        let handle = Handler::Later(Box::new(move |socket, event| Box::pin(handle(socket, event))));
+        let handle = Handler::Later(Box::new(move |socket, event| {
+            Box::pin(handle(socket, event))
+        }));
         self.events.insert(event.to_owned(), handle);
         self
     }
@@ -263,7 +279,10 @@ impl Namespace {
     /// });
     /// # let _ = handlers;
     /// ```
-    pub fn on_any(mut self, handle: impl Fn(&Socket, &mut Event<'_>) + Send + Sync + 'static) -> Self {
+    pub fn on_any(
+        mut self,
+        handle: impl Fn(&Socket, &mut Event<'_>) + Send + Sync + 'static,
+    ) -> Self {
         self.any.push(Box::new(handle));
         self
     }
@@ -289,7 +308,10 @@ impl Namespace {
     /// });
     /// # let _ = handlers;
     /// ```
-    pub fn disconnect(mut self, handle: impl Fn(&Socket, DisconnectReason) + Send + Sync + 'static) -> Self {
+    pub fn disconnect(
+        mut self,
+        handle: impl Fn(&Socket, DisconnectReason) + Send + Sync + 'static,
+    ) -> Self {
         self.disconnect.push(Box::new(handle));
         self
     }
@@ -323,7 +345,9 @@ impl Namespace {
 
 impl Application for Handlers {
     fn admit(&self, handshake: &Handshake) -> Admission {
-        self.admit.as_ref().map_or(Admission::Admit, |decide| decide(handshake))
+        self.admit
+            .as_ref()
+            .map_or(Admission::Admit, |decide| decide(handshake))
     }
 
     fn has_namespace(&self, namespace: &str) -> bool {
@@ -331,19 +355,26 @@ impl Application for Handlers {
     }
 
     fn connect(&self, socket: &Socket) -> Connect {
-        self.find(socket.namespace()).map_or(Connect::Accept, |namespace| namespace.decide(socket))
+        self.find(socket.namespace())
+            .map_or(Connect::Accept, |namespace| namespace.decide(socket))
     }
 
     fn connected(&self, socket: &Socket) {
         let namespace = self.find(socket.namespace());
-        namespace.into_iter().flat_map(|it| &it.connected).for_each(|handle| handle(socket));
+        namespace
+            .into_iter()
+            .flat_map(|it| &it.connected)
+            .for_each(|handle| handle(socket));
     }
 
     fn event(&self, socket: &Socket, mut event: Event<'_>) -> Flow {
         let Some(namespace) = self.find(socket.namespace()) else {
             return Flow::Done;
         };
-        namespace.any.iter().for_each(|handle| handle(socket, &mut event));
+        namespace
+            .any
+            .iter()
+            .for_each(|handle| handle(socket, &mut event));
         match namespace.events.get(event.name()) {
             Some(Handler::Now(handle)) => {
                 handle(socket, &mut event);
@@ -363,11 +394,17 @@ impl Application for Handlers {
 
     fn disconnecting(&self, socket: &Socket, reason: DisconnectReason) {
         let namespace = self.find(socket.namespace());
-        namespace.into_iter().flat_map(|it| &it.disconnecting).for_each(|handle| handle(socket, reason));
+        namespace
+            .into_iter()
+            .flat_map(|it| &it.disconnecting)
+            .for_each(|handle| handle(socket, reason));
     }
 
     fn disconnect(&self, socket: &Socket, reason: DisconnectReason) {
         let namespace = self.find(socket.namespace());
-        namespace.into_iter().flat_map(|it| &it.disconnect).for_each(|handle| handle(socket, reason));
+        namespace
+            .into_iter()
+            .flat_map(|it| &it.disconnect)
+            .for_each(|handle| handle(socket, reason));
     }
 }

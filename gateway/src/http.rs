@@ -92,10 +92,16 @@ async fn serve_http(
         let (shard, next) = (Rc::clone(&shard), Rc::clone(&next));
         move |request| {
             let (shard, next) = (Rc::clone(&shard), Rc::clone(&next));
-            async move { Ok::<_, std::convert::Infallible>(route(&shard, request, address, &next).await) }
+            async move {
+                Ok::<_, std::convert::Infallible>(route(&shard, request, address, &next).await)
+            }
         }
     });
-    let parts = match builder.serve_connection(TokioIo::new(stream), service).without_shutdown().await {
+    let parts = match builder
+        .serve_connection(TokioIo::new(stream), service)
+        .without_shutdown()
+        .await
+    {
         Ok(parts) => parts,
         Err(error) => {
             if !error.is_incomplete_message() {
@@ -116,9 +122,16 @@ async fn route(
     next: &RefCell<Option<Next>>,
 ) -> Answer {
     let path = request.uri().path();
-    let mount = shard.node().mounts().iter().position(|mount| path.starts_with(&mount.path));
+    let mount = shard
+        .node()
+        .mounts()
+        .iter()
+        .position(|mount| path.starts_with(&mount.path));
     let Some(index) = mount else {
-        let page = shard.node().assets().respond_page(request.method(), path, request.headers());
+        let page = shard
+            .node()
+            .assets()
+            .respond_page(request.method(), path, request.headers());
         return page.unwrap_or_else(not_found);
     };
     let mount = &shard.node().mounts()[index];
@@ -130,7 +143,10 @@ async fn route(
     let file = match mount.layer {
         Layer::SocketIo(_) => {
             let name = &path[mount.path.len()..];
-            shard.node().assets().respond(request.method(), name, request.headers())
+            shard
+                .node()
+                .assets()
+                .respond(request.method(), name, request.headers())
         }
         Layer::Engine(_) => None,
     };

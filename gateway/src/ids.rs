@@ -116,7 +116,9 @@ impl fmt::Debug for SocketId {
 /// such a room.
 pub fn is_id_shaped(text: &str) -> bool {
     text.len() == ID_LENGTH
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
 fn random_id(tag: NodeTag, shard: usize) -> [u8; ID_LENGTH] {
@@ -136,7 +138,10 @@ fn node_of(id: &[u8; ID_LENGTH]) -> NodeTag {
 
 fn shard_of(id: &[u8; ID_LENGTH]) -> usize {
     let character = id[TAG_LENGTH];
-    ALPHABET.iter().position(|candidate| *candidate == character).unwrap_or(usize::MAX)
+    ALPHABET
+        .iter()
+        .position(|candidate| *candidate == character)
+        .unwrap_or(usize::MAX)
 }
 
 fn as_text(characters: &[u8]) -> &str {
@@ -190,13 +195,21 @@ mod tests {
     #[test]
     fn ids_differ() {
         let tag = NodeTag::random();
-        let ids: std::collections::HashSet<_> = (0..10_000).map(|_| SocketId::random(tag, 0)).collect();
+        let ids: std::collections::HashSet<_> =
+            (0..10_000).map(|_| SocketId::random(tag, 0)).collect();
         assert_eq!(ids.len(), 10_000);
     }
 
     #[test]
     fn other_shapes_are_no_ids() {
-        for text in ["", "abc", "AAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAA AAAAAAAAA", "äAAAAAAAAAAAAAAAAAA"] {
+        for text in [
+            "",
+            "abc",
+            "AAAAAAAAAAAAAAAAAAA",
+            "AAAAAAAAAAAAAAAAAAAAA",
+            "AAAAAAAAAA AAAAAAAAA",
+            "äAAAAAAAAAAAAAAAAAA",
+        ] {
             assert!(Sid::parse(text).is_none(), "{text}");
         }
     }

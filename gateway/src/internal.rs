@@ -59,9 +59,11 @@ pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>) {
 async fn respond<B>(node: &Arc<Node>, request: &Request<B>) -> Response<Full<Bytes>> {
     let json = "application/json";
     match (request.method(), request.uri().path()) {
-        (&Method::GET, "/metrics") => {
-            answer(StatusCode::OK, metrics::CONTENT_TYPE, metrics::gather(node).await)
-        }
+        (&Method::GET, "/metrics") => answer(
+            StatusCode::OK,
+            metrics::CONTENT_TYPE,
+            metrics::gather(node).await,
+        ),
         (&Method::GET, "/live") => answer(StatusCode::OK, json, "{\"live\":true}".into()),
         (&Method::GET, "/ready") if node.is_stopping() => answer(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -69,9 +71,11 @@ async fn respond<B>(node: &Arc<Node>, request: &Request<B>) -> Response<Full<Byt
             "{\"ready\":false,\"reason\":\"stopping\"}".into(),
         ),
         (&Method::GET, "/ready") => answer(StatusCode::OK, json, "{\"ready\":true}".into()),
-        (_, "/metrics" | "/live" | "/ready") => {
-            answer(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET only\n".into())
-        }
+        (_, "/metrics" | "/live" | "/ready") => answer(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "text/plain",
+            "GET only\n".into(),
+        ),
         _ => answer(StatusCode::NOT_FOUND, "text/plain", "Not found\n".into()),
     }
 }
@@ -79,6 +83,8 @@ async fn respond<B>(node: &Arc<Node>, request: &Request<B>) -> Response<Full<Byt
 fn answer(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {
     let mut answer = Response::new(Full::new(Bytes::from(body)));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     answer
 }

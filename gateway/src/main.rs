@@ -35,7 +35,9 @@ fn serve(config: Config) -> anyhow::Result<()> {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         warn!(%error, "the limit of open files stays as it is");
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let mut stop = Stop::new()?;
         let demo = config.demo;
@@ -58,7 +60,11 @@ fn announce(running: &gateway::Running, demo: bool) -> std::io::Result<()> {
     writeln!(out, "gateway {} is listening", env!("CARGO_PKG_VERSION"))?;
     writeln!(out, "  clients:          http://{clients}")?;
     if demo {
-        writeln!(out, "  demo page:        http://localhost:{}/", clients.port())?;
+        writeln!(
+            out,
+            "  demo page:        http://localhost:{}/",
+            clients.port()
+        )?;
     }
     writeln!(out, "  metrics, health:  http://{internal}")?;
     out.flush()
@@ -71,7 +77,10 @@ struct Stop {
 
 impl Stop {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
     }
 
     async fn told(&mut self) -> &'static str {

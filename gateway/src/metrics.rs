@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
+};
 use prometheus::{Encoder, TextEncoder};
 use protocol::engineio::Transport;
 
@@ -26,7 +28,11 @@ struct Census {
 
 /// Everything in the text format.
 pub(crate) async fn gather(node: &Arc<Node>) -> Vec<u8> {
-    let census = node.query(Census::of).await.into_iter().fold(Census::default(), Census::join);
+    let census = node
+        .query(Census::of)
+        .await
+        .into_iter()
+        .fold(Census::default(), Census::join);
     let mut families = families(node, &census);
     families.extend(prometheus::core::Collector::collect(
         &prometheus::process_collector::ProcessCollector::for_self(),
@@ -48,7 +54,9 @@ impl Census {
         }
         shard.for_each_namespace(|namespace| {
             let rooms = namespace.room_count() as u64;
-            census.namespaces.push((namespace.name().to_owned(), namespace.len() as u64, rooms));
+            census
+                .namespaces
+                .push((namespace.name().to_owned(), namespace.len() as u64, rooms));
         });
         census
     }
@@ -65,21 +73,33 @@ impl Census {
 
 fn families(node: &Node, census: &Census) -> Vec<MetricFamily> {
     let shards: Vec<&Counters> = node.shards().iter().map(|shard| &shard.counters).collect();
-    let sum = |of: &dyn Fn(&Counters) -> &counters::Counter| shards.iter().map(|shard| of(shard).value()).sum();
+    let sum = |of: &dyn Fn(&Counters) -> &counters::Counter| {
+        shards.iter().map(|shard| of(shard).value()).sum()
+    };
     let transports = Transport::ALL.map(|transport| {
-        (vec![("transport", transport.name().to_owned())], census.sessions[transport.index()] as f64)
+        (
+            vec![("transport", transport.name().to_owned())],
+            census.sessions[transport.index()] as f64,
+        )
     });
     let namespaces = |value: &dyn Fn(&(String, u64, u64)) -> u64| {
         let mut values: Vec<(Vec<(&'static str, String)>, f64)> = Vec::new();
         for label in node.namespace_labels() {
-            let found = census.namespaces.iter().filter(|entry| node.namespace_label(&entry.0) == label);
+            let found = census
+                .namespaces
+                .iter()
+                .filter(|entry| node.namespace_label(&entry.0) == label);
             let total: u64 = found.map(value).sum();
             values.push((vec![("namespace", label.to_owned())], total as f64));
         }
         values
     };
     vec![
-        gauges("gateway_connections", "Open Engine.IO sessions by their transport.", &transports),
+        gauges(
+            "gateway_connections",
+            "Open Engine.IO sessions by their transport.",
+            &transports,
+        ),
         gauges(
             "gateway_sockets",
             "Sockets connected to a namespace; namespaces of a pattern are counted together.",
@@ -106,12 +126,23 @@ fn families(node: &Node, census: &Census) -> Vec<MetricFamily> {
             &[(
                 vec![
                     ("version", env!("CARGO_PKG_VERSION").to_owned()),
-                    ("commit", option_env!("GATEWAY_COMMIT").unwrap_or("unknown").to_owned()),
+                    (
+                        "commit",
+                        option_env!("GATEWAY_COMMIT")
+                            .unwrap_or("unknown")
+                            .to_owned(),
+                    ),
                 ],
                 1.0,
             )],
         ),
-        family(&shards, "gateway_connections_opened_total", "Sessions opened.", "transport", |it| &it.opened),
+        family(
+            &shards,
+            "gateway_connections_opened_total",
+            "Sessions opened.",
+            "transport",
+            |it| &it.opened,
+        ),
         closed(&shards),
         family(
             &shards,
@@ -120,11 +151,23 @@ fn families(node: &Node, census: &Census) -> Vec<MetricFamily> {
             "reason",
             |it| &it.refused,
         ),
-        family(&shards, "gateway_upgrades_total", "Upgrades to WebSocket, by how they ended.", "result", |it| {
-            &it.upgrades
-        }),
-        counter("gateway_heartbeats_sent_total", "Pings sent.", sum(&|it| &it.heartbeats_sent)),
-        counter("gateway_heartbeats_answered_total", "Pings answered.", sum(&|it| &it.heartbeats_answered)),
+        family(
+            &shards,
+            "gateway_upgrades_total",
+            "Upgrades to WebSocket, by how they ended.",
+            "result",
+            |it| &it.upgrades,
+        ),
+        counter(
+            "gateway_heartbeats_sent_total",
+            "Pings sent.",
+            sum(&|it| &it.heartbeats_sent),
+        ),
+        counter(
+            "gateway_heartbeats_answered_total",
+            "Pings answered.",
+            sum(&|it| &it.heartbeats_answered),
+        ),
         counter(
             "gateway_heartbeat_timeouts_total",
             "Sessions closed because a ping was not answered.",
@@ -144,9 +187,13 @@ fn families(node: &Node, census: &Census) -> Vec<MetricFamily> {
             NANOSECONDS,
             |it| &it.heartbeat_lateness,
         ),
-        family(&shards, "gateway_packets_received_total", "Socket.IO packets received.", "type", |it| {
-            &it.packets_received
-        }),
+        family(
+            &shards,
+            "gateway_packets_received_total",
+            "Socket.IO packets received.",
+            "type",
+            |it| &it.packets_received,
+        ),
         family(
             &shards,
             "gateway_packets_sent_total",
@@ -154,12 +201,20 @@ fn families(node: &Node, census: &Census) -> Vec<MetricFamily> {
             "type",
             |it| &it.packets_sent,
         ),
-        family(&shards, "gateway_received_bytes_total", "Bytes received from clients.", "transport", |it| {
-            &it.received_bytes
-        }),
-        family(&shards, "gateway_sent_bytes_total", "Bytes sent to clients.", "transport", |it| {
-            &it.sent_bytes
-        }),
+        family(
+            &shards,
+            "gateway_received_bytes_total",
+            "Bytes received from clients.",
+            "transport",
+            |it| &it.received_bytes,
+        ),
+        family(
+            &shards,
+            "gateway_sent_bytes_total",
+            "Bytes sent to clients.",
+            "transport",
+            |it| &it.sent_bytes,
+        ),
         family(
             &shards,
             "gateway_broadcasts_total",
@@ -252,7 +307,10 @@ fn family<L: Label>(
     of: impl Fn(&Counters) -> &Family<L>,
 ) -> MetricFamily {
     let metrics = L::ALL.iter().map(|value| {
-        let sum = shards.iter().map(|shard| of(shard).of(*value).value()).sum();
+        let sum = shards
+            .iter()
+            .map(|shard| of(shard).of(*value).value())
+            .sum();
         count(&[(label, value.label().to_owned())], sum)
     });
     metric_family(name, help, MetricType::COUNTER, metrics.collect())
@@ -260,9 +318,18 @@ fn family<L: Label>(
 
 fn closed(shards: &[&Counters]) -> MetricFamily {
     let metrics = <(Transport, _) as Label>::ALL.iter().map(|value| {
-        let sum = shards.iter().map(|shard| shard.closed.of(*value).value()).sum();
+        let sum = shards
+            .iter()
+            .map(|shard| shard.closed.of(*value).value())
+            .sum();
         let (transport, reason) = value;
-        count(&[("reason", reason.label().to_owned()), ("transport", transport.name().to_owned())], sum)
+        count(
+            &[
+                ("reason", reason.label().to_owned()),
+                ("transport", transport.name().to_owned()),
+            ],
+            sum,
+        )
     });
     metric_family(
         "gateway_connections_closed_total",

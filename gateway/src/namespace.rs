@@ -49,7 +49,13 @@ impl Eq for ById {}
 
 impl Namespace {
     pub(crate) fn new(name: &str) -> Self {
-        Self { name: name.into(), sockets: RefCell::default(), rooms: RefCell::default(), last_stamp: Cell::new(0), used: Cell::new(0) }
+        Self {
+            name: name.into(),
+            sockets: RefCell::default(),
+            rooms: RefCell::default(),
+            last_stamp: Cell::new(0),
+            used: Cell::new(0),
+        }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -81,11 +87,17 @@ impl Namespace {
 
     /// The rooms and how many members they have here, private ones left out.
     pub(crate) fn rooms(&self) -> Vec<(String, usize)> {
-        self.rooms.borrow().iter().map(|(name, members)| (name.to_string(), members.len())).collect()
+        self.rooms
+            .borrow()
+            .iter()
+            .map(|(name, members)| (name.to_string(), members.len()))
+            .collect()
     }
 
     pub(crate) fn enter(&self, socket: &Socket) {
-        self.sockets.borrow_mut().insert(ById(socket.clone(), socket.id()));
+        self.sockets
+            .borrow_mut()
+            .insert(ById(socket.clone(), socket.id()));
     }
 
     pub(crate) fn exit(&self, socket: &Socket) {
@@ -150,7 +162,10 @@ impl Namespace {
             });
         }
         if selection.rooms().is_empty() {
-            sockets.iter().filter(|socket| socket.0.stamp(stamp)).for_each(|socket| visit(&socket.0));
+            sockets
+                .iter()
+                .filter(|socket| socket.0.stamp(stamp))
+                .for_each(|socket| visit(&socket.0));
         }
         for room in selection.rooms() {
             for_each_member(room, &mut |socket| {

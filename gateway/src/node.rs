@@ -54,9 +54,19 @@ pub(crate) enum Layer {
 }
 
 impl Node {
-    pub(crate) fn new(config: Config, inboxes: Vec<Inbox>, mounts: Vec<Mount>, assets: Assets) -> Self {
-        let shards =
-            inboxes.into_iter().map(|inbox| ShardHandle { inbox, counters: Counters::new() }).collect();
+    pub(crate) fn new(
+        config: Config,
+        inboxes: Vec<Inbox>,
+        mounts: Vec<Mount>,
+        assets: Assets,
+    ) -> Self {
+        let shards = inboxes
+            .into_iter()
+            .map(|inbox| ShardHandle {
+                inbox,
+                counters: Counters::new(),
+            })
+            .collect();
         Self {
             config,
             tag: NodeTag::random(),
@@ -95,7 +105,10 @@ impl Node {
 
     /// Sessions on all shards.
     pub(crate) fn session_count(&self) -> usize {
-        self.shards.iter().map(|shard| shard.counters.sessions.load(Ordering::Relaxed)).sum()
+        self.shards
+            .iter()
+            .map(|shard| shard.counters.sessions.load(Ordering::Relaxed))
+            .sum()
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -167,19 +180,27 @@ impl Node {
 
     /// Whether some shard is so far behind that no more should be read for it.
     pub(crate) fn is_congested(&self) -> bool {
-        self.shards.iter().any(|shard| shard.inbox_bytes() > MAX_INBOX_BYTES)
+        self.shards
+            .iter()
+            .any(|shard| shard.inbox_bytes() > MAX_INBOX_BYTES)
     }
 
     /// The values of the metric label `namespace`: the configured names and patterns, and one for
     /// what an application of its own adds.
     pub(crate) fn namespace_labels(&self) -> impl Iterator<Item = &str> {
-        self.config.namespaces.iter().map(Pattern::as_str).chain([OTHER_NAMESPACE])
+        self.config
+            .namespaces
+            .iter()
+            .map(Pattern::as_str)
+            .chain([OTHER_NAMESPACE])
     }
 
     /// The label that a namespace is counted under.
     pub(crate) fn namespace_label(&self, namespace: &str) -> &str {
         let mut patterns = self.config.namespaces.iter();
-        patterns.find(|pattern| pattern.matches(namespace)).map_or(OTHER_NAMESPACE, Pattern::as_str)
+        patterns
+            .find(|pattern| pattern.matches(namespace))
+            .map_or(OTHER_NAMESPACE, Pattern::as_str)
     }
 
     pub(crate) fn relieved(&self) -> &Arc<Notify> {
@@ -189,7 +210,9 @@ impl Node {
 
 impl ShardHandle {
     pub(crate) fn post(&self, mail: Mail) {
-        self.counters.inbox_bytes.fetch_add(mail.size(), Ordering::Relaxed);
+        self.counters
+            .inbox_bytes
+            .fetch_add(mail.size(), Ordering::Relaxed);
         self.inbox.post(mail);
     }
 

@@ -111,7 +111,10 @@ mod tests {
     fn pending(outbox: &Outbox) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); BATCH];
         let count = outbox.slices(&mut slices);
-        slices[..count].iter().flat_map(|slice| slice.to_vec()).collect()
+        slices[..count]
+            .iter()
+            .flat_map(|slice| slice.to_vec())
+            .collect()
     }
 
     #[test]

@@ -8,7 +8,10 @@ pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (String, String)> {
 }
 
 fn raw_pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
-    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+    query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
 /// The parameters of a query that Engine.IO itself reads. Of a repeated one the last counts.
@@ -64,7 +67,10 @@ fn decode(text: &str) -> Cow<'_, str> {
 }
 
 fn escape(tail: &[u8]) -> Option<u8> {
-    let digit = |index: usize| tail.get(index).and_then(|byte| char::from(*byte).to_digit(16));
+    let digit = |index: usize| {
+        tail.get(index)
+            .and_then(|byte| char::from(*byte).to_digit(16))
+    };
     u8::try_from(digit(0)? * 16 + digit(1)?).ok()
 }
 

@@ -26,7 +26,9 @@ pub struct Relay {
 enum RelayError {
     #[error("there is no such event")]
     UnknownEvent,
-    #[error("a room is a string of 1 to {MAX_ROOM_BYTES} bytes, several are a list of such strings")]
+    #[error(
+        "a room is a string of 1 to {MAX_ROOM_BYTES} bytes, several are a list of such strings"
+    )]
     BadRoom,
     #[error("rooms of this shape belong to one socket each")]
     ForbiddenRoom,
@@ -51,7 +53,10 @@ impl RelayError {
 impl Relay {
     /// The relay for the namespaces and limits of `config`.
     pub fn new(config: &Config) -> Self {
-        Self { namespaces: config.namespaces.clone(), rooms_per_socket: config.limits.rooms_per_socket }
+        Self {
+            namespaces: config.namespaces.clone(),
+            rooms_per_socket: config.limits.rooms_per_socket,
+        }
     }
 
     fn handle(&self, socket: &Socket, event: &Event<'_>) -> Result<(), RelayError> {
@@ -67,7 +72,9 @@ impl Relay {
                 let (room, rest) = event.arguments().split_first().ok_or(RelayError::BadRoom)?;
                 let rooms = rooms(room)?;
                 let (name, arguments) = named(rest)?;
-                let to = rooms.into_iter().fold(socket.broadcast(), |to, room| to.to(room));
+                let to = rooms
+                    .into_iter()
+                    .fold(socket.broadcast(), |to, room| to.to(room));
                 emitted(to.emit(&name, arguments))
             }
             "broadcast" => {
@@ -96,7 +103,9 @@ impl Relay {
 
 impl Application for Relay {
     fn has_namespace(&self, namespace: &str) -> bool {
-        self.namespaces.iter().any(|pattern| pattern.matches(namespace))
+        self.namespaces
+            .iter()
+            .any(|pattern| pattern.matches(namespace))
     }
 
     fn event(&self, socket: &Socket, mut event: Event<'_>) -> Flow {
@@ -128,23 +137,38 @@ fn first(arguments: Arguments<'_>) -> Result<&str, RelayError> {
 
 /// A room or a list of rooms.
 fn rooms(value: &str) -> Result<Vec<Cow<'_, str>>, RelayError> {
-    let list = value.strip_prefix('[').and_then(|value| value.strip_suffix(']'));
+    let list = value
+        .strip_prefix('[')
+        .and_then(|value| value.strip_suffix(']'));
     let rooms: Vec<_> = match list {
-        Some(list) => Arguments::from_raw(list, &[]).iter().map(room).collect::<Result<_, _>>()?,
+        Some(list) => Arguments::from_raw(list, &[])
+            .iter()
+            .map(room)
+            .collect::<Result<_, _>>()?,
         None => vec![room(value)?],
     };
-    if rooms.is_empty() { Err(RelayError::BadRoom) } else { Ok(rooms) }
+    if rooms.is_empty() {
+        Err(RelayError::BadRoom)
+    } else {
+        Ok(rooms)
+    }
 }
 
 fn room(value: &str) -> Result<Cow<'_, str>, RelayError> {
     let room = json::as_string(value).ok_or(RelayError::BadRoom)?;
-    if (1..=MAX_ROOM_BYTES).contains(&room.len()) { Ok(room) } else { Err(RelayError::BadRoom) }
+    if (1..=MAX_ROOM_BYTES).contains(&room.len()) {
+        Ok(room)
+    } else {
+        Err(RelayError::BadRoom)
+    }
 }
 
 /// The name of an event to pass on, and what follows it.
 fn named(arguments: Arguments<'_>) -> Result<(Cow<'_, str>, Arguments<'_>), RelayError> {
     let (name, rest) = arguments.split_first().ok_or(RelayError::BadEvent)?;
-    let name = json::as_string(name).filter(|name| !is_reserved(name)).ok_or(RelayError::BadEvent)?;
+    let name = json::as_string(name)
+        .filter(|name| !is_reserved(name))
+        .ok_or(RelayError::BadEvent)?;
     Ok((name, rest))
 }
 

@@ -88,7 +88,11 @@ struct ShardThread {
 impl Server {
     /// A node with this configuration and the relay application.
     pub fn new(config: Config) -> Self {
-        Self { config, application: None, engines: Vec::new() }
+        Self {
+            config,
+            application: None,
+            engines: Vec::new(),
+        }
     }
 
     /// With this application in place of the relay.
@@ -100,21 +104,33 @@ impl Server {
     /// With an application at another path that speaks Engine.IO alone. The path begins and ends
     /// with a slash.
     pub fn engine(mut self, path: &str, application: impl EngineApplication) -> Self {
-        self.engines.push(Mount { path: path.to_owned(), layer: Layer::Engine(Arc::new(application)) });
+        self.engines.push(Mount {
+            path: path.to_owned(),
+            layer: Layer::Engine(Arc::new(application)),
+        });
         self
     }
 
     /// Listens and serves, in threads of its own. To be called in a Tokio runtime.
     pub async fn start(self) -> Result<Running, StartError> {
-        let Self { config, application, engines } = self;
+        let Self {
+            config,
+            application,
+            engines,
+        } = self;
         let path = config.engine.path.to_string();
         let assets = Assets::load(config.demo, config.client_dir.as_deref(), &path)?;
         let listener = listen("listen", config.listen, BACKLOG)?;
         let internal_listener = listen("internal_listen", config.internal_listen, 128)?;
         let address = listener.local_addr().unwrap_or(config.listen);
-        let internal_address = internal_listener.local_addr().unwrap_or(config.internal_listen);
+        let internal_address = internal_listener
+            .local_addr()
+            .unwrap_or(config.internal_listen);
         let application = application.unwrap_or_else(|| Arc::new(Relay::new(&config)));
-        let mut mounts = vec![Mount { path, layer: Layer::SocketIo(application) }];
+        let mut mounts = vec![Mount {
+            path,
+            layer: Layer::SocketIo(application),
+        }];
         mounts.extend(engines);
         let (inboxes, letterboxes): (Vec<_>, Vec<_>) =
             (0..config.shards.get()).map(|_| Inbox::new()).unzip();
@@ -187,18 +203,25 @@ impl Drop for Running {
 impl ShardThread {
     fn start(node: &Arc<Node>, index: usize, letterbox: Letterbox) -> std::io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let node = Arc::clone(node);
-        let thread = thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
-            let local = LocalSet::new();
-            local.block_on(&runtime, async {
-                let shard = Shard::new(node, index);
-                tokio::task::spawn_local(std::rc::Rc::clone(&shard).run(letterbox));
-                let _told_or_dropped = stopped.await;
-                shard.end();
-            });
-        })?;
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
+        let thread = thread::Builder::new()
+            .name(format!("shard-{index}"))
+            .spawn(move || {
+                let local = LocalSet::new();
+                local.block_on(&runtime, async {
+                    let shard = Shard::new(node, index);
+                    tokio::task::spawn_local(std::rc::Rc::clone(&shard).run(letterbox));
+                    let _told_or_dropped = stopped.await;
+                    shard.end();
+                });
+            })?;
+        Ok(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 }
 
@@ -237,14 +260,26 @@ async fn accept(listener: TcpListener, node: Arc<Node>) {
     }
 }
 
-fn listen(setting: &'static str, address: SocketAddr, backlog: i32) -> Result<TcpListener, StartError> {
+fn listen(
+    setting: &'static str,
+    address: SocketAddr,
+    backlog: i32,
+) -> Result<TcpListener, StartError> {
     let listen = || {
-        let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = RawSocket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(backlog)?;
         TcpListener::from_std(socket.into())
     };
-    listen().map_err(|error| StartError::Listen { setting, address, error })
+    listen().map_err(|error| StartError::Listen {
+        setting,
+        address,
+        error,
+    })
 }

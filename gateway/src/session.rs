@@ -113,7 +113,10 @@ impl Session {
         let now = Instant::now();
         let config = shard.node().config();
         let engine = engineio::Session::open(now, transport, shard.timing());
-        let needs_namespace = matches!(shard.node().mounts()[usize::from(mount)].layer, Layer::SocketIo(_));
+        let needs_namespace = matches!(
+            shard.node().mounts()[usize::from(mount)].layer,
+            Layer::SocketIo(_)
+        );
         let connect_deadline = needs_namespace.then(|| now + config.engine.connect_timeout);
         Self {
             sid,
@@ -173,7 +176,10 @@ impl Session {
     }
 
     pub(crate) fn has_link(&self, link: &Rc<Link>) -> bool {
-        self.link.borrow().as_ref().is_some_and(|attached| Rc::ptr_eq(attached, link))
+        self.link
+            .borrow()
+            .as_ref()
+            .is_some_and(|attached| Rc::ptr_eq(attached, link))
     }
 
     fn wake_link(&self) {
@@ -209,7 +215,12 @@ impl Session {
 
     /// Queues a packet of Socket.IO; `false` if it was not, because the session is closed or the
     /// packet volatile and the client not writable.
-    pub(crate) fn push(self: &Rc<Self>, packet: Rc<Encoded>, kind: PacketType, volatile: bool) -> bool {
+    pub(crate) fn push(
+        self: &Rc<Self>,
+        packet: Rc<Encoded>,
+        kind: PacketType,
+        volatile: bool,
+    ) -> bool {
         if volatile && !self.is_writable() {
             self.shard.counters().volatile_dropped.increment();
             return false;
@@ -230,8 +241,16 @@ impl Session {
             }
             (engine.transport(), engine.has_poll())
         };
-        let packet = if self.base64 { Rc::new(packet.to_base64()) } else { packet };
-        match self.outbox.borrow_mut().push(packet, self.shard.node().config().limits.outbox_bytes) {
+        let packet = if self.base64 {
+            Rc::new(packet.to_base64())
+        } else {
+            packet
+        };
+        match self
+            .outbox
+            .borrow_mut()
+            .push(packet, self.shard.node().config().limits.outbox_bytes)
+        {
             Ok(()) => {}
             Err(Overflow) => {
                 self.shard.doom(self);
@@ -264,7 +283,9 @@ impl Session {
     /// Closes after what is queued was sent.
     pub(crate) fn close(self: &Rc<Self>, reason: CloseReason) {
         let buffered = !self.outbox.borrow().is_empty();
-        self.engine.borrow_mut().close(Instant::now(), reason, buffered);
+        self.engine
+            .borrow_mut()
+            .close(Instant::now(), reason, buffered);
         self.pump();
     }
 
@@ -286,7 +307,11 @@ impl Session {
     /// What the session's timer is due for.
     pub(crate) fn handle_timeout(self: &Rc<Self>, now: Instant) {
         self.armed.set(None);
-        if self.connect_deadline.get().is_some_and(|deadline| deadline <= now) {
+        if self
+            .connect_deadline
+            .get()
+            .is_some_and(|deadline| deadline <= now)
+        {
             self.connect_deadline.set(None);
             self.close(CloseReason::ConnectTimeout);
         }
@@ -319,7 +344,9 @@ impl Session {
         match output {
             Output::Ping { lateness } => {
                 counters.heartbeats_sent.increment();
-                counters.heartbeat_lateness.observe(lateness.as_nanos() as u64);
+                counters
+                    .heartbeat_lateness
+                    .observe(lateness.as_nanos() as u64);
                 self.push_uncounted(self.shard.ping());
             }
             Output::Pong { round_trip } => {

@@ -78,7 +78,12 @@ thread_local! {
 
 /// The shard of the calling thread, if it is one of `node`.
 pub(crate) fn current(node: &Node) -> Option<Rc<Shard>> {
-    CURRENT.with_borrow(|shard| shard.as_ref().filter(|shard| std::ptr::eq(&*shard.node, node)).cloned())
+    CURRENT.with_borrow(|shard| {
+        shard
+            .as_ref()
+            .filter(|shard| std::ptr::eq(&*shard.node, node))
+            .cloned()
+    })
 }
 
 /// A shard. Everything in it belongs to one thread.
@@ -190,7 +195,9 @@ impl Shard {
             let place = {
                 let mut timers = self.timers.borrow_mut();
                 match timers.peek() {
-                    Some(Reverse((at, _))) if *at <= now => timers.pop().map(|Reverse((_, place))| place),
+                    Some(Reverse((at, _))) if *at <= now => {
+                        timers.pop().map(|Reverse((_, place))| place)
+                    }
                     _ => None,
                 }
             };
@@ -248,14 +255,23 @@ impl Shard {
         base64: bool,
     ) -> Rc<Session> {
         let sid = Sid::random(self.node.tag(), self.index);
-        let session = Rc::new(Session::new(Rc::clone(self), sid, mount, transport, handshake, base64));
+        let session = Rc::new(Session::new(
+            Rc::clone(self),
+            sid,
+            mount,
+            transport,
+            handshake,
+            base64,
+        ));
         let mut registry = self.registry.borrow_mut();
         registry.last_number = registry.last_number.wrapping_add(1);
         let number = registry.last_number;
         let slot = registry.sessions.insert(Rc::clone(&session)) as u32;
         registry.by_sid.insert(sid, slot);
         session.set_place(Place { slot, number });
-        self.counters().sessions.store(registry.sessions.len(), Ordering::Relaxed);
+        self.counters()
+            .sessions
+            .store(registry.sessions.len(), Ordering::Relaxed);
         drop(registry);
         self.counters().opened.of(transport).increment();
         session.arm();
@@ -273,7 +289,9 @@ impl Shard {
             registry.by_sid.shrink_to_fit();
             registry.sessions.shrink_to_fit();
         }
-        self.counters().sessions.store(registry.sessions.len(), Ordering::Relaxed);
+        self.counters()
+            .sessions
+            .store(registry.sessions.len(), Ordering::Relaxed);
         drop(registry);
         drop(removed);
     }
@@ -287,7 +305,12 @@ impl Shard {
 
     /// All sessions.
     pub(crate) fn sessions(&self) -> Vec<Rc<Session>> {
-        self.registry.borrow().sessions.iter().map(|(_, session)| Rc::clone(session)).collect()
+        self.registry
+            .borrow()
+            .sessions
+            .iter()
+            .map(|(_, session)| Rc::clone(session))
+            .collect()
     }
 
     fn session_at(&self, place: Place) -> Option<Rc<Session>> {
@@ -315,7 +338,9 @@ impl Shard {
         } else if owner == self.index {
             job(self.session(&sid).as_ref());
         } else if let Some(owner) = self.node.shards().get(owner) {
-            owner.post(Mail::Run(Box::new(move |shard| job(shard.session(&sid).as_ref()))));
+            owner.post(Mail::Run(Box::new(move |shard| {
+                job(shard.session(&sid).as_ref())
+            })));
         } else {
             job(None);
         }
@@ -335,14 +360,20 @@ impl Shard {
     /// Ends a namespace that no socket is in.
     pub(crate) fn tidy_namespace(&self, name: &str) {
         let mut namespaces = self.namespaces.borrow_mut();
-        if namespaces.get(name).is_some_and(|namespace| namespace.is_unused()) {
+        if namespaces
+            .get(name)
+            .is_some_and(|namespace| namespace.is_unused())
+        {
             namespaces.remove(name);
         }
     }
 
     /// Calls `visit` for each namespace that has a socket here.
     pub(crate) fn for_each_namespace(&self, mut visit: impl FnMut(&Namespace)) {
-        self.namespaces.borrow().values().for_each(|namespace| visit(namespace));
+        self.namespaces
+            .borrow()
+            .values()
+            .for_each(|namespace| visit(namespace));
     }
 
     /// The selected sockets of a namespace on this shard.
@@ -360,7 +391,8 @@ impl Shard {
         if let Some(namespace) = namespace {
             match &broadcast.ack {
                 None => namespace.for_each(&broadcast.selection, |socket| {
-                    recipients += u64::from(socket.push(&packet, broadcast.kind, broadcast.volatile));
+                    recipients +=
+                        u64::from(socket.push(&packet, broadcast.kind, broadcast.volatile));
                 }),
                 Some(_) => recipients = self.deliver_with_ack(&namespace, broadcast, &packet),
             }
@@ -371,7 +403,9 @@ impl Shard {
         let counters = self.counters();
         counters.broadcasts.of(broadcast.origin).increment();
         counters.broadcast_recipients.observe(recipients);
-        counters.broadcast_duration.observe(began.elapsed().as_nanos() as u64);
+        counters
+            .broadcast_duration
+            .observe(began.elapsed().as_nanos() as u64);
     }
 
     fn deliver_with_ack(
@@ -438,7 +472,9 @@ impl Shard {
 
     /// The buffer that connections are read into; to be given back.
     pub(crate) fn take_scratch(&self) -> Box<[u8]> {
-        self.scratch.take().unwrap_or_else(|| vec![0; SCRATCH_BYTES].into())
+        self.scratch
+            .take()
+            .unwrap_or_else(|| vec![0; SCRATCH_BYTES].into())
     }
 
     pub(crate) fn give_scratch(&self, scratch: Box<[u8]>) {

@@ -115,7 +115,10 @@ impl Socket {
             state: Cell::new(State::Connecting),
             stamp: Cell::new(0),
             rooms: RefCell::default(),
-            extra: RefCell::new(Extra { auth: auth.map(Into::into), ..Extra::default() }),
+            extra: RefCell::new(Extra {
+                auth: auth.map(Into::into),
+                ..Extra::default()
+            }),
             session,
         }))
     }
@@ -147,7 +150,12 @@ impl Socket {
 
     /// The payload of its `CONNECT`, as JSON text.
     pub fn auth_json(&self) -> Box<str> {
-        self.0.extra.borrow().auth.clone().unwrap_or_else(|| "{}".into())
+        self.0
+            .extra
+            .borrow()
+            .auth
+            .clone()
+            .unwrap_or_else(|| "{}".into())
     }
 
     /// The transport that it uses now.
@@ -162,12 +170,18 @@ impl Socket {
 
     /// Emits to this client. A client that is gone gets nothing.
     pub fn emit(&self, event: &str, arguments: impl IntoArguments) -> Result<(), EmitError> {
-        self.send_event(event, None, &arguments.into_arguments()?, false).map(drop)
+        self.send_event(event, None, &arguments.into_arguments()?, false)
+            .map(drop)
     }
 
     /// Emits to this client if it can be written to at once, and else not at all.
-    pub fn emit_volatile(&self, event: &str, arguments: impl IntoArguments) -> Result<(), EmitError> {
-        self.send_event(event, None, &arguments.into_arguments()?, true).map(drop)
+    pub fn emit_volatile(
+        &self,
+        event: &str,
+        arguments: impl IntoArguments,
+    ) -> Result<(), EmitError> {
+        self.send_event(event, None, &arguments.into_arguments()?, true)
+            .map(drop)
     }
 
     /// Emits and waits for the client's acknowledgement, at most for `timeout`.
@@ -220,7 +234,8 @@ impl Socket {
     /// The rooms that it is in, its own first.
     pub fn rooms(&self) -> Vec<String> {
         let own = std::iter::once(self.0.id.to_string());
-        own.chain(self.0.rooms.borrow().iter().map(|room| room.to_string())).collect()
+        own.chain(self.0.rooms.borrow().iter().map(|room| room.to_string()))
+            .collect()
     }
 
     /// How many rooms it is in, its own not counted.
@@ -240,7 +255,9 @@ impl Socket {
 
     /// An emitter to everybody in the namespace, on every node, except this socket.
     pub fn broadcast(&self) -> Emitter {
-        self.gateway().of(self.namespace()).except(self.0.id.as_str())
+        self.gateway()
+            .of(self.namespace())
+            .except(self.0.id.as_str())
     }
 
     /// Keeps a value with the socket, in place of the one before. Other nodes and threads see its
@@ -266,8 +283,13 @@ impl Socket {
         if close {
             self.0.session.disconnect_all();
         } else if self.is_connected() {
-            self.push_control(Encoded::disconnect(self.namespace()), PacketType::Disconnect);
-            self.0.session.drop_socket(self, DisconnectReason::ServerNamespaceDisconnect);
+            self.push_control(
+                Encoded::disconnect(self.namespace()),
+                PacketType::Disconnect,
+            );
+            self.0
+                .session
+                .drop_socket(self, DisconnectReason::ServerNamespaceDisconnect);
         }
     }
 
@@ -291,14 +313,21 @@ impl Socket {
     ) -> Result<bool, EmitError> {
         check_name(event)?;
         let arguments = arguments.as_ref();
-        let kind =
-            if arguments.attachments().is_empty() { PacketType::Event } else { PacketType::BinaryEvent };
+        let kind = if arguments.attachments().is_empty() {
+            PacketType::Event
+        } else {
+            PacketType::BinaryEvent
+        };
         let packet = Encoded::event(self.namespace(), ack, event, arguments);
         Ok(self.push(&Rc::new(packet), kind, volatile))
     }
 
     pub(crate) fn push_ack(&self, packet: Encoded, binary: bool) {
-        let kind = if binary { PacketType::BinaryAck } else { PacketType::Ack };
+        let kind = if binary {
+            PacketType::BinaryAck
+        } else {
+            PacketType::Ack
+        };
         self.push(&Rc::new(packet), kind, false);
     }
 
@@ -417,7 +446,9 @@ impl Socket {
             rooms: self.rooms(),
             data: self.data_json(),
             transport: self.transport(),
-            auth: Ref::map(self.0.extra.borrow(), |extra| &extra.auth).as_deref().map(Into::into),
+            auth: Ref::map(self.0.extra.borrow(), |extra| &extra.auth)
+                .as_deref()
+                .map(Into::into),
             handshake: Arc::new(self.handshake().clone()),
         }
     }
@@ -439,7 +470,10 @@ impl Hash for Socket {
 
 impl std::fmt::Debug for Socket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Socket").field("id", &self.0.id).field("namespace", &self.namespace()).finish()
+        f.debug_struct("Socket")
+            .field("id", &self.0.id)
+            .field("namespace", &self.namespace())
+            .finish()
     }
 }
 

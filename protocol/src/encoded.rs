@@ -198,7 +198,9 @@ impl Encoded {
     /// The same for a client that asked for base64 (`b64=1`): see [`base64_frames`](Self::base64_frames).
     /// Its polling form stays what it was.
     pub fn to_base64(&self) -> Self {
-        Self { frames: self.base64_frames() }
+        Self {
+            frames: self.base64_frames(),
+        }
     }
 
     /// A text packet from its `parts` and the binary messages after it. The buffer is made exactly

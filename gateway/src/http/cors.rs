@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_LENGTH, HeaderMap, HeaderValue,
-    ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_LENGTH, HeaderMap,
+    HeaderValue, ORIGIN, VARY,
 };
 use hyper::{Response, StatusCode};
 
@@ -40,14 +40,20 @@ pub(super) fn allow(cors: &Cors, origin: &Origin, headers: &mut HeaderMap) {
         }
         Origins::Listed(_) => {
             headers.append(VARY, HeaderValue::from_static("Origin"));
-            let listed = origin.0.as_ref().filter(|origin| origin.to_str().is_ok_and(|it| cors.origins.allows(it)));
+            let listed = origin
+                .0
+                .as_ref()
+                .filter(|origin| origin.to_str().is_ok_and(|it| cors.origins.allows(it)));
             if let Some(origin) = listed {
                 headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             }
         }
     }
     if cors.credentials {
-        headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        headers.insert(
+            ACCESS_CONTROL_ALLOW_CREDENTIALS,
+            HeaderValue::from_static("true"),
+        );
     }
 }
 
@@ -61,7 +67,10 @@ pub(super) fn preflight(cors: &Cors, origin: &Origin, asked: &HeaderMap) -> Answ
         ACCESS_CONTROL_ALLOW_METHODS,
         HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE"),
     );
-    headers.append(VARY, HeaderValue::from_static("Access-Control-Request-Headers"));
+    headers.append(
+        VARY,
+        HeaderValue::from_static("Access-Control-Request-Headers"),
+    );
     if let Some(wanted) = asked.get(ACCESS_CONTROL_REQUEST_HEADERS) {
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
     }

@@ -58,29 +58,54 @@ pub(super) async fn respond(
             _ => Err(Refusal::BadMethod),
         },
         Ok(Verified::Mismatch { sid }) => {
-            if is_known(shard, sid).await { Err(Refusal::BadRequest) } else { Err(Refusal::UnknownSid) }
+            if is_known(shard, sid).await {
+                Err(Refusal::BadRequest)
+            } else {
+                Err(Refusal::UnknownSid)
+            }
         }
         Err(refusal) => Err(refusal),
     };
     outcome.unwrap_or_else(|refusal| {
-        shard.counters().refused.of(refusal.counted_as()).increment();
+        shard
+            .counters()
+            .refused
+            .of(refusal.counted_as())
+            .increment();
         debug!(%address, reason = ?refusal, "request refused");
-        if websocket { refusal.answer_websocket() } else { refusal.answer() }
+        if websocket {
+            refusal.answer_websocket()
+        } else {
+            refusal.answer()
+        }
     })
 }
 
 /// What a request that passed verification asks for.
 enum Verified {
-    Handshake { transport: Transport, base64: bool },
-    Upgrade { sid: Sid },
-    Request { sid: Sid },
+    Handshake {
+        transport: Transport,
+        base64: bool,
+    },
+    Upgrade {
+        sid: Sid,
+    },
+    Request {
+        sid: Sid,
+    },
     /// Refused in one way or another, depending on whether there is such a session.
-    Mismatch { sid: Sid },
+    Mismatch {
+        sid: Sid,
+    },
 }
 
 /// Checks a request in the order in which Node does. What only the session knows is checked where
 /// it lives.
-fn verify(shard: &Shard, request: &Request<Incoming>, websocket: bool) -> Result<Verified, Refusal> {
+fn verify(
+    shard: &Shard,
+    request: &Request<Incoming>,
+    websocket: bool,
+) -> Result<Verified, Refusal> {
     let engine = &shard.node().config().engine;
     let query = EngineQuery::parse(request.uri().query().unwrap_or_default());
     let transport = match query.transport.as_deref() {
@@ -89,7 +114,10 @@ fn verify(shard: &Shard, request: &Request<Incoming>, websocket: bool) -> Result
         _ => return Err(Refusal::UnknownTransport),
     };
     let valid_origin = |origin: &HeaderValue| {
-        origin.as_bytes().iter().all(|byte| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f))
+        origin
+            .as_bytes()
+            .iter()
+            .all(|byte| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f))
     };
     if !request.headers().get(ORIGIN).is_none_or(valid_origin) {
         return Err(Refusal::BadRequest);
@@ -118,20 +146,29 @@ fn verify(shard: &Shard, request: &Request<Incoming>, websocket: bool) -> Result
     if !is_revision {
         return Err(Refusal::UnsupportedVersion);
     }
-    Ok(Verified::Handshake { transport, base64: query.base64 })
+    Ok(Verified::Handshake {
+        transport,
+        base64: query.base64,
+    })
 }
 
 /// Checks what RFC 6455 section 4.2.1 asks of a handshake.
 fn websocket_handshake(headers: &HeaderMap) -> Result<(), Refusal> {
     let is_key = |key: &HeaderValue| {
         let base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-        key.as_bytes().strip_suffix(b"==").is_some_and(|key| key.len() == 22 && key.iter().all(base64))
+        key.as_bytes()
+            .strip_suffix(b"==")
+            .is_some_and(|key| key.len() == 22 && key.iter().all(base64))
     };
     if !headers.get(SEC_WEBSOCKET_KEY).is_some_and(is_key) {
         return Err(Refusal::BadRequest);
     }
     let version = headers.get(SEC_WEBSOCKET_VERSION);
-    if version.is_some_and(|version| version == "13") { Ok(()) } else { Err(Refusal::WebSocketVersion) }
+    if version.is_some_and(|version| version == "13") {
+        Ok(())
+    } else {
+        Err(Refusal::WebSocketVersion)
+    }
 }
 
 async fn handshake(
@@ -151,14 +188,19 @@ async fn handshake(
     if limit.is_some_and(|limit| node.session_count() >= limit.get()) {
         return Err(Refusal::ConnectionLimit);
     }
-    let target = request.uri().path_and_query().map_or("", |target| target.as_str());
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or("", |target| target.as_str());
     let handshake = Handshake::new(target, request.headers(), address, false);
     if let Layer::SocketIo(application) = &node.mounts()[usize::from(mount)].layer {
         match application.admit(&handshake) {
             Admission::Admit => {}
             Admission::Forbid(message) => return Err(Refusal::Forbidden(Some(message))),
             Admission::Pending(decision) => {
-                decision.await.map_err(|message| Refusal::Forbidden(Some(message)))?;
+                decision
+                    .await
+                    .map_err(|message| Refusal::Forbidden(Some(message)))?;
             }
         }
     }
@@ -198,7 +240,11 @@ fn open_packet(shard: &Shard, session: &Session, transport: Transport) -> String
 
 fn set_cookie(shard: &Shard, session: &Session, headers: &mut HeaderMap) {
     if let Some(name) = &shard.node().config().engine.cookie {
-        let cookie = format!("{}={}; Path=/; HttpOnly; SameSite=Lax", name.as_str(), session.sid().reveal());
+        let cookie = format!(
+            "{}={}; Path=/; HttpOnly; SameSite=Lax",
+            name.as_str(),
+            session.sid().reveal()
+        );
         if let Ok(cookie) = HeaderValue::from_str(&cookie) {
             headers.append(SET_COOKIE, cookie);
         }
@@ -207,14 +253,19 @@ fn set_cookie(shard: &Shard, session: &Session, headers: &mut HeaderMap) {
 
 /// Answers a WebSocket's handshake.
 fn switch_protocols(request: &mut Request<Incoming>) -> Result<Answer, Refusal> {
-    let offered = request.headers().get(SEC_WEBSOCKET_PROTOCOL).and_then(|offered| offered.to_str().ok());
+    let offered = request
+        .headers()
+        .get(SEC_WEBSOCKET_PROTOCOL)
+        .and_then(|offered| offered.to_str().ok());
     let subprotocol = offered
         .and_then(|offered| offered.split(',').next())
         .and_then(|first| HeaderValue::from_str(first.trim()).ok());
     let (switch, _upgraded) = upgrade::upgrade(&mut *request).map_err(|_| Refusal::BadRequest)?;
     let mut answer = switch.map(|_| Full::new(Bytes::new()));
     if let Some(subprotocol) = subprotocol {
-        answer.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
+        answer
+            .headers_mut()
+            .insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
     }
     Ok(answer)
 }
@@ -251,7 +302,9 @@ async fn poll(shard: &Rc<Shard>, sid: Sid, headers: &HeaderMap) -> Result<Answer
             let _gone = sender.send(Reply::Refused(Refusal::UnknownSid));
         }
     });
-    let mut given_up = GivenUp::new(shard, sid, move |session| session.handle_poll_aborted(number));
+    let mut given_up = GivenUp::new(shard, sid, move |session| {
+        session.handle_poll_aborted(number)
+    });
     let reply = receiver.await;
     given_up.disarm();
     match reply {
@@ -263,7 +316,10 @@ async fn poll(shard: &Rc<Shard>, sid: Sid, headers: &HeaderMap) -> Result<Answer
 
 async fn post(shard: &Rc<Shard>, sid: Sid, request: Request<Incoming>) -> Result<Answer, Refusal> {
     let (sender, receiver) = oneshot::channel();
-    let binary = request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream");
+    let binary = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind == "application/octet-stream");
     shard.with_session(sid, move |session| {
         let reply = match session {
             Some(session) if binary => {
@@ -286,7 +342,9 @@ async fn post(shard: &Rc<Shard>, sid: Sid, request: Request<Incoming>) -> Result
         Ok(body) => body,
         Err(BodyError::TooLarge) => {
             given_up.disarm();
-            shard.with_session(sid, |session| session.into_iter().for_each(Session::handle_post_refused));
+            shard.with_session(sid, |session| {
+                session.into_iter().for_each(Session::handle_post_refused)
+            });
             return Err(Refusal::BodyTooLarge);
         }
         Err(BodyError::Timeout) => return Err(Refusal::BodyTimeout),
@@ -336,7 +394,9 @@ async fn read_body(shard: &Shard, mut body: Incoming) -> Result<Bytes, BodyError
         }
         Ok(whole.freeze())
     };
-    let read = tokio::time::timeout(timeout, reading).await.unwrap_or(Err(BodyError::Timeout));
+    let read = tokio::time::timeout(timeout, reading)
+        .await
+        .unwrap_or(Err(BodyError::Timeout));
     if matches!(read, Err(BodyError::TooLarge)) {
         discard(body, timeout);
     }
@@ -365,7 +425,11 @@ struct GivenUp<'a, F: FnOnce(&Rc<Session>) + Send + 'static> {
 
 impl<'a, F: FnOnce(&Rc<Session>) + Send + 'static> GivenUp<'a, F> {
     fn new(shard: &'a Rc<Shard>, sid: Sid, tell: F) -> Self {
-        Self { shard, sid, tell: Cell::new(Some(tell)) }
+        Self {
+            shard,
+            sid,
+            tell: Cell::new(Some(tell)),
+        }
     }
 
     fn disarm(&mut self) {
@@ -388,7 +452,12 @@ impl<F: FnOnce(&Rc<Session>) + Send + 'static> Drop for GivenUp<'_, F> {
 /// A polling payload, compressed if that is worth it and the client takes it.
 fn payload(body: Vec<u8>, asked: &HeaderMap) -> Answer {
     let encoding = (body.len() >= COMPRESSION_THRESHOLD)
-        .then(|| negotiate(asked.get(hyper::header::ACCEPT_ENCODING), &[Encoding::Gzip, Encoding::Deflate]))
+        .then(|| {
+            negotiate(
+                asked.get(hyper::header::ACCEPT_ENCODING),
+                &[Encoding::Gzip, Encoding::Deflate],
+            )
+        })
         .flatten();
     let body = match encoding {
         Some(encoding) => compress(encoding, &body),
@@ -396,7 +465,10 @@ fn payload(body: Vec<u8>, asked: &HeaderMap) -> Answer {
     };
     let mut answer = Response::new(Full::new(Bytes::from(body)));
     let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=UTF-8"),
+    );
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(encoding) = encoding {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));

@@ -108,26 +108,38 @@ impl Refusal {
                 let message = serde_json::Value::from(message);
                 let body = format!("{{\"code\":{code},\"message\":{message}}}");
                 let mut answer = Response::new(Full::new(Bytes::from(body)));
-                answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                answer
+                    .headers_mut()
+                    .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 answer
             }
             None => Response::default(),
         };
         self.finish(&mut answer);
         if matches!(self, Self::BodyTooLarge | Self::BodyTimeout) {
-            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            answer
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
         }
         answer
     }
 
     /// The answer to a WebSocket's handshake.
     pub(crate) fn answer_websocket(&self) -> Answer {
-        let message = self.error().map_or_else(String::new, |(_, message)| message.into_owned());
+        let message = self
+            .error()
+            .map_or_else(String::new, |(_, message)| message.into_owned());
         let mut answer = Response::new(Full::new(Bytes::from(message)));
-        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
-        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        answer
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+        answer
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
         if *self == Self::WebSocketVersion {
-            answer.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            answer
+                .headers_mut()
+                .insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
         self.finish(&mut answer);
         answer
@@ -136,7 +148,9 @@ impl Refusal {
     fn finish(&self, answer: &mut Answer) {
         *answer.status_mut() = self.status();
         if matches!(self, Self::ConnectionLimit | Self::ShuttingDown) {
-            answer.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+            answer
+                .headers_mut()
+                .insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
         }
     }
 }

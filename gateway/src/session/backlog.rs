@@ -26,14 +26,24 @@ pub(super) struct Backlog {
 }
 
 enum Waiting {
-    Event { socket: Socket, id: Option<u64>, name: Box<str>, arguments: OwnedArguments },
-    Disconnect { socket: Socket, reason: DisconnectReason },
+    Event {
+        socket: Socket,
+        id: Option<u64>,
+        name: Box<str>,
+        arguments: OwnedArguments,
+    },
+    Disconnect {
+        socket: Socket,
+        reason: DisconnectReason,
+    },
 }
 
 impl Waiting {
     fn size(&self) -> usize {
         match self {
-            Self::Event { name, arguments, .. } => EVENT_OVERHEAD + name.len() + arguments.size(),
+            Self::Event {
+                name, arguments, ..
+            } => EVENT_OVERHEAD + name.len() + arguments.size(),
             Self::Disconnect { .. } => EVENT_OVERHEAD,
         }
     }
@@ -49,7 +59,12 @@ impl Session {
     pub(super) fn dispatch(self: &Rc<Self>, socket: Socket, id: Option<u64>, event: &Received<'_>) {
         if self.backlog.borrow().busy {
             let (name, arguments) = (event.name.as_ref().into(), event.arguments.into());
-            self.wait(Waiting::Event { socket, id, name, arguments });
+            self.wait(Waiting::Event {
+                socket,
+                id,
+                name,
+                arguments,
+            });
         } else {
             self.call(&socket, id, &event.name, event.arguments);
         }
@@ -120,7 +135,12 @@ impl Session {
                 next
             };
             match next {
-                Some(Waiting::Event { socket, id, name, arguments }) => {
+                Some(Waiting::Event {
+                    socket,
+                    id,
+                    name,
+                    arguments,
+                }) => {
                     self.call(&socket, id, &name, arguments.as_ref());
                 }
                 Some(Waiting::Disconnect { socket, reason }) => self.disconnected(socket, reason),

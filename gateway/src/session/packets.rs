@@ -29,7 +29,9 @@ impl Session {
     /// A message came by whatever transport.
     pub(crate) fn handle_message(self: &Rc<Self>, message: Message<'_>) {
         match self.layer() {
-            Layer::Engine(application) => application.message(&Connection::new(Rc::clone(self)), message),
+            Layer::Engine(application) => {
+                application.message(&Connection::new(Rc::clone(self)), message)
+            }
             Layer::SocketIo(_) => {
                 if let Err(violation) = self.decode(&message) {
                     debug!(%violation, "protocol violation");
@@ -58,16 +60,36 @@ impl Session {
                 received.of(PacketType::Connect).increment();
                 self.connect(namespace, *auth)
             }
-            Packet::Event { namespace, id, event } => {
+            Packet::Event {
+                namespace,
+                id,
+                event,
+            } => {
                 let binary = !event.arguments.attachments().is_empty();
-                received.of(if binary { PacketType::BinaryEvent } else { PacketType::Event }).increment();
+                received
+                    .of(if binary {
+                        PacketType::BinaryEvent
+                    } else {
+                        PacketType::Event
+                    })
+                    .increment();
                 let socket = self.connected(namespace)?;
                 self.dispatch(socket, *id, event);
                 Ok(())
             }
-            Packet::Ack { namespace, id, arguments } => {
+            Packet::Ack {
+                namespace,
+                id,
+                arguments,
+            } => {
                 let binary = !arguments.attachments().is_empty();
-                received.of(if binary { PacketType::BinaryAck } else { PacketType::Ack }).increment();
+                received
+                    .of(if binary {
+                        PacketType::BinaryAck
+                    } else {
+                        PacketType::Ack
+                    })
+                    .increment();
                 self.connected(namespace)?.handle_ack(*id, *arguments);
                 Ok(())
             }
@@ -81,11 +103,17 @@ impl Session {
     }
 
     fn find(&self, namespace: &str) -> Option<Socket> {
-        self.sockets.borrow().iter().find(|socket| socket.namespace() == namespace).cloned()
+        self.sockets
+            .borrow()
+            .iter()
+            .find(|socket| socket.namespace() == namespace)
+            .cloned()
     }
 
     fn connected(&self, namespace: &str) -> Result<Socket, Violation> {
-        self.find(namespace).filter(Socket::is_connected).ok_or(Violation::NotConnected)
+        self.find(namespace)
+            .filter(Socket::is_connected)
+            .ok_or(Violation::NotConnected)
     }
 
     fn connect(self: &Rc<Self>, namespace: &str, auth: Option<&str>) -> Result<(), Violation> {
@@ -99,7 +127,13 @@ impl Session {
             self.refuse(namespace, &Refusal::new("Invalid namespace"));
             return Ok(());
         }
-        let limit = self.shard.node().config().limits.namespaces_per_session.get();
+        let limit = self
+            .shard
+            .node()
+            .config()
+            .limits
+            .namespaces_per_session
+            .get();
         if self.sockets.borrow().len() >= limit {
             self.refuse(namespace, &Refusal::new("Too many namespaces"));
             return Ok(());
@@ -138,7 +172,9 @@ impl Session {
                 application.connected(socket);
             }
             Err(refusal) => {
-                self.sockets.borrow_mut().retain(|candidate| candidate != socket);
+                self.sockets
+                    .borrow_mut()
+                    .retain(|candidate| candidate != socket);
                 socket.set_disconnected();
                 self.shard.tidy_namespace(socket.namespace());
                 self.refuse(socket.namespace(), &refusal);

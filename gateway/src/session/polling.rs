@@ -23,7 +23,10 @@ impl Session {
     /// A poll (GET) came; it is answered when there is something to answer.
     pub(crate) fn handle_poll(self: &Rc<Self>, number: u64, reply: oneshot::Sender<Reply>) {
         let buffered = !self.outbox.borrow().is_empty();
-        let outcome = self.engine.borrow_mut().handle_poll(buffered);
+        let outcome = self
+            .engine
+            .borrow_mut()
+            .handle_poll(Instant::now(), buffered);
         match outcome {
             Poll::Parked => {
                 if let Some(polling) = &mut *self.polling.borrow_mut() {
@@ -61,7 +64,11 @@ impl Session {
 
     /// The body of a post came.
     pub(crate) fn handle_post_body(self: &Rc<Self>, body: &Bytes, reply: oneshot::Sender<Reply>) {
-        self.shard.counters().received_bytes.of(Transport::Polling).add(body.len() as u64);
+        self.shard
+            .counters()
+            .received_bytes
+            .of(Transport::Polling)
+            .add(body.len() as u64);
         let text = String::from_utf8_lossy(body);
         for packet in payload::decode(&text) {
             if !self.engine.borrow().accepts_post() {
@@ -69,7 +76,8 @@ impl Session {
             }
             match packet {
                 Ok(packet) => {
-                    let message = self.drive(|engine| engine.handle_polling_packet(Instant::now(), packet));
+                    let message =
+                        self.drive(|engine| engine.handle_polling_packet(Instant::now(), packet));
                     if let Some(message) = message {
                         self.handle_message(message);
                     }
@@ -111,7 +119,11 @@ impl Session {
 
     /// Answers the post that waited.
     pub(super) fn answer_post_late(&self) {
-        let post = self.polling.borrow_mut().as_mut().and_then(|polling| polling.post.take());
+        let post = self
+            .polling
+            .borrow_mut()
+            .as_mut()
+            .and_then(|polling| polling.post.take());
         if let Some(reply) = post {
             answer(reply, Reply::Ok);
         }
@@ -156,7 +168,11 @@ impl Session {
     }
 
     fn reply_payload(&self, reply: oneshot::Sender<Reply>, body: Vec<u8>) {
-        self.shard.counters().sent_bytes.of(Transport::Polling).add(body.len() as u64);
+        self.shard
+            .counters()
+            .sent_bytes
+            .of(Transport::Polling)
+            .add(body.len() as u64);
         answer(reply, Reply::Payload(body));
     }
 }

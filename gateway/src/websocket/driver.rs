@@ -70,7 +70,8 @@ pub(crate) async fn hand_over(shard: &Rc<Shard>, sid: Sid, stream: TcpStream, re
     if sid.shard() == shard.index() {
         return attach(Rc::clone(shard), sid, stream, read).await;
     }
-    let (Ok(stream), Some(owner)) = (stream.into_std(), shard.node().shards().get(sid.shard())) else {
+    let (Ok(stream), Some(owner)) = (stream.into_std(), shard.node().shards().get(sid.shard()))
+    else {
         return;
     };
     owner.post(Mail::Run(Box::new(move |shard| {
@@ -96,7 +97,13 @@ async fn attach(shard: Rc<Shard>, sid: Sid, stream: TcpStream, read: Bytes) {
 
 /// Serves a WebSocket to its end; `read` is what came behind the handshake.
 pub(crate) async fn run(attached: Attached, stream: TcpStream, read: Bytes) {
-    let mut driver = Driver { attached, stream, reader: Reader::new(), cut: false, relief: None };
+    let mut driver = Driver {
+        attached,
+        stream,
+        reader: Reader::new(),
+        cut: false,
+        relief: None,
+    };
     let mut end = None;
     if !read.is_empty() {
         end = driver.consume(&mut Vec::from(read));
@@ -105,7 +112,12 @@ pub(crate) async fn run(attached: Attached, stream: TcpStream, read: Bytes) {
         Some(end) => end,
         None => poll_fn(|context| driver.poll(context)).await,
     };
-    let Driver { attached, stream, cut, .. } = driver;
+    let Driver {
+        attached,
+        stream,
+        cut,
+        ..
+    } = driver;
     drop(attached);
     if !cut {
         Box::pin(finish(stream, end)).await;
@@ -161,7 +173,9 @@ impl Driver {
             if self.attached.link.order.get() != LinkOrder::Flush {
                 return Poll::Pending;
             }
-            self.attached.session.drive(protocol::engineio::Session::handle_flushed);
+            self.attached
+                .session
+                .drive(protocol::engineio::Session::handle_flushed);
         }
     }
 
@@ -182,7 +196,11 @@ impl Driver {
                     return None;
                 }
                 Poll::Ready(Ok(())) if count > 0 => {
-                    shard.counters().received_bytes.of(Transport::WebSocket).add(count as u64);
+                    shard
+                        .counters()
+                        .received_bytes
+                        .of(Transport::WebSocket)
+                        .add(count as u64);
                     self.consume(&mut scratch[..count])
                 }
                 Poll::Ready(_) => {
@@ -206,7 +224,9 @@ impl Driver {
         }
         let node = self.attached.session.shard().node();
         while node.is_congested() {
-            let relief = self.relief.get_or_insert_with(|| Box::pin(Arc::clone(node.relieved()).notified_owned()));
+            let relief = self
+                .relief
+                .get_or_insert_with(|| Box::pin(Arc::clone(node.relieved()).notified_owned()));
             if relief.as_mut().poll(context).is_pending() {
                 if !node.is_congested() {
                     break;
@@ -220,7 +240,14 @@ impl Driver {
     }
 
     fn consume(&mut self, mut input: &mut [u8]) -> Option<End> {
-        let limit = self.attached.session.shard().node().config().engine.max_payload;
+        let limit = self
+            .attached
+            .session
+            .shard()
+            .node()
+            .config()
+            .engine
+            .max_payload;
         loop {
             match self.reader.next(&mut input, limit) {
                 Ok(Some(received)) => {
@@ -255,7 +282,12 @@ impl Driver {
             }
             outbox.advance(written);
             self.cut = outbox.is_cut();
-            session.shard().counters().sent_bytes.of(Transport::WebSocket).add(written as u64);
+            session
+                .shard()
+                .counters()
+                .sent_bytes
+                .of(Transport::WebSocket)
+                .add(written as u64);
         }
     }
 
@@ -267,7 +299,9 @@ impl Driver {
 /// Writes a few bytes to a WebSocket that nothing else is written to. A client that does not even
 /// take these is beyond help.
 fn write_small(stream: &TcpStream, frame: &[u8]) -> bool {
-    stream.try_write(frame).is_ok_and(|written| written == frame.len())
+    stream
+        .try_write(frame)
+        .is_ok_and(|written| written == frame.len())
 }
 
 impl Attached {
@@ -276,13 +310,16 @@ impl Attached {
             Received::Text(text) => match Packet::decode(&text) {
                 Ok(packet) => self.handle_packet(packet),
                 Err(_) if self.is_probing() => self.lose(CloseReason::TransportError),
-                Err(_) => self.session.drive(protocol::engineio::Session::handle_undecodable),
+                Err(_) => self
+                    .session
+                    .drive(protocol::engineio::Session::handle_undecodable),
             },
             Received::Binary(data) => self.handle_packet(Packet::Message(Message::Binary(data))),
             Received::Ping(payload) => {
                 let pong = pong_frame(&payload);
                 if !self.is_probing() {
-                    self.session.push_uncounted(Rc::new(Encoded::control_frame(pong)));
+                    self.session
+                        .push_uncounted(Rc::new(Encoded::control_frame(pong)));
                 } else if !write_small(stream, &pong) {
                     self.lose(CloseReason::TransportError);
                 }
@@ -299,9 +336,11 @@ impl Attached {
     fn handle_packet(&self, packet: Packet<'_>) {
         let now = Instant::now();
         if self.is_probing() {
-            self.session.drive(|engine| engine.handle_probe_packet(now, &packet));
-        } else if let Some(message) =
-            self.session.drive(|engine| engine.handle_websocket_packet(now, packet))
+            self.session
+                .drive(|engine| engine.handle_probe_packet(now, &packet));
+        } else if let Some(message) = self
+            .session
+            .drive(|engine| engine.handle_websocket_packet(now, packet))
         {
             self.session.handle_message(message);
         }
@@ -310,7 +349,9 @@ impl Attached {
     fn fail(&self, error: FrameError) -> End {
         tracing::debug!(%error, "WebSocket failed");
         self.lose(CloseReason::TransportError);
-        End { code: Some(error.close_code().into()) }
+        End {
+            code: Some(error.close_code().into()),
+        }
     }
 }
 

@@ -15,6 +15,10 @@ const CLOSE_GRACE: Duration = Duration::from_secs(30);
 /// once on two connections, and nothing says which is read first.
 const LATE_POLL_GRACE: Duration = Duration::from_millis(200);
 
+/// How long before the upgrade packet a poll may come that was sent after it: the two travel on
+/// different connections.
+const EARLY_POLL: Duration = Duration::from_millis(40);
+
 /// A ping that is later than this starts the wait for its pong anew, so that a node that stood
 /// still does not close everybody.
 const TOLERATED_LATENESS: Duration = Duration::from_millis(10);
@@ -74,15 +78,9 @@ enum State {
 /// The HTTP requests of a polling session that are under way: at most one of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Requests {
-    poll: Option<Parked>,
+    /// When the parked poll came.
+    poll: Option<Instant>,
     post: bool,
-}
-
-/// When the parked poll came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Parked {
-    BeforeProbe,
-    AmidProbe,
 }
 
 /// The transport that a session uses.
@@ -259,18 +257,14 @@ impl Session {
     }
 
     /// A poll came; `buffered` says whether the outbox holds something for it.
-    pub fn handle_poll(&mut self, buffered: bool) -> Poll {
+    pub fn handle_poll(&mut self, now: Instant, buffered: bool) -> Poll {
         match &mut self.state {
             State::Polling(requests) | State::Probing(requests) if requests.poll.is_some() => {
                 self.abort(CloseReason::TransportError);
                 Poll::Overlap
             }
-            State::Polling(requests) => {
-                requests.poll = Some(Parked::BeforeProbe);
-                Poll::Parked
-            }
-            State::Probing(requests) => {
-                requests.poll = Some(Parked::AmidProbe);
+            State::Polling(requests) | State::Probing(requests) => {
+                requests.poll = Some(now);
                 Poll::Parked
             }
             State::Closing { poll } => {
@@ -432,12 +426,10 @@ impl Session {
                 self.timers.stop(Timer::Upgrade);
                 self.timers.stop(Timer::Noop);
                 match requests.poll {
-                    Some(Parked::BeforeProbe) => {
-                        self.outputs.push_back(Output::AnswerPoll(Answer::Close))
+                    Some(at) if now < at + EARLY_POLL => {
+                        self.outputs.push_back(Output::AnswerPoll(Answer::Mismatch));
                     }
-                    Some(Parked::AmidProbe) => {
-                        self.outputs.push_back(Output::AnswerPoll(Answer::Mismatch))
-                    }
+                    Some(_) => self.outputs.push_back(Output::AnswerPoll(Answer::Close)),
                     None => {}
                 }
                 self.state = State::WebSocket;

@@ -38,6 +38,17 @@ impl<'a> Arguments<'a> {
         })
     }
 
+    /// The first `count` arguments, or all if there are fewer, with the same attachments.
+    pub fn take(&self, count: usize) -> Self {
+        let end = self.iter().take(count).last().map_or(0, |last| {
+            last.as_ptr().addr() - self.json.as_ptr().addr() + last.len()
+        });
+        Self {
+            json: &self.json[..end],
+            attachments: self.attachments,
+        }
+    }
+
     /// The first argument's JSON text, and the arguments after it (with the same attachments).
     pub fn split_first(&self) -> Option<(&'a str, Self)> {
         let json = json::trim(self.json);
