@@ -86,7 +86,7 @@ async function untilInked(page, pixels) {
 }
 
 function circle(x, y, radius) {
-  return Array.from({ length: 25 }, (_, i) => [x + radius * Math.cos((i * Math.PI) / 12), y + radius * 1.5 * Math.sin((i * Math.PI) / 12)]);
+  return Array.from({ length: 25 }, (_, i) => [x + radius * Math.cos((i * Math.PI) / 12), y + (radius * 4) / 3 * Math.sin((i * Math.PI) / 12)]);
 }
 
 const PICTURE = [
@@ -108,8 +108,8 @@ for (const query of ["", "?transport=polling"]) {
 
     await say(ann, "Hello Bob, look at this!");
     await shows(bob, "messages", "Hello Bob, look at this!");
-    await say(bob, "<b>漢字 😀</b>");
-    await shows(ann, "messages", "<b>漢字 😀</b>");
+    await say(bob, "What is it going to be?");
+    await shows(ann, "messages", "What is it going to be?");
 
     assert.equal(await inked(bob), 0);
     await draw(ann, PICTURE);
@@ -130,9 +130,9 @@ test("rooms keep to themselves", async () => {
   await enter(ann, "Ann", "first");
   await enter(bob, "Bob", "first");
   await enter(eve, "Eve", "second");
-  await say(ann, "among us");
-  await shows(bob, "messages", "among us");
-  assert.equal(await at(eve, "messages").getByText("among us").count(), 0);
+  await say(ann, "<b>among</b> us 漢字 😀");
+  await shows(bob, "messages", "<b>among</b> us 漢字 😀");
+  assert.equal(await at(eve, "messages").getByText("us 漢字").count(), 0);
   assert.equal(await at(eve, "users").getByText("Ann").count(), 0);
 });
 
