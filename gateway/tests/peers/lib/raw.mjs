@@ -1,6 +1,7 @@
 // A WebSocket client made of bytes, for frames that no library would send and for readers that stop reading.
 import { randomBytes } from "node:crypto";
 import { connect } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
 import { ENGINE } from "./engine.mjs";
 import { Inbox, within } from "./wait.mjs";
 
@@ -103,6 +104,41 @@ export class RawWebSocket {
       this.#pending = this.#pending.subarray(frame.size);
       this.#inbox.push(frame);
     }
+  }
+}
+
+/**
+ * Sends `chunks` over a plain connection, `pause` ms apart, and resolves when the server has closed it:
+ * with all that it answered and how long that took. The client's own end stays open.
+ */
+export async function exchange(port, chunks, { pause = 0, timeout = 10_000 } = {}) {
+  const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+  const began = performance.now();
+  let answer = "";
+  let over = false;
+  socket.setEncoding("latin1");
+  socket.on("data", (chunk) => {
+    answer += chunk;
+  });
+  const closed = new Promise((resolve) => {
+    for (const event of ["end", "close", "error"]) socket.once(event, resolve);
+  }).then(() => {
+    over = true;
+  });
+  const sending = (async () => {
+    for (const chunk of chunks) {
+      if (over) return;
+      socket.write(chunk);
+      if (pause > 0) await delay(pause);
+    }
+  })();
+  try {
+    await within(timeout, closed, "the server closes the connection");
+    return { answer, lasted: performance.now() - began };
+  } finally {
+    over = true;
+    await sending;
+    socket.destroy();
   }
 }
 

@@ -33,6 +33,8 @@ export function startRelay(flags = [], { port, env = {} } = {}) {
       `127.0.0.1:${port}`,
       "--internal-listen",
       `127.0.0.1:${internalPort}`,
+      "--shutdown-drain",
+      "0s",
       ...flags,
     ],
   });

@@ -1,6 +1,7 @@
 // The relay application on the Node server, with the flags of the gateway that the suites use.
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { createServer } from "node:http";
+import { extname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { Server } from "socket.io";
 
@@ -20,11 +21,16 @@ const { values } = parseArgs({
     namespaces: { type: "string", default: "/" },
     "limits-rooms-per-socket": { type: "string", default: "1000" },
     "limits-outbox-bytes": { type: "string", default: "1MiB" },
+    "limits-body-timeout": { type: "string", default: "30s" },
+    "shutdown-drain": { type: "string" },
+    "client-dir": { type: "string" },
     "limits-header-timeout": { type: "string", default: "30s" },
   },
 });
 
 const RESERVED = new Set(["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"]);
+const DEMO = process.env.DEMO_DIR ?? join(import.meta.dirname, "../../../assets/demo");
+const CONTENT_TYPES = { ".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml" };
 const SOCKET_ID = /^[A-Za-z0-9_-]{20}$/;
 
 class Refusal extends Error {
@@ -88,11 +94,15 @@ function relay(socket) {
   });
 }
 
-/** Disconnects a WebSocket whose reader is behind by more than the limit. */
+/** Disconnects a client whose reader is behind by more than the limit. */
 function boundOutbox(connection) {
+  const limit = bytes(values["limits-outbox-bytes"]);
   connection.on("packetCreate", () => {
     const { socket } = connection.transport;
-    if (socket && socket.bufferedAmount > bytes(values["limits-outbox-bytes"])) socket.terminate();
+    const buffered = connection.writeBuffer.reduce((sum, { data }) => sum + (data?.length ?? 0), 0);
+    if (buffered + (socket?.bufferedAmount ?? 0) <= limit) return;
+    if (socket) socket.terminate();
+    else connection.close(true);
   });
 }
 
@@ -106,13 +116,18 @@ function bytes(text) {
   return Number(number) * { B: 1, kB: 1e3, KiB: 1024, MB: 1e6, MiB: 1024 ** 2 }[unit];
 }
 
+/** The demo page of the gateway, which fills in where Engine.IO is served. */
 function page(request, response) {
-  if (request.url !== "/" || !process.env.DEMO_PAGE) return response.writeHead(404).end();
-  return response.writeHead(200, { "Content-Type": "text/html; charset=utf-8" }).end(readFileSync(process.env.DEMO_PAGE));
+  const [path] = request.url.split("?");
+  const name = path === "/" ? "index.html" : /^\/demo\/([a-z]+\.[a-z]+)$/.exec(path)?.[1];
+  if (!name || !existsSync(join(DEMO, name))) return response.writeHead(404).end();
+  const content = readFileSync(join(DEMO, name), "utf8").replaceAll("{{engine_path}}", "/socket.io/");
+  return response.writeHead(200, { "Content-Type": `${CONTENT_TYPES[extname(name)]}; charset=utf-8` }).end(content);
 }
 
 const headersTimeout = milliseconds(values["limits-header-timeout"]);
-const http = createServer({ headersTimeout, requestTimeout: headersTimeout, connectionsCheckingInterval: 100 }, page);
+const requestTimeout = headersTimeout + milliseconds(values["limits-body-timeout"]);
+const http = createServer({ headersTimeout, requestTimeout, connectionsCheckingInterval: 100 }, page);
 const io = new Server(http, {
   pingInterval: milliseconds(values["engine-ping-interval"]),
   pingTimeout: milliseconds(values["engine-ping-timeout"]),
