@@ -1,20 +1,20 @@
 //! The command line.
 
-use std::net::IpAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+mod common;
+mod scenarios;
 
-use anyhow::{Result, anyhow, bail, ensure};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
 
-use crate::client::Target;
-use crate::crew::Setup;
-use crate::driver::{Dialler, Ramp, Sources};
-use crate::expect::{self, Expectation};
-use crate::scenario::load::Load;
-use crate::scenario::{connect, echo, fanout, idle};
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::compare;
 use crate::summary::Summary;
-use crate::units;
+pub(crate) use common::Common;
+use scenarios::{
+    AvalancheArgs, ConnectArgs, EchoArgs, FanoutArgs, IdleArgs, JitterArgs, PollingArgs,
+    RolloutArgs,
+};
 
 /// Load generator for Socket.IO servers: many clients, scenarios, reports.
 #[derive(Debug, Parser)]
@@ -29,359 +29,36 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Connections that only answer heartbeats: memory, heartbeats and their lateness
-    Idle {
-        /// Of every scenario
-        #[command(flatten)]
-        common: Common,
-        /// Echoed messages of each client before the held time
-        #[arg(long, default_value_t = 20)]
-        messages: u32,
-        /// Characters of their argument
-        #[arg(long, default_value_t = 64)]
-        size: usize,
-        /// How long all connections are held and measured
-        #[arg(long, default_value = "60s", value_parser = units::duration)]
-        hold: Duration,
-        /// How long after all have left the servers' memory is read again
-        #[arg(long, default_value = "15s", value_parser = units::duration)]
-        after: Duration,
-    },
+    Idle(IdleArgs),
     /// Connections per second, from TCP to the joined namespace
-    Connect {
-        /// Of every scenario
-        #[command(flatten)]
-        common: Common,
-        /// Clients that connect before the measured time; a tenth, when not given
-        #[arg(long)]
-        warmup_clients: Option<usize>,
-        /// Cut each connection once it has joined and connect again, for so long
-        #[arg(long, value_parser = units::duration)]
-        churn: Option<Duration>,
-    },
+    Connect(ConnectArgs),
     /// One publisher per room, every member gets what it publishes
-    Fanout {
-        /// Of every scenario
-        #[command(flatten)]
-        common: Common,
-        /// Rooms and members
-        #[command(flatten)]
-        rooms: RoomArgs,
-        /// How hard
-        #[command(flatten)]
-        load: LoadArgs,
-    },
+    Fanout(FanoutArgs),
     /// Messages with an ack
-    Echo {
-        /// Of every scenario
-        #[command(flatten)]
-        common: Common,
-        /// How hard
-        #[command(flatten)]
-        load: LoadArgs,
-    },
+    Echo(EchoArgs),
     /// The same over HTTP long-polling, or mixed with WebSockets
-    Polling {
-        /// Of every scenario
-        #[command(flatten)]
-        common: Common,
-        /// What the clients do
-        #[arg(long, value_enum, default_value_t = PollingWork::Echo)]
-        work: PollingWork,
-        /// Rooms and members, for fan-out
-        #[command(flatten)]
-        rooms: RoomArgs,
-        /// How hard
-        #[command(flatten)]
-        load: LoadArgs,
+    Polling(PollingArgs),
+    /// Every member's connection is cut now and then while numbered messages flow
+    Jitter(JitterArgs),
+    /// All members are cut at the same moment and come back at once
+    Avalanche(AvalancheArgs),
+    /// Nodes are restarted in turn while numbered messages flow
+    Rollout(RolloutArgs),
+    /// The gateway and what users would pick instead, on the same work
+    Compare(compare::Options),
+    /// A server that only sends ready frames, one `send` each: the cost below which nobody gets
+    Floor {
+        /// Where to serve
+        #[arg(long, default_value = "127.0.0.1:3999")]
+        listen: SocketAddr,
     },
 }
 
-/// What polling clients do.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum PollingWork {
-    /// Messages with an ack
-    Echo,
-    /// One publisher per room
-    Fanout,
-    /// Connections only
-    Connect,
-}
-
-/// Rooms of a fan-out.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct RoomArgs {
-    /// Rooms, each with a publisher of its own that is not a member
-    #[arg(long, default_value_t = 1)]
-    rooms: usize,
-    /// Members of each room; when not given, --clients are spread over the rooms
-    #[arg(long)]
-    members: Option<usize>,
-}
-
-/// How hard a scenario pushes.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct LoadArgs {
-    /// Messages in flight per room (or per client, for echo): the next is sent when one is done
-    #[arg(long, conflicts_with = "rate")]
-    window: Option<u32>,
-    /// Messages per second per room (or per client, for echo), whether the server keeps up or not
-    #[arg(long)]
-    rate: Option<f64>,
-    /// Characters of the argument, at least 32
-    #[arg(long, default_value_t = 128)]
-    size: usize,
-    /// Time under load before the measured time
-    #[arg(long, default_value = "2s", value_parser = units::duration)]
-    warmup: Duration,
-    /// Measured time
-    #[arg(long, default_value = "10s", value_parser = units::duration)]
-    duration: Duration,
-}
-
-/// What every scenario takes.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Common {
-    /// Servers, http://host:port, separated by commas; clients are spread over them
-    #[arg(long, required = true, value_delimiter = ',')]
-    url: Vec<String>,
-    /// Clients
-    #[arg(long, default_value_t = 100)]
-    clients: usize,
-    /// Path of the Engine.IO endpoint
-    #[arg(long, default_value = "/socket.io/")]
-    path: String,
-    /// Payload of CONNECT as a JSON object, for example a token
-    #[arg(long)]
-    auth: Option<String>,
-    /// Part of the clients that use long-polling: 0 none, 1 all
-    #[arg(long)]
-    polling_share: Option<f64>,
-    /// Generator threads; more are taken when the descriptors of one are too few
-    #[arg(long, default_value_t = 1)]
-    threads: usize,
-    /// Connection attempts in flight
-    #[arg(long, default_value_t = 200)]
-    concurrency: usize,
-    /// Connection attempts per second; as fast as they go when not given
-    #[arg(long)]
-    connect_rate: Option<f64>,
-    /// When a connection attempt is given up
-    #[arg(long, default_value = "20s", value_parser = units::duration)]
-    attempt_timeout: Duration,
-    /// How long all clients may take to get ready
-    #[arg(long, default_value = "120s", value_parser = units::duration)]
-    ready_within: Duration,
-    /// Addresses to connect from, separated by commas; 25,000 connections each
-    #[arg(long, value_delimiter = ',')]
-    source: Vec<IpAddr>,
-    /// Process of a server, to read CPU and memory from; may be given again
-    #[arg(long)]
-    pid: Vec<u32>,
-    /// Write everything measured to this file, as JSON
-    #[arg(long)]
-    pub(crate) json: Option<PathBuf>,
-    /// Write a page with plots to this file
-    #[arg(long)]
-    pub(crate) report: Option<PathBuf>,
-    /// Thresholds such as 'p99<50ms,lost=0'; exit code 1 when one does not hold
-    #[arg(long, value_parser = Expectations::parse)]
-    pub(crate) expect: Option<Expectations>,
-    /// No progress on stderr
-    #[arg(long)]
-    quiet: bool,
-}
-
-/// Thresholds of one `--expect`.
-#[derive(Clone, Debug)]
-pub(crate) struct Expectations(pub(crate) Vec<Expectation>);
-
-impl Expectations {
-    fn parse(text: &str) -> Result<Self, String> {
-        expect::parse(text).map(Self)
-    }
-}
-
-impl Command {
+/// A scenario with all its options.
+pub(crate) trait Scenario {
     /// What every scenario takes.
-    pub(crate) fn common(&self) -> &Common {
-        match self {
-            Self::Idle { common, .. }
-            | Self::Connect { common, .. }
-            | Self::Fanout { common, .. }
-            | Self::Echo { common, .. }
-            | Self::Polling { common, .. } => common,
-        }
-    }
+    fn common(&self) -> &Common;
 
-    /// Runs the scenario.
-    pub(crate) fn run(&self) -> Result<Summary> {
-        match self {
-            Self::Idle {
-                common,
-                messages,
-                size,
-                hold,
-                after,
-            } => {
-                let work = idle::Work {
-                    messages: *messages,
-                    size: *size,
-                    hold: *hold,
-                    after: *after,
-                };
-                idle::run(common.setup("idle", common.clients, 0.0)?, &work)
-            }
-            Self::Connect {
-                common,
-                warmup_clients,
-                churn,
-            } => {
-                let mut work = common.connect();
-                work.churn = *churn;
-                work.warmup_clients = warmup_clients.unwrap_or(work.warmup_clients);
-                ensure!(
-                    work.warmup_clients < common.clients,
-                    "--warmup-clients leaves nobody to measure"
-                );
-                connect::run(common.setup("connect", common.clients, 0.0)?, &work)
-            }
-            Self::Fanout {
-                common,
-                rooms,
-                load,
-            } => {
-                let work = fanout_work(common, rooms, load)?;
-                fanout::run(common.setup("fanout", work.clients(), 0.0)?, &work)
-            }
-            Self::Echo { common, load } => {
-                echo::run(common.setup("echo", common.clients, 0.0)?, &load.echo()?)
-            }
-            Self::Polling {
-                common,
-                work,
-                rooms,
-                load,
-            } => match work {
-                PollingWork::Echo => {
-                    echo::run(common.setup("polling", common.clients, 1.0)?, &load.echo()?)
-                }
-                PollingWork::Fanout => {
-                    let work = fanout_work(common, rooms, load)?;
-                    fanout::run(common.setup("polling", work.clients(), 1.0)?, &work)
-                }
-                PollingWork::Connect => connect::run(
-                    common.setup("polling", common.clients, 1.0)?,
-                    &common.connect(),
-                ),
-            },
-        }
-    }
-}
-
-fn fanout_work(common: &Common, rooms: &RoomArgs, load: &LoadArgs) -> Result<fanout::Work> {
-    ensure!(rooms.rooms > 0, "--rooms has to be at least 1");
-    let members = rooms.members.unwrap_or(common.clients / rooms.rooms);
-    ensure!(members > 0, "there are fewer clients than rooms");
-    Ok(fanout::Work {
-        rooms: rooms.rooms,
-        members,
-        load: load.load(4)?,
-        size: load.size,
-        warmup: load.warmup,
-        duration: load.duration,
-    })
-}
-
-impl LoadArgs {
-    fn load(&self, window: u32) -> Result<Load> {
-        ensure!(
-            self.size >= crate::payload::STAMP_LEN,
-            "--size has to be at least 32"
-        );
-        ensure!(
-            !self.duration.is_zero(),
-            "--duration has to be longer than nothing"
-        );
-        match (self.window, self.rate) {
-            (Some(0), _) => bail!("--window has to be at least 1"),
-            (_, Some(rate)) if rate.is_finite() && rate > 0.0 => Ok(Load::Rate(rate)),
-            (_, Some(_)) => bail!("--rate has to be more than 0"),
-            (given, None) => Ok(Load::Window(given.unwrap_or(window))),
-        }
-    }
-
-    fn echo(&self) -> Result<echo::Work> {
-        Ok(echo::Work {
-            load: self.load(1)?,
-            size: self.size,
-            warmup: self.warmup,
-            duration: self.duration,
-        })
-    }
-}
-
-impl Common {
-    fn connect(&self) -> connect::Work {
-        connect::Work {
-            warmup_clients: self.clients / 10,
-            churn: None,
-        }
-    }
-
-    fn setup(&self, name: &'static str, clients: usize, polling_share: f64) -> Result<Setup> {
-        ensure!(clients > 0, "--clients has to be at least 1");
-        ensure!(
-            self.threads > 0 && self.threads <= 256,
-            "--threads has to be from 1 to 256"
-        );
-        ensure!(self.concurrency > 0, "--concurrency has to be at least 1");
-        let polling_share = self.polling_share.unwrap_or(polling_share);
-        ensure!(
-            (0.0..=1.0).contains(&polling_share),
-            "--polling-share has to be from 0 to 1"
-        );
-        ensure!(
-            self.path.starts_with('/'),
-            "--path has to begin with a slash"
-        );
-        let targets: Result<Vec<_>> = self
-            .url
-            .iter()
-            .map(|url| Target::parse(url, &self.path).map_err(|error| anyhow!(error)))
-            .collect();
-        let interval = match self.connect_rate {
-            None => None,
-            Some(rate) if rate.is_finite() && rate > 0.0 => {
-                Some(Duration::from_secs_f64(1.0 / rate))
-            }
-            Some(_) => bail!("--connect-rate has to be more than 0"),
-        };
-        if let Some(auth) = &self.auth {
-            let parsed: serde_json::Value = serde_json::from_str(auth)?;
-            ensure!(parsed.is_object(), "--auth has to be a JSON object");
-        }
-        // A process that cannot be read is better known before the run than after it.
-        crate::proc::Usage::read(&self.pid)?;
-        Ok(Setup {
-            name,
-            dialler: Dialler {
-                clients,
-                polling_share,
-                targets: targets?,
-                payload: self.auth.clone().unwrap_or_default().into_bytes(),
-                sources: Sources {
-                    given: self.source.clone(),
-                },
-            },
-            ramp: Ramp {
-                concurrency: self.concurrency,
-                interval,
-                attempt_timeout: self.attempt_timeout,
-            },
-            threads: self.threads,
-            pids: self.pid.clone(),
-            ready_within: self.ready_within,
-            progress: !self.quiet,
-        })
-    }
+    /// Runs it.
+    fn run(&self) -> Result<Summary>;
 }

@@ -102,7 +102,7 @@ impl<S: Scenario> Driver<S> {
 
     fn poll_events(&mut self, events: &mut Events) -> io::Result<()> {
         let mut until = self.io.timers.next().unwrap_or(u64::MAX);
-        if !self.waiting_to_dial.is_empty() && self.dialling < self.ramp.concurrency {
+        if !self.waiting_to_dial.is_empty() && self.may_dial() {
             until = until.min(self.next_dial);
         }
         let wait = Duration::from_nanos(until.saturating_sub(clock::now()));
@@ -282,11 +282,11 @@ impl<S: Scenario> Driver<S> {
     }
 
     fn dial_waiting(&mut self) {
-        while self.dialling < self.ramp.concurrency && self.io.now >= self.next_dial {
+        while self.may_dial() && self.io.now >= self.next_dial {
             let Some(client) = self.waiting_to_dial.pop_front() else {
                 return;
             };
-            if let Some(interval) = self.ramp.interval {
+            if let (Some(interval), false) = (self.ramp.interval, self.io.hurry) {
                 let behind =
                     self.io.now - clock::nanos(interval.min(Duration::from_nanos(self.io.now)));
                 self.next_dial = self.next_dial.max(behind) + clock::nanos(interval);
@@ -294,6 +294,10 @@ impl<S: Scenario> Driver<S> {
             self.dial(client);
             self.settle();
         }
+    }
+
+    fn may_dial(&self) -> bool {
+        self.io.hurry || self.dialling < self.ramp.concurrency
     }
 
     fn dial(&mut self, client: u32) {

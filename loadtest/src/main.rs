@@ -1,18 +1,22 @@
 //! Load generator for Socket.IO servers.
 //!
 //! The major parts are [`client`] (one client, no I/O), [`driver`] (one thread's event loop), [`scenario`] (what
-//! clients do), [`crew`] (the threads together, the phases of a run) and [`summary`] (what was found).
+//! clients do), [`crew`] (the threads together, the phases of a run), [`summary`] and [`report`] (what was found), and
+//! [`compare`] (the same work on several servers).
 
 mod cli;
 mod client;
 mod clock;
+mod compare;
 mod crew;
 mod descriptors;
 mod driver;
 mod expect;
+mod floor;
 mod payload;
 mod proc;
 mod progress;
+mod report;
 mod scenario;
 mod stats;
 mod summary;
@@ -26,7 +30,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 
-use cli::{Cli, Common};
+use cli::{Cli, Command, Common, Scenario};
 use summary::Summary;
 
 fn main() -> ExitCode {
@@ -40,17 +44,38 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<ExitCode> {
-    let cli = Cli::parse();
-    let summary = cli.command.run()?;
+    match Cli::parse().command {
+        Command::Idle(scenario) => run_scenario(&scenario),
+        Command::Connect(scenario) => run_scenario(&scenario),
+        Command::Fanout(scenario) => run_scenario(&scenario),
+        Command::Echo(scenario) => run_scenario(&scenario),
+        Command::Polling(scenario) => run_scenario(&scenario),
+        Command::Jitter(scenario) => run_scenario(&scenario),
+        Command::Avalanche(scenario) => run_scenario(&scenario),
+        Command::Rollout(scenario) => run_scenario(&scenario),
+        Command::Compare(options) => compare::run(&options),
+        Command::Floor { listen } => {
+            floor::serve(listen).context("serving the floor")?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn run_scenario(scenario: &impl Scenario) -> Result<ExitCode> {
+    let summary = scenario.run()?;
     std::io::stdout().write_all(summary.text().as_bytes())?;
-    write_files(&summary, cli.command.common())?;
-    Ok(judge(&summary, cli.command.common()))
+    write_files(&summary, scenario.common())?;
+    Ok(judge(&summary, scenario.common()))
 }
 
 fn write_files(summary: &Summary, common: &Common) -> Result<()> {
     if let Some(path) = &common.json {
         let json = serde_json::to_vec_pretty(summary)?;
         std::fs::write(path, json).with_context(|| format!("writing {}", path.display()))?;
+    }
+    if let Some(path) = &common.report {
+        let page = report::page(summary)?;
+        std::fs::write(path, page).with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(())
 }

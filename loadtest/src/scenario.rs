@@ -1,11 +1,15 @@
 //! What clients do. A scenario is a set of reactions; a [`crate::driver::Driver`] owns the connections and calls it.
 
+pub(crate) mod avalanche;
 pub(crate) mod connect;
 pub(crate) mod echo;
 pub(crate) mod fanout;
+pub(crate) mod flow;
 pub(crate) mod greeting;
 pub(crate) mod idle;
+pub(crate) mod jitter;
 pub(crate) mod load;
+pub(crate) mod rollout;
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -161,6 +165,8 @@ pub(crate) struct Io {
     pub(crate) times: Times,
     /// Deadlines.
     pub(crate) timers: Timers,
+    /// Connect without the ramp's limits.
+    pub(crate) hurry: bool,
     /// All threads' mailboxes, by thread.
     pub(crate) mailboxes: Arc<[Mailbox]>,
     /// Orders to the driver, in their order.
@@ -179,6 +185,7 @@ impl Io {
             tally,
             times: Times::default(),
             timers: Timers::default(),
+            hurry: false,
             mailboxes,
             commands: Vec::new(),
             packets: Vec::new(),
@@ -196,6 +203,12 @@ impl Io {
     /// Connects a client.
     pub(crate) fn connect(&mut self, client: u32) {
         let payload = None;
+        self.commands.push(Command::Connect { client, payload });
+    }
+
+    /// Connects a client, with a CONNECT payload of its own.
+    pub(crate) fn connect_with(&mut self, client: u32, payload: Box<[u8]>) {
+        let payload = Some(payload);
         self.commands.push(Command::Connect { client, payload });
     }
 

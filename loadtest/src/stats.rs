@@ -13,8 +13,6 @@ pub(crate) enum Count {
     Ready,
     /// Times a session joined the namespace.
     Joined,
-    /// Sessions that ended without being asked to.
-    Ended,
     /// Messages sent.
     Sent,
     /// Acks received.
@@ -31,9 +29,13 @@ pub(crate) enum Count {
     Strays,
     /// Publishes that were due in a paced run while the publisher had no connection.
     Skipped,
+    /// Connections that the scenario has cut.
+    Cuts,
+    /// Sessions that the server has resumed.
+    Recovered,
 }
 
-const COUNTS: usize = Count::Skipped as usize + 1;
+const COUNTS: usize = Count::Recovered as usize + 1;
 
 /// One thread's counters.
 #[derive(Debug, Default)]

@@ -96,10 +96,11 @@ impl Summary {
         }
         self.add("max", seconds(latency.max()));
         self.add("mean", latency.mean() / 1e6);
-        for step in latency.iter_quantiles(4) {
-            self.latencies
-                .push((step.quantile(), seconds(step.value_iterated_to())));
-        }
+        let steps = latency.iter_quantiles(4);
+        let below_one = steps.filter(|step| step.quantile() < 1.0);
+        self.latencies = below_one
+            .map(|step| (step.quantile(), seconds(step.value_iterated_to())))
+            .collect();
     }
 
     /// The servers' and this tool's cost of the measured time; `work` were done in it, each named by `name`.

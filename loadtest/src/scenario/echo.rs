@@ -198,7 +198,7 @@ impl Scenario for Echo {
     fn finish(self) {}
 }
 
-const GREETING: &[u8] = br#"420["echo"]"#;
+const GREETING: &[u8] = br#"420["echo",1]"#;
 
 /// The stamp in `3<id>["<stamp>.."]`.
 fn stamp_of(message: &[u8]) -> Option<Stamp> {

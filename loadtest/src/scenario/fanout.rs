@@ -3,7 +3,7 @@
 //! In a closed loop a publisher keeps a window of messages in flight, and a message is done when the last member of the
 //! room has got it. Paced, it publishes on a schedule, and latency counts from the schedule's time.
 
-mod rooms;
+pub(crate) mod rooms;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -208,7 +208,7 @@ impl Fanout {
         let room = self.layout.room_of(self.share.global(client));
         move |packet| match room {
             Some(room) => packet.extend_from_slice(format!("420[\"join\",\"r{room}\"]").as_bytes()),
-            None => packet.extend_from_slice(br#"420["echo"]"#),
+            None => packet.extend_from_slice(br#"420["echo",1]"#),
         }
     }
 }

@@ -43,12 +43,12 @@ impl Layout {
 pub(crate) struct Rooms {
     share: Share,
     layout: Layout,
-    window: usize,
+    places: usize,
     /// By room.
     sequences: Vec<u32>,
     /// By room: its members on this thread.
     members: Vec<u32>,
-    /// By room and place in the window: how many of them have got the message.
+    /// By room and place: how many of them have got the message.
     delivered: Vec<u32>,
 }
 
@@ -69,10 +69,10 @@ impl Rooms {
         Self {
             share,
             layout,
-            window: completions.window,
+            places: completions.places,
             sequences: vec![0; layout.rooms],
             members,
-            delivered: vec![0; layout.rooms * completions.window],
+            delivered: vec![0; layout.rooms * completions.places],
         }
     }
 
@@ -92,10 +92,10 @@ impl Rooms {
 
     /// Counts a delivery; whether it was the last one of this thread. Without a window nobody waits for that.
     pub(crate) fn delivered(&mut self, room: u32, sequence: u32) -> bool {
-        if self.window == 0 {
+        if self.places == 0 {
             return false;
         }
-        let place = room as usize * self.window + sequence as usize % self.window;
+        let place = room as usize * self.places + sequence as usize % self.places;
         self.delivered[place] += 1;
         if self.delivered[place] < self.members[room as usize] {
             return false;
@@ -105,32 +105,36 @@ impl Rooms {
     }
 }
 
-/// Shared by all threads: in how many of them a message is done. A member gets messages in their order, so a place in
-/// the window is free again before it is used again.
+/// Shared by all threads: in how many of them a message is done. Each message in flight has a place of its own, as long
+/// as the server does not let it fall [`ROOM_TO_SLIP`] windows behind.
 #[derive(Debug)]
 pub(crate) struct Completions {
-    window: usize,
+    places: usize,
     /// By room: threads that have members.
     parts: Vec<AtomicU32>,
-    /// By room and place in the window: threads that are done.
+    /// By room and place: threads that are done.
     done: Vec<AtomicU32>,
 }
+
+/// Some servers do not keep the order of one client's events.
+const ROOM_TO_SLIP: usize = 4;
 
 impl Completions {
     /// For windows of that size.
     pub(crate) fn new(layout: Layout, window: usize) -> Self {
         let cells = |count: usize| (0..count).map(|_| AtomicU32::new(0)).collect();
+        let places = window * ROOM_TO_SLIP;
         Self {
-            window,
+            places,
             parts: cells(layout.rooms),
-            done: cells(layout.rooms * window),
+            done: cells(layout.rooms * places),
         }
     }
 
     /// A thread is done with a message; whether it was the last one.
     pub(crate) fn part_done(&self, room: u32, sequence: u32) -> bool {
         let parts = self.parts[room as usize].load(Ordering::Relaxed);
-        let done = &self.done[room as usize * self.window + sequence as usize % self.window];
+        let done = &self.done[room as usize * self.places + sequence as usize % self.places];
         if done.fetch_add(1, Ordering::AcqRel) + 1 < parts {
             return false;
         }
@@ -158,6 +162,24 @@ mod tests {
             assert_eq!(layout.room_of(layout.publisher(room)), None);
             assert!(layout.publisher(room) < layout.clients());
         }
+    }
+
+    #[test]
+    fn a_message_that_overtakes_another_is_done_alone() {
+        let layout = Layout {
+            rooms: 1,
+            members: 2,
+        };
+        let completions = Completions::new(layout, 1);
+        let share = Share {
+            thread: 0,
+            threads: 1,
+        };
+        let mut rooms = Rooms::new(layout, share, &completions);
+        assert!(!rooms.delivered(0, 0));
+        assert!(!rooms.delivered(0, 1));
+        assert!(rooms.delivered(0, 1));
+        assert!(rooms.delivered(0, 0));
     }
 
     #[test]
