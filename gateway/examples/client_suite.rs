@@ -187,8 +187,8 @@ async fn main() -> anyhow::Result<()> {
         .namespace("/no", |no| {
             no.middleware(|_| Err(Refusal::new("Auth failed (custom namespace)")))
         })
-        .namespace("/foo", |foo| {
-            foo.on("getId", |socket, event| {
+        .namespace("/foo", |namespace| {
+            namespace.on("getId", |socket, event| {
                 drop(event.ack((socket.id().as_str(),)))
             })
         })

@@ -28,27 +28,34 @@ use crate::event::{Ack, Event, OwnedArguments};
 use crate::handshake::Handshake;
 use crate::socket::Socket;
 
+type Admit = Box<dyn Fn(&Handshake) -> Admission + Send + Sync>;
+type Middleware = Box<dyn Fn(&Socket) -> Connect + Send + Sync>;
+type OnConnected = Box<dyn Fn(&Socket) + Send + Sync>;
+type OnEvent = Box<dyn Fn(&Socket, &mut Event<'_>) + Send + Sync>;
+type OnEventAsync = Box<dyn Fn(Socket, OwnedEvent) -> LocalFuture<()> + Send + Sync>;
+type OnDisconnect = Box<dyn Fn(&Socket, DisconnectReason) + Send + Sync>;
+
 /// Handlers for some namespaces; clients are told of others that they are invalid.
 #[derive(Default)]
 pub struct Handlers {
-    admit: Option<Box<dyn Fn(&Handshake) -> Admission + Send + Sync>>,
+    admit: Option<Admit>,
     namespaces: Vec<(Pattern, Namespace)>,
 }
 
 /// The handlers of one namespace, or of all that a pattern matches.
 #[derive(Default)]
 pub struct Namespace {
-    middlewares: Vec<Box<dyn Fn(&Socket) -> Connect + Send + Sync>>,
-    connected: Vec<Box<dyn Fn(&Socket) + Send + Sync>>,
-    any: Vec<Box<dyn Fn(&Socket, &mut Event<'_>) + Send + Sync>>,
+    middlewares: Vec<Middleware>,
+    connected: Vec<OnConnected>,
+    any: Vec<OnEvent>,
     events: HashMap<String, Handler>,
-    disconnecting: Vec<Box<dyn Fn(&Socket, DisconnectReason) + Send + Sync>>,
-    disconnect: Vec<Box<dyn Fn(&Socket, DisconnectReason) + Send + Sync>>,
+    disconnecting: Vec<OnDisconnect>,
+    disconnect: Vec<OnDisconnect>,
 }
 
 enum Handler {
-    Now(Box<dyn Fn(&Socket, &mut Event<'_>) + Send + Sync>),
-    Later(Box<dyn Fn(Socket, OwnedEvent) -> LocalFuture<()> + Send + Sync>),
+    Now(OnEvent),
+    Later(OnEventAsync),
 }
 
 /// An event that is handled by a future.

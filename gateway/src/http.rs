@@ -79,7 +79,7 @@ async fn serve_http(
     shard: Rc<Shard>,
     stream: TcpStream,
     address: SocketAddr,
-) -> Option<(Next, TcpStream, Bytes)> {
+) -> Option<(Next, TcpStream, Vec<u8>)> {
     let limits = &shard.node().config().limits;
     let mut builder = http1::Builder::new();
     builder
@@ -112,7 +112,8 @@ async fn serve_http(
         }
     };
     let next = next.take()?;
-    Some((next, parts.io.into_inner(), parts.read_buf))
+    // Not the buffer itself: even empty it keeps 8 KiB.
+    Some((next, parts.io.into_inner(), parts.read_buf.to_vec()))
 }
 
 async fn route(

@@ -94,10 +94,6 @@ impl SocketId {
     pub fn node(&self) -> NodeTag {
         node_of(&self.0)
     }
-
-    pub(crate) fn shard(&self) -> usize {
-        shard_of(&self.0)
-    }
 }
 
 impl fmt::Display for SocketId {

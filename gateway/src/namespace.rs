@@ -85,15 +85,6 @@ impl Namespace {
         self.rooms.borrow().len()
     }
 
-    /// The rooms and how many members they have here, private ones left out.
-    pub(crate) fn rooms(&self) -> Vec<(String, usize)> {
-        self.rooms
-            .borrow()
-            .iter()
-            .map(|(name, members)| (name.to_string(), members.len()))
-            .collect()
-    }
-
     pub(crate) fn enter(&self, socket: &Socket) {
         self.sockets
             .borrow_mut()

@@ -34,6 +34,9 @@ const SCRATCH_BYTES: usize = 64 * 1024;
 /// Most mail that is handled before sessions get their turn.
 const MAIL_BATCH: usize = 256;
 
+/// What a shard is asked to do on its thread.
+pub(crate) type Job = Box<dyn FnOnce(&Rc<Shard>) + Send>;
+
 /// What others send to a shard.
 pub(crate) enum Mail {
     /// A client connected.
@@ -41,7 +44,7 @@ pub(crate) enum Mail {
     /// An emit to many.
     Broadcast(Arc<Broadcast>),
     /// Something to do on the shard's thread.
-    Run(Box<dyn FnOnce(&Rc<Shard>) + Send>),
+    Run(Job),
 }
 
 impl Mail {

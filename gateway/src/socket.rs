@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::Encoded;
-use protocol::engineio::{CloseReason, Transport};
+use protocol::engineio::Transport;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -49,6 +49,10 @@ struct Extra {
     /// The payload of its `CONNECT`: JSON.
     auth: Option<Box<str>>,
     /// Events that await an acknowledgement.
+    #[expect(
+        clippy::box_collection,
+        reason = "most sockets have none, and a pointer is smaller"
+    )]
     acks: Option<Box<HashMap<u64, Waiter>>>,
     data: Option<Rc<dyn Data>>,
     /// The application's decision that is awaited.
@@ -427,15 +431,6 @@ impl Socket {
     /// Marks the socket as dealt with in a broadcast; `false` if it was already.
     pub(crate) fn stamp(&self, stamp: u32) -> bool {
         self.0.stamp.replace(stamp) != stamp
-    }
-
-    pub(crate) fn session(&self) -> &Rc<Session> {
-        &self.0.session
-    }
-
-    /// Closes the session, for a reason other than the application's wish.
-    pub(crate) fn close_session(&self, reason: CloseReason) {
-        self.0.session.close(reason);
     }
 
     /// What other threads may know of it.

@@ -374,8 +374,11 @@ enum BodyError {
 async fn read_body(shard: &Shard, mut body: Incoming) -> Result<Bytes, BodyError> {
     let limit = shard.node().config().engine.max_payload;
     let timeout = shard.node().config().limits.body_timeout;
-    if body.size_hint().lower() > limit as u64 {
-        discard(body, timeout);
+    let announced = body.size_hint().lower();
+    if announced > limit as u64 {
+        if announced <= MAX_DISCARDED_BYTES as u64 {
+            discard(body, timeout);
+        }
         return Err(BodyError::TooLarge);
     }
     let reading = async {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use protocol::Encoded;
 use protocol::engineio::{Attach, CloseReason, Message, Packet, Transport};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -66,7 +65,7 @@ impl Drop for Attached {
 }
 
 /// Brings a WebSocket that probes to the shard of its session.
-pub(crate) async fn hand_over(shard: &Rc<Shard>, sid: Sid, stream: TcpStream, read: Bytes) {
+pub(crate) async fn hand_over(shard: &Rc<Shard>, sid: Sid, stream: TcpStream, read: Vec<u8>) {
     if sid.shard() == shard.index() {
         return attach(Rc::clone(shard), sid, stream, read).await;
     }
@@ -81,7 +80,7 @@ pub(crate) async fn hand_over(shard: &Rc<Shard>, sid: Sid, stream: TcpStream, re
     })));
 }
 
-async fn attach(shard: Rc<Shard>, sid: Sid, stream: TcpStream, read: Bytes) {
+async fn attach(shard: Rc<Shard>, sid: Sid, stream: TcpStream, read: Vec<u8>) {
     let Some(session) = shard.session(&sid) else {
         return finish(stream, End::default()).await;
     };
@@ -96,7 +95,7 @@ async fn attach(shard: Rc<Shard>, sid: Sid, stream: TcpStream, read: Bytes) {
 }
 
 /// Serves a WebSocket to its end; `read` is what came behind the handshake.
-pub(crate) async fn run(attached: Attached, stream: TcpStream, read: Bytes) {
+pub(crate) async fn run(attached: Attached, stream: TcpStream, mut read: Vec<u8>) {
     let mut driver = Driver {
         attached,
         stream,
@@ -106,8 +105,9 @@ pub(crate) async fn run(attached: Attached, stream: TcpStream, read: Bytes) {
     };
     let mut end = None;
     if !read.is_empty() {
-        end = driver.consume(&mut Vec::from(read));
+        end = driver.consume(&mut read);
     }
+    drop(read);
     let end = match end {
         Some(end) => end,
         None => poll_fn(|context| driver.poll(context)).await,
@@ -153,11 +153,12 @@ impl Driver {
             match self.attached.link.order.get() {
                 LinkOrder::Close => return Poll::Ready(End::default()),
                 LinkOrder::AnswerProbe => {
-                    self.attached.link.order.set(LinkOrder::None);
                     let answer = Encoded::engine_text("3probe");
-                    if !self.write_small(answer.frames()) {
+                    let written = Pin::new(&mut self.stream).poll_write(context, answer.frames());
+                    if !matches!(ready!(written), Ok(count) if count == answer.frames().len()) {
                         return Poll::Ready(End::default());
                     }
+                    self.attached.link.order.set(LinkOrder::None);
                     context.waker().wake_by_ref();
                 }
                 LinkOrder::Flush | LinkOrder::None => {}
@@ -289,10 +290,6 @@ impl Driver {
                 .of(Transport::WebSocket)
                 .add(written as u64);
         }
-    }
-
-    fn write_small(&self, frame: &[u8]) -> bool {
-        write_small(&self.stream, frame)
     }
 }
 

@@ -72,7 +72,7 @@ export class Polling {
 
   /** Whether the server still knows the session on this transport. */
   async alive() {
-    return (await this.post("4")).status === 200;
+    return (await this.post("3")).status === 200;
   }
 
   /** A WebSocket that is to take over this session. */
