@@ -319,6 +319,15 @@ impl Session {
         self.pump();
     }
 
+    /// Does what is due already, before the shard's timer comes to it.
+    pub(crate) fn catch_up(self: &Rc<Self>) {
+        let now = Instant::now();
+        let due = self.engine.borrow().poll_timeout();
+        if due.is_some_and(|due| due <= now) {
+            self.handle_timeout(now);
+        }
+    }
+
     /// Hands something to the state machine and does what comes out of it.
     pub(crate) fn drive<T>(self: &Rc<Self>, input: impl FnOnce(&mut engineio::Session) -> T) -> T {
         let result = input(&mut self.engine.borrow_mut());

@@ -299,11 +299,16 @@ impl Shard {
         drop(removed);
     }
 
-    /// The session of this id, if it lives here.
+    /// The session of this id, if it lives here. What was due for it by now has been done, so that
+    /// a request cannot overtake a timer.
     pub(crate) fn session(&self, sid: &Sid) -> Option<Rc<Session>> {
-        let registry = self.registry.borrow();
-        let slot = registry.by_sid.get(sid)?;
-        registry.sessions.get(*slot as usize).cloned()
+        let session = {
+            let registry = self.registry.borrow();
+            let slot = registry.by_sid.get(sid)?;
+            registry.sessions.get(*slot as usize).cloned()?
+        };
+        session.catch_up();
+        Some(session)
     }
 
     /// All sessions.

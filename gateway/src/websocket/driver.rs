@@ -82,14 +82,14 @@ pub(crate) async fn hand_over(shard: &Rc<Shard>, sid: Sid, stream: TcpStream, re
 
 async fn attach(shard: Rc<Shard>, sid: Sid, stream: TcpStream, read: Vec<u8>) {
     let Some(session) = shard.session(&sid) else {
-        return finish(stream, End::default()).await;
+        return Box::pin(finish(stream, End::default())).await;
     };
     match session.drive(|engine| engine.handle_attach(Instant::now())) {
         Attach::Probing => run(Attached::new(session), stream, read).await,
         Attach::Refused => {
             shard.counters().upgrades.of(Upgraded::Refused).increment();
             drop(session);
-            finish(stream, End::default()).await;
+            Box::pin(finish(stream, End::default())).await;
         }
     }
 }
@@ -357,7 +357,7 @@ async fn finish(mut stream: TcpStream, end: End) {
     let close = async {
         stream.write_all(&close_frame(end.code)).await?;
         stream.shutdown().await?;
-        let mut rest = [0; 1024];
+        let mut rest = [0; 256];
         while stream.read(&mut rest).await? > 0 {}
         io::Result::Ok(())
     };
