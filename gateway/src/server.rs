@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use protocol::engineio::CloseReason;
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, LocalSet};
@@ -22,6 +24,12 @@ use crate::shard::{Inbox, Letterbox, Mail, Shard};
 
 /// Connections that the kernel keeps until they are accepted; it may keep fewer.
 const BACKLOG: i32 = 4096;
+
+/// The same for the internal port.
+const INTERNAL_BACKLOG: i32 = 128;
+
+/// Connections that are accepted before other tasks get their turn.
+const ACCEPT_BATCH: usize = 64;
 
 /// How long the acceptor waits after an error that every `accept` would meet, such as too many
 /// open files.
@@ -120,9 +128,23 @@ impl Server {
         } = self;
         let path = config.engine.path.to_string();
         let assets = Assets::load(config.demo, config.client_dir.as_deref(), &path)?;
-        let listener = listen("listen", config.listen, BACKLOG)?;
-        let internal_listener = listen("internal_listen", config.internal_listen, 128)?;
-        let address = listener.local_addr().unwrap_or(config.listen);
+        let failed = |setting, address| {
+            move |error| StartError::Listen {
+                setting,
+                address,
+                error,
+            }
+        };
+        let listener = listen(config.listen, BACKLOG)
+            .and_then(|listener| {
+                let listener = mio::net::TcpListener::from_std(listener);
+                AsyncFd::with_interest(listener, Interest::READABLE)
+            })
+            .map_err(failed("listen", config.listen))?;
+        let internal_listener = listen(config.internal_listen, INTERNAL_BACKLOG)
+            .and_then(TcpListener::from_std)
+            .map_err(failed("internal_listen", config.internal_listen))?;
+        let address = listener.get_ref().local_addr().unwrap_or(config.listen);
         let internal_address = internal_listener
             .local_addr()
             .unwrap_or(config.internal_listen);
@@ -237,49 +259,43 @@ impl Drop for ShardThread {
 }
 
 /// Hands each connection to the next shard.
-async fn accept(listener: TcpListener, node: Arc<Node>) {
+///
+/// The listener is not Tokio's own, which would register each connection here only for the shard to
+/// register it again.
+async fn accept(listener: AsyncFd<mio::net::TcpListener>, node: Arc<Node>) {
     let mut turns = (0..node.shard_count()).cycle();
     loop {
-        let accepted = match listener.accept().await {
-            Ok((stream, address)) => {
-                let _slower_without = stream.set_nodelay(true);
-                stream.into_std().map(|stream| (stream, address))
-            }
-            Err(error) => Err(error),
+        let Ok(mut ready) = listener.readable().await else {
+            return;
         };
-        match (accepted, turns.next()) {
-            (Ok((stream, address)), Some(turn)) => {
-                node.shards()[turn].post(Mail::Connection(stream, address));
-            }
-            (Ok(_), None) => return,
-            (Err(error), _) => {
-                warn!(%error, "cannot accept");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+        for _ in 0..ACCEPT_BATCH {
+            match ready.try_io(|listener| listener.get_ref().accept()) {
+                Ok(Ok((stream, address))) => {
+                    let Some(turn) = turns.next() else {
+                        return;
+                    };
+                    let connection = Mail::Connection(stream.into(), address);
+                    node.shards()[turn].post(connection);
+                }
+                Ok(Err(error)) => {
+                    warn!(%error, "cannot accept");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+                Err(_would_block) => break,
             }
         }
+        tokio::task::yield_now().await;
     }
 }
 
-fn listen(
-    setting: &'static str,
-    address: SocketAddr,
-    backlog: i32,
-) -> Result<TcpListener, StartError> {
-    let listen = || {
-        let socket = RawSocket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(backlog)?;
-        TcpListener::from_std(socket.into())
-    };
-    listen().map_err(|error| StartError::Listen {
-        setting,
-        address,
-        error,
-    })
+/// What connections are accepted from. They inherit that small packets are not delayed.
+fn listen(address: SocketAddr, backlog: i32) -> std::io::Result<std::net::TcpListener> {
+    let domain = Domain::for_address(address);
+    let socket = RawSocket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    Ok(socket.into())
 }
