@@ -172,7 +172,10 @@ grep -q 'transport error' "$work/out" || fail "the missing server is not named"
 $loadtest fanout --url "$node_url" --members 5 --rate 50 --warmup 0 --duration 2500ms --pid "$node_pid" --quiet \
   --report "$work/page.html"
 grep -q '"server_resident":[0-9]' "$work/page.html" || fail "the page has no server memory"
-stop "$node_pid"
+(sleep 1; kill "$node_pid") &
+code=0
+$loadtest fanout --url "$node_url" --members 5 --rate 50 --warmup 0 --duration 2s $quiet --expect 'lost=0' >"$work/out" 2>&1 || code=$?
+equal "exit code when the server dies" "$code" 1
 
 echo "== the floor"
 start floor "$loadtest" floor --listen 127.0.0.1:0

@@ -181,8 +181,13 @@ impl Scenario for Echo {
     fn handle_timer(&mut self, at: u64, timer: Timer, io: &mut Io) {
         match timer {
             Timer::Connect(client) => io.connect(client),
-            Timer::Send(client) if io.phase.is_loaded() && self.clients[client as usize].ready => {
-                self.send(client, at, io);
+            Timer::Send(client) if io.phase.is_loaded() => {
+                if self.clients[client as usize].ready {
+                    self.send(client, at, io);
+                } else {
+                    // It lost its connection, and cannot get what was due.
+                    io.count(Count::Due, 1);
+                }
                 if let Load::Rate(rate) = self.work.load {
                     io.timers.set(at + Load::period(rate), Timer::Send(client));
                 }
