@@ -60,6 +60,8 @@ pub(crate) struct Mark {
     pub(crate) server: Option<Usage>,
     /// This process.
     pub(crate) own: Usage,
+    /// Its generator threads.
+    pub(crate) threads: usize,
 }
 
 /// What is left of a run.
@@ -220,6 +222,7 @@ impl<P: Send + 'static> Crew<P> {
             totals: self.totals(),
             server,
             own: Usage::read(&[proc::own_pid()])?,
+            threads: self.tallies.len(),
         })
     }
 

@@ -273,9 +273,10 @@ impl<S: Scenario> Driver<S> {
             let global = self.share.global(client);
             let token = token_of(client, lane);
             let target = &self.dialler.targets[connection.target];
+            let place = (global, lane, connection.attempt);
             let stream = self
                 .dialler
-                .open(self.poll.registry(), token, target, global, lane);
+                .open(self.poll.registry(), token, target, place);
             connection.set_stream(lane, stream.map_err(|_| Failure::Transport)?);
         }
         connection.flush(lane)

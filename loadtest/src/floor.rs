@@ -18,7 +18,11 @@ use wire::{Request, Unmasker};
 pub(crate) fn serve(address: SocketAddr) -> io::Result<()> {
     descriptors::secure(100_000)?;
     let mut floor = Floor::listen(address)?;
-    writeln!(io::stdout(), "listening")?;
+    writeln!(
+        io::stdout(),
+        "listening {}",
+        floor.listener.local_addr()?.port()
+    )?;
     let mut events = Events::with_capacity(1024);
     loop {
         match floor.poll.poll(&mut events, None) {

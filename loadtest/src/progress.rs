@@ -69,7 +69,10 @@ impl Progress {
         let _ = match self.style {
             Style::Silent => Ok(()),
             Style::Lines => writeln!(std::io::stderr(), "{line}"),
-            Style::Terminal => write!(std::io::stderr(), "\r\x1b[2K{line}"),
+            Style::Terminal => {
+                // A line that is too long is cut off, not wrapped.
+                write!(std::io::stderr(), "\r\x1b[2K\x1b[?7l{line}\x1b[?7h")
+            }
         };
     }
 

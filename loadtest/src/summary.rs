@@ -114,10 +114,13 @@ impl Summary {
             self.add("server_cores", used / seconds);
             self.add("server_resident", after.resident as f64);
         }
-        self.add(
-            "own_cores",
-            end.own.cpu_since(&begin.own).as_secs_f64() / seconds,
-        );
+        let own_cores = end.own.cpu_since(&begin.own).as_secs_f64() / seconds;
+        self.add("own_cores", own_cores);
+        if own_cores > end.threads as f64 * BUSY {
+            let note = "This tool was at its own limit: rates and latencies are its, not the server's. \
+                        Give it --threads, or less to do.";
+            self.notes.push(note.to_owned());
+        }
     }
 
     /// How many connections there were and what became of them.
@@ -162,6 +165,9 @@ impl Summary {
         text
     }
 }
+
+/// Part of its threads' time above which the tool itself is what slows a run down.
+const BUSY: f64 = 0.95;
 
 /// A value with its unit, for people.
 pub(crate) fn show(value: f64, unit: Unit) -> String {

@@ -2,6 +2,8 @@
 //
 //   node server.js PORT [REDIS_URL]
 //
+// Port 0 takes any; the one taken is printed.
+//
 // Tuned: WebSocket compression off (the default), the native masking of `bufferutil`, HTTP compression off, and each
 // connection's handshake request dropped once it is no longer needed, as Socket.IO's own page on memory usage advises.
 "use strict";
@@ -67,7 +69,7 @@ async function main() {
   });
   io.on("connection", relay);
   server.listen({ port: Number(port), host: "127.0.0.1", backlog: 4096 }, () => {
-    process.stdout.write("listening\n");
+    process.stdout.write(`listening ${server.address().port}\n`);
   });
 }
 

@@ -44,16 +44,18 @@ impl Dialler {
         registry: &Registry,
         token: Token,
         target: &Target,
-        client: usize,
-        lane: Lane,
+        (client, lane, attempt): (usize, Lane, u32),
     ) -> io::Result<TcpStream> {
         let domain = Domain::for_address(target.address);
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
         let nth = client + lane.index() * self.clients;
-        if let Some(source) = self.sources.address(nth, target.address) {
-            socket.bind(&SocketAddr::new(source, 0).into())?;
+        if let Some(source) = self.sources.address(nth, attempt, target.address) {
+            let any_port = SocketAddr::new(source.ip(), 0);
+            socket
+                .bind(&source.into())
+                .or_else(|_taken| socket.bind(&any_port.into()))?;
         }
         let mut stream = TcpStream::from_std(socket.into());
         SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
@@ -78,23 +80,33 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// The address for the `nth` connection; `None` leaves it to the system.
-    fn address(&self, nth: usize, target: SocketAddr) -> Option<IpAddr> {
+    /// Where the `nth` connection comes from; `None` leaves it to the system, which is quick as long as few ports are
+    /// taken. Then it searches through them one by one, so from the second address on the port is chosen here.
+    fn address(&self, nth: usize, attempt: u32, target: SocketAddr) -> Option<SocketAddr> {
         let block = nth / PER_ADDRESS;
-        if !self.given.is_empty() {
-            return Some(self.given[block % self.given.len()]);
-        }
-        let loopback = matches!(target.ip(), IpAddr::V4(address) if address.is_loopback());
-        if block == 0 || !loopback {
-            return None;
-        }
-        let [_, a, b, c] = (block as u32 + 1).to_be_bytes();
-        Some(Ipv4Addr::new(127, a, b, c).into())
+        let ip = match self.given.get(block % self.given.len().max(1)) {
+            Some(&given) => given,
+            None if block == 0 || !is_loopback_v4(target) => return None,
+            None => {
+                let [_, a, b, c] = (block as u32 + 1).to_be_bytes();
+                Ipv4Addr::new(127, a, b, c).into()
+            }
+        };
+        // Two ports per connection, in turn: the one left last may still be remembered by the server's system.
+        let port = FIRST_PORT as usize + nth % PER_ADDRESS * 2 + attempt as usize % 2;
+        Some(SocketAddr::new(ip, port as u16))
     }
+}
+
+fn is_loopback_v4(target: SocketAddr) -> bool {
+    matches!(target.ip(), IpAddr::V4(address) if address.is_loopback())
 }
 
 /// Below the 28,232 ports of the system's default range.
 const PER_ADDRESS: usize = 25_000;
+
+/// The lowest port chosen here; the highest is 59,999.
+const FIRST_PORT: u16 = 10_000;
 
 #[cfg(test)]
 mod tests {
@@ -103,31 +115,29 @@ mod tests {
     #[test]
     fn the_loopback_range_is_used_block_by_block() {
         let target = "127.0.0.1:3000".parse().unwrap();
-        let sources = Sources::default();
-        assert_eq!(sources.address(24_999, target), None);
-        assert_eq!(
-            sources.address(25_000, target),
-            Some("127.0.0.2".parse().unwrap())
-        );
-        assert_eq!(
-            sources.address(999_999, target),
-            Some("127.0.0.40".parse().unwrap())
-        );
+        let at = |nth| Sources::default().address(nth, 0, target);
+        assert_eq!(at(24_999), None);
+        assert_eq!(at(25_000), Some("127.0.0.2:10000".parse().unwrap()));
+        assert_eq!(at(49_999), Some("127.0.0.2:59998".parse().unwrap()));
+        assert_eq!(at(999_999), Some("127.0.0.40:59998".parse().unwrap()));
+    }
+
+    #[test]
+    fn two_attempts_in_a_row_use_different_ports() {
+        let target = "127.0.0.1:3000".parse().unwrap();
+        let at = |attempt| Sources::default().address(30_000, attempt, target);
+        assert_ne!(at(1), at(2));
+        assert_eq!(at(1), at(3));
     }
 
     #[test]
     fn another_host_is_reached_from_the_given_addresses_only() {
         let target = "192.0.2.1:3000".parse().unwrap();
-        assert_eq!(Sources::default().address(70_000, target), None);
+        assert_eq!(Sources::default().address(70_000, 0, target), None);
         let given: Vec<IpAddr> = vec!["192.0.2.7".parse().unwrap(), "192.0.2.8".parse().unwrap()];
         let sources = Sources { given };
-        assert_eq!(
-            sources.address(0, target),
-            Some("192.0.2.7".parse().unwrap())
-        );
-        assert_eq!(
-            sources.address(25_000, target),
-            Some("192.0.2.8".parse().unwrap())
-        );
+        let at = |nth| sources.address(nth, 0, target).unwrap();
+        assert_eq!(at(0), "192.0.2.7:10000".parse().unwrap());
+        assert_eq!(at(25_000), "192.0.2.8:10000".parse().unwrap());
     }
 }

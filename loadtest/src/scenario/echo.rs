@@ -181,8 +181,13 @@ impl Scenario for Echo {
     fn handle_timer(&mut self, at: u64, timer: Timer, io: &mut Io) {
         match timer {
             Timer::Connect(client) => io.connect(client),
-            Timer::Send(client) if io.phase.is_loaded() && self.clients[client as usize].ready => {
-                self.send(client, at, io);
+            Timer::Send(client) if io.phase.is_loaded() => {
+                if self.clients[client as usize].ready {
+                    self.send(client, at, io);
+                } else {
+                    // It lost its connection, and cannot get what was due.
+                    io.count(Count::Due, 1);
+                }
                 if let Load::Rate(rate) = self.work.load {
                     io.timers.set(at + Load::period(rate), Timer::Send(client));
                 }
@@ -209,7 +214,47 @@ fn stamp_of(message: &[u8]) -> Option<Stamp> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+
+    #[test]
+    fn a_stall_is_in_the_latency_of_every_message_that_was_due_meanwhile() {
+        const SECOND: u64 = 1_000_000_000;
+        let work = Work {
+            load: Load::Rate(1.0),
+            size: 40,
+            warmup: Duration::ZERO,
+            duration: Duration::from_secs(1),
+        };
+        let share = Share {
+            thread: 0,
+            threads: 1,
+        };
+        let mut echo = Echo::new(share, 1, work);
+        echo.clients[0].ready = true;
+        let mut io = Io::new(Arc::default(), Arc::new([]), 1);
+        io.phase = Phase::Measure;
+        io.timers.set(SECOND, Timer::Send(0));
+        // Nothing ran for four seconds; then all that was due is sent and answered at once.
+        io.now = 5 * SECOND;
+        while let Some((at, timer)) = io.timers.poll(io.now) {
+            echo.handle_timer(at, timer, &mut io);
+        }
+        let packets = String::from_utf8(std::mem::take(&mut io.packets)).unwrap();
+        let payloads: Vec<&str> = packets.split('"').filter(|part| part.len() == 40).collect();
+        assert_eq!(payloads.len(), 5);
+        for payload in payloads {
+            echo.handle_message(0, format!("31[\"{payload}\"]").as_bytes(), &mut io);
+        }
+        let latency = io.times.series(Series::Latency).unwrap();
+        let found: Vec<u64> = latency
+            .iter_recorded()
+            .map(|step| step.value_iterated_to() / 1_000_000)
+            .collect();
+        assert_eq!(latency.len(), 5);
+        assert_eq!(found, [0, 1, 2, 3, 4]);
+    }
 
     #[test]
     fn the_stamp_is_found_behind_the_ack_id() {

@@ -147,7 +147,9 @@ impl Fanout {
         let Some(publisher) = self.share.local(self.layout.publisher(room)) else {
             return;
         };
+        io.count(Count::Due, self.work.members as u64);
         if !self.ready[publisher as usize] {
+            // It lost its connection, and with it the room loses what it should have got.
             return io.count(Count::Skipped, 1);
         }
         let sequence = self.rooms.next_sequence(room);
@@ -163,7 +165,6 @@ impl Fanout {
             packet.extend_from_slice(b"\"]");
         });
         io.count(Count::Sent, 1);
-        io.count(Count::Due, self.work.members as u64);
     }
 
     fn begin(&mut self, io: &mut Io) {

@@ -2,6 +2,8 @@
 //!
 //!     loadtest-peer-socketioxide PORT
 //!
+//! Port 0 takes any; the one taken is printed.
+//!
 //! Tuned: TCP_NODELAY, mimalloc, no tracing, and a packet buffer that does not drop what a window of 100 brings.
 
 use axum::serve::ListenerExt;
@@ -38,22 +40,36 @@ impl Rooms {
 }
 
 fn relay(socket: SocketRef) {
-    socket.on("join", async |socket: SocketRef, Data::<Rooms>(rooms), ack: AckSender| {
-        socket.join(rooms.into_vec());
-        ack.send(&DONE).ok();
-    });
-    socket.on("leave", async |socket: SocketRef, Data::<Rooms>(rooms), ack: AckSender| {
-        socket.leave(rooms.into_vec());
-        ack.send(&DONE).ok();
-    });
-    socket.on("publish", async |socket: SocketRef, Data::<(Rooms, String, Value)>((rooms, event, arg)), ack: AckSender| {
-        let _ = socket.to(rooms.into_vec()).emit(event, &arg).await;
-        ack.send(&DONE).ok();
-    });
-    socket.on("broadcast", async |socket: SocketRef, Data::<(String, Value)>((event, arg)), ack: AckSender| {
-        let _ = socket.broadcast().emit(event, &arg).await;
-        ack.send(&DONE).ok();
-    });
+    socket.on(
+        "join",
+        async |socket: SocketRef, Data::<Rooms>(rooms), ack: AckSender| {
+            socket.join(rooms.into_vec());
+            ack.send(&DONE).ok();
+        },
+    );
+    socket.on(
+        "leave",
+        async |socket: SocketRef, Data::<Rooms>(rooms), ack: AckSender| {
+            socket.leave(rooms.into_vec());
+            ack.send(&DONE).ok();
+        },
+    );
+    socket.on(
+        "publish",
+        async |socket: SocketRef,
+               Data::<(Rooms, String, Value)>((rooms, event, arg)),
+               ack: AckSender| {
+            let _ = socket.to(rooms.into_vec()).emit(event, &arg).await;
+            ack.send(&DONE).ok();
+        },
+    );
+    socket.on(
+        "broadcast",
+        async |socket: SocketRef, Data::<(String, Value)>((event, arg)), ack: AckSender| {
+            let _ = socket.broadcast().emit(event, &arg).await;
+            ack.send(&DONE).ok();
+        },
+    );
     socket.on("echo", async |Data::<Value>(arg), ack: AckSender| {
         ack.send(&arg).ok();
     });
@@ -76,9 +92,10 @@ async fn main() -> std::io::Result<()> {
         .build_layer();
     io.ns("/", async |socket: SocketRef| relay(socket));
     let app = axum::Router::new().layer(layer);
-    let listener = listen(port)?.tap_io(|tcp| {
+    let listener = listen(port)?;
+    println!("listening {}", listener.local_addr()?.port());
+    let listener = listener.tap_io(|tcp| {
         let _ = tcp.set_nodelay(true);
     });
-    println!("listening");
     axum::serve(listener, app).await
 }
