@@ -134,9 +134,12 @@ impl Pair {
     #[track_caller]
     pub(crate) fn post(&mut self, body: &str) -> Vec<String> {
         assert_eq!(self.post_head(), Post::Accepted);
-        let messages = self.post_body(body);
-        self.post_end();
-        messages
+        let now = self.now;
+        self.input(|session| {
+            let messages = hand_in(session, now, body);
+            session.handle_post_end();
+            messages
+        })
     }
 
     #[track_caller]
@@ -147,13 +150,7 @@ impl Pair {
     #[track_caller]
     pub(crate) fn post_body(&mut self, body: &str) -> Vec<String> {
         let now = self.now;
-        self.input(|session| {
-            payload::decode(body)
-                .map(|packet| packet.expect("the script posts packets"))
-                .filter_map(|packet| session.handle_polling_packet(now, packet))
-                .map(|message| content(&message))
-                .collect()
-        })
+        self.input(|session| hand_in(session, now, body))
     }
 
     #[track_caller]
@@ -222,6 +219,14 @@ impl Drop for Pair {
             assert_eq!(self.unasserted, [], "nobody asserted these");
         }
     }
+}
+
+fn hand_in(session: &mut Session, now: Instant, body: &str) -> Vec<String> {
+    payload::decode(body)
+        .map(|packet| packet.expect("the script posts packets"))
+        .filter_map(|packet| session.handle_polling_packet(now, packet))
+        .map(|message| content(&message))
+        .collect()
 }
 
 fn decode(packet: &str) -> Packet<'_> {
