@@ -9,6 +9,10 @@ use crate::event::Event;
 use crate::handshake::Handshake;
 use crate::socket::Socket;
 
+mod guard;
+
+pub(crate) use guard::Guarded;
+
 /// A future that stays on its shard.
 pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, LocalSet};
 use tracing::{info, warn};
 
-use crate::application::{Application, EngineApplication};
+use crate::application::{Application, EngineApplication, Guarded};
 use crate::assets::{Assets, ClientDirError};
 use crate::config::Config;
 use crate::internal;
@@ -114,7 +114,9 @@ impl Server {
     pub fn engine(mut self, path: &str, application: impl EngineApplication) -> Self {
         self.engines.push(Mount {
             path: path.to_owned(),
-            layer: Layer::Engine(Arc::new(application)),
+            layer: Layer::Engine(Arc::new(Guarded::<dyn EngineApplication>::new(Arc::new(
+                application,
+            )))),
         });
         self
     }
@@ -151,7 +153,7 @@ impl Server {
         let application = application.unwrap_or_else(|| Arc::new(Relay::new(&config)));
         let mut mounts = vec![Mount {
             path,
-            layer: Layer::SocketIo(application),
+            layer: Layer::SocketIo(Arc::new(Guarded::new(application))),
         }];
         mounts.extend(engines);
         let (inboxes, letterboxes): (Vec<_>, Vec<_>) =
