@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { Decoder } from "socket.io-parser";
-import { Polling, SOCKET_IO, Ws } from "./lib/engine.mjs";
+import { Polling, SOCKET_IO, swiftly, Ws } from "./lib/engine.mjs";
 import { refused } from "./lib/errors.mjs";
 import { REFERENCE, startConformance } from "./lib/target.mjs";
 
@@ -356,16 +356,14 @@ describe("a violation by polling", { concurrency: 4 }, () => {
     return session;
   }
 
-  test("answers a parked GET with the close packet", async () => {
-    const session = await joined();
+  test("answers a parked GET with the close packet", swiftly(joined, async (session) => {
     const parked = await session.park();
     await session.post("42{}").catch(() => {});
     assert.equal((await parked.response).text, "1");
     refused(await session.get(), 1);
-  });
+  }));
 
-  test("closes at the next GET when none is parked, after what was buffered", async () => {
-    const session = await joined();
+  test("closes at the next GET when none is parked, after what was buffered", swiftly(joined, async (session) => {
     await session.post('42["message",1]');
     await session.post("42{}").catch(() => {});
     const packets = [];
@@ -373,14 +371,13 @@ describe("a violation by polling", { concurrency: 4 }, () => {
       packets.push(...response.text.split("\x1e").filter((packet) => packet !== "6"));
     }
     assert.deepEqual(packets, ['42["message-back",1]', "1"]);
-  });
+  }));
 
-  test("without anything buffered the next GET closes", async () => {
-    const session = await joined();
+  test("without anything buffered the next GET closes", swiftly(joined, async (session) => {
     await session.post("42{}").catch(() => {});
     const response = await session.get();
     assert.equal(response.status, 200);
     assert.equal(response.text.split("\x1e").at(-1), "1");
     refused(await session.get(), 1);
-  });
+  }));
 });
