@@ -5,7 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { ENGINE, Polling, SOCKET_IO, swiftly } from "./lib/engine.mjs";
 import { refused, upgradeRefused } from "./lib/errors.mjs";
 import { request, requestUpgrade } from "./lib/http.mjs";
-import { REFERENCE, startConformance, startRelay } from "./lib/target.mjs";
+import { startConformance, startRelay } from "./lib/target.mjs";
 
 const UPGRADE_TIMEOUT_MS = 300;
 const SLACK_MS = 250;
