@@ -10,6 +10,8 @@ const PING_INTERVAL_MS = 300;
 const PING_TIMEOUT_MS = 200;
 const DEADLINE_MS = PING_INTERVAL_MS + PING_TIMEOUT_MS;
 const LATE_MS = 100;
+/** What a machine with other things to do may add to a single one of them. */
+const STALLED_MS = 500;
 const SESSIONS = 20;
 
 let server;
@@ -29,7 +31,8 @@ function judge(context, name, measurements, deadline) {
   const [median, max] = [late[late.length >> 1], late.at(-1)];
   context.diagnostic(`${name}: late by ${median.toFixed(1)} ms in the median, ${max.toFixed(1)} ms at most (${late.length} sessions)`);
   for (const { askedAt, at } of measurements) assert.ok(at - askedAt >= deadline, `early: ${(at - askedAt).toFixed(1)} ms after the request`);
-  assert.ok(max <= LATE_MS, `${max.toFixed(1)} ms late`);
+  assert.ok(median <= LATE_MS, `${median.toFixed(1)} ms late in the median`);
+  assert.ok(max <= STALLED_MS, `${max.toFixed(1)} ms late`);
 }
 
 test("an unanswered ping closes a polling session at pingInterval + pingTimeout", async (context) => {
@@ -66,7 +69,7 @@ test("an unanswered ping closes a WebSocket session at pingInterval + pingTimeou
 test("a polling session without any GET is gone after its deadline", async () => {
   await staggered(async () => {
     const session = await Polling.open(server.port);
-    await delay(DEADLINE_MS + LATE_MS);
+    await delay(DEADLINE_MS + STALLED_MS);
     refused(await session.get(), 1);
   });
 });
@@ -99,5 +102,5 @@ test("messages without pongs do not keep a session alive", async (context) => {
   context.diagnostic(`a talking client without pongs lasted ${Math.max(...lasted).toFixed(0)} ms at most`);
   // A server may extend the deadline once, by the ping timeout, when it hears something else than the pong.
   for (const { askedAt, at } of measurements) assert.ok(at - askedAt >= DEADLINE_MS);
-  assert.ok(Math.max(...lasted) <= DEADLINE_MS + PING_TIMEOUT_MS + LATE_MS);
+  assert.ok(Math.max(...lasted) <= DEADLINE_MS + PING_TIMEOUT_MS + STALLED_MS);
 });

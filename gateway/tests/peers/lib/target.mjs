@@ -153,6 +153,8 @@ class Target {
 
 const running = new Set();
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+// Without these a run that is cut off would leave its servers behind.
+for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
 
 /** A TCP port of the loopback interface that nobody listens on. */
 export async function freePort() {
