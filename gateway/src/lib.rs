@@ -12,6 +12,7 @@
 //! - [`socket`] and [`emitter`]: emitting to one client and to many;
 //! - [`websocket`]: frames, read on demand.
 
+mod acceptor;
 pub mod application;
 pub mod assets;
 pub mod config;

@@ -7,33 +7,25 @@ use std::time::{Duration, Instant};
 
 use protocol::engineio::CloseReason;
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, LocalSet};
 use tracing::{info, warn};
 
+use crate::acceptor::Acceptor;
 use crate::application::{Application, EngineApplication, Guarded};
 use crate::assets::{Assets, ClientDirError};
 use crate::config::Config;
 use crate::internal;
 use crate::node::{Gateway, Layer, Mount, Node};
 use crate::relay::Relay;
-use crate::shard::{Inbox, Letterbox, Mail, Shard};
+use crate::shard::{Inbox, Letterbox, Shard};
 
 /// Connections that the kernel keeps until they are accepted; it may keep fewer.
 const BACKLOG: i32 = 4096;
 
-/// The same for the internal port.
+/// The same for connections to the internal port.
 const INTERNAL_BACKLOG: i32 = 128;
-
-/// Connections that are accepted before other tasks get their turn.
-const ACCEPT_BATCH: usize = 64;
-
-/// How long the acceptor waits after an error that every `accept` would meet, such as too many
-/// open files.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a stopping node waits for its last packets to be read.
 const STOP_GRACE: Duration = Duration::from_secs(2);
@@ -74,7 +66,7 @@ pub enum StartError {
     #[error(transparent)]
     ClientDir(#[from] ClientDirError),
     /// A thread could not be started.
-    #[error("cannot start a shard: {0}")]
+    #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
 }
 
@@ -83,7 +75,7 @@ pub struct Running {
     gateway: Gateway,
     address: SocketAddr,
     internal_address: SocketAddr,
-    acceptor: JoinHandle<()>,
+    acceptor: Option<Acceptor>,
     internal: JoinHandle<()>,
     shards: Vec<ShardThread>,
 }
@@ -137,16 +129,11 @@ impl Server {
                 error,
             }
         };
-        let listener = listen(config.listen, BACKLOG)
-            .and_then(|listener| {
-                let listener = mio::net::TcpListener::from_std(listener);
-                AsyncFd::with_interest(listener, Interest::READABLE)
-            })
-            .map_err(failed("listen", config.listen))?;
+        let listener = listen(config.listen, BACKLOG).map_err(failed("listen", config.listen))?;
         let internal_listener = listen(config.internal_listen, INTERNAL_BACKLOG)
             .and_then(TcpListener::from_std)
             .map_err(failed("internal_listen", config.internal_listen))?;
-        let address = listener.get_ref().local_addr().unwrap_or(config.listen);
+        let address = listener.local_addr().unwrap_or(config.listen);
         let internal_address = internal_listener
             .local_addr()
             .unwrap_or(config.internal_listen);
@@ -165,12 +152,13 @@ impl Server {
             .map(|(index, letterbox)| ShardThread::start(&node, index, letterbox))
             .collect::<Result<_, _>>()
             .map_err(StartError::Thread)?;
+        let acceptor = Acceptor::start(listener, Arc::clone(&node)).map_err(StartError::Thread)?;
         info!(%address, internal = %internal_address, shards = node.shard_count(), "listening");
         Ok(Running {
             gateway: Gateway::of_node(Arc::clone(&node)),
             address,
             internal_address,
-            acceptor: tokio::spawn(accept(listener, Arc::clone(&node))),
+            acceptor: Some(acceptor),
             internal: tokio::spawn(internal::serve(internal_listener, node)),
             shards,
         })
@@ -198,7 +186,7 @@ impl Running {
     pub async fn stop(mut self) {
         let node = Arc::clone(self.gateway.node());
         node.set_stopping();
-        self.acceptor.abort();
+        self.acceptor.take();
         node.run_everywhere(|shard| {
             for session in shard.sessions() {
                 session.close(CloseReason::ServerShuttingDown);
@@ -219,7 +207,6 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.acceptor.abort();
         self.internal.abort();
     }
 }
@@ -257,36 +244,6 @@ impl Drop for ShardThread {
         {
             warn!("a shard panicked");
         }
-    }
-}
-
-/// Hands each connection to the next shard.
-///
-/// The listener is not Tokio's own, which would register each connection here only for the shard to
-/// register it again.
-async fn accept(listener: AsyncFd<mio::net::TcpListener>, node: Arc<Node>) {
-    let mut turns = (0..node.shard_count()).cycle();
-    loop {
-        let Ok(mut ready) = listener.readable().await else {
-            return;
-        };
-        for _ in 0..ACCEPT_BATCH {
-            match ready.try_io(|listener| listener.get_ref().accept()) {
-                Ok(Ok((stream, address))) => {
-                    let Some(turn) = turns.next() else {
-                        return;
-                    };
-                    let connection = Mail::Connection(stream.into(), address);
-                    node.shards()[turn].post(connection);
-                }
-                Ok(Err(error)) => {
-                    warn!(%error, "cannot accept");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-                Err(_would_block) => break,
-            }
-        }
-        tokio::task::yield_now().await;
     }
 }
 

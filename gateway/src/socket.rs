@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::Encoded;
-use protocol::engineio::Transport;
+use protocol::engineio::{CloseReason, Transport};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -431,6 +431,11 @@ impl Socket {
     /// Marks the socket as dealt with in a broadcast; `false` if it was already.
     pub(crate) fn stamp(&self, stamp: u32) -> bool {
         self.0.stamp.replace(stamp) != stamp
+    }
+
+    /// Closes the session, for a reason other than the application's wish.
+    pub(crate) fn close_session(&self, reason: CloseReason) {
+        self.0.session.close(reason);
     }
 
     /// What other threads may know of it.
