@@ -1,5 +1,7 @@
 //! A node with scripted clients: what its applications, limits, metrics and log promise.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod emit;
 mod handlers;
 mod limits;

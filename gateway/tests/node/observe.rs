@@ -116,7 +116,6 @@ async fn gauges_are_right_while_clients_come_and_vanish() {
         let mut polling = gateway.polling().await;
         polling.connect().await;
         polling.park().await;
-        polling.send(r#"42["echo"]"#).await;
         let metrics = gateway.metrics().await;
         assert_eq!(value(&metrics, GAUGES[0]), Some(1.0));
         assert_eq!(value(&metrics, GAUGES[1]), Some(40.0));

@@ -9,7 +9,6 @@ async fn clients_see_the_transport_close() {
     let mut parked = gateway.polling().await;
     parked.connect().await;
     parked.park().await;
-    parked.send(r#"42["echo"]"#).await;
     let stopping = tokio::spawn(gateway.stop());
     for websocket in &mut websockets {
         websocket.expect_close().await;

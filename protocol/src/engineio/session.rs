@@ -57,6 +57,7 @@ pub struct Timing {
 #[derive(Debug)]
 pub struct Session {
     state: State,
+    transport: Transport,
     timing: Timing,
     timers: Timers,
     pinged_at: Option<Instant>,
@@ -209,6 +210,7 @@ impl Session {
         };
         Self {
             state,
+            transport,
             timing,
             timers,
             pinged_at: None,
@@ -227,16 +229,9 @@ impl Session {
         self.timers.next()
     }
 
-    /// The transport that messages travel by now.
+    /// The transport that messages travel by now, or travelled by last.
     pub fn transport(&self) -> Transport {
-        match self.state {
-            State::WebSocket | State::Flushing => Transport::WebSocket,
-            State::Polling(_)
-            | State::Probing(_)
-            | State::Closing { .. }
-            | State::Leaving
-            | State::Closed => Transport::Polling,
-        }
+        self.transport
     }
 
     /// Whether messages are still received and sent.
@@ -433,6 +428,7 @@ impl Session {
                     None => {}
                 }
                 self.state = State::WebSocket;
+                self.transport = Transport::WebSocket;
                 self.outputs.push_back(Output::Upgraded);
             }
             Packet::Open(_)

@@ -284,3 +284,22 @@ fn frames_that_only_a_server_or_a_probe_sends_are_ignored() {
     }
     assert_eq!(pair.frame("4a").as_deref(), Some("a"));
 }
+
+#[test]
+fn a_session_that_is_over_tells_its_last_transport() {
+    let mut upgraded = Pair::probing();
+    upgraded.probe("5");
+    upgraded.expect(&[Output::Upgraded]);
+    for (mut pair, transport) in [
+        (Pair::polling(), Transport::Polling),
+        (Pair::probing(), Transport::Polling),
+        (Pair::websocket(), Transport::WebSocket),
+        (upgraded, Transport::WebSocket),
+    ] {
+        pair.input(|session| {
+            session.abort(CloseReason::SlowConsumer);
+            while session.poll_output().is_some() {}
+        });
+        assert_eq!(pair.session().transport(), transport);
+    }
+}
