@@ -16,6 +16,8 @@ pub(crate) struct Outbox {
     bytes: usize,
     /// Bytes of the first packet that the WebSocket took already.
     written: usize,
+    /// How many of the first packets go out before the others, in a write of their own.
+    ahead: usize,
 }
 
 /// The outbox passed its limit: the client reads too slowly.
@@ -42,11 +44,18 @@ impl Outbox {
         Ok(())
     }
 
+    /// Has what is queued now go out in a write of its own. Programs that await one message after
+    /// the other lose the second one when a single read brings both.
+    pub(crate) fn part(&mut self) {
+        self.ahead = self.packets.len();
+    }
+
     /// The next frames to write, at most [`BATCH`].
     pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; BATCH]) -> usize {
         let mut skip = self.written;
         let mut count = 0;
-        for (slice, packet) in slices.iter_mut().zip(&self.packets) {
+        let most = if self.ahead > 0 { self.ahead } else { BATCH };
+        for (slice, packet) in slices.iter_mut().zip(&self.packets).take(most) {
             *slice = IoSlice::new(&packet.frames()[skip..]);
             skip = 0;
             count += 1;
@@ -54,10 +63,10 @@ impl Outbox {
         count
     }
 
-    /// Forgets `count` bytes that were written; returns how many packets are done with.
-    pub(crate) fn advance(&mut self, count: usize) -> usize {
+    /// Forgets `count` bytes that were written. `true` if what follows should be written later.
+    pub(crate) fn advance(&mut self, count: usize) -> bool {
         let mut left = self.written + count;
-        let mut done = 0;
+        let was_ahead = self.ahead > 0;
         while let Some(first) = self.packets.front() {
             let size = first.frames().len();
             if left < size {
@@ -66,13 +75,13 @@ impl Outbox {
             left -= size;
             self.bytes -= size;
             self.packets.pop_front();
-            done += 1;
+            self.ahead = self.ahead.saturating_sub(1);
         }
         self.written = left;
         if self.packets.is_empty() && self.packets.capacity() > 4 * BATCH {
             self.packets = VecDeque::new();
         }
-        done
+        was_ahead && self.ahead == 0
     }
 
     /// Whether the last write ended within a packet.
@@ -91,6 +100,7 @@ impl Outbox {
             packet.append_payload(body);
         }
         self.bytes = 0;
+        self.ahead = 0;
         self.packets.shrink_to(BATCH);
         count
     }
@@ -141,6 +151,21 @@ mod tests {
         let large = format!("4{}", "x".repeat(100));
         outbox.push(packet(&large), 50).unwrap();
         assert_eq!(outbox.push(packet("4"), 50), Err(Overflow));
+    }
+
+    #[test]
+    fn what_was_parted_goes_out_alone() {
+        let mut outbox = Outbox::default();
+        outbox.push(packet("4a"), 1000).unwrap();
+        outbox.push(packet("4b"), 1000).unwrap();
+        outbox.part();
+        outbox.push(packet("4c"), 1000).unwrap();
+        let first = pending(&outbox);
+        assert_eq!(first, b"\x81\x024a\x81\x024b");
+        assert!(!outbox.advance(5));
+        assert!(outbox.advance(3));
+        assert_eq!(pending(&outbox), b"\x81\x024c");
+        assert!(!outbox.advance(4));
     }
 
     #[test]

@@ -169,6 +169,7 @@ impl Session {
                 socket.set_connected();
                 let reply = Encoded::connect(socket.namespace(), socket.id().as_str());
                 socket.push_control(reply, PacketType::Connect);
+                self.outbox.borrow_mut().part();
                 application.connected(socket);
             }
             Err(refusal) => {

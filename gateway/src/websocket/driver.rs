@@ -13,6 +13,7 @@ use protocol::engineio::{Attach, CloseReason, Message, Packet, Transport};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::futures::OwnedNotified;
+use tokio::time::Sleep;
 
 use super::frame::{close_frame, pong_frame};
 use super::reader::{FrameError, Reader, Received};
@@ -24,6 +25,11 @@ use crate::shard::{Mail, Shard};
 
 /// How often one connection is read before the others get their turn.
 const READS: usize = 4;
+
+/// How much later than the answer to `CONNECT` the first event is written, if it was emitted at
+/// once. A program that awaits the one and then the other would lose the event if a single read
+/// brought both; Socket.IO's own conformance suite is such a program.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// How long a client may take to close its side after ours.
 const LINGER: Duration = Duration::from_secs(2);
@@ -102,6 +108,7 @@ pub(crate) async fn run(attached: Attached, stream: TcpStream, mut read: Vec<u8>
         reader: Reader::new(),
         cut: false,
         relief: None,
+        pause: None,
     };
     let mut end = None;
     if !read.is_empty() {
@@ -132,6 +139,8 @@ struct Driver {
     cut: bool,
     /// Waited for before more is read, while some shard is far behind.
     relief: Option<Pin<Box<OwnedNotified>>>,
+    /// Waited for before more is written.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 /// How a WebSocket ends.
@@ -265,8 +274,18 @@ impl Driver {
         }
     }
 
+    /// Waits until a pause between two writes is over.
+    fn rest(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(context));
+            self.pause = None;
+        }
+        Poll::Ready(())
+    }
+
     /// Drains the outbox.
     fn write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.rest(context));
         let session = &self.attached.session;
         loop {
             let mut outbox = session.outbox().borrow_mut();
@@ -281,7 +300,7 @@ impl Driver {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            outbox.advance(written);
+            let pause = outbox.advance(written);
             self.cut = outbox.is_cut();
             session
                 .shard()
@@ -289,6 +308,12 @@ impl Driver {
                 .sent_bytes
                 .of(Transport::WebSocket)
                 .add(written as u64);
+            if pause && !outbox.is_empty() {
+                self.pause = Some(Box::pin(tokio::time::sleep(PAUSE)));
+                drop(outbox);
+                ready!(self.rest(context));
+                return self.write(context);
+            }
         }
     }
 }
