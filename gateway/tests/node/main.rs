@@ -1,6 +1,6 @@
 //! A node with scripted clients: what its applications, limits, metrics and log promise.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests, too")]
 
 mod emit;
 mod handlers;

@@ -177,8 +177,7 @@ fn a_node_that_stood_still_waits_for_pongs_anew() {
     pair.expect(&[pong(PING_TIMEOUT - 1)]);
 }
 
-/// socketioxide #487 and #575 paused the heartbeat during upgrades, so that a client that waited
-/// for pings gave the session up, and one that was gone was never noticed.
+/// socketioxide #487 and #575 paused the heartbeat during upgrades; #731 is what came of it.
 #[test]
 fn heartbeats_go_on_while_probing_and_after_the_upgrade() {
     let mut pair = Pair::polling();

@@ -1,6 +1,6 @@
 //! The session as a machine: scripted inputs, a virtual clock, exact outputs.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests, too")]
 
 mod closing;
 mod deadline;

@@ -38,8 +38,7 @@ fn until_the_upgrade_packet_the_session_lives_on_polling() {
 }
 
 /// socketioxide #487 and #554: one noop for the whole upgrade left the second poll of a client
-/// parked until the next ping, 25 seconds later. Answering every poll at once had the client ask
-/// again and again.
+/// parked until the next ping, 25 seconds later.
 #[test]
 fn every_parked_poll_is_let_go_once_in_each_cycle_while_probing() {
     let mut pair = Pair::polling();

@@ -131,7 +131,9 @@ impl WebSocket {
     pub(crate) async fn next(&mut self) -> String {
         match self.frame().await {
             Frame::Text(text) => text,
-            other => panic!("{other:?} in place of a text"),
+            other @ (Frame::Binary(_) | Frame::Close(_) | Frame::End) => {
+                panic!("{other:?} in place of a text")
+            }
         }
     }
 
