@@ -27,6 +27,9 @@ const BACKLOG: i32 = 4096;
 /// The same for connections to the internal port.
 const INTERNAL_BACKLOG: i32 = 128;
 
+/// How often a stopping node closes a few more of its sessions.
+const DRAIN_STEP: Duration = Duration::from_millis(100);
+
 /// How long a stopping node waits for its last packets to be read.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
@@ -181,21 +184,18 @@ impl Running {
         &self.gateway
     }
 
-    /// Accepts no more, closes all sessions with a transport close, so that clients come back
-    /// elsewhere by themselves, and ends the threads.
+    /// Opens no more sessions and closes those that are there with a transport close, so that
+    /// clients come back elsewhere by themselves, then ends the threads. The closing is spread
+    /// evenly over `shutdown.drain`; meanwhile the others are served.
     pub async fn stop(mut self) {
         let node = Arc::clone(self.gateway.node());
         node.set_stopping();
-        self.acceptor.take();
-        node.run_everywhere(|shard| {
-            for session in shard.sessions() {
-                session.close(CloseReason::ServerShuttingDown);
-            }
-        });
+        drain(&node).await;
         let deadline = Instant::now() + STOP_GRACE;
         while node.session_count() > 0 && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        self.acceptor.take();
         self.internal.abort();
         let shards = std::mem::take(&mut self.shards);
         let ended = tokio::task::spawn_blocking(move || drop(shards)).await;
@@ -203,6 +203,31 @@ impl Running {
             warn!(%error, "a shard did not end well");
         }
     }
+}
+
+/// Closes all sessions, a few in each step.
+async fn drain(node: &Arc<Node>) {
+    let steps = node.config().shutdown.drain.as_millis() / DRAIN_STEP.as_millis();
+    for left in (1..=steps).rev() {
+        if node.session_count() == 0 {
+            return;
+        }
+        close_one_in(node, left as usize);
+        tokio::time::sleep(DRAIN_STEP).await;
+    }
+    close_one_in(node, 1);
+}
+
+/// Closes one in so many of the open sessions of each shard, and at least one.
+fn close_one_in(node: &Node, left: usize) {
+    node.run_everywhere(move |shard| {
+        let sessions = shard.sessions();
+        let open = sessions.iter().filter(|session| session.is_open());
+        let share = open.clone().count().div_ceil(left);
+        for session in open.take(share) {
+            session.close(CloseReason::ServerShuttingDown);
+        }
+    });
 }
 
 impl Drop for Running {

@@ -88,7 +88,7 @@ pub static SETTINGS: &[Setting] = &[
         "engine.max_payload",
         "1MB",
         "256KiB",
-        "Largest polling request body and largest WebSocket message. What is larger closes the session.",
+        "Largest polling request body and largest WebSocket message. A larger body is answered with 413, a larger message closes the session with code 1009.",
     )
     .between("1KiB", "1GiB"),
     Setting::with::<Transports>(

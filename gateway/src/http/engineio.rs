@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use fastwebsockets::upgrade;
@@ -337,6 +338,7 @@ async fn post(shard: &Rc<Shard>, sid: Sid, request: Request<Incoming>) -> Result
         Ok(Reply::Ok | Reply::Payload(_)) | Err(_) => return Err(Refusal::UnknownSid),
     }
     let mut given_up = GivenUp::new(shard, sid, Session::handle_post_aborted);
+    relieved(shard).await;
     let body = read_body(shard, request.into_body()).await;
     let body = match body {
         Ok(body) => body,
@@ -363,6 +365,20 @@ async fn post(shard: &Rc<Shard>, sid: Sid, request: Request<Incoming>) -> Result
         Ok(Reply::Refused(refusal)) => Err(refusal),
         Ok(Reply::Continue | Reply::Payload(_)) | Err(_) => Err(Refusal::UnknownSid),
     }
+}
+
+/// Waits while some shard is far behind, at most as long as a body may take.
+async fn relieved(shard: &Shard) {
+    let node = shard.node();
+    let waiting = async {
+        while node.is_congested() {
+            let relief = Arc::clone(node.relieved()).notified_owned();
+            if node.is_congested() {
+                relief.await;
+            }
+        }
+    };
+    let _congested_still = tokio::time::timeout(node.config().limits.body_timeout, waiting).await;
 }
 
 enum BodyError {

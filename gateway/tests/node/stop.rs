@@ -1,6 +1,10 @@
 //! The end of a node.
 
-use crate::support::{TestGateway, request, until};
+use std::time::Duration;
+
+use gateway::Server;
+
+use crate::support::{TestGateway, config, request, until};
 
 #[tokio::test]
 async fn clients_see_the_transport_close() {
@@ -36,4 +40,19 @@ async fn a_stopping_node_is_not_ready_and_hands_out_what_waits() {
     assert_eq!(client.poll().await.body, r#"42["last words"]"#);
     assert_eq!(client.poll().await.body, "6\x1e1");
     stopping.await.unwrap();
+}
+
+#[tokio::test]
+async fn sessions_are_closed_a_few_at_a_time() {
+    let mut config = config();
+    config.shutdown.drain = Duration::from_secs(600);
+    let gateway = TestGateway::start(Server::new(config)).await;
+    let handle = gateway.gateway().clone();
+    let clients = gateway.clients(8).await;
+    let stopping = tokio::spawn(gateway.stop());
+    until(async || handle.connections() < 8).await;
+    assert!(handle.connections() > 0);
+    until(async || handle.connections() == 0).await;
+    stopping.await.unwrap();
+    drop(clients);
 }

@@ -48,6 +48,7 @@ pub(crate) fn config() -> Config {
     config.listen = ([127, 0, 0, 1], 0).into();
     config.internal_listen = ([127, 0, 0, 1], 0).into();
     config.shards = NonZeroUsize::new(2).unwrap();
+    config.shutdown.drain = Duration::ZERO;
     config
 }
 
