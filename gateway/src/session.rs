@@ -88,11 +88,13 @@ impl Link {
         }
     }
 
+    /// The task runs and needs no waking.
+    pub(crate) fn clear_waker(&self) {
+        self.waker.take();
+    }
+
     pub(crate) fn set_waker(&self, waker: &Waker) {
-        let mut slot = self.waker.borrow_mut();
-        if !slot.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
-            *slot = Some(waker.clone());
-        }
+        self.waker.replace(Some(waker.clone()));
     }
 
     fn give(&self, order: LinkOrder) {

@@ -151,8 +151,18 @@ struct End {
 }
 
 impl Driver {
+    /// What this call itself queues it writes as well, so that only what comes later needs to wake
+    /// the task.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
-        self.attached.link.set_waker(context.waker());
+        self.attached.link.clear_waker();
+        let polled = self.serve(context);
+        if polled.is_pending() {
+            self.attached.link.set_waker(context.waker());
+        }
+        polled
+    }
+
+    fn serve(&mut self, context: &mut Context<'_>) -> Poll<End> {
         if self.attached.link.order.get() == LinkOrder::None
             && let Some(end) = self.read(context)
         {
@@ -295,7 +305,12 @@ impl Driver {
             let written = {
                 let mut slices = [IoSlice::new(&[]); BATCH];
                 let count = outbox.slices(&mut slices);
-                ready!(Pin::new(&mut self.stream).poll_write_vectored(context, &slices[..count]))?
+                let stream = Pin::new(&mut self.stream);
+                let write = match &slices[..count] {
+                    [only] => stream.poll_write(context, only),
+                    several => stream.poll_write_vectored(context, several),
+                };
+                ready!(write)?
             };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
