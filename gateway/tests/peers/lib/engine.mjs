@@ -7,7 +7,7 @@ import { Inbox, within } from "./wait.mjs";
 export const ENGINE = "/engine.io/";
 export const SOCKET_IO = "/socket.io/";
 
-const PARK_MS = 25;
+const PARK_MS = 80;
 const SEPARATOR = "\x1e";
 
 /** A session over HTTP long-polling. Every request travels on a new connection. */
