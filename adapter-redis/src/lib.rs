@@ -1,1 +1,6 @@
 //! The Redis wire between nodes.
+
+mod codec;
+pub mod wire;
+
+pub use codec::{DecodeError, EncodeError};

@@ -2,7 +2,9 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::{Answer, ClusterMessage, Counters, Interest, NodeId, ReplyTo, RequestId, Response};
+use crate::{
+    Answer, ClusterMessage, Counters, Interest, NodeId, Question, ReplyTo, RequestId, Response,
+};
 
 /// The wire between the nodes of a cluster: it moves messages, and nothing else. No method waits
 /// for the network.
@@ -34,8 +36,8 @@ pub trait Adapter: fmt::Debug + Send + Sync {
     /// Answers a request.
     fn respond(&self, namespace: &str, to: &ReplyTo, answer: &Answer) -> Publish;
 
-    /// Who will answer a request in `namespace`.
-    fn peers(&self, namespace: &str) -> PeersFuture;
+    /// Who will answer `question` in `namespace`.
+    fn peers(&self, namespace: &str, question: Question) -> PeersFuture;
 
     /// The live gateway nodes, this one among them.
     fn members(&self) -> Arc<[Member]>;

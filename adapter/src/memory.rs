@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
     Adapter, Answer, Away, ClusterMessage, Counters, InForce, Inbox, Incoming, Interest, Member,
-    NodeId, NodeTag, Peers, PeersFuture, Publish, ReplyTo, RequestId, Response,
+    NodeId, NodeTag, Peers, PeersFuture, Publish, Question, ReplyTo, RequestId, Response,
 };
 
 /// Nodes that hear each other, by calls instead of a wire: what is published has arrived when
@@ -262,7 +262,7 @@ impl Adapter for MemoryAdapter {
         Publish::Queued
     }
 
-    fn peers(&self, namespace: &str) -> PeersFuture {
+    fn peers(&self, namespace: &str, _: Question) -> PeersFuture {
         let mut peers = Peers::default();
         for node in self.cluster.nodes().iter() {
             let id = node.member.id.clone();
@@ -389,14 +389,17 @@ mod tests {
         let _open = [a.open("/"), b.open("/"), c.open("/")];
         let cluster = &a.adapter.cluster;
         cluster.kill(&b.adapter.id);
-        let peers = now(a.adapter.peers("/")).unwrap();
+        let peers = now(a.adapter.peers("/", Question::Rooms)).unwrap();
         assert_eq!(peers.nodes, std::slice::from_ref(&c.adapter.id));
         assert_eq!(peers.absent, std::slice::from_ref(&b.adapter.id));
         assert_eq!(b.publish("/", &ClusterMessage::AllRooms), Publish::Dropped);
-        assert_eq!(now(b.adapter.peers("/")), Err(Away));
+        assert_eq!(now(b.adapter.peers("/", Question::Rooms)), Err(Away));
 
         cluster.forget(&b.adapter.id);
-        assert_eq!(now(a.adapter.peers("/")).unwrap().absent, []);
+        assert_eq!(
+            now(a.adapter.peers("/", Question::Rooms)).unwrap().absent,
+            []
+        );
         let told = a.incoming();
         assert!(matches!(told.as_slice(), [Incoming::Members(it)] if it.len() == 2));
     }
