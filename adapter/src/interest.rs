@@ -15,10 +15,8 @@ pub struct Interest {
 /// long: who waits sets a limit. It resolves as well when the interest has ended.
 #[derive(Debug, Default)]
 pub struct InForce {
-    /// `None`: in force already, and always.
-    latch: Option<Arc<Latch>>,
-    /// Under which key the latch keeps this future's waker.
-    key: Option<u64>,
+    /// What has to be open. With each, under which key it keeps this future's waker.
+    latches: Vec<(Arc<Latch>, Option<u64>)>,
 }
 
 /// What an adapter opens when an interest comes into force, and closes when the connection behind
@@ -83,25 +81,22 @@ impl InForce {
         Self::default()
     }
 
-    /// In force while `latch` is open.
-    pub fn when(latch: Arc<Latch>) -> Self {
+    /// In force while all of `latches` are open.
+    pub fn when(latches: impl IntoIterator<Item = Arc<Latch>>) -> Self {
+        let latches = latches.into_iter();
         Self {
-            latch: Some(latch),
-            key: None,
+            latches: latches.map(|latch| (latch, None)).collect(),
         }
     }
 
     fn is_open(&self) -> bool {
-        self.latch.as_ref().is_none_or(|latch| latch.lock().open)
+        self.latches.iter().all(|(latch, _)| latch.lock().open)
     }
 }
 
 impl Clone for InForce {
     fn clone(&self) -> Self {
-        Self {
-            latch: self.latch.clone(),
-            key: None,
-        }
+        Self::when(self.latches.iter().map(|(latch, _)| latch.clone()))
     }
 }
 
@@ -109,36 +104,35 @@ impl Future for InForce {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let Some(latch) = &self.latch else {
-            return Poll::Ready(());
-        };
-        let mut state = latch.lock();
-        if state.open {
-            return Poll::Ready(());
-        }
-        let waker = context.waker();
-        let known = self.key.and_then(|key| {
-            let mut waiting = state.waiting.iter_mut();
-            waiting.find(|(other, _)| *other == key)
-        });
-        match known {
-            Some((_, kept)) => kept.clone_from(waker),
-            None => {
-                let key = state.next_key;
-                state.next_key += 1;
-                state.waiting.push((key, waker.clone()));
-                drop(state);
-                self.key = Some(key);
+        for (latch, key) in &mut self.latches {
+            let mut state = latch.lock();
+            if state.open {
+                continue;
             }
+            let waker = context.waker();
+            let mut waiting = state.waiting.iter_mut();
+            match waiting.find(|(other, _)| Some(*other) == *key) {
+                Some((_, kept)) => kept.clone_from(waker),
+                None => {
+                    let new = state.next_key;
+                    state.next_key += 1;
+                    state.waiting.push((new, waker.clone()));
+                    *key = Some(new);
+                }
+            }
+            return Poll::Pending;
         }
-        Poll::Pending
+        Poll::Ready(())
     }
 }
 
 impl Drop for InForce {
     fn drop(&mut self) {
-        if let (Some(latch), Some(key)) = (&self.latch, self.key) {
-            latch.lock().waiting.retain(|(other, _)| *other != key);
+        for (latch, key) in &self.latches {
+            if key.is_some() {
+                let mut state = latch.lock();
+                state.waiting.retain(|(other, _)| Some(*other) != *key);
+            }
         }
     }
 }
@@ -180,7 +174,7 @@ mod tests {
     #[test]
     fn whoever_waits_is_woken_when_the_latch_opens() {
         let latch = Arc::new(Latch::default());
-        let mut in_force = InForce::when(latch.clone());
+        let mut in_force = InForce::when([latch.clone()]);
         let wakes = Arc::new(Wakes::default());
         let waker = Waker::from(wakes.clone());
         let mut context = Context::from_waker(&waker);
@@ -198,15 +192,26 @@ mod tests {
         let latch = Arc::new(Latch::default());
         latch.open();
         latch.close();
-        let mut in_force = InForce::when(latch);
+        let mut in_force = InForce::when([latch]);
         let mut context = Context::from_waker(Waker::noop());
         assert!(Pin::new(&mut in_force).poll(&mut context).is_pending());
     }
 
     #[test]
+    fn all_latches_have_to_be_open() {
+        let latches = [Arc::new(Latch::default()), Arc::new(Latch::default())];
+        let mut in_force = InForce::when(latches.clone());
+        let mut context = Context::from_waker(Waker::noop());
+        latches[0].open();
+        assert!(Pin::new(&mut in_force).poll(&mut context).is_pending());
+        latches[1].open();
+        assert!(Pin::new(&mut in_force).poll(&mut context).is_ready());
+    }
+
+    #[test]
     fn whoever_stops_waiting_is_forgotten() {
         let latch = Arc::new(Latch::default());
-        let mut in_force = InForce::when(latch.clone());
+        let mut in_force = InForce::when([latch.clone()]);
         let mut context = Context::from_waker(Waker::noop());
         assert!(Pin::new(&mut in_force).poll(&mut context).is_pending());
         assert_eq!(latch.lock().waiting.len(), 1);

@@ -240,6 +240,16 @@ mod tests {
     }
 
     #[test]
+    fn a_node_too_new_to_be_a_member_counts_as_an_unnamed_one() {
+        let mut pair = Asked::new(Question::Rooms, &["b"], 1);
+        pair.rooms("new", &["r"]);
+        pair.expect_nothing();
+        pair.rooms("b", &[]);
+        let outcome = pair.expect_outcome();
+        assert_eq!((outcome.missing_others, outcome.answers.len()), (0, 2));
+    }
+
+    #[test]
     fn answers_may_come_before_it_is_known_who_will_answer() {
         let mut pair = Asked::unknown(Question::Rooms);
         pair.rooms("b", &["r"]);

@@ -20,7 +20,7 @@ pub(super) struct Waiting {
     others: Others,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Expected {
     /// Gateway nodes whose answer is due.
     due: HashSet<NodeId>,
@@ -122,21 +122,29 @@ impl Waiting {
             return false;
         };
         let told = |node| self.told.get(node).is_some_and(Told::is_complete);
-        self.others.answers >= expected.others
+        self.answers_of_others(expected) >= expected.others
             && self.others.acks >= self.others.count
             && expected.due.iter().all(told)
     }
 
+    /// Gateway nodes that answer and were not known to be members count as others: they are new.
+    fn answers_of_others(&self, expected: &Expected) -> usize {
+        let is_new = |node| !expected.due.contains(node) && !expected.missing.contains(node);
+        let told = self.told.iter();
+        let new = told.filter(|(node, told)| is_new(node) && told.is_complete());
+        self.others.answers + new.count()
+    }
+
     pub(super) fn into_outcome(self, request: &RequestId) -> Outcome {
-        let Expected {
-            due,
-            others,
-            mut missing,
-        } = self.expected.unwrap_or_else(|| Expected {
-            due: HashSet::new(),
-            others: 0,
-            missing: BTreeSet::new(),
+        let expected = self.expected.as_ref();
+        let missing_others = expected.map_or(0, |expected| {
+            expected
+                .others
+                .saturating_sub(self.answers_of_others(expected))
         });
+        let Expected {
+            due, mut missing, ..
+        } = self.expected.unwrap_or_default();
         let complete = |node: &NodeId| self.told.get(node).is_some_and(Told::is_complete);
         missing.extend(due.into_iter().filter(|node| !complete(node)));
         missing.retain(|node| !complete(node));
@@ -146,7 +154,7 @@ impl Waiting {
             question: self.question,
             answers: self.answers,
             missing: missing.into_iter().collect(),
-            missing_others: others.saturating_sub(self.others.answers),
+            missing_others,
             missing_acks: unacknowledged + self.others.count.saturating_sub(self.others.acks),
             truncated: self.truncated,
         }
