@@ -48,7 +48,10 @@ pub(crate) enum Reply<'a> {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Push<'a> {
     /// By an exact subscription, sharded or not.
-    Message { channel: &'a [u8], payload: &'a [u8] },
+    Message {
+        channel: &'a [u8],
+        payload: &'a [u8],
+    },
     /// By a pattern.
     PatternMessage {
         pattern: &'a [u8],
@@ -100,6 +103,17 @@ pub(crate) fn parse_push(bytes: &[u8], limit: usize) -> Result<(Push<'_>, usize)
     let mut cursor = Cursor { bytes, at: 0 };
     let push = cursor.push(limit)?;
     Ok((push, cursor.at))
+}
+
+impl<'a> Reply<'a> {
+    /// The elements, if it is an array.
+    pub(crate) fn items(&self) -> Option<&[Self]> {
+        if let Self::Array(items) = self {
+            Some(items)
+        } else {
+            None
+        }
+    }
 }
 
 struct Cursor<'a> {
@@ -180,7 +194,10 @@ impl<'a> Cursor<'a> {
                 if count > MAX_ELEMENTS {
                     return Err(Stop::Invalid);
                 }
-                (0..count).map(|_| self.reply(depth + 1)).collect::<Result<_, _>>().map(Reply::Array)
+                (0..count)
+                    .map(|_| self.reply(depth + 1))
+                    .collect::<Result<_, _>>()
+                    .map(Reply::Array)
             }
             _ => Err(Stop::Invalid),
         }
@@ -218,7 +235,11 @@ impl<'a> Cursor<'a> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let Some(end) = memchr::memchr(b'\n', &rest[..rest.len().min(MAX_LINE)]) else {
             let too_long = rest.len() >= MAX_LINE;
-            return Err(if too_long { Stop::Invalid } else { Stop::Incomplete });
+            return Err(if too_long {
+                Stop::Invalid
+            } else {
+                Stop::Incomplete
+            });
         };
         self.at += end + 1;
         let line = rest[..end].strip_suffix(b"\r").ok_or(Stop::Invalid)?;
@@ -266,15 +287,25 @@ mod tests {
         let table: [(&[u8], Push); 10] = [
             (
                 b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$3\r\na\r\n\r\n",
-                Push::Message { channel: b"c", payload: b"a\r\n" },
+                Push::Message {
+                    channel: b"c",
+                    payload: b"a\r\n",
+                },
             ),
             (
                 b"*3\r\n$8\r\nsmessage\r\n$1\r\nc\r\n$0\r\n\r\n",
-                Push::Message { channel: b"c", payload: b"" },
+                Push::Message {
+                    channel: b"c",
+                    payload: b"",
+                },
             ),
             (
                 b"*4\r\n$8\r\npmessage\r\n$2\r\nc*\r\n$2\r\ncd\r\n$1\r\nx\r\n",
-                Push::PatternMessage { pattern: b"c*", channel: b"cd", payload: b"x" },
+                Push::PatternMessage {
+                    pattern: b"c*",
+                    channel: b"cd",
+                    payload: b"x",
+                },
             ),
             (
                 b"*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n",
@@ -304,7 +335,10 @@ mod tests {
     #[test]
     fn oversized_messages_are_skipped() {
         let bytes = b"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$11\r\n";
-        let stop = Stop::Oversized { consumed: bytes.len(), skip: 13 };
+        let stop = Stop::Oversized {
+            consumed: bytes.len(),
+            skip: 13,
+        };
         assert_eq!(parse_push(bytes, 10), Err(stop));
     }
 

@@ -44,7 +44,9 @@ pub(crate) struct Endpoint {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadUrl {
     /// Not one of the six schemes.
-    #[error("a Redis URL begins with redis://, redis-sentinel:// or redis-cluster://, or with rediss in place of redis")]
+    #[error(
+        "a Redis URL begins with redis://, redis-sentinel:// or redis-cluster://, or with rediss in place of redis"
+    )]
     Scheme,
     /// No host, or several where one is meant.
     #[error("a Redis URL names one host, or several separated by commas for Sentinel and Cluster")]
@@ -56,7 +58,9 @@ pub enum BadUrl {
     #[error("bad database in the Redis URL")]
     Database,
     /// No master's name.
-    #[error("a redis-sentinel URL ends with the name of the master, as in redis-sentinel://host:26379/mymaster")]
+    #[error(
+        "a redis-sentinel URL ends with the name of the master, as in redis-sentinel://host:26379/mymaster"
+    )]
     Master,
     /// A percent sign without two hexadecimal digits.
     #[error("bad escape in the Redis URL")]
