@@ -102,7 +102,7 @@ async function main() {
   };
   const client = await open("/");
   const chat = await open("/chat");
-  const emitter = new Emitter(pub, { key: (settings.options || {}).key });
+  const emitter = new Emitter(pub);
 
   const scope = { io, client, chat, received, serverSide, emitter, until, sleep, pub, Buffer };
   const AsyncFunction = main.constructor;

@@ -33,10 +33,22 @@ fn what_node_emits_arrives() {
     with_each_client(|_, peer, gateway| {
         let _rooms = [gateway.join("room1"), gateway.join("42")];
         let table = [
-            ("io.emit('hello', 'world')", Selection::everybody(), r#""world""#),
+            (
+                "io.emit('hello', 'world')",
+                Selection::everybody(),
+                r#""world""#,
+            ),
             ("io.emit('hello')", Selection::everybody(), ""),
-            ("io.to('room1').emit('hello', {a: 1})", rooms(&["room1"]), r#"{"a":1}"#),
-            ("io.to(['room1','x']).emit('hello', 1)", rooms(&["room1", "x"]), "1"),
+            (
+                "io.to('room1').emit('hello', {a: 1})",
+                rooms(&["room1"]),
+                r#"{"a":1}"#,
+            ),
+            (
+                "io.to(['room1','x']).emit('hello', 1)",
+                rooms(&["room1", "x"]),
+                "1",
+            ),
             ("io.to(42).emit('hello', 1.5)", rooms(&["42"]), "1.5"),
             (
                 "io.to('room1').except('room2').emit('hello', null, undefined)",
@@ -59,9 +71,9 @@ fn what_node_emits_arrives() {
                 "[]",
             ),
             (
-                "io.emit('hello', new Date(1700000000123), -0, 1e21, 2**53, NaN, 'é\\u0001\"')",
+                "io.emit('hello', new Date(1700000000123), -0, 1e-7, 2**53, NaN, 'é\\u0001\"')",
                 Selection::everybody(),
-                r#""2023-11-14T22:13:20.123Z",0,1e+21,9007199254740992,null,"é\u0001\"""#,
+                r#""2023-11-14T22:13:20.123Z",0,1e-7,9007199254740992,null,"é\u0001\"""#,
             ),
         ];
         for (js, selection, json) in table {
@@ -119,17 +131,32 @@ fn what_the_emitter_emits_arrives() {
         peer.eval("emitter.in('room1').socketsJoin(['a', 'b'])");
         let selection = rooms(&["room1"]);
         let names = vec!["a".to_owned(), "b".to_owned()];
-        expect(gateway, &ClusterMessage::Join { selection, rooms: names });
+        expect(
+            gateway,
+            &ClusterMessage::Join {
+                selection,
+                rooms: names,
+            },
+        );
         peer.eval("emitter.socketsLeave('a')");
         let selection = Selection::everybody();
         let names = vec!["a".to_owned()];
-        expect(gateway, &ClusterMessage::Leave { selection, rooms: names });
+        expect(
+            gateway,
+            &ClusterMessage::Leave {
+                selection,
+                rooms: names,
+            },
+        );
         peer.eval("emitter.in('nobody').disconnectSockets(true)");
         let selection = rooms(&["nobody"]);
         let close = true;
         expect(gateway, &ClusterMessage::Disconnect { selection, close });
         peer.eval("emitter.serverSideEmit('sse', 'x', 1)");
-        expect(gateway, &ClusterMessage::ServerSideEmit(event("sse", r#""x",1"#)));
+        expect(
+            gateway,
+            &ClusterMessage::ServerSideEmit(event("sse", r#""x",1"#)),
+        );
     });
 }
 
@@ -139,7 +166,11 @@ fn what_we_emit_arrives_at_nodes_clients() {
     with_each_client(|_, peer, gateway| {
         peer.eval("client.emit('join', 'room1', () => {}); await until(() => io.of('/').adapter.rooms.has('room1'))");
         peer.eval("client.emit('join', '*[]?\\\\#', () => {}); await until(() => io.of('/').adapter.rooms.size >= 3)");
-        gateway.emit(Selection::everybody(), "all", r#"{"a":[1,2.5,null,true]},"é""#);
+        gateway.emit(
+            Selection::everybody(),
+            "all",
+            r#"{"a":[1,2.5,null,true]},"é""#,
+        );
         assert_eq!(
             peer.received(1),
             json!([["all", {"a": [1, 2.5, null, true]}, "é"]])
@@ -147,6 +178,8 @@ fn what_we_emit_arrives_at_nodes_clients() {
         gateway.emit(rooms(&["room1"]), "room", "1e2,1.0,-0");
         gateway.emit(rooms(&["room1", "other"]), "rooms", "");
         gateway.emit(rooms(&["nobody"]), "nobody", "");
+        // Node drops volatile packets while others are being written.
+        assert_eq!(peer.received(2), json!([["room", 100, 1, 0], ["rooms"]]));
         gateway.emit(
             Selection {
                 except: vec!["room1".to_owned()],
@@ -169,15 +202,14 @@ fn what_we_emit_arrives_at_nodes_clients() {
             "",
         );
         let arguments = ArgumentsBuf {
-            json: r#"{"x":{"_placeholder":true,"num":1}},[{"num":0,"_placeholder":true}]"#.to_owned(),
+            json: r#"{"x":{"_placeholder":true,"num":1}},[{"num":0,"_placeholder":true}]"#
+                .to_owned(),
             attachments: vec![Bytes::from_static(b"\x01\xff"), Bytes::new()],
         };
         gateway.emit_event(Selection::everybody(), "bin", arguments);
         assert_eq!(
-            peer.received(4),
+            peer.received(2),
             json!([
-                ["room", 100, 1, 0],
-                ["rooms"],
                 ["flags"],
                 ["bin", {"x": {"$bin": ""}}, [{"$bin": "01ff"}]],
             ])
@@ -189,14 +221,26 @@ fn what_we_emit_arrives_at_nodes_clients() {
 #[ignore = "needs Redis: make test"]
 fn nodes_client_stays_connected_whatever_we_send() {
     with_each_client(|_, peer, gateway| {
-        for json in ["", "null", "[]", r#"{"__proto__":{"x":1}}"#, r#"{"a":{"b":"\ud800"}}"#, "1e999"] {
+        for json in [
+            "",
+            "null",
+            "[]",
+            r#"{"__proto__":{"x":1}}"#,
+            r#"{"a":{"b":"\ud800"}}"#,
+            "1e999",
+        ] {
             gateway.emit(Selection::everybody(), "odd", json);
         }
         gateway.emit(Selection::everybody(), "last", "");
         let received = peer.eval(
             "await until(() => received.some((it) => it[0] === 'last')); return received.splice(0)",
         );
-        let names: Vec<_> = received.as_array().unwrap().iter().map(|it| it[0].clone()).collect();
+        let names: Vec<_> = received
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it[0].clone())
+            .collect();
         assert_eq!(names[..6], vec![json!("odd"); 6]);
         assert_eq!(names[6..], [json!("last")]);
     });
@@ -209,7 +253,8 @@ fn acknowledgements_are_gathered_across_nodes() {
         let acks = peer.eval("return (await io.timeout(2000).emitWithAck('q', 1)).sort()");
         assert_eq!(acks, json!(["gw-a-ack", "node-ack"]));
         gateway.drain();
-        let acks = peer.eval("return await io.timeout(2000).emitWithAck('binary', Buffer.from([1, 2]))");
+        let acks =
+            peer.eval("return await io.timeout(2000).emitWithAck('binary', Buffer.from([1, 2]))");
         let acks: Vec<_> = acks.as_array().unwrap().clone();
         assert!(acks.contains(&json!({"$bin": "0102"})), "{acks:?}");
 
@@ -237,7 +282,8 @@ fn sockets_and_rooms_are_fetched() {
         let sockets = sockets.as_array().unwrap();
         assert_eq!(sockets.len(), 3);
         let ours = socket("gw-a");
-        let ours = json!({"id": ours.id, "rooms": ours.rooms, "data": {"user": "gw-a"}, "address": "::1"});
+        let ours =
+            json!({"id": ours.id, "rooms": ours.rooms, "data": {"user": "gw-a"}, "address": "::1"});
         assert!(sockets.contains(&ours), "{sockets:?}");
         let all = peer.eval("return [...await io.of('/').adapter.allRooms()]");
         for room in ["gw-a-room", "gw-b-room"] {
@@ -248,7 +294,9 @@ fn sockets_and_rooms_are_fetched() {
         let asked = gateway.ask(&ClusterMessage::FetchSockets { selection });
         let mut answers = [asked.next(), asked.next()];
         answers.sort_by_key(|it| it.node.is_some());
-        let [Answer::Sockets(of_node), Answer::Sockets(of_ours)] = answers.each_ref().map(|it| it.answer.clone()) else {
+        let [Answer::Sockets(of_node), Answer::Sockets(of_ours)] =
+            answers.each_ref().map(|it| it.answer.clone())
+        else {
             panic!("{answers:?}");
         };
         assert_eq!(of_node.len(), 1);
@@ -272,25 +320,53 @@ fn sockets_join_leave_and_disconnect_elsewhere() {
     with_each_client(|_, peer, gateway| {
         let names = || vec!["r1".to_owned(), "r2".to_owned()];
         let selection = Selection::everybody();
-        gateway.adapter.publish("/", &ClusterMessage::Join { selection, rooms: names() });
-        peer.eval("await until(() => ['r1', 'r2'].every((it) => io.of('/').adapter.rooms.has(it)))");
+        gateway.adapter.publish(
+            "/",
+            &ClusterMessage::Join {
+                selection,
+                rooms: names(),
+            },
+        );
+        peer.eval(
+            "await until(() => ['r1', 'r2'].every((it) => io.of('/').adapter.rooms.has(it)))",
+        );
         let selection = rooms(&["r2"]);
-        let leave = ClusterMessage::Leave { selection, rooms: vec!["r1".to_owned()] };
+        let leave = ClusterMessage::Leave {
+            selection,
+            rooms: vec!["r1".to_owned()],
+        };
         gateway.adapter.publish("/", &leave);
         peer.eval("await until(() => !io.of('/').adapter.rooms.has('r1'))");
 
         peer.eval("io.in('room1').socketsJoin(['r1', 'r2'])");
         let selection = rooms(&["room1"]);
-        expect(gateway, &ClusterMessage::Join { selection, rooms: names() });
+        expect(
+            gateway,
+            &ClusterMessage::Join {
+                selection,
+                rooms: names(),
+            },
+        );
         peer.eval("io.except('x').socketsLeave('r1')");
-        let selection = Selection { except: vec!["x".to_owned()], ..Selection::default() };
-        expect(gateway, &ClusterMessage::Leave { selection, rooms: vec!["r1".to_owned()] });
+        let selection = Selection {
+            except: vec!["x".to_owned()],
+            ..Selection::default()
+        };
+        expect(
+            gateway,
+            &ClusterMessage::Leave {
+                selection,
+                rooms: vec!["r1".to_owned()],
+            },
+        );
         peer.eval("io.in('room1').disconnectSockets(true)");
         let (selection, close) = (rooms(&["room1"]), true);
         expect(gateway, &ClusterMessage::Disconnect { selection, close });
 
         let (selection, close) = (rooms(&["r2"]), true);
-        gateway.adapter.publish("/", &ClusterMessage::Disconnect { selection, close });
+        gateway
+            .adapter
+            .publish("/", &ClusterMessage::Disconnect { selection, close });
         let received = peer.received(1);
         assert_eq!(received[0][0], "disconnected");
     });
@@ -305,7 +381,13 @@ fn remote_sockets_of_node_act_on_ours() {
         gateway.drain();
         peer.eval("remote.join('r1')");
         let names = vec!["r1".to_owned()];
-        expect(gateway, &ClusterMessage::Join { selection: rooms(&[&id]), rooms: names });
+        expect(
+            gateway,
+            &ClusterMessage::Join {
+                selection: rooms(&[&id]),
+                rooms: names,
+            },
+        );
         peer.eval("remote.emit('direct', 1)");
         let (selection, name, _) = gateway.next_event();
         assert_eq!((selection.rooms, name.as_str()), (vec![id], "direct"));
@@ -320,16 +402,24 @@ fn remote_sockets_of_node_act_on_ours() {
 fn nodes_emit_to_each_other() {
     with_each_client(|_, peer, gateway| {
         peer.eval("io.serverSideEmit('sse', 'x', {y: 1})");
-        expect(gateway, &ClusterMessage::ServerSideEmit(event("sse", r#""x",{"y":1}"#)));
+        expect(
+            gateway,
+            &ClusterMessage::ServerSideEmit(event("sse", r#""x",{"y":1}"#)),
+        );
         let answers = peer.eval("return await io.serverSideEmitWithAck('sse', 2)");
         assert_eq!(answers, json!([{"from": "gw-a"}]));
         gateway.drain();
 
-        gateway.adapter.publish("/", &ClusterMessage::ServerSideEmit(event("sse", "1,[2]")));
+        gateway
+            .adapter
+            .publish("/", &ClusterMessage::ServerSideEmit(event("sse", "1,[2]")));
         let asked = gateway.ask(&ClusterMessage::ServerSideEmit(event("sse", "3")));
         let response = asked.next();
         let value = ArgumentsBuf::from_json(r#"{"from":"node"}"#);
-        assert_eq!((response.node, response.answer), (None, Answer::ServerSide(value)));
+        assert_eq!(
+            (response.node, response.answer),
+            (None, Answer::ServerSide(value))
+        );
         let binary = EventBuf {
             name: "sse".to_owned(),
             arguments: ArgumentsBuf {
@@ -354,7 +444,10 @@ fn responses_go_to_specific_channels_where_that_is_wanted() {
     let gateway = Gateway::start_with(&redis.url(), "gw-a", |it| it.format = SPECIFIC);
     let sockets = peer.eval("return (await io.fetchSockets()).length");
     assert_eq!(sockets, 2);
-    assert_eq!(peer.eval("return (await io.serverSideEmitWithAck('sse', 2)).length"), 1);
+    assert_eq!(
+        peer.eval("return (await io.serverSideEmitWithAck('sse', 2)).length"),
+        1
+    );
     let acks = peer.eval("return (await io.timeout(2000).emitWithAck('q')).sort()");
     assert_eq!(acks, json!(["gw-a-ack", "node-ack"]));
     let selection = Selection::everybody();
@@ -381,15 +474,25 @@ fn our_nodes_do_all_this_among_themselves() {
         json: r#"{"_placeholder":true,"num":0}"#.to_owned(),
         attachments: vec![Bytes::from_static(b"\x07")],
     };
-    let asked = a.ask(&broadcast(Selection::everybody(), "binary", arguments.clone()));
+    let asked = a.ask(&broadcast(
+        Selection::everybody(),
+        "binary",
+        arguments.clone(),
+    ));
     let answers: Vec<_> = (0..4).map(|_| asked.next()).collect();
     for node in [&b, &c] {
         let node = Some(node.adapter.node());
-        let of_node: Vec<_> = answers.iter().filter(|it| it.node.as_ref() == node).collect();
+        let of_node: Vec<_> = answers
+            .iter()
+            .filter(|it| it.node.as_ref() == node)
+            .collect();
         assert_eq!(of_node[0].answer, Answer::ClientCount(1));
         assert_eq!(of_node[1].answer, Answer::Ack(arguments.clone()));
     }
-    assert_eq!(a.drain().iter().filter(|it| reply_to(it).is_some()).count(), 0);
+    assert_eq!(
+        a.drain().iter().filter(|it| reply_to(it).is_some()).count(),
+        0
+    );
 }
 
 /// Runs `test` with a Redis, a Node peer and a node of ours, once for each client library.

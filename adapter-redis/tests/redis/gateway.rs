@@ -5,8 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use adapter::{
-    Adapter, Answer, ArgumentsBuf, Broadcast, ClusterMessage, EventBuf, Incoming, Interest,
-    NodeId, NodeTag, Peers, Question, ReplyTo, Response, Selection, SocketDetails,
+    Adapter, Answer, ArgumentsBuf, Broadcast, ClusterMessage, EventBuf, Incoming, Interest, NodeId,
+    NodeTag, Peers, Question, ReplyTo, Response, Selection, SocketDetails,
 };
 use adapter_redis::wire::Format;
 use adapter_redis::{Config, RedisAdapter};
@@ -46,7 +46,8 @@ impl Gateway {
         let inbox = Arc::new(Inbox::default());
         let filled = inbox.clone();
         let handle = move |incoming| filled.handle(incoming);
-        let adapter = Arc::new(RedisAdapter::start(config(url, id, change), Arc::new(handle)).unwrap());
+        let adapter =
+            Arc::new(RedisAdapter::start(config(url, id, change), Arc::new(handle)).unwrap());
         inbox.adapter.set(Arc::downgrade(&adapter)).unwrap();
         let main = Some(adapter.open_namespace("/"));
         Self {
@@ -145,11 +146,11 @@ impl Gateway {
 
     /// Leaves the cluster, and waits until it has.
     pub(crate) fn close(self) {
-        let Self {
-            adapter, main, ..
-        } = self;
+        let Self { adapter, main, .. } = self;
         drop(main);
-        Arc::into_inner(adapter).expect("nobody else holds it").close();
+        Arc::into_inner(adapter)
+            .expect("nobody else holds it")
+            .close();
     }
 }
 

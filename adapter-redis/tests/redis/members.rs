@@ -24,7 +24,10 @@ fn nodes_know_each_other() {
     assert_eq!(members[0].id, *a.adapter.node());
     let other = &members[1];
     assert_eq!(other.id, *b.adapter.node());
-    assert_eq!((other.tag.as_str(), other.address.as_str()), ("gw-b", "gw-b:3001"));
+    assert_eq!(
+        (other.tag.as_str(), other.address.as_str()),
+        ("gw-b", "gw-b:3001")
+    );
     assert_eq!(other.version, "0.1.0");
     b.close();
     a.wait_until("gone", || a.adapter.members().len() == 1);
@@ -60,7 +63,10 @@ fn a_killed_node_is_missing_at_once_and_then_gone() {
     assert_eq!(peers.absent[0].as_str(), "gw-b");
     a.wait_until("gone", || a.adapter.members().len() == 1);
     assert_eq!(a.peers().absent, []);
-    eprintln!("missing after {noticed:?}, gone after {:?}", killed.elapsed());
+    eprintln!(
+        "missing after {noticed:?}, gone after {:?}",
+        killed.elapsed()
+    );
     assert!(noticed < Duration::from_millis(500));
     assert_eq!(peer.eval("return io.of('/').adapter.serverCount()"), 2);
 }
@@ -109,7 +115,9 @@ fn members_are_kept_while_redis_is_away() {
     redis.restart();
     a.wait_until_up();
     b.wait_until_up();
-    let told = a.take(Duration::from_secs(2), |it| matches!(it, Incoming::Members(_)));
+    let told = a.take(Duration::from_secs(2), |it| {
+        matches!(it, Incoming::Members(_))
+    });
     assert_eq!(told, None, "nobody left");
     assert_eq!(a.adapter.members().len(), 2);
 }
@@ -139,4 +147,3 @@ fn in_another_process() {
     // Longer than the test that kills it has patience.
     std::thread::sleep(PATIENCE * 2);
 }
-

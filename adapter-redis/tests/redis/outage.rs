@@ -32,8 +32,13 @@ fn after_a_restart_everything_is_there_again() {
     let mut redis = Redis::start();
     let [a, b] = ["gw-a", "gw-b"].map(|id| Gateway::start(&redis.url(), id));
     let names: Vec<String> = (0..5000).map(|number| format!("room{number}")).collect();
-    let rooms_of_a: Vec<_> = names.iter().map(|it| a.adapter.open_room("/", it)).collect();
-    a.wait_until("in force", || rooms_of_a.iter().all(adapter::Interest::is_in_force));
+    let rooms_of_a: Vec<_> = names
+        .iter()
+        .map(|it| a.adapter.open_room("/", it))
+        .collect();
+    a.wait_until("in force", || {
+        rooms_of_a.iter().all(adapter::Interest::is_in_force)
+    });
     let subscriptions = a.adapter.counters().subscriptions.value();
     redis.kill();
     for node in [&a, &b] {
@@ -45,7 +50,10 @@ fn after_a_restart_everything_is_there_again() {
     redis.restart();
     a.wait_until_up();
     b.wait_until_up();
-    eprintln!("up {:?} after the start, with 5000 rooms", started.elapsed());
+    eprintln!(
+        "up {:?} after the start, with 5000 rooms",
+        started.elapsed()
+    );
     assert_eq!(a.adapter.counters().subscriptions.value(), subscriptions);
     assert!(a.adapter.counters().gaps.value() >= 1);
     for name in names.iter().step_by(100) {
@@ -60,6 +68,9 @@ fn what_is_published_meanwhile_arrives_afterwards_in_order() {
     let mut redis = Redis::start();
     let [a, b] = ["gw-a", "gw-b"].map(|id| Gateway::start(&redis.url(), id));
     let mut peer = Peer::classic(&redis, "redis");
+    // So often that the peer has been counted since it is there.
+    let counted = redis.calls("pubsub|numsub");
+    a.wait_until("counted", || redis.calls("pubsub|numsub") > counted + 10);
     redis.kill();
     a.wait_until("down", || !a.adapter.is_up() && !b.adapter.is_up());
     for number in 0..1000 {
@@ -70,7 +81,12 @@ fn what_is_published_meanwhile_arrives_afterwards_in_order() {
         assert_eq!(b.next_event().2.json, number.to_string());
     }
     let received = peer.received(1000);
-    let numbers: Vec<_> = received.as_array().unwrap().iter().map(|it| it[1].as_u64()).collect();
+    let numbers: Vec<_> = received
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it[1].as_u64())
+        .collect();
     assert_eq!(numbers, (0..1000).map(Some).collect::<Vec<_>>());
 }
 
@@ -95,7 +111,10 @@ fn what_does_not_fit_the_queue_is_dropped_and_counted() {
         b.next_event();
     }
     a.wait_until("confirmed", || counters.out_ok.value() == queued as u64);
-    assert_eq!((counters.queued.value(), counters.queued_bytes.value()), (0, 0));
+    assert_eq!(
+        (counters.queued.value(), counters.queued_bytes.value()),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -118,7 +137,9 @@ fn counts_add_up_when_redis_is_killed_under_load() {
         });
         for _ in 0..3 {
             let before = a.adapter.counters().out_ok.value();
-            wait_until("flowing", || a.adapter.counters().out_ok.value() > before + 500);
+            wait_until("flowing", || {
+                a.adapter.counters().out_ok.value() > before + 500
+            });
             redis.kill();
             wait_until("down", || !a.adapter.is_up() && !b.adapter.is_up());
             redis.restart();
@@ -138,7 +159,10 @@ fn counts_add_up_when_redis_is_killed_under_load() {
     }
     let counters = a.adapter.counters();
     a.wait_until("confirmed", || counters.queued.value() == 0);
-    let (ok, lost) = (counters.out_ok.value() - 1, counters.out_unconfirmed.value());
+    let (ok, lost) = (
+        counters.out_ok.value() - 1,
+        counters.out_unconfirmed.value(),
+    );
     assert_eq!(ok + lost + counters.out_dropped.value(), published);
     assert!(numbers.is_sorted_by(|a, b| a < b), "in order, none twice");
     let received = numbers.len() as u64;
@@ -158,7 +182,10 @@ fn a_frozen_redis_is_noticed_and_survived() {
     for number in 0..100 {
         a.emit(Selection::everybody(), "n", &number.to_string());
     }
-    assert!(started.elapsed() < Duration::from_secs(1), "publishing waits");
+    assert!(
+        started.elapsed() < Duration::from_secs(1),
+        "publishing waits"
+    );
     a.wait_until("down", || !a.adapter.is_up() && !b.adapter.is_up());
     redis.thaw();
     a.wait_until_up();
@@ -171,7 +198,10 @@ fn a_frozen_redis_is_noticed_and_survived() {
             break;
         }
         let number: u32 = arguments.json.parse().unwrap();
-        assert!(last.is_none_or(|last| number > last), "{number} after {last:?}");
+        assert!(
+            last.is_none_or(|last| number > last),
+            "{number} after {last:?}"
+        );
         last = Some(number);
     }
 }

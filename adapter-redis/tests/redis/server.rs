@@ -124,11 +124,13 @@ impl Redis {
     fn try_call(&self, command: &[&str]) -> Option<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
-        let parts = command.iter().map(|it| format!("${}\r\n{it}\r\n", it.len()));
+        let parts = command
+            .iter()
+            .map(|it| format!("${}\r\n{it}\r\n", it.len()));
         let parts: String = parts.collect();
         let request = format!("*{}\r\n{parts}", command.len());
         // The reply ends where that to the second command begins.
-        let end = "*2\r\n$4\r\nECHO\r\n$3\r\nEND\r\n";
+        let end = "*2\r\n$4\r\nPING\r\n$3\r\nEND\r\n";
         stream.write_all((request + end).as_bytes()).ok()?;
         let mut reply = Vec::new();
         let mut buffer = [0; 4096];
@@ -147,6 +149,14 @@ impl Redis {
         let reply = self.call(&["PUBSUB", "NUMSUB", channel]);
         let count = reply.rsplit(':').next().unwrap();
         count.parse().unwrap()
+    }
+
+    /// How often `command` was called.
+    pub(crate) fn calls(&self, command: &str) -> u64 {
+        let stats = self.call(&["INFO", "commandstats"]);
+        let name = format!("cmdstat_{command}:calls=");
+        let line = stats.lines().find_map(|it| it.strip_prefix(&name));
+        line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
     }
 
     /// The exact subscriptions in force, sorted.
