@@ -25,6 +25,8 @@ use crate::{publisher, subscriber};
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long messages under way hold up a change of the slots.
 const DRAIN: Duration = Duration::from_secs(1);
+/// Shortest pause between two looks at the slots.
+const MOMENT: Duration = Duration::from_millis(100);
 /// How often peers are counted while they come back.
 const RECOUNT: Duration = Duration::from_millis(50);
 
@@ -102,8 +104,11 @@ impl Roads {
     /// Reads the slots of the cluster again and again, for ever.
     async fn follow(&mut self) {
         let mut last = None;
+        let mut is_lamented = false;
         loop {
-            match self.directory.topology().await {
+            let topology = self.directory.topology().await;
+            let was_lamented = std::mem::replace(&mut is_lamented, topology.is_err());
+            match topology {
                 Ok(topology) => {
                     if last.as_ref() != Some(&topology) {
                         tracing::info!(masters = topology.masters.len(), "Redis: cluster slots");
@@ -111,13 +116,14 @@ impl Roads {
                         last = Some(topology);
                     }
                 }
-                Err(error) => tracing::warn!(%error, "Redis: cluster slots not read"),
+                Err(error) if was_lamented => tracing::debug!(%error, "Redis: no cluster slots"),
+                Err(error) => tracing::warn!(%error, "Redis: no cluster slots"),
             }
             let wanted = self.shared.topology_wanted.notified();
             let pause = self.shared.config.timing.topology;
             if tokio::time::timeout(pause, wanted).await.is_ok() {
                 // Whatever made somebody ask takes a moment to settle.
-                tokio::time::sleep(pause / 20).await;
+                tokio::time::sleep(MOMENT).await;
             }
         }
     }

@@ -65,7 +65,7 @@ pub struct Timing {
     pub heartbeat: Duration,
     /// A node that did not tell for so long has left.
     pub member_ttl: Duration,
-    /// How often the slots of a cluster are asked for.
+    /// How often the slots of a cluster are asked for; the master of sentinels half as often.
     pub topology: Duration,
 }
 
@@ -111,7 +111,7 @@ impl Default for Timing {
             linger: Duration::from_secs(1),
             heartbeat: Duration::from_secs(1),
             member_ttl: Duration::from_secs(4),
-            topology: Duration::from_secs(2),
+            topology: Duration::from_secs(5),
         }
     }
 }

@@ -30,13 +30,17 @@ pub(crate) struct LaneChannels {
 impl Lane {
     /// Connects, however long it takes.
     pub(crate) async fn connect(&self, role: &str, backoff: &mut Backoff) -> (Link, Endpoint) {
+        let mut is_lamented = false;
         loop {
             let limit = self.shared.config.limits.message_bytes;
             let endpoint = self.endpoint.as_ref();
             match self.directory.connect(endpoint, role, limit).await {
                 Ok(connected) => return connected,
                 Err(error) => {
-                    self.lament(role, "cannot connect", &error);
+                    if !std::mem::replace(&mut is_lamented, true) {
+                        self.lament(role, "cannot connect", &error);
+                    }
+                    tracing::debug!(role, %error, "Redis: cannot connect");
                     // In a cluster another server may have taken over.
                     self.shared.topology_wanted.notify_one();
                     tokio::time::sleep(backoff.pause()).await;
@@ -52,7 +56,7 @@ impl Lane {
             return std::future::pending().await;
         }
         loop {
-            tokio::time::sleep(self.shared.config.timing.topology).await;
+            tokio::time::sleep(self.shared.config.timing.topology * 2).await;
             if !self.directory.is_current(endpoint).await {
                 return LinkError::NotMaster;
             }

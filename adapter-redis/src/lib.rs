@@ -5,7 +5,7 @@
 //! connections: to each Redis server one that publishes and one that subscribes. The major parts are:
 //!
 //! - [`wire`]: cluster messages as bytes and channels, in Node's classic and sharded format. Pure;
-//! - `interests`, `queue`, `status`: what to subscribe to, what waits to be published, whether the
+//! - `namespaces`, `interests`, `queue`, `status`: what to subscribe to, what waits to be published, whether the
 //!   node hears its peers. Pure, and shared between the callers and the bus;
 //! - `publisher`, `subscriber`, `receive`: the two connections;
 //! - `directory`, `route`: where the servers are, and which of them carries a channel;
@@ -20,6 +20,7 @@ mod interests;
 mod lane;
 mod link;
 mod membership;
+mod namespaces;
 mod peers;
 mod publisher;
 mod queue;

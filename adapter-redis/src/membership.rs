@@ -53,18 +53,27 @@ struct Keys {
     tag: String,
 }
 
-/// What a heartbeat reads first: who has our tag, and who may be there.
-type First = (Option<String>, Vec<String>);
+impl Keys {
+    /// The key of the record of node `id`.
+    fn of(&self, id: &str) -> String {
+        format!("{}#{id}", self.index)
+    }
+}
+
+/// What a heartbeat reads first: who has our id and our tag, and who may be there.
+type First = (Option<String>, Option<String>, Vec<String>);
 
 impl Membership {
     pub(crate) fn new(shared: Arc<Shared>, commands: Arc<Commands>) -> Self {
         let config = &shared.config;
         let index = format!("{}-gateway{{nodes}}", config.prefix);
         let keys = Keys {
-            own: format!("{index}#{}", config.node),
+            own: String::new(),
             tag: format!("{index}tag#{}", config.tag),
             index,
         };
+        let own = keys.of(config.node.as_str());
+        let keys = Keys { own, ..keys };
         Self {
             shared,
             commands,
@@ -96,68 +105,76 @@ impl Membership {
     async fn beat(&mut self) -> Result<(), CommandError> {
         let config = &self.shared.config;
         let ttl = milliseconds(config.timing.member_ttl);
-        let (holder, ids): First = self.commands.run(&self.first(ttl)).await?;
-        let is_ours = holder.as_deref() == Some(config.node.as_str());
+        let (record, holder, ids): First = self.commands.run(&self.claims(ttl)).await?;
+        let problem = self.problem(record, holder);
         let ids: Vec<String> = ids.into_iter().take(config.limits.members).collect();
-        let texts = self.read_records(&ids, is_ours, ttl).await?;
+        let mut commands = redis::pipe();
+        commands.atomic();
+        self.confirm(&mut commands, problem.as_ref(), ttl);
+        // Never without a key, which would be an error.
+        let keys = ids.iter().map(|id| self.keys.of(id));
+        let keys: Vec<String> = std::iter::once(self.keys.own.clone()).chain(keys).collect();
+        commands.cmd("MGET").arg(keys);
+        let (mut texts,): (Vec<Option<String>>,) = self.commands.run(&commands).await?;
+        texts.drain(..texts.len().min(1));
 
         let now = Instant::now();
         let reachable = *self.reachable.get_or_insert(now);
         // After Redis was away, perhaps restarted empty, nodes need a while to come back.
         let is_patient = now < reachable + config.timing.member_ttl;
         self.update(&ids, texts, is_patient);
-        let problem = self.problem(holder, is_ours);
-        self.shared
-            .set_records(self.known.values().cloned().collect());
+        if problem != Some(Problem::IdTaken)
+            && let Some(own) = Record::parse(&self.json())
+        {
+            self.known.insert(own.member.id.clone(), own);
+        }
+        let records = self.known.values().cloned().collect();
+        self.shared.set_records(records);
         self.tell(problem);
         Ok(())
     }
 
-    /// Writes that this node lives and that the tag is its own, unless another has it.
-    fn first(&self, ttl: u64) -> Pipeline {
-        let node = self.shared.config.node.as_str();
+    /// Claims the id and the tag, unless another process has them.
+    fn claims(&self, ttl: u64) -> Pipeline {
         let mut commands = redis::pipe();
         commands.atomic();
-        let set = commands.cmd("SET").arg(&self.keys.own);
-        set.arg(self.json()).arg("PX").arg(ttl).ignore();
-        commands
-            .cmd("SADD")
-            .arg(&self.keys.index)
-            .arg(node)
-            .ignore();
-        if !self.gone.is_empty() {
-            let remove = commands.cmd("SREM").arg(&self.keys.index);
-            remove.arg(&self.gone).ignore();
+        let node = self.shared.config.node.as_str().to_owned();
+        for (key, value) in [(&self.keys.own, self.json()), (&self.keys.tag, node)] {
+            let claim = commands.cmd("SET").arg(key).arg(value);
+            claim.arg("NX").arg("PX").arg(ttl).ignore();
+            commands.cmd("GET").arg(key);
         }
-        let claim = commands.cmd("SET").arg(&self.keys.tag).arg(node);
-        claim.arg("NX").arg("PX").arg(ttl).ignore();
-        commands.cmd("GET").arg(&self.keys.tag);
         commands.cmd("SMEMBERS").arg(&self.keys.index);
         commands
     }
 
-    async fn read_records(
-        &self,
-        ids: &[String],
-        is_ours: bool,
-        ttl: u64,
-    ) -> Result<Vec<Option<String>>, CommandError> {
-        let mut commands = redis::pipe();
-        commands.atomic();
-        if is_ours {
-            commands
-                .cmd("PEXPIRE")
-                .arg(&self.keys.tag)
-                .arg(ttl)
-                .ignore();
+    /// Tells that this node lives, where its claims are good.
+    fn confirm(&self, commands: &mut Pipeline, problem: Option<&Problem>, ttl: u64) {
+        let node = self.shared.config.node.as_str();
+        if problem != Some(&Problem::IdTaken) {
+            let set = commands.cmd("SET").arg(&self.keys.own);
+            set.arg(self.json()).arg("PX").arg(ttl).ignore();
+            let add = commands.cmd("SADD").arg(&self.keys.index);
+            add.arg(node).ignore();
         }
-        // Never without a key, which would be an error.
-        let keys = ids.iter().map(|id| format!("{}#{id}", self.keys.index));
-        let keys: Vec<String> = std::iter::once(self.keys.own.clone()).chain(keys).collect();
-        commands.cmd("MGET").arg(keys);
-        let (mut texts,): (Vec<Option<String>>,) = self.commands.run(&commands).await?;
-        texts.drain(..texts.len().min(1));
-        Ok(texts)
+        if problem.is_none() {
+            let extend = commands.cmd("PEXPIRE").arg(&self.keys.tag);
+            extend.arg(ttl).ignore();
+        }
+        if !self.gone.is_empty() {
+            let remove = commands.cmd("SREM").arg(&self.keys.index);
+            remove.arg(&self.gone).ignore();
+        }
+    }
+
+    /// Whether the claims are good, as the keys say.
+    fn problem(&self, record: Option<String>, holder: Option<String>) -> Option<Problem> {
+        let record = record.as_deref().and_then(Record::parse);
+        if record.is_some_and(|record| record.seed != self.shared.seed) {
+            return Some(Problem::IdTaken);
+        }
+        let holder = holder.filter(|it| it != self.shared.config.node.as_str())?;
+        Some(Problem::TagTaken(holder))
     }
 
     fn update(&mut self, ids: &[String], texts: Vec<Option<String>>, is_patient: bool) {
@@ -168,20 +185,15 @@ impl Membership {
             .map(|record| (record.member.id.clone(), record))
             .collect();
         let missing = ids.iter().zip(&texts).filter(|(_, text)| text.is_none());
-        self.gone = missing.map(|(id, _)| id.clone()).collect();
+        let own = self.shared.config.node.as_str();
+        self.gone = missing
+            .map(|(id, _)| id.clone())
+            .filter(|id| id != own)
+            .collect();
         if !is_patient {
             self.known.clear();
         }
         self.known.extend(records);
-    }
-
-    fn problem(&self, holder: Option<String>, is_ours: bool) -> Option<Problem> {
-        let own = self.known.get(&self.shared.config.node);
-        if own.is_none_or(|own| own.seed != self.shared.seed) {
-            return Some(Problem::IdTaken);
-        }
-        let holder = holder.filter(|_| !is_ours)?;
-        Some(Problem::TagTaken(holder))
     }
 
     fn tell(&self, problem: Option<Problem>) {
@@ -215,12 +227,14 @@ impl Membership {
 pub(crate) async fn leave(shared: &Arc<Shared>, commands: &Arc<Commands>) {
     let membership = Membership::new(shared.clone(), commands.clone());
     let keys = &membership.keys;
+    if shared.status().problem().is_some() {
+        // What is there may be another's.
+        return;
+    }
     let mut pipeline = redis::pipe();
     pipeline.atomic();
     pipeline.cmd("DEL").arg(&keys.own).ignore();
-    if shared.status().problem().is_none() {
-        pipeline.cmd("DEL").arg(&keys.tag).ignore();
-    }
+    pipeline.cmd("DEL").arg(&keys.tag).ignore();
     let node = shared.config.node.as_str();
     pipeline.cmd("SREM").arg(&keys.index).arg(node).ignore();
     if let Err(error) = commands.run::<()>(&pipeline).await {

@@ -77,9 +77,9 @@ enum What {
 
 impl<'a> Session<'a> {
     fn new(lane: &'a Lane, link: Link) -> Self {
-        lane.shared
-            .status()
-            .handle_publisher(lane.id, Some(Instant::now()));
+        let mut status = lane.shared.status();
+        status.handle_publisher(lane.id, true, Instant::now());
+        drop(status);
         lane.shared.handle_status_change();
         Self {
             lane,
@@ -276,7 +276,9 @@ fn was_not_executed(error: &str) -> bool {
 impl Drop for Session<'_> {
     fn drop(&mut self) {
         let shared = &self.lane.shared;
-        shared.status().handle_publisher(self.lane.id, None);
+        let mut status = shared.status();
+        status.handle_publisher(self.lane.id, false, Instant::now());
+        drop(status);
         shared.handle_status_change();
         let count = self.retry.len() + self.in_flight.len();
         shared.in_flight.fetch_sub(count as u64, Ordering::Relaxed);

@@ -37,6 +37,15 @@ struct Lane {
     wake: Arc<Notify>,
 }
 
+/// What a message takes beside its command, about.
+const OVERHEAD: usize = 128;
+
+impl Outbound {
+    fn size(&self) -> usize {
+        self.command.len() + OVERHEAD
+    }
+}
+
 /// The queue is full.
 #[derive(Debug)]
 pub(crate) struct QueueFull;
@@ -70,10 +79,10 @@ impl Queue {
     }
 
     pub(crate) fn push(&mut self, message: Outbound) -> Result<(), QueueFull> {
-        if self.bytes + message.command.len() > self.limit {
+        if self.bytes + message.size() > self.limit {
             return Err(QueueFull);
         }
-        self.bytes += message.command.len();
+        self.bytes += message.size();
         self.place(message);
         Ok(())
     }
@@ -84,7 +93,7 @@ impl Queue {
             return None;
         }
         let message = self.lanes.get_mut(&lane)?.messages.pop_front()?;
-        self.bytes -= message.command.len();
+        self.bytes -= message.size();
         Some(message)
     }
 
@@ -92,7 +101,7 @@ impl Queue {
     /// may exceed the limit: they were accepted once.
     pub(crate) fn put_back(&mut self, messages: impl DoubleEndedIterator<Item = Outbound>) {
         for message in messages.rev() {
-            self.bytes += message.command.len();
+            self.bytes += message.size();
             let lane = self.route.lane(&message.channel);
             match lane.and_then(|lane| self.lanes.get_mut(&lane)) {
                 Some(lane) => {
@@ -177,7 +186,7 @@ mod tests {
 
     #[test]
     fn channels_keep_their_order_when_their_lane_changes() {
-        let mut queue = Queue::new(slots(|_| None), 100);
+        let mut queue = Queue::new(slots(|_| None), 1000);
         queue.push(message(X, 1)).unwrap();
         queue.push(message(Y, 2)).unwrap();
         queue.push(message(X, 3)).unwrap();
@@ -194,7 +203,7 @@ mod tests {
     }
 
     fn single() -> Queue {
-        let mut queue = Queue::new(Route::Single(A), 100);
+        let mut queue = Queue::new(Route::Single(A), 100 * (OVERHEAD + 1));
         queue.add_lane(A);
         queue
     }

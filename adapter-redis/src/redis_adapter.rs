@@ -85,7 +85,7 @@ impl RedisAdapter {
             .enable_all()
             .build()
             .map_err(StartError::System)?;
-        let thread = std::thread::Builder::new().name("redis".to_owned());
+        let thread = std::thread::Builder::new().name(format!("redis-{}", shared.config.node));
         let thread = thread.spawn(move || runtime.block_on(bus.run()));
         Ok(Self {
             shared,

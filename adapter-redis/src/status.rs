@@ -32,8 +32,10 @@ pub enum Problem {
 
 #[derive(Debug, Default)]
 struct Lane {
-    /// Since when it can publish.
-    publisher: Option<Instant>,
+    /// Whether it can publish.
+    publisher: bool,
+    /// When one of the connections came or went: what waits is held back for a while from then on.
+    held: Option<Instant>,
     /// Whether all subscriptions that were wanted at the connect are in force.
     synced: bool,
     /// A message to oneself came back since it is both.
@@ -89,23 +91,23 @@ impl Status {
             .collect()
     }
 
-    pub(crate) fn handle_publisher(&mut self, lane: LaneId, connected: Option<Instant>) {
+    pub(crate) fn handle_publisher(&mut self, lane: LaneId, connected: bool, now: Instant) {
         if let Some(lane) = self.lanes.get_mut(&lane) {
             lane.publisher = connected;
-            lane.is_open = false;
-            lane.forget_probes();
+            lane.hold(now);
         }
     }
 
-    /// Returns whether that is news.
-    pub(crate) fn handle_synced(&mut self, lane: LaneId, synced: bool) -> bool {
+    /// Returns whether that is news. When the subscriber is lost the server may have died: then it
+    /// is better to keep messages than to hand them to a connection that is about to break.
+    pub(crate) fn handle_synced(&mut self, lane: LaneId, synced: bool, now: Instant) -> bool {
         let Some(lane) = self.lanes.get_mut(&lane) else {
             return false;
         };
         let is_news = lane.synced != synced;
         if is_news {
             lane.synced = synced;
-            lane.forget_probes();
+            lane.hold(now);
         }
         is_news
     }
@@ -123,7 +125,7 @@ impl Status {
     /// The peers of `lane` are back.
     pub(crate) fn open(&mut self, lane: LaneId) {
         if let Some(lane) = self.lanes.get_mut(&lane) {
-            lane.is_open = lane.publisher.is_some();
+            lane.is_open = lane.publisher && lane.heard;
         }
     }
 
@@ -131,8 +133,8 @@ impl Status {
     pub(crate) fn is_open(&mut self, lane: LaneId, now: Instant) -> bool {
         let settle = self.settle;
         self.lanes.get_mut(&lane).is_some_and(|lane| {
-            let waited = lane.publisher.is_some_and(|since| now >= since + settle);
-            lane.is_open |= waited;
+            let has_waited = lane.held.is_some_and(|since| now >= since + settle);
+            lane.is_open |= lane.publisher && has_waited;
             lane.is_open
         })
     }
@@ -140,15 +142,13 @@ impl Status {
     /// Whether a probe would bring `lane` up.
     pub(crate) fn wants_probe(&self, lane: LaneId) -> bool {
         let lane = self.lanes.get(&lane);
-        lane.is_some_and(|it| {
-            it.publisher.is_some() && it.synced && !it.heard && it.probes.is_empty()
-        })
+        lane.is_some_and(|it| it.publisher && it.synced && !it.heard && it.probes.is_empty())
     }
 
     /// The number of a probe to send now, if one can come back.
     pub(crate) fn next_probe(&mut self, lane: LaneId, now: Instant) -> Option<u64> {
         let lane = self.lanes.get_mut(&lane)?;
-        if lane.publisher.is_none() || !lane.synced || lane.probes.len() >= MAX_PROBES {
+        if !lane.publisher || !lane.synced || lane.probes.len() >= MAX_PROBES {
             return None;
         }
         lane.next_probe += 1;
@@ -193,7 +193,9 @@ impl Status {
 }
 
 impl Lane {
-    fn forget_probes(&mut self) {
+    fn hold(&mut self, now: Instant) {
+        self.held = Some(now);
+        self.is_open = false;
         self.heard = false;
         self.probes.clear();
     }
@@ -212,9 +214,9 @@ mod tests {
     fn a_lane_is_up_when_a_probe_came_back() {
         let (mut status, now) = status(&[A]);
         assert_eq!(status.next_probe(A, now), None);
-        status.handle_publisher(A, Some(now));
+        status.handle_publisher(A, true, now);
         assert_eq!(status.next_probe(A, now), None);
-        status.handle_synced(A, true);
+        status.handle_synced(A, true, now);
         assert!(status.wants_probe(A));
         let probe = status.next_probe(A, now).unwrap();
         assert!(!status.wants_probe(A));
@@ -252,16 +254,16 @@ mod tests {
     #[test]
     fn a_lost_connection_takes_it_down_until_the_next_probe() {
         for lose in [
-            |status: &mut Status| status.handle_publisher(A, None),
-            |status: &mut Status| assert!(status.handle_synced(A, false)),
+            |status: &mut Status, now| status.handle_publisher(A, false, now),
+            |status: &mut Status, now| assert!(status.handle_synced(A, false, now)),
         ] {
             let (mut status, now) = status(&[A]);
             bring_up(&mut status, A, now);
             let old = status.next_probe(A, now).unwrap();
-            lose(&mut status);
+            lose(&mut status, now);
             assert!(!status.is_up());
-            status.handle_publisher(A, Some(now));
-            status.handle_synced(A, true);
+            status.handle_publisher(A, true, now);
+            status.handle_synced(A, true, now);
             assert_eq!(status.handle_probe_heard(A, old, now), None);
             assert!(!status.is_up());
             bring_up(&mut status, A, now);
@@ -272,7 +274,7 @@ mod tests {
     #[test]
     fn what_waits_is_published_when_the_peers_are_back_or_after_a_while() {
         let (mut status, now) = status(&[A]);
-        status.handle_publisher(A, Some(now));
+        status.handle_publisher(A, true, now);
         assert!(!status.is_open(A, now));
         assert_eq!(status.settling(), []);
         bring_up(&mut status, A, now);
@@ -281,11 +283,22 @@ mod tests {
         assert!(status.is_open(A, now));
         assert_eq!(status.settling(), []);
 
-        status.handle_publisher(A, None);
+        status.handle_publisher(A, false, now);
         status.open(A);
         assert!(!status.is_open(A, now));
-        status.handle_publisher(A, Some(now));
+        assert!(!status.is_open(A, now + SETTLE));
+        status.handle_publisher(A, true, now);
         assert!(!status.is_open(A, now + SETTLE - Duration::from_nanos(1)));
+        assert!(status.is_open(A, now + SETTLE));
+    }
+
+    #[test]
+    fn nothing_is_published_for_a_while_when_the_subscriber_is_lost() {
+        let (mut status, now) = status(&[A]);
+        bring_up(&mut status, A, now);
+        status.open(A);
+        status.handle_synced(A, false, now);
+        assert!(!status.is_open(A, now));
         assert!(status.is_open(A, now + SETTLE));
     }
 
@@ -311,8 +324,8 @@ mod tests {
     }
 
     fn bring_up(status: &mut Status, lane: LaneId, now: Instant) {
-        status.handle_publisher(lane, Some(now));
-        status.handle_synced(lane, true);
+        status.handle_publisher(lane, true, now);
+        status.handle_synced(lane, true, now);
         let probe = status.next_probe(lane, now).unwrap();
         status.handle_probe_heard(lane, probe, now).unwrap();
     }

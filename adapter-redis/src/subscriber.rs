@@ -120,8 +120,10 @@ impl<'a> Session<'a> {
     fn note_whether_synced(&self) {
         let shared = &self.lane.shared;
         let is_synced = shared.interests().is_synced(self.lane.id);
-        let changed = shared.status().handle_synced(self.lane.id, is_synced);
-        if changed {
+        let mut status = shared.status();
+        let is_news = status.handle_synced(self.lane.id, is_synced, Instant::now());
+        drop(status);
+        if is_news {
             shared.handle_status_change();
         }
     }
@@ -221,7 +223,9 @@ impl Drop for Session<'_> {
         let shared = &self.lane.shared;
         shared.interests().handle_disconnected(self.lane.id);
         shared.handle_interests_change();
-        shared.status().handle_synced(self.lane.id, false);
+        let mut status = shared.status();
+        status.handle_synced(self.lane.id, false, Instant::now());
+        drop(status);
         shared.handle_status_change();
     }
 }

@@ -37,6 +37,7 @@ fn sharded_broadcasts_reach_all_nodes_after_a_failover() {
     let nodes = cluster.gateways(SHARDED);
     let names = spread_names();
     let _open = join_all(&nodes, &names);
+    cluster.servers[0].wait_until_counted();
     let killed = Instant::now();
     cluster.servers[0].kill();
     for node in &nodes {
@@ -121,7 +122,7 @@ fn classic_nodes_share_a_cluster_with_node() {
     let nodes = cluster.gateways(format);
     let ports: Vec<u16> = cluster.servers.iter().map(|it| it.port).collect();
     let mut peer = Peer::start(&json!({"client": "ioredis", "cluster": ports, "mode": "classic"}));
-    assert_eq!(peer.eval("return io.of('/').adapter.serverCount()"), 4);
+    peer.eval("await until(async () => (await io.of('/').adapter.serverCount()) === 4)");
     nodes[0].wait_until("known", || nodes[0].adapter.members().len() == 3);
     nodes[0].wait_until("counted", || {
         let peers = nodes[0].peers();
@@ -134,7 +135,8 @@ fn classic_nodes_share_a_cluster_with_node() {
     for node in &nodes {
         assert_eq!(node.next_event().1, "hello");
     }
-    peer.eval("received.splice(0)");
+    // Three of ours to all, and its own.
+    peer.received(4);
     nodes[0].emit(Selection::everybody(), "hi", "");
     assert_eq!(peer.received(1), json!([["hi"]]));
     for node in &nodes[1..] {
@@ -162,6 +164,7 @@ fn sentinels_tell_the_new_master() {
     let _room = nodes[1].join("room1");
     nodes[0].emit(rooms(&["room1"]), "before", "");
     assert_eq!(nodes[1].next_event().1, "before");
+    setup.master.wait_until_counted();
     setup.master.kill();
     for node in &nodes {
         node.wait_until("down", || !node.adapter.is_up());

@@ -10,6 +10,7 @@ mod server;
 mod classic;
 mod clusters;
 mod interest;
+mod measure;
 mod members;
 mod outage;
 mod security;

@@ -92,15 +92,18 @@ fn a_tag_belongs_to_one_node() {
 #[ignore = "needs Redis: make test"]
 fn an_id_belongs_to_one_process() {
     let redis = Redis::start();
-    let _first = Gateway::start(&redis.url(), "gw-a");
+    let first = Gateway::start(&redis.url(), "gw-a");
     let second = Gateway::launch(&redis.url(), "gw-a", |it| {
-        // Beats rarely, so that the first one's record stands when it looks.
-        it.timing.heartbeat = Duration::from_millis(130);
+        it.tag = adapter::NodeTag::new("none").unwrap();
+        it.address = "elsewhere".to_owned();
     });
-    second.wait_until("noticed", || {
-        second.adapter.problem() == Some(Problem::IdTaken)
-            || _first.adapter.problem() == Some(Problem::IdTaken)
-    });
+    let taken = Some(Problem::IdTaken);
+    second.wait_until("refused", || second.adapter.problem() == taken);
+    assert!(!second.adapter.is_up());
+    assert!(first.adapter.is_up());
+    assert_eq!(first.adapter.members()[0].address, "gw-a:3001");
+    first.close();
+    second.wait_until_up();
 }
 
 #[test]

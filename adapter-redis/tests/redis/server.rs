@@ -159,6 +159,14 @@ impl Redis {
         line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
     }
 
+    /// Waits until every node has counted its peers since now, and so knows whom to wait for after
+    /// an outage.
+    pub(crate) fn wait_until_counted(&self) {
+        let calls = || self.calls("pubsub|numsub") + self.calls("pubsub|shardnumsub");
+        let before = calls();
+        crate::gateway::wait_until("counted", || calls() > before + 10);
+    }
+
     /// The exact subscriptions in force, sorted.
     pub(crate) fn channels(&self) -> Vec<String> {
         let reply = self.call(&["PUBSUB", "CHANNELS"]);
