@@ -46,17 +46,21 @@ pub(crate) fn event(data: Raw<'_>) -> Result<EventBuf, DecodeError> {
     }
     Ok(EventBuf {
         name: name.name(),
-        arguments: arguments(items)?,
+        arguments: arguments(items, data.size())?,
     })
 }
 
 /// One value, or none if it is missing or undefined.
 pub(crate) fn argument(value: Option<Raw<'_>>) -> Result<ArgumentsBuf, DecodeError> {
-    arguments(value.into_iter())
+    arguments(value.into_iter(), value.map_or(0, Raw::size))
 }
 
-fn arguments<'a>(values: impl Iterator<Item = Raw<'a>>) -> Result<ArgumentsBuf, DecodeError> {
-    let mut json = Vec::new();
+/// The JSON of `values`, which take about `size` bytes.
+fn arguments<'a>(
+    values: impl Iterator<Item = Raw<'a>>,
+    size: usize,
+) -> Result<ArgumentsBuf, DecodeError> {
+    let mut json = Vec::with_capacity(size + size / 4);
     let mut attachments = Vec::new();
     for value in values {
         if !json.is_empty() {

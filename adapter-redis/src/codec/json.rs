@@ -1,3 +1,5 @@
+use std::io::Write;
+
 use protocol::socketio::json;
 
 /// Writes JSON without whitespace, as `JSON.stringify` does.
@@ -49,7 +51,7 @@ impl JsonWriter {
 
     /// A number or a boolean.
     pub(crate) fn display(&mut self, value: impl std::fmt::Display) {
-        self.bytes.extend_from_slice(value.to_string().as_bytes());
+        write!(self.bytes, "{value}").expect("a Vec takes everything");
     }
 
     /// JSON that the caller vouches for.

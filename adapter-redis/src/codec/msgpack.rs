@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use super::MAX_DEPTH;
 
 /// A cursor over msgpack. Its methods return `None` where the input ends too early or is no msgpack.
@@ -29,10 +31,13 @@ pub(super) enum Token<'a> {
 }
 
 /// Writes msgpack in the shortest form, as `notepack.io` does.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Writer {
     bytes: Vec<u8>,
 }
+
+/// Bytes that most messages take.
+const USUAL: usize = 512;
 
 impl<'a> Reader<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
@@ -91,7 +96,7 @@ impl<'a> Reader<'a> {
     pub(super) fn skip(&mut self) -> Option<()> {
         let mut due = 1u64;
         while due > 0 {
-            due = due - 1 + self.token()?.values();
+            due = due - 1 + self.pass()?;
         }
         Some(())
     }
@@ -99,32 +104,54 @@ impl<'a> Reader<'a> {
     /// Whether all that is left is one value, nested at most [`MAX_DEPTH`] deep.
     pub(super) fn is_one_value(&self) -> bool {
         let mut reader = self.clone();
-        let mut due = [0u64; MAX_DEPTH];
-        let mut depth = 0;
+        // How many values each open container awaits: few messages need more than the first ones.
+        let mut due = Vec::with_capacity(16);
         loop {
-            let Some(token) = reader.token() else {
+            let Some(values) = reader.pass() else {
                 return false;
             };
-            let values = token.values();
             if values > 0 {
-                let Some(slot) = due.get_mut(depth) else {
+                if due.len() == MAX_DEPTH {
                     return false;
-                };
-                *slot = values;
-                depth += 1;
+                }
+                due.push(values);
                 continue;
             }
-            while depth > 0 {
-                due[depth - 1] -= 1;
-                if due[depth - 1] > 0 {
+            while let Some(last) = due.last_mut() {
+                *last -= 1;
+                if *last > 0 {
                     break;
                 }
-                depth -= 1;
+                due.pop();
             }
-            if depth == 0 {
+            if due.is_empty() {
                 return reader.rest().is_empty();
             }
         }
+    }
+
+    /// Moves over what [`token`](Self::token) reads, and returns how many values follow that belong
+    /// to it.
+    fn pass(&mut self) -> Option<u64> {
+        let prefix = self.take(1)?[0];
+        let (length, values) = match prefix {
+            0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff => (0, 0),
+            0x80..=0x8f => (0, 2 * u64::from(prefix & 0x0f)),
+            0x90..=0x9f => (0, u64::from(prefix & 0x0f)),
+            0xa0..=0xbf => (usize::from(prefix & 0x1f), 0),
+            0xc1 => return None,
+            0xc4..=0xc6 => (self.length(prefix - 0xc4)?, 0),
+            0xc7..=0xc9 => (self.length(prefix - 0xc7)?.checked_add(1)?, 0),
+            0xca | 0xcb => (4 << (prefix - 0xca), 0),
+            0xcc..=0xcf => (1 << (prefix - 0xcc), 0),
+            0xd0..=0xd3 => (1 << (prefix - 0xd0), 0),
+            0xd4..=0xd8 => (1 + (1 << (prefix - 0xd4)), 0),
+            0xd9..=0xdb => (self.length(prefix - 0xd9)?, 0),
+            0xdc | 0xdd => (0, self.unsigned(2 << (prefix - 0xdc))?),
+            0xde | 0xdf => (0, 2 * self.unsigned(2 << (prefix - 0xde))?),
+        };
+        self.take(length)?;
+        Some(values)
     }
 
     /// An extension of `length` bytes, from its type on. `notepack.io` knows some types in some
@@ -202,28 +229,25 @@ impl Token<'_> {
             | Self::Extension(..) => None,
         }
     }
+}
 
-    /// How many values follow that belong to it.
-    fn values(&self) -> u64 {
-        match *self {
-            Self::Array(count) => count.into(),
-            Self::Map(count) => 2 * u64::from(count),
-            Self::Nil
-            | Self::Undefined
-            | Self::Boolean(_)
-            | Self::Unsigned(_)
-            | Self::Signed(_)
-            | Self::Float(_)
-            | Self::Text(_)
-            | Self::Binary(_)
-            | Self::Date(_)
-            | Self::Extension(..) => 0,
-        }
+/// `bytes` as text, what is no UTF-8 replaced.
+pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(bytes),
     }
 }
 
 fn signed(number: i64) -> Token<'static> {
     u64::try_from(number).map_or(Token::Signed(number), Token::Unsigned)
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        let bytes = Vec::with_capacity(USUAL);
+        Self { bytes }
+    }
 }
 
 impl Writer {
@@ -315,7 +339,7 @@ impl Writer {
 
     /// Ends the array or map that was begun at `start`.
     pub(super) fn close(&mut self, start: usize, is_map: bool, count: usize) {
-        let mut head = Self::default();
+        let mut head = Self { bytes: Vec::new() };
         if is_map {
             head.map(count);
         } else {
@@ -443,6 +467,26 @@ mod tests {
         ];
         for (bytes, milliseconds) in table {
             assert_eq!(Reader::new(bytes).token(), Some(Token::Date(milliseconds)));
+        }
+    }
+
+    #[test]
+    fn what_is_passed_is_what_is_read() {
+        for prefix in 0..=255u8 {
+            let bytes = [&[prefix][..], &[0, 0, 0, 2], &[7; 40]].concat();
+            let (mut reader, mut passer) = (Reader::new(&bytes), Reader::new(&bytes));
+            let token = reader.token();
+            let values = passer.pass();
+            assert_eq!(token.is_some(), values.is_some(), "{prefix:x}");
+            let expected = match token {
+                Some(Token::Array(count)) => count.into(),
+                Some(Token::Map(count)) => 2 * u64::from(count),
+                _ => 0,
+            };
+            assert_eq!(values.unwrap_or(0), expected, "{prefix:x}");
+            if token.is_some() {
+                assert_eq!(passer.position(), reader.position(), "{prefix:x}");
+            }
         }
     }
 

@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use protocol::socketio::{Arguments, json};
 
 use super::DecodeError;
-use super::msgpack::{Reader, Token};
+use super::msgpack::{Reader, Token, lossy};
 use super::number::push_number;
 use super::to_json::{Binary, append_json};
 
@@ -31,7 +31,7 @@ impl<'a> Raw<'a> {
             }
             return Ok(Self::Msgpack(bytes));
         }
-        let json = match String::from_utf8_lossy(bytes) {
+        let json = match lossy(bytes) {
             Cow::Borrowed(json) => json,
             Cow::Owned(replaced) => {
                 *text = replaced;
@@ -42,6 +42,14 @@ impl<'a> Raw<'a> {
             return Err(DecodeError::Malformed);
         }
         Ok(Self::Json(json))
+    }
+
+    /// Bytes that it takes in the message.
+    pub(crate) fn size(self) -> usize {
+        match self {
+            Self::Json(json) => json.len(),
+            Self::Msgpack(bytes) => bytes.len(),
+        }
     }
 
     /// The values of an array; `None` if it is none.
@@ -94,7 +102,7 @@ impl<'a> Raw<'a> {
                 let Token::Text(text) = self.token()? else {
                     return None;
                 };
-                Some(String::from_utf8_lossy(text))
+                Some(lossy(text))
             }
         }
     }

@@ -1,8 +1,10 @@
+use std::io::Write;
+
 use bytes::Bytes;
 use protocol::socketio::{MAX_ATTACHMENTS, json};
 
 use super::date::push_date;
-use super::msgpack::{Reader, Token};
+use super::msgpack::{Reader, Token, lossy};
 use super::number::push_number;
 use super::raw::Raw;
 use super::{DecodeError, MAX_DEPTH};
@@ -73,7 +75,7 @@ impl<'a> Transcoder<'a, '_, '_, '_> {
             Token::Unsigned(number) => self.push_display(number),
             Token::Signed(number) => self.push_display(number),
             Token::Float(number) => push_number(self.out, number),
-            Token::Text(text) => json::push_string(self.out, &String::from_utf8_lossy(text)),
+            Token::Text(text) => json::push_string(self.out, &lossy(text)),
             Token::Binary(bytes) => self.binary(bytes)?,
             Token::Date(milliseconds) => push_date(self.out, milliseconds),
             Token::Extension(kind, bytes) => {
@@ -124,7 +126,7 @@ impl<'a> Transcoder<'a, '_, '_, '_> {
         let mut name = Vec::new();
         match self.token()? {
             Token::Text(text) | Token::Binary(text) => {
-                json::push_string(self.out, &String::from_utf8_lossy(text));
+                json::push_string(self.out, &lossy(text));
                 return Ok(());
             }
             Token::Nil => name.extend_from_slice(b"null"),
@@ -137,7 +139,7 @@ impl<'a> Transcoder<'a, '_, '_, '_> {
                 return Err(DecodeError::WrongShape);
             }
         }
-        json::push_string(self.out, &String::from_utf8_lossy(&name));
+        json::push_string(self.out, &lossy(&name));
         Ok(())
     }
 
@@ -147,9 +149,9 @@ impl<'a> Transcoder<'a, '_, '_, '_> {
                 if attachments.len() == MAX_ATTACHMENTS {
                     return Err(DecodeError::TooManyAttachments);
                 }
-                let placeholder =
-                    format!("{{\"_placeholder\":true,\"num\":{}}}", attachments.len());
-                self.out.extend_from_slice(placeholder.as_bytes());
+                let number = attachments.len();
+                write!(self.out, "{{\"_placeholder\":true,\"num\":{number}}}")
+                    .expect("a Vec takes everything");
                 attachments.push(Bytes::copy_from_slice(bytes));
             }
             Binary::Text => push_buffer(self.out, bytes),
@@ -158,7 +160,7 @@ impl<'a> Transcoder<'a, '_, '_, '_> {
     }
 
     fn push_display(&mut self, number: impl std::fmt::Display) {
-        self.out.extend_from_slice(number.to_string().as_bytes());
+        write!(self.out, "{number}").expect("a Vec takes everything");
     }
 
     fn token(&mut self) -> Result<Token<'a>, DecodeError> {
@@ -173,7 +175,7 @@ pub(super) fn push_buffer(out: &mut Vec<u8>, bytes: &[u8]) {
         if index > 0 {
             out.push(b',');
         }
-        out.extend_from_slice(byte.to_string().as_bytes());
+        write!(out, "{byte}").expect("a Vec takes everything");
     }
     out.extend_from_slice(b"]}");
 }

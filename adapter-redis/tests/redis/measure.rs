@@ -1,11 +1,14 @@
 //! Figures for docs/redis.md, not tests: `cargo test --release -p adapter-redis --test redis
 //! measure -- --ignored --nocapture --test-threads 1`.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adapter::{Adapter, ArgumentsBuf, Interest, Selection};
+use adapter_redis::RedisAdapter;
+use adapter_redis::wire::{Channels, Format, Kind, Uid, Wire};
 
-use crate::gateway::{Gateway, rooms, wait_until};
+use crate::gateway::{Gateway, config, rooms, wait_until};
 use crate::outage::Proxy;
 use crate::peer::Peer;
 use crate::server::Redis;
@@ -17,7 +20,13 @@ fn throughput() {
         let redis = Redis::start();
         let sender = Gateway::start(&redis.url(), "sender");
         let receivers: Vec<_> = (0..receivers)
-            .map(|number| Gateway::start(&redis.url(), &format!("receiver{number}")))
+            .map(|number| {
+                let config = config(&redis.url(), &format!("{number}-receiver"), |_| {});
+                let adapter = RedisAdapter::start(config, Arc::new(|_| {})).unwrap();
+                let open = adapter.open_namespace("/");
+                wait_until("up", || adapter.is_up());
+                (adapter, open)
+            })
             .collect();
         let count = 400_000;
         let arguments = ArgumentsBuf::from_json(format!("\"{}\"", "x".repeat(130)));
@@ -34,11 +43,8 @@ fn throughput() {
                 std::thread::yield_now();
             }
         }
-        for receiver in &receivers {
-            receiver.wait_until("received", || {
-                receiver.drain();
-                receiver.adapter.counters().in_ok.value() == count
-            });
+        for (receiver, _) in &receivers {
+            wait_until("received", || receiver.counters().in_ok.value() == count);
         }
         let elapsed = started.elapsed();
         let after = cpu();
@@ -49,9 +55,49 @@ fn throughput() {
             count as f64 / elapsed.as_secs_f64(),
             calls / count as u32,
             spent("redis-sender") / count as f64 * 1e6,
-            spent("redis-receiver0") / count as f64 * 1e6,
+            spent("redis-0-receive") / count as f64 * 1e6,
         );
     }
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn codec() {
+    let format = Format::Classic {
+        specific_responses: false,
+    };
+    let wire = Wire {
+        format,
+        namespace: "/".into(),
+        channels: Channels::new("socket.io", "/"),
+        uid: Uid::new(format, 1, "/"),
+        node: adapter::NodeId::new("gw-a").unwrap(),
+        max_message: 1 << 20,
+    };
+    let text = "x".repeat(100);
+    let json = format!(r#"{{"id":12345,"text":"{text}","tags":["a","b"],"at":1700000000000}}"#);
+    let arguments = ArgumentsBuf::from_json(json);
+    let message = crate::gateway::broadcast(rooms(&["room1"]), "hello", arguments);
+    let payload = wire.encode(&message, None).unwrap().payload;
+    let count = 1_000_000;
+    let spent = |before: f64| (cpu()("measure::codec") - before) / f64::from(count) * 1e6;
+    let before = cpu()("measure::codec");
+    for _ in 0..count {
+        std::hint::black_box(wire.encode(std::hint::black_box(&message), None).unwrap());
+    }
+    let encoding = spent(before);
+    let before = cpu()("measure::codec");
+    let mut text = String::new();
+    for _ in 0..count {
+        let payload = std::hint::black_box(&payload);
+        let envelope = format.open(Kind::Broadcast, payload, &mut text).unwrap();
+        std::hint::black_box(envelope.content().unwrap());
+    }
+    let decoding = spent(before);
+    eprintln!(
+        "{} bytes: encoding {encoding:.2} us, decoding {decoding:.2} us CPU",
+        payload.len()
+    );
 }
 
 #[test]

@@ -266,7 +266,7 @@ impl Proxy {
                     let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
                     let (flag, dead) = (flag.clone(), dead.clone());
                     let counter = counter.clone();
-                    let from_server = from.peer_addr().unwrap().port() == server_port;
+                    let from_server = from.peer_addr().is_ok_and(|it| it.port() == server_port);
                     std::thread::spawn(move || {
                         let mut buffer = [0; 4096];
                         while let Ok(count @ 1..) = from.read(&mut buffer) {

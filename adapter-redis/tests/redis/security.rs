@@ -4,54 +4,26 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use adapter::{Adapter, Selection};
+use adapter_redis::wire::{Format, SubscriptionMode};
 
 use crate::gateway::{Gateway, rooms, socket};
 use crate::peer::Peer;
 use crate::server::Redis;
 
 /// The recipe of docs/redis.md for prefix `socket.io`; since Redis 7.2 there is `+client|setinfo` too.
-const RULES: &[&str] = &[
-    "resetkeys",
-    "resetchannels",
-    "-@all",
-    "+auth",
-    "+client|setname",
-    "+hello",
-    "+ping",
-    "+select",
-    "+unwatch",
-    "+publish",
-    "+subscribe",
-    "+unsubscribe",
-    "+pubsub|numsub",
-    "+multi",
-    "+exec",
-    "+set",
-    "+get",
-    "+mget",
-    "+del",
-    "+pexpire",
-    "+sadd",
-    "+srem",
-];
-const NAMES: [&str; 6] = [
-    "+smembers",
-    "~socket.io-gateway{nodes}*",
-    "&socket.io#*",
-    "&socket.io-request#*",
-    "&socket.io-response#*",
-    "&socket.io-gateway#*",
-];
+const COMMON: &str = "resetkeys resetchannels -@all +auth +client|setname +ping +select +unwatch +multi +exec \
+     +set +get +mget +del +pexpire +sadd +srem +smembers ~socket.io-gateway{nodes}*";
+const CLASSIC: &str = "+publish +subscribe +unsubscribe +pubsub|numsub \
+     &socket.io#* &socket.io-request#* &socket.io-response#* &socket.io-gateway#*";
+const SHARDED: &str = "+spublish +ssubscribe +sunsubscribe +pubsub|shardnumsub \
+     &socket.io#* &socket.io-gateway#*";
 
 #[test]
 #[ignore = "needs Redis: make test"]
-fn the_smallest_set_of_permissions_suffices() {
+fn the_recipe_of_permissions_suffices() {
     let redis = Redis::start();
     let mut peer = Peer::classic(&redis, "redis");
-    let user = ["ACL", "SETUSER", "gateway", "on", ">pass word"];
-    let command: Vec<&str> = [&user[..], RULES, &NAMES].concat();
-    assert_eq!(redis.call(&command), "+OK");
-    let url = format!("redis://gateway:pass%20word@127.0.0.1:{}", redis.port);
+    let url = redis_user(&redis, "pass word", &[COMMON, CLASSIC]);
     let gateway = Gateway::start_with(&url, "gw-a", |it| it.private_patterns = 0);
     let id = socket("gw-a").id;
     let _private = gateway.join(&id);
@@ -61,6 +33,27 @@ fn the_smallest_set_of_permissions_suffices() {
     gateway.emit(Selection::everybody(), "hello", "");
     assert_eq!(peer.received(1)[0][0], "hello");
     gateway.wait_until("counted", || gateway.peers().others == 1);
+    gateway.close();
+    let log = redis.call(&["ACL", "LOG"]);
+    assert_eq!(log, "*0", "{log}");
+}
+
+#[test]
+#[ignore = "needs Redis: make test"]
+fn the_recipe_for_the_sharded_format_suffices() {
+    let redis = Redis::start();
+    let url = redis_user(&redis, "secret", &[COMMON, SHARDED]);
+    let [a, b] = ["gw-a", "gw-b"].map(|id| {
+        Gateway::start_with(&url, id, |it| {
+            it.format = Format::Sharded(SubscriptionMode::DynamicPrivate);
+        })
+    });
+    let _room = a.join("room1");
+    b.emit(rooms(&["room1"]), "room", "");
+    assert_eq!(a.next_event().1, "room");
+    a.wait_until("counted", || a.peers().nodes.len() == 1);
+    a.close();
+    b.close();
     let log = redis.call(&["ACL", "LOG"]);
     assert_eq!(log, "*0", "{log}");
 }
@@ -69,10 +62,11 @@ fn the_smallest_set_of_permissions_suffices() {
 #[ignore = "needs Redis: make test"]
 fn patterns_need_the_permission_for_all_channels() {
     let redis = Redis::start();
-    let user = ["ACL", "SETUSER", "gateway", "on", ">secret"];
-    let command: Vec<&str> = [&user[..], RULES, &NAMES, &["+psubscribe", "+punsubscribe"]].concat();
-    assert_eq!(redis.call(&command), "+OK");
-    let url = format!("redis://gateway:secret@127.0.0.1:{}", redis.port);
+    let url = redis_user(
+        &redis,
+        "secret",
+        &[COMMON, CLASSIC, "+psubscribe +punsubscribe"],
+    );
     let gateway = Gateway::launch(&url, "gw-a", |_| {});
     let refused = || redis.call(&["ACL", "LOG"]).contains("psubscribe");
     gateway.wait_until("refused", refused);
@@ -80,6 +74,16 @@ fn patterns_need_the_permission_for_all_channels() {
     let rest = ["ACL", "SETUSER", "gateway", "allchannels"];
     assert_eq!(redis.call(&rest), "+OK");
     gateway.wait_until_up();
+}
+
+/// Makes the user `gateway`; the URL by which it logs in.
+fn redis_user(redis: &Redis, password: &str, rules: &[&str]) -> String {
+    let secret = format!(">{password}");
+    let mut command = vec!["ACL", "SETUSER", "gateway", "on", &secret];
+    command.extend(rules.iter().flat_map(|it| it.split_whitespace()));
+    assert_eq!(redis.call(&command), "+OK");
+    let password = password.replace(' ', "%20");
+    format!("redis://gateway:{password}@127.0.0.1:{}", redis.port)
 }
 
 #[test]
