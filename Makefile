@@ -3,7 +3,7 @@
 # Seconds for which each fuzz target runs.
 FUZZ_SECONDS ?= 60
 
-.PHONY: run test check fmt unit autobahn peers fuzz bench
+.PHONY: run test check fmt unit autobahn peers redis fuzz bench
 
 run:
 	cargo run --release
@@ -29,6 +29,10 @@ peers:
 	CONFORMANCE_BIN=target/debug/examples/conformance \
 	CLIENT_SUITE_BIN=target/debug/examples/client_suite \
 	node gateway/tests/peers/run.mjs
+
+# The Redis wire against real Redis servers and Node servers; needs redis-server, node and npm.
+redis:
+	cargo test -p adapter-redis --test redis -- --include-ignored --skip measure:: --test-threads=1
 
 fmt:
 	cargo fmt

@@ -1,1 +1,41 @@
-//! The Redis wire between nodes.
+//! The Redis wire between nodes, compatible with `@socket.io/redis-adapter` 8.3 and
+//! `@socket.io/redis-emitter` 5.1.
+//!
+//! [`RedisAdapter`] is an [`adapter::Adapter`]. Behind it one thread, the bus, holds a node's
+//! connections: to each Redis server one that publishes and one that subscribes. The major parts are:
+//!
+//! - [`wire`]: cluster messages as bytes and channels, in Node's classic and sharded format. Pure;
+//! - `namespaces`, `interests`, `queue`, `status`: what to subscribe to, what waits to be published, whether the
+//!   node hears its peers. Pure, and shared between the callers and the bus;
+//! - `publisher`, `subscriber`, `receive`: the two connections;
+//! - `directory`, `route`: where the servers are, and which of them carries a channel;
+//! - `membership`, `peers`, `commands`: who lives, and who will answer.
+
+mod bus;
+mod codec;
+mod commands;
+mod config;
+mod directory;
+mod interests;
+mod lane;
+mod link;
+mod membership;
+mod namespaces;
+mod peers;
+mod publisher;
+mod queue;
+mod receive;
+mod redis_adapter;
+mod resp;
+mod route;
+mod servers;
+mod shared;
+mod status;
+mod subscriber;
+pub mod wire;
+
+pub use codec::{DecodeError, EncodeError};
+pub use config::{Config, Limits, Timing};
+pub use redis_adapter::{RedisAdapter, StartError};
+pub use servers::{BadUrl, Servers};
+pub use status::Problem;

@@ -1,1 +1,31 @@
-//! The contract between the nodes of a cluster.
+//! The contract between the nodes of a cluster, without I/O, clock or randomness.
+//!
+//! A node publishes [`ClusterMessage`]s to the others and answers their requests with
+//! [`Answer`]s; an [`Adapter`] carries both and does nothing else: rooms, delivery,
+//! acknowledgements and the bookkeeping of requests are the node's. The major parts are:
+//!
+//! - [`ClusterMessage`], [`Selection`], [`Answer`]: what travels;
+//! - [`Adapter`]: the wire, with two implementations: the one in `adapter-redis`, and
+//!   [`memory::Cluster`], which joins several nodes in one process;
+//! - [`Interest`]: which rooms a node wants to hear of, and since when it does;
+//! - [`Pending`]: the requests that await answers from other nodes, as a state machine.
+
+pub mod memory;
+
+mod answer;
+mod contract;
+mod counters;
+mod id;
+mod interest;
+mod message;
+mod pending;
+mod selection;
+
+pub use answer::{Answer, Response, SocketDetails};
+pub use contract::{Adapter, Away, Inbox, Incoming, Member, Peers, PeersFuture, Publish};
+pub use counters::{Counter, Counters, Histogram, HistogramSnapshot};
+pub use id::{BadId, NodeId, NodeTag, RequestId};
+pub use interest::{InForce, Interest, Latch};
+pub use message::{ArgumentsBuf, Broadcast, ClusterMessage, EventBuf, ReplyTo};
+pub use pending::{Full, Limits, Outcome, Pending, Question};
+pub use selection::{Flags, Selection};

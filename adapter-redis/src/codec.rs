@@ -1,0 +1,52 @@
+//! The two encodings on the wire, msgpack as `notepack.io` writes it and JSON, and the way between
+//! them: the arguments of an event are JSON text with placeholders and attachments here.
+
+mod date;
+mod event;
+mod from_json;
+mod json;
+mod msgpack;
+mod number;
+mod options;
+mod raw;
+mod to_json;
+
+pub(crate) use event::{argument, event, packet_event, sockets};
+pub(crate) use json::JsonWriter;
+pub(crate) use msgpack::Writer;
+pub(crate) use options::{names, options};
+pub(crate) use raw::Raw;
+
+/// Deepest nesting of arrays and maps in a message.
+pub(crate) const MAX_DEPTH: usize = protocol::socketio::MAX_DEPTH;
+
+/// Why a message from Redis cannot be read. It is counted and dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Neither JSON nor msgpack, or more than one value.
+    #[error("malformed message")]
+    Malformed,
+    /// A key is missing whose absence cannot be made up for, or has a value of the wrong kind.
+    #[error("message of the wrong shape")]
+    WrongShape,
+    /// A packet that clients must not get: its event name is reserved, or no name.
+    #[error("bad event")]
+    BadEvent,
+    /// More binary values than clients accept.
+    #[error("too many attachments")]
+    TooManyAttachments,
+    /// Beside binary values, something that clients would take for a placeholder.
+    #[error("illegal placeholder")]
+    IllegalPlaceholder,
+}
+
+/// Why a message cannot be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    /// The arguments are not what their type says: JSON, nested not too deep.
+    #[error("malformed arguments")]
+    Malformed,
+    /// The message exceeds the limit, such as by naming one attachment many times.
+    #[error("message too large")]
+    TooLarge,
+}

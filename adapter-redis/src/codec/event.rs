@@ -1,0 +1,187 @@
+use adapter::{ArgumentsBuf, EventBuf, SocketDetails};
+use protocol::socketio::is_reserved;
+
+use super::from_json::append_arguments;
+use super::json::JsonWriter;
+use super::msgpack::Writer;
+use super::options::names;
+use super::raw::Raw;
+use super::to_json::{Binary, append_json};
+use super::{DecodeError, EncodeError};
+
+/// Packet types of `socket.io-parser`.
+const EVENT: u64 = 2;
+const BINARY_EVENT: u64 = 5;
+
+/// The event in a `packet`, `{type, data}`. Anything that would make clients disconnect is refused.
+pub(crate) fn packet_event(packet: Raw<'_>) -> Result<EventBuf, DecodeError> {
+    let mut kind = None;
+    let mut data = None;
+    packet
+        .entries(|key, value| match key {
+            "type" => kind = Some(value),
+            "data" => data = Some(value),
+            _ => {}
+        })
+        .ok_or(DecodeError::WrongShape)?;
+    if !matches!(
+        kind.map(Raw::count),
+        None | Some(Some(EVENT | BINARY_EVENT))
+    ) {
+        return Err(DecodeError::WrongShape);
+    }
+    let event = event(data.ok_or(DecodeError::WrongShape)?)?;
+    if is_reserved(&event.name) {
+        return Err(DecodeError::BadEvent);
+    }
+    Ok(event)
+}
+
+/// The event that an array of its name and its arguments is.
+pub(crate) fn event(data: Raw<'_>) -> Result<EventBuf, DecodeError> {
+    let mut items = data.items().ok_or(DecodeError::WrongShape)?;
+    let name = items.next().ok_or(DecodeError::BadEvent)?;
+    if name.text().is_none() && name.number().is_none() {
+        return Err(DecodeError::BadEvent);
+    }
+    Ok(EventBuf {
+        name: name.name(),
+        arguments: arguments(items, data.size())?,
+    })
+}
+
+/// One value, or none if it is missing or undefined.
+pub(crate) fn argument(value: Option<Raw<'_>>) -> Result<ArgumentsBuf, DecodeError> {
+    arguments(value.into_iter(), value.map_or(0, Raw::size))
+}
+
+/// The JSON of `values`, which take about `size` bytes.
+fn arguments<'a>(
+    values: impl Iterator<Item = Raw<'a>>,
+    size: usize,
+) -> Result<ArgumentsBuf, DecodeError> {
+    let mut json = Vec::with_capacity(size + size / 4);
+    let mut attachments = Vec::new();
+    for value in values {
+        if !json.is_empty() {
+            json.push(b',');
+        }
+        append_json(value, &mut json, &mut Binary::Attach(&mut attachments))?;
+    }
+    let json = String::from_utf8(json).map_err(|_| DecodeError::Malformed)?;
+    if !attachments.is_empty() && json.matches("\"_placeholder\":").count() > attachments.len() {
+        return Err(DecodeError::IllegalPlaceholder);
+    }
+    Ok(ArgumentsBuf { json, attachments })
+}
+
+/// The sockets that an array of their details is. What is not even an object with an id is left out.
+pub(crate) fn sockets(value: Raw<'_>) -> Result<Vec<SocketDetails>, DecodeError> {
+    let items = value.items().ok_or(DecodeError::WrongShape)?;
+    items.filter_map(|item| socket(item).transpose()).collect()
+}
+
+fn socket(value: Raw<'_>) -> Result<Option<SocketDetails>, DecodeError> {
+    let mut id = None;
+    let mut rooms = None;
+    let (mut handshake, mut data, mut extra) = (None, None, None);
+    let _ = value.entries(|key, value| match key {
+        "id" => id = value.text(),
+        "rooms" => rooms = Some(value),
+        "handshake" => handshake = Some(value),
+        "data" => data = Some(value),
+        EXTRA => extra = Some(value),
+        _ => {}
+    });
+    let Some(id) = id else {
+        return Ok(None);
+    };
+    Ok(Some(SocketDetails {
+        id: id.into_owned(),
+        handshake: handshake.map_or(Ok("null".to_owned()), text)?,
+        rooms: rooms.map_or(Ok(Vec::new()), names)?,
+        data: data.map_or(Ok("null".to_owned()), text)?,
+        extra: extra.map(text).transpose()?,
+    }))
+}
+
+fn text(value: Raw<'_>) -> Result<String, DecodeError> {
+    let mut json = Vec::new();
+    append_json(value, &mut json, &mut Binary::Text)?;
+    String::from_utf8(json).map_err(|_| DecodeError::Malformed)
+}
+
+/// The key of [`SocketDetails::extra`], which Node does not look at.
+const EXTRA: &str = "gateway";
+
+impl Writer {
+    /// The packet of an event: `{type, data}`, and `nsp` if it is told.
+    pub(crate) fn packet(
+        &mut self,
+        event: &EventBuf,
+        namespace: Option<&str>,
+        limit: usize,
+    ) -> Result<(), EncodeError> {
+        self.map(2 + usize::from(namespace.is_some()));
+        self.text("type");
+        self.unsigned(EVENT);
+        self.text("data");
+        self.event(event, limit)?;
+        if let Some(namespace) = namespace {
+            self.text("nsp");
+            self.text(namespace);
+        }
+        Ok(())
+    }
+
+    /// The name and the arguments of an event as one array.
+    pub(crate) fn event(&mut self, event: &EventBuf, limit: usize) -> Result<(), EncodeError> {
+        let start = self.open();
+        self.text(&event.name);
+        let count = append_arguments(event.arguments.as_arguments(), self, limit)?;
+        self.close(start, false, count + 1);
+        Ok(())
+    }
+
+    /// One value under `key`.
+    pub(crate) fn argument(
+        &mut self,
+        key: &str,
+        value: &ArgumentsBuf,
+        limit: usize,
+    ) -> Result<(), EncodeError> {
+        self.text(key);
+        match append_arguments(value.as_arguments(), self, limit)? {
+            1 => Ok(()),
+            _ => Err(EncodeError::Malformed),
+        }
+    }
+}
+
+impl JsonWriter {
+    /// The name and the arguments of an event as one array.
+    pub(crate) fn event(&mut self, event: &EventBuf) {
+        self.raw("[");
+        self.string(&event.name);
+        if !event.arguments.json.is_empty() {
+            self.raw(",");
+            self.raw(&event.arguments.json);
+        }
+        self.raw("]");
+    }
+
+    /// The details of sockets.
+    pub(crate) fn sockets(&mut self, sockets: &[SocketDetails]) {
+        self.array(sockets, |json, socket| {
+            json.object(|json| {
+                json.key("id").string(&socket.id);
+                json.key("handshake").raw(&socket.handshake);
+                json.key("rooms").strings(&socket.rooms);
+                json.key("data").raw(&socket.data);
+                if let Some(extra) = &socket.extra {
+                    json.key(EXTRA).raw(extra);
+                }
+            });
+        });
+    }
+}

@@ -1,0 +1,518 @@
+use std::borrow::Cow;
+
+use super::MAX_DEPTH;
+
+/// A cursor over msgpack. Its methods return `None` where the input ends too early or is no msgpack.
+#[derive(Debug, Clone)]
+pub(crate) struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+/// What comes next: a scalar, or how many values a container holds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Token<'a> {
+    Nil,
+    /// JavaScript's `undefined`, from old versions of `notepack.io`.
+    Undefined,
+    Boolean(bool),
+    Unsigned(u64),
+    /// Negative.
+    Signed(i64),
+    Float(f64),
+    /// Text that may be invalid UTF-8.
+    Text(&'a [u8]),
+    Binary(&'a [u8]),
+    Array(u32),
+    Map(u32),
+    /// Milliseconds since 1970.
+    Date(f64),
+    Extension(i8, &'a [u8]),
+}
+
+/// Writes msgpack in the shortest form, as `notepack.io` does.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    bytes: Vec<u8>,
+}
+
+/// Bytes that most messages take.
+const USUAL: usize = 512;
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// What was not read yet.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
+    pub(super) fn token(&mut self) -> Option<Token<'a>> {
+        let prefix = self.take(1)?[0];
+        Some(match prefix {
+            0x00..=0x7f => Token::Unsigned(prefix.into()),
+            0x80..=0x8f => Token::Map((prefix & 0x0f).into()),
+            0x90..=0x9f => Token::Array((prefix & 0x0f).into()),
+            0xa0..=0xbf => Token::Text(self.take((prefix & 0x1f).into())?),
+            0xc0 => Token::Nil,
+            0xc1 => return None,
+            0xc2 => Token::Boolean(false),
+            0xc3 => Token::Boolean(true),
+            0xc4..=0xc6 => {
+                let length = self.length(prefix - 0xc4)?;
+                Token::Binary(self.take(length)?)
+            }
+            0xc7..=0xc9 => {
+                let length = self.length(prefix - 0xc7)?;
+                self.extension(length, true)?
+            }
+            0xca => Token::Float(f32::from_be_bytes(self.array()?).into()),
+            0xcb => Token::Float(f64::from_be_bytes(self.array()?)),
+            0xcc..=0xcf => Token::Unsigned(self.unsigned(1 << (prefix - 0xcc))?),
+            0xd0 => signed(i8::from_be_bytes(self.array()?).into()),
+            0xd1 => signed(i16::from_be_bytes(self.array()?).into()),
+            0xd2 => signed(i32::from_be_bytes(self.array()?).into()),
+            0xd3 => signed(i64::from_be_bytes(self.array()?)),
+            0xd4..=0xd8 => self.extension(1 << (prefix - 0xd4), false)?,
+            0xd9..=0xdb => {
+                let length = self.length(prefix - 0xd9)?;
+                Token::Text(self.take(length)?)
+            }
+            0xdc => Token::Array(self.unsigned(2)?.try_into().ok()?),
+            0xdd => Token::Array(self.unsigned(4)?.try_into().ok()?),
+            0xde => Token::Map(self.unsigned(2)?.try_into().ok()?),
+            0xdf => Token::Map(self.unsigned(4)?.try_into().ok()?),
+            0xe0..=0xff => Token::Signed(i8::from_be_bytes([prefix]).into()),
+        })
+    }
+
+    /// Moves over a value. Not recursive, and so without a limit to the nesting.
+    pub(super) fn skip(&mut self) -> Option<()> {
+        let mut due = 1u64;
+        while due > 0 {
+            due = due - 1 + self.pass()?;
+        }
+        Some(())
+    }
+
+    /// Whether all that is left is one value, nested at most [`MAX_DEPTH`] deep.
+    pub(super) fn is_one_value(&self) -> bool {
+        let mut reader = self.clone();
+        // How many values each open container awaits: few messages need more than the first ones.
+        let mut due = Vec::with_capacity(16);
+        loop {
+            let Some(values) = reader.pass() else {
+                return false;
+            };
+            if values > 0 {
+                if due.len() == MAX_DEPTH {
+                    return false;
+                }
+                due.push(values);
+                continue;
+            }
+            while let Some(last) = due.last_mut() {
+                *last -= 1;
+                if *last > 0 {
+                    break;
+                }
+                due.pop();
+            }
+            if due.is_empty() {
+                return reader.rest().is_empty();
+            }
+        }
+    }
+
+    /// Moves over what [`token`](Self::token) reads, and returns how many values follow that belong
+    /// to it.
+    fn pass(&mut self) -> Option<u64> {
+        let prefix = self.take(1)?[0];
+        let (length, values) = match prefix {
+            0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff => (0, 0),
+            0x80..=0x8f => (0, 2 * u64::from(prefix & 0x0f)),
+            0x90..=0x9f => (0, u64::from(prefix & 0x0f)),
+            0xa0..=0xbf => (usize::from(prefix & 0x1f), 0),
+            0xc1 => return None,
+            0xc4..=0xc6 => (self.length(prefix - 0xc4)?, 0),
+            0xc7..=0xc9 => (self.length(prefix - 0xc7)?.checked_add(1)?, 0),
+            0xca | 0xcb => (4 << (prefix - 0xca), 0),
+            0xcc..=0xcf => (1 << (prefix - 0xcc), 0),
+            0xd0..=0xd3 => (1 << (prefix - 0xd0), 0),
+            0xd4..=0xd8 => (1 + (1 << (prefix - 0xd4)), 0),
+            0xd9..=0xdb => (self.length(prefix - 0xd9)?, 0),
+            0xdc | 0xdd => (0, self.unsigned(2 << (prefix - 0xdc))?),
+            0xde | 0xdf => (0, 2 * self.unsigned(2 << (prefix - 0xde))?),
+        };
+        self.take(length)?;
+        Some(values)
+    }
+
+    /// An extension of `length` bytes, from its type on. `notepack.io` knows some types in some
+    /// lengths only.
+    fn extension(&mut self, length: usize, has_length: bool) -> Option<Token<'a>> {
+        let [kind] = self.array()?;
+        let kind = i8::from_be_bytes([kind]);
+        let body = self.take(length)?;
+        Some(match (kind, body) {
+            (0, _) if has_length => Token::Binary(body),
+            (0, [_]) => Token::Undefined,
+            (0, &[a, b, c, d, e, f, g, h]) => {
+                #[allow(clippy::cast_precision_loss, reason = "as Number does")]
+                let milliseconds = i64::from_be_bytes([a, b, c, d, e, f, g, h]) as f64;
+                Token::Date(milliseconds)
+            }
+            (-1, &[a, b, c, d]) if !has_length => {
+                Token::Date(f64::from(u32::from_be_bytes([a, b, c, d])) * 1e3)
+            }
+            (-1, &[a, b, c, d, e, f, g, h]) if !has_length => {
+                let high = u32::from_be_bytes([a, b, c, d]);
+                let low = u32::from_be_bytes([e, f, g, h]);
+                let seconds = f64::from(high & 3) * 4_294_967_296.0 + f64::from(low);
+                Token::Date(seconds * 1e3 + f64::from(high >> 2) / 1e6)
+            }
+            (-1, &[a, b, c, d, e, f, g, h, i, j, k, l]) if has_length => {
+                let nanoseconds = u32::from_be_bytes([a, b, c, d]);
+                let high = i32::from_be_bytes([e, f, g, h]);
+                let low = u32::from_be_bytes([i, j, k, l]);
+                let seconds = f64::from(high) * 4_294_967_296.0 + f64::from(low);
+                Token::Date(seconds * 1e3 + f64::from(nanoseconds) / 1e6)
+            }
+            (kind, body) => Token::Extension(kind, body),
+        })
+    }
+
+    /// A length of 1, 2 or 4 bytes.
+    fn length(&mut self, power: u8) -> Option<usize> {
+        self.unsigned(1 << power)?.try_into().ok()
+    }
+
+    fn unsigned(&mut self, bytes: usize) -> Option<u64> {
+        let bytes = self.take(bytes)?.iter();
+        Some(bytes.fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let end = self.at.checked_add(count)?;
+        let taken = self.bytes.get(self.at..end)?;
+        self.at = end;
+        Some(taken)
+    }
+}
+
+impl Token<'_> {
+    /// The number that it is, as `Number` holds it.
+    #[allow(clippy::cast_precision_loss, reason = "as Number does")]
+    pub(super) fn number(&self) -> Option<f64> {
+        match *self {
+            Self::Unsigned(number) => Some(number as f64),
+            Self::Signed(number) => Some(number as f64),
+            Self::Float(number) => Some(number),
+            Self::Nil
+            | Self::Undefined
+            | Self::Boolean(_)
+            | Self::Text(_)
+            | Self::Binary(_)
+            | Self::Array(_)
+            | Self::Map(_)
+            | Self::Date(_)
+            | Self::Extension(..) => None,
+        }
+    }
+}
+
+/// `bytes` as text, what is no UTF-8 replaced.
+pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(bytes),
+    }
+}
+
+fn signed(number: i64) -> Token<'static> {
+    u64::try_from(number).map_or(Token::Signed(number), Token::Unsigned)
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        let bytes = Vec::with_capacity(USUAL);
+        Self { bytes }
+    }
+}
+
+impl Writer {
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// Bytes written so far.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn nil(&mut self) {
+        self.bytes.push(0xc0);
+    }
+
+    pub(crate) fn boolean(&mut self, value: bool) {
+        self.bytes.push(if value { 0xc3 } else { 0xc2 });
+    }
+
+    pub(crate) fn unsigned(&mut self, number: u64) {
+        match number {
+            0..=0x7f => self.number::<1>(None, number),
+            0x80..=0xff => self.number::<1>(Some(0xcc), number),
+            0x100..=0xffff => self.number::<2>(Some(0xcd), number),
+            0x1_0000..=0xffff_ffff => self.number::<4>(Some(0xce), number),
+            _ => self.number::<8>(Some(0xcf), number),
+        }
+    }
+
+    pub(crate) fn signed(&mut self, number: i64) {
+        let bits = number.cast_unsigned();
+        match number {
+            0.. => self.unsigned(bits),
+            -0x20..=-1 => self.number::<1>(None, bits),
+            -0x80..=-0x21 => self.number::<1>(Some(0xd0), bits),
+            -0x8000..=-0x81 => self.number::<2>(Some(0xd1), bits),
+            -0x8000_0000..=-0x8001 => self.number::<4>(Some(0xd2), bits),
+            _ => self.number::<8>(Some(0xd3), bits),
+        }
+    }
+
+    pub(crate) fn float(&mut self, number: f64) {
+        self.number::<8>(Some(0xcb), number.to_bits());
+    }
+
+    pub(crate) fn text(&mut self, text: &str) {
+        let length = text.len() as u64;
+        match length {
+            0..=0x1f => self.number::<1>(None, 0xa0 | length),
+            0x20..=0xff => self.number::<1>(Some(0xd9), length),
+            0x100..=0xffff => self.number::<2>(Some(0xda), length),
+            _ => self.number::<4>(Some(0xdb), length),
+        }
+        self.bytes.extend_from_slice(text.as_bytes());
+    }
+
+    pub(crate) fn binary(&mut self, bytes: &[u8]) {
+        let length = bytes.len() as u64;
+        match length {
+            0..=0xff => self.number::<1>(Some(0xc4), length),
+            0x100..=0xffff => self.number::<2>(Some(0xc5), length),
+            _ => self.number::<4>(Some(0xc6), length),
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// An entry of a map whose value is text.
+    pub(crate) fn entry(&mut self, key: &str, value: &str) {
+        self.text(key);
+        self.text(value);
+    }
+
+    /// An array of `count` values, which the caller writes next.
+    pub(crate) fn array(&mut self, count: usize) {
+        self.container(0x90, 0xdc, count);
+    }
+
+    /// A map of `count` entries, which the caller writes next.
+    pub(crate) fn map(&mut self, count: usize) {
+        self.container(0x80, 0xde, count);
+    }
+
+    /// Begins an array or a map whose size is not known yet.
+    pub(super) fn open(&mut self) -> usize {
+        self.bytes.push(0);
+        self.bytes.len() - 1
+    }
+
+    /// Ends the array or map that was begun at `start`.
+    pub(super) fn close(&mut self, start: usize, is_map: bool, count: usize) {
+        let mut head = Self { bytes: Vec::new() };
+        if is_map {
+            head.map(count);
+        } else {
+            head.array(count);
+        }
+        match head.bytes.as_slice() {
+            [byte] => self.bytes[start] = *byte,
+            bytes => drop(self.bytes.splice(start..=start, bytes.iter().copied())),
+        }
+    }
+
+    /// Takes back what was written since `start`.
+    pub(super) fn truncate(&mut self, start: usize) {
+        self.bytes.truncate(start);
+    }
+
+    fn container(&mut self, short: u64, long: u8, count: usize) {
+        let count = count as u64;
+        match count {
+            0..=0xf => self.number::<1>(None, short | count),
+            0x10..=0xffff => self.number::<2>(Some(long), count),
+            _ => self.number::<4>(Some(long + 1), count),
+        }
+    }
+
+    /// Writes the lowest `N` bytes of `number`.
+    fn number<const N: usize>(&mut self, prefix: Option<u8>, number: u64) {
+        self.bytes.extend(prefix);
+        self.bytes.extend_from_slice(&number.to_be_bytes()[8 - N..]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_take_the_shortest_form() {
+        let table: [(i64, &[u8]); 17] = [
+            (0, &[0]),
+            (127, &[0x7f]),
+            (128, &[0xcc, 0x80]),
+            (255, &[0xcc, 0xff]),
+            (256, &[0xcd, 1, 0]),
+            (65_535, &[0xcd, 0xff, 0xff]),
+            (65_536, &[0xce, 0, 1, 0, 0]),
+            (4_294_967_295, &[0xce, 0xff, 0xff, 0xff, 0xff]),
+            (4_294_967_296, &[0xcf, 0, 0, 0, 1, 0, 0, 0, 0]),
+            (-1, &[0xff]),
+            (-32, &[0xe0]),
+            (-33, &[0xd0, 0xdf]),
+            (-128, &[0xd0, 0x80]),
+            (-129, &[0xd1, 0xff, 0x7f]),
+            (-32_769, &[0xd2, 0xff, 0xff, 0x7f, 0xff]),
+            (
+                -2_147_483_649,
+                &[0xd3, 255, 255, 255, 255, 0x7f, 255, 255, 255],
+            ),
+            (i64::MIN, &[0xd3, 0x80, 0, 0, 0, 0, 0, 0, 0]),
+        ];
+        for (number, bytes) in table {
+            let mut writer = Writer::default();
+            writer.signed(number);
+            assert_eq!(writer.bytes, bytes, "{number}");
+            assert_eq!(Reader::new(bytes).token(), Some(signed(number)));
+        }
+    }
+
+    #[test]
+    fn lengths_take_the_shortest_form() {
+        for length in [0, 31, 32, 255, 256, 65_535, 65_536] {
+            let mut writer = Writer::default();
+            writer.text(&"x".repeat(length));
+            writer.binary(&vec![7; length]);
+            writer.array(length);
+            writer.map(length);
+            let bytes = writer.into_bytes();
+            let mut reader = Reader::new(&bytes);
+            assert!(matches!(reader.token(), Some(Token::Text(text)) if text.len() == length));
+            assert!(matches!(reader.token(), Some(Token::Binary(it)) if it.len() == length));
+            let count = u32::try_from(length).unwrap();
+            assert_eq!(reader.token(), Some(Token::Array(count)));
+            assert_eq!(reader.token(), Some(Token::Map(count)));
+            assert!(reader.rest().is_empty());
+        }
+    }
+
+    #[test]
+    fn extensions_of_old_versions_are_known() {
+        let table: [(&[u8], Token); 7] = [
+            (&[0xd4, 0, 0], Token::Undefined),
+            (
+                &[0xd7, 0, 0, 0, 1, 0x8b, 0xcf, 0xe5, 0x68, 0],
+                Token::Date(1.7e12),
+            ),
+            (&[0xc7, 2, 0, 1, 2], Token::Binary(&[1, 2])),
+            (&[0xc8, 0, 1, 0, 9], Token::Binary(&[9])),
+            (&[0xc9, 0, 0, 0, 1, 0, 9], Token::Binary(&[9])),
+            (&[0xd5, 0, 1, 2], Token::Extension(0, &[1, 2])),
+            (&[0xd4, 5, 1], Token::Extension(5, &[1])),
+        ];
+        for (bytes, token) in table {
+            assert_eq!(Reader::new(bytes).token(), Some(token));
+        }
+    }
+
+    #[test]
+    fn timestamps_are_dates() {
+        let table: [(&[u8], f64); 4] = [
+            (&[0xd6, 0xff, 0x65, 0x53, 0xf1, 0], 1.7e12),
+            (
+                &[0xd7, 0xff, 0x1d, 0x53, 0x53, 0, 0x65, 0x53, 0xf1, 0],
+                1_700_000_000_123.0,
+            ),
+            (
+                &[
+                    0xc7, 12, 0xff, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255,
+                ],
+                -1000.0,
+            ),
+            (
+                &[0xc7, 12, 0xff, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0],
+                21_474_836_480_000.0,
+            ),
+        ];
+        for (bytes, milliseconds) in table {
+            assert_eq!(Reader::new(bytes).token(), Some(Token::Date(milliseconds)));
+        }
+    }
+
+    #[test]
+    fn what_is_passed_is_what_is_read() {
+        for prefix in 0..=255u8 {
+            let bytes = [&[prefix][..], &[0, 0, 0, 2], &[7; 40]].concat();
+            let (mut reader, mut passer) = (Reader::new(&bytes), Reader::new(&bytes));
+            let token = reader.token();
+            let values = passer.pass();
+            assert_eq!(token.is_some(), values.is_some(), "{prefix:x}");
+            let expected = match token {
+                Some(Token::Array(count)) => count.into(),
+                Some(Token::Map(count)) => 2 * u64::from(count),
+                _ => 0,
+            };
+            assert_eq!(values.unwrap_or(0), expected, "{prefix:x}");
+            if token.is_some() {
+                assert_eq!(passer.position(), reader.position(), "{prefix:x}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_one_value_of_bounded_depth_is_accepted() {
+        assert!(Reader::new(&[0x92, 1, 0x81, 0xa1, b'a', 0x90]).is_one_value());
+        assert!(!Reader::new(&[0x92, 1]).is_one_value());
+        assert!(!Reader::new(&[1, 1]).is_one_value());
+        assert!(!Reader::new(&[]).is_one_value());
+        assert!(!Reader::new(&[0xdd, 255, 255, 255, 255]).is_one_value());
+        let nested = |depth: usize| [vec![0x91; depth], vec![1]].concat();
+        assert!(Reader::new(&nested(MAX_DEPTH)).is_one_value());
+        assert!(!Reader::new(&nested(MAX_DEPTH + 1)).is_one_value());
+    }
+
+    #[test]
+    fn a_size_may_be_told_afterwards() {
+        for count in [3, 20, 70_000] {
+            let mut writer = Writer::default();
+            let start = writer.open();
+            (0..count).for_each(|_| writer.nil());
+            writer.close(start, false, count);
+            let mut told_before = Writer::default();
+            told_before.array(count);
+            (0..count).for_each(|_| told_before.nil());
+            assert_eq!(writer.bytes, told_before.bytes);
+        }
+    }
+}

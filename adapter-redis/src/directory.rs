@@ -1,0 +1,331 @@
+use std::sync::Mutex;
+use std::time::Duration;
+
+use crate::link::{Connector, Link, LinkError};
+use crate::resp::Reply;
+use crate::route::SLOTS;
+use crate::servers::{Endpoint, Kind, Login, Servers};
+use crate::shared::lock;
+
+/// Finds the servers: asks sentinels for the master and clusters for their slots.
+pub(crate) struct Directory {
+    servers: Servers,
+    connector: Connector,
+    /// The name that connections get.
+    name: String,
+    /// Sentinels or cluster nodes, the one that answered last in front.
+    known: Mutex<Vec<Endpoint>>,
+}
+
+/// The masters of a cluster and the slots that they serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Topology {
+    pub(crate) masters: Vec<Endpoint>,
+    /// For each slot the index of its master.
+    pub(crate) slots: Vec<Option<usize>>,
+}
+
+/// Most servers that are remembered.
+const MAX_KNOWN: usize = 1000;
+/// Bytes that a reply here may take.
+const REPLY: usize = 4 << 20;
+/// How long an answer may take here.
+const ANSWER: Duration = Duration::from_secs(2);
+
+impl Directory {
+    pub(crate) fn new(servers: Servers, connector: Connector, name: String) -> Self {
+        let known = match &servers.kind {
+            Kind::Single(_) => Vec::new(),
+            Kind::Sentinel { sentinels, .. } => sentinels.clone(),
+            Kind::Cluster(seeds) => seeds.clone(),
+        };
+        Self {
+            servers,
+            connector,
+            name,
+            known: Mutex::new(known),
+        }
+    }
+
+    /// Connects to `endpoint`, or, without one, to a server that may publish and subscribe: the
+    /// only one, the master that the sentinels name, or any master of a cluster.
+    pub(crate) async fn connect(
+        &self,
+        endpoint: Option<&Endpoint>,
+        role: &str,
+        limit: usize,
+    ) -> Result<(Link, Endpoint), LinkError> {
+        let endpoint = match endpoint {
+            Some(endpoint) => endpoint.clone(),
+            None => self.locate().await?,
+        };
+        let name = format!("{}-{role}", self.name);
+        let login = &self.servers.login;
+        let mut link = self
+            .connector
+            .connect(&endpoint, login, &name, limit)
+            .await?;
+        if matches!(self.servers.kind, Kind::Sentinel { .. }) {
+            let is_master = link.call(&[b"ROLE"], |reply| {
+                let role = reply.items().and_then(|items| items.first());
+                role == Some(&Reply::Bulk(b"master"))
+            });
+            if !is_master.await? {
+                return Err(LinkError::NotMaster);
+            }
+        }
+        Ok((link, endpoint))
+    }
+
+    /// Whether `endpoint` should still be used, as far as can be found out.
+    pub(crate) async fn is_current(&self, endpoint: &Endpoint) -> bool {
+        match &self.servers.kind {
+            Kind::Single(_) => true,
+            Kind::Sentinel { .. } => {
+                let master = self.master().await;
+                master.map_or(true, |master| master == *endpoint)
+            }
+            Kind::Cluster(_) => {
+                let topology = self.topology().await;
+                topology.map_or(true, |topology| topology.masters.contains(endpoint))
+            }
+        }
+    }
+
+    async fn locate(&self) -> Result<Endpoint, LinkError> {
+        match &self.servers.kind {
+            Kind::Single(endpoint) => Ok(endpoint.clone()),
+            Kind::Sentinel { .. } => self.master().await,
+            Kind::Cluster(_) => {
+                let masters = self.topology().await?.masters;
+                let index = random() as usize % masters.len().max(1);
+                masters.get(index).cloned().ok_or(LinkError::NoServer)
+            }
+        }
+    }
+
+    /// The master, as the first sentinel that answers names it.
+    async fn master(&self) -> Result<Endpoint, LinkError> {
+        let Kind::Sentinel { master, login, .. } = &self.servers.kind else {
+            return Err(LinkError::NoServer);
+        };
+        let command: [&[u8]; 3] = [b"SENTINEL", b"get-master-addr-by-name", master.as_bytes()];
+        self.ask(login, &command, |reply, _| match reply.items()? {
+            [Reply::Bulk(host), Reply::Bulk(port)] => endpoint(host, port),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The slots, as the first node that answers tells them.
+    pub(crate) async fn topology(&self) -> Result<Topology, LinkError> {
+        let login = &self.servers.login;
+        let topology = self
+            .ask(login, &[b"CLUSTER", b"SLOTS"], |reply, asked| {
+                Topology::read(reply, asked).filter(|it| !it.masters.is_empty())
+            })
+            .await?;
+        let mut known = lock(&self.known);
+        for master in &topology.masters {
+            if !known.contains(master) && known.len() < MAX_KNOWN {
+                known.push(master.clone());
+            }
+        }
+        Ok(topology)
+    }
+
+    /// Asks the known servers one after the other until `read` makes something of an answer.
+    async fn ask<T>(
+        &self,
+        login: &Login,
+        command: &[&[u8]],
+        read: impl Fn(&Reply<'_>, &Endpoint) -> Option<T>,
+    ) -> Result<T, LinkError> {
+        let known = lock(&self.known).clone();
+        let mut last = LinkError::NoServer;
+        for server in known {
+            let answer = self.ask_one(&server, login, command, |reply| read(reply, &server));
+            match answer.await {
+                Ok(Some(answer)) => {
+                    self.prefer(&server);
+                    return Ok(answer);
+                }
+                Ok(None) => {}
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn ask_one<T>(
+        &self,
+        server: &Endpoint,
+        login: &Login,
+        command: &[&[u8]],
+        read: impl FnOnce(&Reply<'_>) -> T,
+    ) -> Result<T, LinkError> {
+        let name = format!("{}-directory", self.name);
+        let connector = &self.connector;
+        let mut link = connector.connect(server, login, &name, REPLY).await?;
+        let answer = tokio::time::timeout(ANSWER, link.call(command, read)).await;
+        answer.unwrap_or(Err(LinkError::Timeout))
+    }
+
+    fn prefer(&self, server: &Endpoint) {
+        let mut known = lock(&self.known);
+        if let Some(index) = known.iter().position(|it| it == server) {
+            known[..=index].rotate_right(1);
+        }
+    }
+}
+
+impl Topology {
+    /// Reads the reply to `CLUSTER SLOTS` of the node `asked`, which may leave out its own address.
+    fn read(reply: &Reply<'_>, asked: &Endpoint) -> Option<Self> {
+        let Reply::Array(ranges) = reply else {
+            return None;
+        };
+        let mut topology = Self {
+            masters: Vec::new(),
+            slots: vec![None; SLOTS],
+        };
+        for range in ranges {
+            let Reply::Array(range) = range else {
+                return None;
+            };
+            let [
+                Reply::Integer(first),
+                Reply::Integer(last),
+                Reply::Array(master),
+                ..,
+            ] = range.as_slice()
+            else {
+                return None;
+            };
+            let master = match master.as_slice() {
+                [Reply::Bulk(host), Reply::Integer(port), ..] => Endpoint {
+                    host: Some(String::from_utf8_lossy(host).into_owned())
+                        .filter(|it| !it.is_empty() && it != "?")
+                        .unwrap_or_else(|| asked.host.clone()),
+                    port: u16::try_from(*port).ok()?,
+                },
+                [Reply::Nil, Reply::Integer(port), ..] => Endpoint {
+                    host: asked.host.clone(),
+                    port: u16::try_from(*port).ok()?,
+                },
+                _ => return None,
+            };
+            let index = topology.index(master);
+            let (first, last) = (usize::try_from(*first).ok()?, usize::try_from(*last).ok()?);
+            topology.slots.get_mut(first..=last)?.fill(Some(index));
+        }
+        Some(topology)
+    }
+
+    fn index(&mut self, master: Endpoint) -> usize {
+        let known = self.masters.iter().position(|it| *it == master);
+        known.unwrap_or_else(|| {
+            self.masters.push(master);
+            self.masters.len() - 1
+        })
+    }
+}
+
+fn endpoint(host: &[u8], port: &[u8]) -> Option<Endpoint> {
+    Some(Endpoint {
+        host: String::from_utf8(host.to_vec()).ok()?,
+        port: std::str::from_utf8(port).ok()?.parse().ok()?,
+    })
+}
+
+/// Pauses between attempts: they double up to a limit, and no two nodes make the same.
+pub(crate) struct Backoff {
+    next: Duration,
+    limit: Duration,
+}
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_millis(100);
+
+    pub(crate) fn new(limit: Duration) -> Self {
+        Self {
+            next: Self::FIRST.min(limit),
+            limit,
+        }
+    }
+
+    /// The next pause: half to all of its length.
+    pub(crate) fn pause(&mut self) -> Duration {
+        let pause = self
+            .next
+            .mul_f64(0.5 + f64::from(random()) / f64::from(u32::MAX) / 2.0);
+        self.next = (self.next * 2).min(self.limit);
+        pause
+    }
+}
+
+/// A random number; the same again if the system has none, which it had at the start.
+pub(crate) fn random64() -> u64 {
+    getrandom::u64().unwrap_or(0)
+}
+
+/// A random number that only spreads load.
+fn random() -> u32 {
+    getrandom::u32().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::parse_reply;
+
+    #[test]
+    fn slots_are_read() {
+        let text = b"*3\r\n\
+            *4\r\n:0\r\n:8000\r\n*3\r\n$1\r\na\r\n:7000\r\n$2\r\nid\r\n*3\r\n$1\r\nr\r\n:7003\r\n$2\r\nid\r\n\
+            *3\r\n:8001\r\n:8001\r\n*3\r\n$0\r\n\r\n:7001\r\n$2\r\nid\r\n\
+            *3\r\n:9000\r\n:16383\r\n*3\r\n$1\r\na\r\n:7000\r\n$2\r\nid\r\n";
+        let asked = Endpoint {
+            host: "h".to_owned(),
+            port: 1,
+        };
+        let (reply, _) = parse_reply(text).unwrap();
+        let topology = Topology::read(&reply, &asked).unwrap();
+        assert_eq!(topology.masters.len(), 2);
+        assert_eq!(topology.masters[1].to_string(), "h:7001");
+        assert_eq!(topology.slots[0], Some(0));
+        assert_eq!(topology.slots[8001], Some(1));
+        assert_eq!(topology.slots[8002], None);
+        assert_eq!(topology.slots[16_383], Some(0));
+    }
+
+    #[test]
+    fn odd_slots_are_refused() {
+        let asked = Endpoint {
+            host: "h".to_owned(),
+            port: 1,
+        };
+        for text in [
+            &b":1\r\n"[..],
+            b"*1\r\n:1\r\n",
+            b"*1\r\n*3\r\n:0\r\n:16384\r\n*2\r\n$1\r\na\r\n:1\r\n",
+            b"*1\r\n*3\r\n:5\r\n:-1\r\n*2\r\n$1\r\na\r\n:1\r\n",
+            b"*1\r\n*3\r\n:0\r\n:1\r\n*2\r\n$1\r\na\r\n:70000\r\n",
+        ] {
+            let (reply, _) = parse_reply(text).unwrap();
+            assert_eq!(Topology::read(&reply, &asked), None);
+        }
+    }
+
+    #[test]
+    fn pauses_grow_up_to_a_limit() {
+        let limit = Duration::from_secs(2);
+        let mut backoff = Backoff::new(limit);
+        let mut expected = Duration::from_millis(100);
+        for _ in 0..20 {
+            let pause = backoff.pause();
+            assert!(pause >= expected / 2 && pause <= expected, "{pause:?}");
+            expected = (expected * 2).min(limit);
+        }
+    }
+}

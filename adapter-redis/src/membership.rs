@@ -1,0 +1,265 @@
+//! Who lives: every node writes a key that expires, and reads those of the others.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use adapter::{Member, NodeId};
+use redis::Pipeline;
+use serde::{Deserialize, Serialize};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::commands::{CommandError, Commands};
+use crate::shared::Shared;
+use crate::status::Problem;
+
+/// A live node, with what its uids are made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) member: Member,
+    pub(crate) seed: u64,
+}
+
+/// A record as it stands in Redis. Later versions may add keys; none is taken away.
+#[derive(Debug, Serialize, Deserialize)]
+struct Json {
+    id: String,
+    tag: String,
+    address: String,
+    version: String,
+    connections: u64,
+    /// In hexadecimal, for those whose numbers have 53 bits.
+    seed: String,
+}
+
+/// Tells that this node lives, and learns who else does.
+pub(crate) struct Membership {
+    shared: Arc<Shared>,
+    commands: Arc<Commands>,
+    keys: Keys,
+    /// Members, by id.
+    known: BTreeMap<NodeId, Record>,
+    /// Since when Redis answers without a break.
+    reachable: Option<Instant>,
+    /// Members whose key is gone, to be struck off the index.
+    gone: Vec<String>,
+}
+
+/// In one slot, so that one command can name several.
+struct Keys {
+    index: String,
+    own: String,
+    tag: String,
+}
+
+impl Keys {
+    /// The key of the record of node `id`.
+    fn of(&self, id: &str) -> String {
+        format!("{}#{id}", self.index)
+    }
+}
+
+/// What a heartbeat reads first: who has our id and our tag, and who may be there.
+type First = (Option<String>, Option<String>, Vec<String>);
+
+impl Membership {
+    pub(crate) fn new(shared: Arc<Shared>, commands: Arc<Commands>) -> Self {
+        let config = &shared.config;
+        let index = format!("{}-gateway{{nodes}}", config.prefix);
+        let keys = Keys {
+            own: String::new(),
+            tag: format!("{index}tag#{}", config.tag),
+            index,
+        };
+        let own = keys.of(config.node.as_str());
+        let keys = Keys { own, ..keys };
+        Self {
+            shared,
+            commands,
+            keys,
+            known: BTreeMap::new(),
+            reachable: None,
+            gone: Vec::new(),
+        }
+    }
+
+    /// Beats for ever.
+    pub(crate) async fn run(mut self) {
+        let mut beat = interval(self.shared.config.timing.heartbeat);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_lamented = false;
+        loop {
+            beat.tick().await;
+            let beaten = self.beat().await;
+            if let Err(error) = &beaten {
+                self.reachable = None;
+                if !is_lamented {
+                    tracing::warn!(%error, "Redis: no heartbeat");
+                }
+            }
+            is_lamented = beaten.is_err();
+        }
+    }
+
+    async fn beat(&mut self) -> Result<(), CommandError> {
+        let config = &self.shared.config;
+        let ttl = milliseconds(config.timing.member_ttl);
+        let (record, holder, ids): First = self.commands.run(&self.claims(ttl)).await?;
+        let problem = self.problem(record, holder);
+        let ids: Vec<String> = ids.into_iter().take(config.limits.members).collect();
+        let mut commands = redis::pipe();
+        commands.atomic();
+        self.confirm(&mut commands, problem.as_ref(), ttl);
+        // Never without a key, which would be an error.
+        let keys = ids.iter().map(|id| self.keys.of(id));
+        let keys: Vec<String> = std::iter::once(self.keys.own.clone()).chain(keys).collect();
+        commands.cmd("MGET").arg(keys);
+        let (mut texts,): (Vec<Option<String>>,) = self.commands.run(&commands).await?;
+        texts.drain(..texts.len().min(1));
+
+        let now = Instant::now();
+        let reachable = *self.reachable.get_or_insert(now);
+        // After Redis was away, perhaps restarted empty, nodes need a while to come back.
+        let is_patient = now < reachable + config.timing.member_ttl;
+        self.update(&ids, texts, is_patient);
+        if problem != Some(Problem::IdTaken)
+            && let Some(own) = Record::parse(&self.json())
+        {
+            self.known.insert(own.member.id.clone(), own);
+        }
+        let records = self.known.values().cloned().collect();
+        self.shared.set_records(records);
+        self.tell(problem);
+        Ok(())
+    }
+
+    /// Claims the id and the tag, unless another process has them.
+    fn claims(&self, ttl: u64) -> Pipeline {
+        let mut commands = redis::pipe();
+        commands.atomic();
+        let node = self.shared.config.node.as_str().to_owned();
+        for (key, value) in [(&self.keys.own, self.json()), (&self.keys.tag, node)] {
+            let claim = commands.cmd("SET").arg(key).arg(value);
+            claim.arg("NX").arg("PX").arg(ttl).ignore();
+            commands.cmd("GET").arg(key);
+        }
+        commands.cmd("SMEMBERS").arg(&self.keys.index);
+        commands
+    }
+
+    /// Tells that this node lives, where its claims are good.
+    fn confirm(&self, commands: &mut Pipeline, problem: Option<&Problem>, ttl: u64) {
+        let node = self.shared.config.node.as_str();
+        if problem != Some(&Problem::IdTaken) {
+            let set = commands.cmd("SET").arg(&self.keys.own);
+            set.arg(self.json()).arg("PX").arg(ttl).ignore();
+            let add = commands.cmd("SADD").arg(&self.keys.index);
+            add.arg(node).ignore();
+        }
+        if problem.is_none() {
+            let extend = commands.cmd("PEXPIRE").arg(&self.keys.tag);
+            extend.arg(ttl).ignore();
+        }
+        if !self.gone.is_empty() {
+            let remove = commands.cmd("SREM").arg(&self.keys.index);
+            remove.arg(&self.gone).ignore();
+        }
+    }
+
+    /// Whether the claims are good, as the keys say.
+    fn problem(&self, record: Option<String>, holder: Option<String>) -> Option<Problem> {
+        let record = record.as_deref().and_then(Record::parse);
+        if record.is_some_and(|record| record.seed != self.shared.seed) {
+            return Some(Problem::IdTaken);
+        }
+        let holder = holder.filter(|it| it != self.shared.config.node.as_str())?;
+        Some(Problem::TagTaken(holder))
+    }
+
+    fn update(&mut self, ids: &[String], texts: Vec<Option<String>>, is_patient: bool) {
+        let records: BTreeMap<NodeId, Record> = texts
+            .iter()
+            .flatten()
+            .filter_map(|text| Record::parse(text))
+            .map(|record| (record.member.id.clone(), record))
+            .collect();
+        let missing = ids.iter().zip(&texts).filter(|(_, text)| text.is_none());
+        let own = self.shared.config.node.as_str();
+        self.gone = missing
+            .map(|(id, _)| id.clone())
+            .filter(|id| id != own)
+            .collect();
+        if !is_patient {
+            self.known.clear();
+        }
+        self.known.extend(records);
+    }
+
+    fn tell(&self, problem: Option<Problem>) {
+        let mut status = self.shared.status();
+        if status.problem() == problem.as_ref() {
+            return;
+        }
+        if let Some(problem) = &problem {
+            tracing::error!(%problem, "this node cannot take part in the cluster");
+        }
+        status.set_problem(problem);
+        drop(status);
+        self.shared.handle_status_change();
+    }
+
+    fn json(&self) -> String {
+        let config = &self.shared.config;
+        let json = Json {
+            id: config.node.as_str().to_owned(),
+            tag: config.tag.as_str().to_owned(),
+            address: config.address.clone(),
+            version: config.version.clone(),
+            connections: self.shared.connections.load(Ordering::Relaxed),
+            seed: format!("{:016x}", self.shared.seed),
+        };
+        serde_json::to_string(&json).expect("strings and numbers are JSON")
+    }
+}
+
+/// Strikes this node off the members.
+pub(crate) async fn leave(shared: &Arc<Shared>, commands: &Arc<Commands>) {
+    let membership = Membership::new(shared.clone(), commands.clone());
+    let keys = &membership.keys;
+    if shared.status().problem().is_some() {
+        // What is there may be another's.
+        return;
+    }
+    let mut pipeline = redis::pipe();
+    pipeline.atomic();
+    pipeline.cmd("DEL").arg(&keys.own).ignore();
+    pipeline.cmd("DEL").arg(&keys.tag).ignore();
+    let node = shared.config.node.as_str();
+    pipeline.cmd("SREM").arg(&keys.index).arg(node).ignore();
+    if let Err(error) = commands.run::<()>(&pipeline).await {
+        tracing::debug!(%error, "Redis: leaving untold");
+    }
+}
+
+impl Record {
+    fn parse(text: &str) -> Option<Self> {
+        let json: Json = serde_json::from_str(text).ok()?;
+        Some(Self {
+            member: Member {
+                id: NodeId::new(&json.id).ok()?,
+                tag: json.tag,
+                address: json.address,
+                version: json.version,
+                connections: json.connections,
+            },
+            seed: u64::from_str_radix(&json.seed, 16).ok()?,
+        })
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis())
+        .unwrap_or(u64::MAX)
+        .max(1)
+}

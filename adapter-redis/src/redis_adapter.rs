@@ -1,0 +1,189 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use adapter::{
+    Adapter, Answer, Away, ClusterMessage, Counters, Inbox, Interest, Member, NodeId, PeersFuture,
+    Publish, Question, ReplyTo, RequestId,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::bus::Bus;
+use crate::commands::Commands;
+use crate::config::Config;
+use crate::directory::{Directory, random64};
+use crate::interests::{Interests, Settings};
+use crate::link::Connector;
+use crate::peers::{self, PeersCall};
+use crate::queue::Queue;
+use crate::route::{LaneId, Route};
+use crate::shared::Shared;
+use crate::status::{Problem, Status};
+use crate::wire::Uid;
+
+/// The adapter over Redis. Its connections live on a thread of their own; dropping it stops the
+/// thread and leaves the cluster.
+pub struct RedisAdapter {
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Why the adapter cannot be started. That Redis is away is no reason.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No trusted root certificates for TLS.
+    #[error("TLS: {0}")]
+    Tls(std::io::Error),
+    /// No pool of connections for commands.
+    #[error("Redis: {0}")]
+    Commands(String),
+    /// No thread, or no randomness.
+    #[error("{0}")]
+    System(std::io::Error),
+}
+
+/// How long a command may take.
+const COMMAND: Duration = Duration::from_secs(1);
+
+impl RedisAdapter {
+    /// Starts to connect, for as long as it takes. What comes in goes to `inbox`, on the bus's
+    /// thread.
+    pub fn start(config: Config, inbox: Arc<dyn Inbox>) -> Result<Self, StartError> {
+        let timing = config.timing;
+        let seed = getrandom::u64()
+            .map_err(|error| StartError::System(std::io::Error::other(error.to_string())))?;
+        let connector = Connector::new(config.servers.tls, timing.connect, timing.silence);
+        let connector = connector.map_err(StartError::Tls)?;
+        let commands = Commands::new(&config.servers, COMMAND);
+        let commands = commands.map_err(|error| StartError::Commands(error.to_string()))?;
+        let name = format!("gateway-{}", config.node);
+        let directory = Directory::new(config.servers.clone(), connector, name);
+        let nowhere = Route::Single(LaneId(0));
+        let settings = Settings {
+            linger: timing.linger,
+            lingering: config.limits.lingering,
+        };
+        let machines = (
+            Interests::new(nowhere.clone(), settings),
+            Queue::new(nowhere, config.limits.queue_bytes),
+            Status::new(timing.settle, timing.silence),
+        );
+        let (calls, calls_receiver) = mpsc::channel(peers::WAITING);
+        let shared = Arc::new(Shared::new(config, seed, inbox, calls, machines));
+        let (stop, stop_receiver) = watch::channel(false);
+        let bus = Bus {
+            shared: shared.clone(),
+            directory: Arc::new(directory),
+            commands: Arc::new(commands),
+            calls: calls_receiver,
+            stop: stop_receiver,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(StartError::System)?;
+        let thread = std::thread::Builder::new().name(format!("redis-{}", shared.config.node));
+        let thread = thread.spawn(move || runtime.block_on(bus.run()));
+        Ok(Self {
+            shared,
+            stop,
+            thread: Some(thread.map_err(StartError::System)?),
+        })
+    }
+
+    /// Leaves the cluster and waits until that is done: a second or two at most if Redis answers.
+    pub fn close(mut self) {
+        self.stop.send_replace(true);
+        if let Some(thread) = self.thread.take() {
+            // It logs by itself why it panicked, which it does not.
+            let _ = thread.join();
+        }
+    }
+
+    /// Why this node cannot take part, beside its connections; `None` if there is no reason.
+    pub fn problem(&self) -> Option<Problem> {
+        self.shared.status().problem().cloned()
+    }
+}
+
+impl Adapter for RedisAdapter {
+    fn node(&self) -> &NodeId {
+        &self.shared.config.node
+    }
+
+    fn open_namespace(&self, namespace: &str) -> Interest {
+        self.shared.open_namespace(namespace)
+    }
+
+    fn open_room(&self, namespace: &str, room: &str) -> Interest {
+        self.shared.open_room(namespace, room)
+    }
+
+    fn publish(&self, namespace: &str, message: &ClusterMessage) -> Publish {
+        self.shared.publish(namespace, None, message)
+    }
+
+    fn request(&self, namespace: &str, request: &RequestId, message: &ClusterMessage) -> Publish {
+        self.shared.publish(namespace, Some(request), message)
+    }
+
+    fn new_request(&self) -> RequestId {
+        let text = Uid::new(self.shared.config.format, random64(), "");
+        RequestId::new(text.as_str())
+    }
+
+    fn respond(&self, namespace: &str, to: &ReplyTo, answer: &Answer) -> Publish {
+        self.shared.respond(namespace, to, answer)
+    }
+
+    fn peers(&self, namespace: &str, question: Question) -> PeersFuture {
+        let (reply, answer) = oneshot::channel();
+        let call = PeersCall {
+            namespace: namespace.into(),
+            question,
+            reply,
+        };
+        let asked = self.shared.calls.try_send(call);
+        Box::pin(async move {
+            asked.map_err(|_| Away)?;
+            answer.await.unwrap_or(Err(Away))
+        })
+    }
+
+    fn members(&self) -> Arc<[Member]> {
+        self.shared.members()
+    }
+
+    fn set_connections(&self, connections: u64) {
+        self.shared
+            .connections
+            .store(connections, Ordering::Relaxed);
+    }
+
+    fn is_up(&self) -> bool {
+        self.shared.is_up()
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+}
+
+impl Drop for RedisAdapter {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+impl fmt::Debug for RedisAdapter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisAdapter")
+            .field("node", self.node())
+            .field("servers", &self.shared.config.servers)
+            .field("is_up", &self.is_up())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,154 @@
+//! Cluster messages as Node puts them on Redis: channels and bytes, without I/O.
+
+use std::borrow::Cow;
+
+use adapter::{Answer, ClusterMessage, NodeId, ReplyTo, RequestId, Response};
+
+use crate::codec::{DecodeError, EncodeError, Raw};
+
+mod channels;
+mod classic;
+mod sharded;
+mod uid;
+
+#[cfg(test)]
+mod tests;
+
+pub use channels::{Channels, SubscriptionMode, escape_pattern};
+pub use uid::Uid;
+
+/// Which of Node's two formats is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `createAdapter` of `@socket.io/redis-adapter` and `@socket.io/redis-emitter`: `PUBLISH`.
+    Classic {
+        /// Whether every answer goes to the channel of the node that asked, as with Node's option
+        /// `publishOnSpecificResponseChannel`. Answers to gateway nodes do in any case.
+        specific_responses: bool,
+    },
+    /// `createShardedAdapter`: `SPUBLISH`, since Redis 7.
+    Sharded(SubscriptionMode),
+}
+
+/// One node's voice in one namespace.
+#[derive(Debug, Clone)]
+pub struct Wire {
+    /// The format.
+    pub format: Format,
+    /// The namespace.
+    pub namespace: std::sync::Arc<str>,
+    /// The channels of the namespace.
+    pub channels: Channels,
+    /// This node's name on the wire.
+    pub uid: Uid,
+    /// This node's id, which answers carry beside what Node knows.
+    pub node: NodeId,
+    /// Most bytes of a message.
+    pub max_message: usize,
+}
+
+/// A message ready to be published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Where.
+    pub channel: String,
+    /// What.
+    pub payload: Vec<u8>,
+}
+
+/// What kind of channel a message came by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Classic broadcasts, and everything in the sharded format.
+    Broadcast,
+    /// Classic requests.
+    Request,
+    /// Classic responses.
+    Response,
+}
+
+/// A message of which only the envelope was opened: enough to throw away one's own.
+#[derive(Debug)]
+pub struct Envelope<'a> {
+    /// Who sent it; empty if it does not tell.
+    pub uid: Cow<'a, str>,
+    /// The namespace, where the message tells it.
+    pub namespace: Option<Cow<'a, str>>,
+    body: Body<'a>,
+}
+
+/// What was in an envelope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// A message, and where answers go if it wants any.
+    Message(ClusterMessage, Option<ReplyTo>),
+    /// An answer.
+    Response(Response),
+    /// Legal and without meaning here.
+    Ignored,
+}
+
+#[derive(Debug)]
+enum Body<'a> {
+    Classic(classic::Body<'a>),
+    Sharded(Raw<'a>),
+}
+
+impl Wire {
+    /// What to publish for `message`; as a request if `request` is given.
+    pub fn encode(
+        &self,
+        message: &ClusterMessage,
+        request: Option<&RequestId>,
+    ) -> Result<Outgoing, EncodeError> {
+        let outgoing = match self.format {
+            Format::Classic { .. } => self.encode_classic(message, request),
+            Format::Sharded(mode) => self.encode_sharded(mode, message, request),
+        }?;
+        self.check_size(outgoing)
+    }
+
+    /// What to publish for an answer.
+    pub fn encode_answer(&self, to: &ReplyTo, answer: &Answer) -> Result<Outgoing, EncodeError> {
+        let outgoing = match self.format {
+            Format::Classic { specific_responses } => {
+                self.encode_classic_answer(specific_responses, to, answer)
+            }
+            Format::Sharded(_) => self.encode_sharded_answer(to, answer),
+        }?;
+        self.check_size(outgoing)
+    }
+
+    fn check_size(&self, outgoing: Outgoing) -> Result<Outgoing, EncodeError> {
+        if outgoing.payload.len() > self.max_message {
+            return Err(EncodeError::TooLarge);
+        }
+        Ok(outgoing)
+    }
+}
+
+impl Format {
+    /// Opens the envelope of a message. `text` is scratch space.
+    pub fn open<'a>(
+        self,
+        kind: Kind,
+        payload: &'a [u8],
+        text: &'a mut String,
+    ) -> Result<Envelope<'a>, DecodeError> {
+        let raw = Raw::parse(payload, text)?;
+        match self {
+            Self::Classic { .. } => classic::open(kind, raw),
+            Self::Sharded(_) => sharded::open(raw),
+        }
+    }
+}
+
+impl Envelope<'_> {
+    /// Reads what is in it.
+    pub fn content(&self) -> Result<Content, DecodeError> {
+        match &self.body {
+            Body::Classic(body) => body.content(&self.uid),
+            Body::Sharded(raw) => sharded::content(*raw, &self.uid),
+        }
+    }
+}

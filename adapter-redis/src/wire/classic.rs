@@ -1,0 +1,220 @@
+//! The format of `createAdapter` and of the emitter: broadcasts are msgpack arrays
+//! `[uid, packet, opts]`, requests and responses are JSON objects, or msgpack maps where binary may
+//! be inside.
+
+use std::borrow::Cow;
+
+use adapter::{Answer, Broadcast, ClusterMessage, NodeId, ReplyTo, RequestId, Response, Selection};
+
+use super::{Body as AnyBody, Content, Envelope, Kind};
+use crate::codec::{DecodeError, Raw, argument, event, names, options, packet_event, sockets};
+
+mod encode;
+
+const SOCKETS: u64 = 0;
+const ALL_ROOMS: u64 = 1;
+const REMOTE_JOIN: u64 = 2;
+const REMOTE_LEAVE: u64 = 3;
+const REMOTE_DISCONNECT: u64 = 4;
+const REMOTE_FETCH: u64 = 5;
+const SERVER_SIDE_EMIT: u64 = 6;
+const BROADCAST: u64 = 7;
+const CLIENT_COUNT: u64 = 8;
+const ACK: u64 = 9;
+
+/// The key under which a gateway node tells its id; Node does not look at it.
+const NODE: &str = "node";
+
+#[derive(Debug)]
+pub(super) enum Body<'a> {
+    Broadcast { packet: Raw<'a>, opts: Raw<'a> },
+    Request(Box<Fields<'a>>),
+    Response(Box<Fields<'a>>),
+}
+
+/// The keys of requests and responses.
+#[derive(Debug, Default)]
+pub(super) struct Fields<'a> {
+    kind: Option<u64>,
+    request: Option<RequestId>,
+    node: Option<NodeId>,
+    opts: Option<Raw<'a>>,
+    rooms: Option<Raw<'a>>,
+    packet: Option<Raw<'a>>,
+    data: Option<Raw<'a>>,
+    sockets: Option<Raw<'a>>,
+    client_count: Option<u64>,
+    close: bool,
+    sid: Option<Raw<'a>>,
+    room: Option<Raw<'a>>,
+}
+
+pub(super) fn open(kind: Kind, raw: Raw<'_>) -> Result<Envelope<'_>, DecodeError> {
+    match kind {
+        Kind::Broadcast => open_broadcast(raw),
+        Kind::Request | Kind::Response => open_fields(kind, raw),
+    }
+}
+
+fn open_broadcast(raw: Raw<'_>) -> Result<Envelope<'_>, DecodeError> {
+    let mut items = raw.items().ok_or(DecodeError::WrongShape)?;
+    let (Some(uid), Some(packet), Some(opts)) = (items.next(), items.next(), items.next()) else {
+        return Err(DecodeError::WrongShape);
+    };
+    let mut namespace = Cow::Borrowed("/");
+    packet
+        .entries(|key, value| {
+            if key == "nsp"
+                && let Some(text) = value.text()
+            {
+                namespace = text;
+            }
+        })
+        .ok_or(DecodeError::WrongShape)?;
+    Ok(Envelope {
+        uid: uid.text().unwrap_or_default(),
+        namespace: Some(namespace),
+        body: AnyBody::Classic(Body::Broadcast { packet, opts }),
+    })
+}
+
+fn open_fields(kind: Kind, raw: Raw<'_>) -> Result<Envelope<'_>, DecodeError> {
+    let mut fields = Fields::default();
+    let mut uid = Cow::Borrowed("");
+    raw.entries(|key, value| match key {
+        "uid" => uid = value.text().unwrap_or_default(),
+        "requestId" => fields.request = value.text().map(|it| RequestId::new(it.into_owned())),
+        "type" => fields.kind = value.count(),
+        NODE => fields.node = value.text().and_then(|it| NodeId::new(&it).ok()),
+        "opts" => fields.opts = Some(value).filter(|it| !it.is_null()),
+        "rooms" => fields.rooms = Some(value),
+        "packet" => fields.packet = Some(value),
+        "data" => fields.data = Some(value),
+        "sockets" => fields.sockets = Some(value),
+        "clientCount" => fields.client_count = value.count(),
+        "close" => fields.close = value.is_truthy(),
+        "sid" => fields.sid = Some(value),
+        "room" => fields.room = Some(value),
+        _ => {}
+    })
+    .ok_or(DecodeError::WrongShape)?;
+    let fields = Box::new(fields);
+    Ok(Envelope {
+        uid,
+        namespace: None,
+        body: AnyBody::Classic(match kind {
+            Kind::Response => Body::Response(fields),
+            Kind::Broadcast | Kind::Request => Body::Request(fields),
+        }),
+    })
+}
+
+impl Body<'_> {
+    pub(super) fn content(&self, uid: &str) -> Result<Content, DecodeError> {
+        match self {
+            Self::Broadcast { packet, opts } => {
+                let message = ClusterMessage::Broadcast(Broadcast {
+                    selection: options(*opts)?,
+                    event: packet_event(*packet)?,
+                });
+                Ok(Content::Message(message, None))
+            }
+            Self::Request(fields) => fields.request(uid),
+            Self::Response(fields) => fields.response(),
+        }
+    }
+}
+
+impl Fields<'_> {
+    fn request(&self, uid: &str) -> Result<Content, DecodeError> {
+        let message = match self.kind {
+            Some(SOCKETS) => ClusterMessage::SocketIds {
+                selection: Selection {
+                    rooms: self.rooms.map_or(Ok(Vec::new()), names)?,
+                    ..Selection::default()
+                },
+            },
+            Some(ALL_ROOMS) => ClusterMessage::AllRooms,
+            Some(REMOTE_JOIN) => {
+                let (selection, rooms) = self.selection_and_rooms()?;
+                ClusterMessage::Join { selection, rooms }
+            }
+            Some(REMOTE_LEAVE) => {
+                let (selection, rooms) = self.selection_and_rooms()?;
+                ClusterMessage::Leave { selection, rooms }
+            }
+            Some(REMOTE_DISCONNECT) => ClusterMessage::Disconnect {
+                selection: self.selection()?,
+                close: self.close,
+            },
+            Some(REMOTE_FETCH) => ClusterMessage::FetchSockets {
+                selection: self.options()?,
+            },
+            Some(SERVER_SIDE_EMIT) => {
+                ClusterMessage::ServerSideEmit(event(self.data.ok_or(DecodeError::WrongShape)?)?)
+            }
+            Some(BROADCAST) => ClusterMessage::Broadcast(Broadcast {
+                selection: self.options()?,
+                event: packet_event(self.packet.ok_or(DecodeError::WrongShape)?)?,
+            }),
+            Some(_) => return Ok(Content::Ignored),
+            None => return Err(DecodeError::WrongShape),
+        };
+        let reply_to = self.request.as_ref().map(|request| ReplyTo {
+            request: request.clone(),
+            uid: uid.to_owned(),
+            node: self.node.clone(),
+        });
+        Ok(Content::Message(message, reply_to))
+    }
+
+    fn options(&self) -> Result<Selection, DecodeError> {
+        options(self.opts.ok_or(DecodeError::WrongShape)?)
+    }
+
+    /// By `opts`, or, from old nodes, by `sid`.
+    fn selection(&self) -> Result<Selection, DecodeError> {
+        match (self.opts, self.sid) {
+            (Some(opts), _) => options(opts),
+            (None, Some(sid)) => Ok(Selection::room(sid.name())),
+            (None, None) => Err(DecodeError::WrongShape),
+        }
+    }
+
+    fn selection_and_rooms(&self) -> Result<(Selection, Vec<String>), DecodeError> {
+        let rooms = self.rooms.or(self.room).ok_or(DecodeError::WrongShape)?;
+        Ok((self.selection()?, names(rooms)?))
+    }
+
+    fn response(&self) -> Result<Content, DecodeError> {
+        let Some(request) = &self.request else {
+            return Err(DecodeError::WrongShape);
+        };
+        let answer = match (self.kind, self.sockets, self.rooms) {
+            (Some(CLIENT_COUNT), ..) => {
+                Answer::ClientCount(self.client_count.ok_or(DecodeError::WrongShape)?)
+            }
+            (Some(ACK), ..) => Answer::Ack(argument(self.packet)?),
+            (Some(SERVER_SIDE_EMIT), ..) => Answer::ServerSide(argument(self.data)?),
+            (Some(_), ..) => return Ok(Content::Ignored),
+            (None, Some(list), _) => {
+                let is_ids = list
+                    .items()
+                    .and_then(|mut items| items.next())
+                    .is_some_and(|first| first.text().is_some());
+                if is_ids {
+                    Answer::SocketIds(names(list)?)
+                } else {
+                    Answer::Sockets(sockets(list)?)
+                }
+            }
+            (None, None, Some(rooms)) => Answer::Rooms(names(rooms)?),
+            (None, None, None) => Answer::Done,
+        };
+        Ok(Content::Response(Response {
+            request: request.clone(),
+            node: self.node.clone(),
+            answer,
+        }))
+    }
+}

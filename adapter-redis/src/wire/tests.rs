@@ -1,0 +1,395 @@
+use std::time::Duration;
+
+use adapter::{ArgumentsBuf, Broadcast, EventBuf, Flags, Selection, SocketDetails};
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+
+const CLASSIC: Format = Format::Classic {
+    specific_responses: false,
+};
+const SHARDED: Format = Format::Sharded(SubscriptionMode::Dynamic);
+
+#[test]
+fn odd_broadcasts_are_tolerated() {
+    let table: [(&[u8], Selection); 7] = [
+        (
+            b"\x93\xa1u\x82\xa4type\x02\xa4data\x91\xa1e\x80",
+            Selection::everybody(),
+        ),
+        (
+            b"\x93\xa1u\x82\xa4type\x02\xa4data\x91\xa1e\x81\xa5rooms\xc0",
+            Selection::everybody(),
+        ),
+        (
+            b"\x93\xa1u\x81\xa4data\x91\xa1e\x81\xa5rooms\x91\xd0\x2a",
+            Selection::room("42"),
+        ),
+        (
+            b"\x93\xa1u\x81\xa4data\x91\xa1e\x81\xa5rooms\x91\xcb\x3f\xf8\0\0\0\0\0\0",
+            Selection::room("1.5"),
+        ),
+        (
+            b"\x93\xa1u\x81\xa4data\x91\xa1e\x81\xa5rooms\x91\xc0",
+            Selection::room("null"),
+        ),
+        (
+            b"\x93\xa1u\x81\xa4data\x91\xa1e\x82\xa5rooms\xa1r\xa5other\x01",
+            Selection::room("r"),
+        ),
+        (
+            b"\x94\xc4\x01u\x81\xa4data\x91\xa1e\x81\xa5flags\x82\xa8volatile\x01\xa4what\x02\x05",
+            Selection {
+                flags: Flags {
+                    volatile: true,
+                    ..Flags::default()
+                },
+                ..Selection::default()
+            },
+        ),
+    ];
+    for (payload, selection) in table {
+        let Ok(Content::Message(ClusterMessage::Broadcast(broadcast), None)) =
+            read(CLASSIC, Kind::Broadcast, payload)
+        else {
+            panic!("{}", payload.escape_ascii());
+        };
+        assert_eq!(broadcast.selection, selection, "{}", payload.escape_ascii());
+        assert_eq!(broadcast.event.name, "e");
+    }
+}
+
+#[test]
+fn a_namespace_left_out_is_the_main_one() {
+    let mut text = String::new();
+    let payload = b"\x93\xa1u\x81\xa4data\x91\xa1e\x80";
+    let envelope = CLASSIC.open(Kind::Broadcast, payload, &mut text).unwrap();
+    assert_eq!(envelope.namespace.as_deref(), Some("/"));
+    assert_eq!(envelope.uid, "u");
+}
+
+#[test]
+fn what_would_make_clients_disconnect_is_refused() {
+    let table: [(&[u8], DecodeError); 6] = [
+        (
+            b"\x93\xa1u\x81\xa4data\x91\xa7connect\x80",
+            DecodeError::BadEvent,
+        ),
+        (b"\x93\xa1u\x81\xa4data\x90\x80", DecodeError::BadEvent),
+        (b"\x93\xa1u\x81\xa4data\x91\xc0\x80", DecodeError::BadEvent),
+        (b"\x93\xa1u\x80\x80", DecodeError::WrongShape),
+        (
+            b"\x93\xa1u\x82\xa4type\x01\xa4data\x91\xa1e\x80",
+            DecodeError::WrongShape,
+        ),
+        (
+            b"\x93\xa1u\x81\xa4data\x93\xa1e\xc4\x00\x81\xac_placeholder\xc3\x80",
+            DecodeError::IllegalPlaceholder,
+        ),
+    ];
+    for (payload, error) in table {
+        let result = read(CLASSIC, Kind::Broadcast, payload);
+        assert_eq!(result, Err(error), "{}", payload.escape_ascii());
+    }
+}
+
+#[test]
+fn what_cannot_be_understood_never_selects_more() {
+    for opts in ["\"x\"", "[]", "{\"rooms\":{}}", "{\"rooms\":true}"] {
+        let payload = format!("{{\"uid\":\"u\",\"type\":4,\"opts\":{opts},\"close\":true}}");
+        assert_eq!(
+            read(CLASSIC, Kind::Request, payload.as_bytes()),
+            Err(DecodeError::WrongShape),
+            "{opts}"
+        );
+    }
+    for kind in [2, 3, 4, 5, 7] {
+        let payload = format!("{{\"uid\":\"u\",\"type\":{kind},\"rooms\":[\"r\"]}}");
+        assert_eq!(
+            read(CLASSIC, Kind::Request, payload.as_bytes()),
+            Err(DecodeError::WrongShape),
+            "{kind}"
+        );
+    }
+}
+
+#[test]
+fn requests_of_old_nodes_select_one_socket() {
+    let payload = br#"{"type":2,"sid":"abc","room":"r","requestId":"q"}"#;
+    let Ok(Content::Message(message, Some(reply_to))) = read(CLASSIC, Kind::Request, payload)
+    else {
+        panic!("not read");
+    };
+    let (selection, rooms) = (Selection::room("abc"), vec!["r".to_owned()]);
+    assert_eq!(message, ClusterMessage::Join { selection, rooms });
+    let answer = wire(CLASSIC)
+        .encode_answer(&reply_to, &Answer::Done)
+        .unwrap();
+    assert_eq!(answer.payload, br#"{"requestId":"q","node":"gw-1"}"#);
+
+    let payload = br#"{"type":0,"uid":"u","rooms":["r"],"requestId":"q"}"#;
+    let Ok(Content::Message(message, Some(_))) = read(CLASSIC, Kind::Request, payload) else {
+        panic!("not read");
+    };
+    let selection = Selection::room("r");
+    assert_eq!(message, ClusterMessage::SocketIds { selection });
+}
+
+#[test]
+fn unknown_kinds_are_ignored() {
+    let table = [
+        (CLASSIC, Kind::Request, r#"{"uid":"u","type":77}"#),
+        (CLASSIC, Kind::Response, r#"{"requestId":"q","type":77}"#),
+        (
+            SHARDED,
+            Kind::Broadcast,
+            r#"{"type":1,"uid":"u","nsp":"/"}"#,
+        ),
+        (
+            SHARDED,
+            Kind::Broadcast,
+            r#"{"type":99,"data":{},"uid":"u","nsp":"/"}"#,
+        ),
+    ];
+    for (format, kind, payload) in table {
+        assert_eq!(read(format, kind, payload.as_bytes()), Ok(Content::Ignored));
+    }
+}
+
+#[test]
+fn invalid_utf8_in_json_is_replaced() {
+    let payload = b"{\"uid\":\"u\",\"type\":6,\"data\":[\"e\",\"\xff\"]}";
+    let Ok(Content::Message(ClusterMessage::ServerSideEmit(event), None)) =
+        read(CLASSIC, Kind::Request, payload)
+    else {
+        panic!("not read");
+    };
+    assert_eq!(event.arguments.json, "\"\u{fffd}\"");
+}
+
+#[test]
+fn answers_to_gateway_nodes_go_to_their_own_channel() {
+    let mut to = ReplyTo {
+        request: RequestId::new("q"),
+        uid: "CpMBke".to_owned(),
+        node: None,
+    };
+    let answer = Answer::Rooms(vec![]);
+    let channel = |format, to: &ReplyTo| wire(format).encode_answer(to, &answer).unwrap().channel;
+    assert_eq!(channel(CLASSIC, &to), "socket.io-response#/#");
+    let specific_responses = true;
+    let specific = Format::Classic { specific_responses };
+    assert_eq!(channel(specific, &to), "socket.io-response#/#CpMBke#");
+    to.node = NodeId::new("gw-2").ok();
+    assert_eq!(channel(CLASSIC, &to), "socket.io-response#/#CpMBke#");
+    assert_eq!(channel(SHARDED, &to), "socket.io#/#CpMBke#");
+}
+
+#[test]
+fn too_large_messages_are_not_sent() {
+    let mut wire = wire(CLASSIC);
+    wire.max_message = 100;
+    let event = |length| {
+        ClusterMessage::ServerSideEmit(EventBuf {
+            name: "e".to_owned(),
+            arguments: ArgumentsBuf::from_json(format!("\"{}\"", "x".repeat(length))),
+        })
+    };
+    assert!(wire.encode(&event(20), None).is_ok());
+    assert_eq!(wire.encode(&event(200), None), Err(EncodeError::TooLarge));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        for format in [CLASSIC, SHARDED] {
+            for kind in [Kind::Broadcast, Kind::Request, Kind::Response] {
+                let _ = read(format, kind, &bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn changed_messages_never_panic(
+        message in message(),
+        position in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+        is_sharded in any::<bool>(),
+    ) {
+        let format = if is_sharded { SHARDED } else { CLASSIC };
+        let outgoing = wire(format).encode(&message, None).unwrap();
+        let mut payload = outgoing.payload;
+        let position = position.index(payload.len());
+        payload[position] = byte;
+        for kind in [Kind::Broadcast, Kind::Request, Kind::Response] {
+            let _ = read(format, kind, &payload);
+            let _ = read(format, kind, &payload[..position]);
+        }
+    }
+
+    #[test]
+    fn messages_come_back_as_they_were(
+        message in message(),
+        wants_answer in any::<bool>(),
+        is_sharded in any::<bool>(),
+    ) {
+        let format = if is_sharded { SHARDED } else { CLASSIC };
+        let wire = wire(format);
+        let request = wants_answer.then(|| RequestId::new("q"));
+        let outgoing = wire.encode(&message, request.as_ref()).unwrap();
+        let kind = match outgoing.channel.starts_with("socket.io-request#") {
+            true => Kind::Request,
+            false => Kind::Broadcast,
+        };
+        let mut text = String::new();
+        let envelope = format.open(kind, &outgoing.payload, &mut text).unwrap();
+        prop_assert_eq!(&envelope.uid, wire.uid.as_str());
+        let content = envelope.content().unwrap();
+        let Content::Message(read, reply_to) = content else {
+            panic!("{content:?}");
+        };
+        let is_command = matches!(
+            &message,
+            ClusterMessage::Join { .. } | ClusterMessage::Leave { .. } | ClusterMessage::Disconnect { .. }
+        );
+        prop_assert_eq!(read, message);
+        prop_assert_eq!(reply_to.is_some(), wants_answer && !(is_sharded && is_command));
+    }
+
+    #[test]
+    fn answers_come_back_as_they_were(answer in answer(), is_sharded in any::<bool>()) {
+        let format = if is_sharded { SHARDED } else { CLASSIC };
+        let to = ReplyTo { request: RequestId::new("q"), uid: "u".to_owned(), node: None };
+        let outgoing = wire(format).encode_answer(&to, &answer).unwrap();
+        let content = read(format, Kind::Response, &outgoing.payload).unwrap();
+        let Content::Response(response) = content else {
+            panic!("{content:?}");
+        };
+        prop_assert_eq!(response.answer, answer);
+        prop_assert_eq!(response.node, NodeId::new("gw-1").ok());
+    }
+}
+
+fn wire(format: Format) -> Wire {
+    Wire {
+        format,
+        namespace: "/".into(),
+        channels: Channels::new("socket.io", "/"),
+        uid: Uid::new(format, 1, "/"),
+        node: NodeId::new("gw-1").unwrap(),
+        max_message: 1 << 20,
+    }
+}
+
+fn read(format: Format, kind: Kind, payload: &[u8]) -> Result<Content, DecodeError> {
+    let mut text = String::new();
+    format.open(kind, payload, &mut text)?.content()
+}
+
+fn message() -> impl Strategy<Value = ClusterMessage> {
+    let rooms = || prop::collection::vec(".*", 0..4);
+    prop_oneof![
+        (selection(), event()).prop_map(|(selection, event)| {
+            ClusterMessage::Broadcast(Broadcast { selection, event })
+        }),
+        event().prop_map(ClusterMessage::ServerSideEmit),
+        (plain_selection(), rooms())
+            .prop_map(|(selection, rooms)| ClusterMessage::Join { selection, rooms }),
+        (plain_selection(), rooms())
+            .prop_map(|(selection, rooms)| ClusterMessage::Leave { selection, rooms }),
+        (plain_selection(), any::<bool>())
+            .prop_map(|(selection, close)| ClusterMessage::Disconnect { selection, close }),
+        plain_selection().prop_map(|selection| ClusterMessage::FetchSockets { selection }),
+        Just(ClusterMessage::AllRooms),
+    ]
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    let socket = (".*", value(), prop::collection::vec(".*", 0..3), value()).prop_map(
+        |(id, handshake, rooms, data)| SocketDetails {
+            id,
+            handshake: handshake.json,
+            rooms,
+            data: data.json,
+            extra: Some("{\"user\":\"ann\"}".to_owned()),
+        },
+    );
+    prop_oneof![
+        (0..1u64 << 50).prop_map(Answer::ClientCount),
+        prop_oneof![value(), binary_value(), Just(ArgumentsBuf::default())].prop_map(Answer::Ack),
+        prop_oneof![value(), binary_value(), Just(ArgumentsBuf::default())]
+            .prop_map(Answer::ServerSide),
+        prop::collection::vec(socket, 0..3).prop_map(Answer::Sockets),
+        prop::collection::vec(".*", 0..4).prop_map(Answer::Rooms),
+    ]
+}
+
+fn plain_selection() -> impl Strategy<Value = Selection> {
+    let names = || prop::collection::vec(".*", 0..3);
+    (names(), names()).prop_map(|(rooms, except)| Selection {
+        rooms,
+        except,
+        flags: Flags::default(),
+    })
+}
+
+fn selection() -> impl Strategy<Value = Selection> {
+    let flags = (
+        any::<bool>(),
+        any::<Option<bool>>(),
+        prop::option::of(0..1u64 << 40),
+        any::<bool>(),
+    );
+    (plain_selection(), flags).prop_map(|(selection, (volatile, compress, timeout, single))| {
+        Selection {
+            flags: Flags {
+                volatile,
+                local: false,
+                compress,
+                timeout: timeout.map(Duration::from_millis),
+                expect_single_response: single,
+            },
+            ..selection
+        }
+    })
+}
+
+fn event() -> impl Strategy<Value = EventBuf> {
+    let arguments = prop_oneof![value(), binary_value(), Just(ArgumentsBuf::default())];
+    ("[a-z]{1,5} \\PC*", arguments).prop_map(|(name, arguments)| EventBuf { name, arguments })
+}
+
+/// JSON as our writer would write it, so that it can be compared as text.
+fn value() -> impl Strategy<Value = ArgumentsBuf> {
+    let scalar = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(serde_json::Value::from),
+        any::<i64>().prop_map(serde_json::Value::from),
+        any::<u64>().prop_map(serde_json::Value::from),
+        (-1e6..1e6).prop_filter_map("whole", |it: f64| (it.fract() != 0.0).then(|| it.into())),
+        "\\PC*".prop_map(serde_json::Value::from),
+    ];
+    let value = scalar.prop_recursive(4, 40, 20, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..20).prop_map(serde_json::Value::from),
+            prop::collection::btree_map("[a-z]{0,8}", inner, 0..20)
+                .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+        ]
+    });
+    value.prop_map(|value| ArgumentsBuf::from_json(value.to_string()))
+}
+
+fn binary_value() -> impl Strategy<Value = ArgumentsBuf> {
+    let attachments = prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..10);
+    attachments.prop_map(|attachments| {
+        let places = (0..attachments.len())
+            .map(|num| format!("{{\"a\":[{{\"_placeholder\":true,\"num\":{num}}}]}}"));
+        ArgumentsBuf {
+            json: format!("[{}]", places.collect::<Vec<_>>().join(",")),
+            attachments: attachments.into_iter().map(Bytes::from).collect(),
+        }
+    })
+}

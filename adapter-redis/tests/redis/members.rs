@@ -1,0 +1,152 @@
+//! Who lives, and who is missing.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use adapter::{Adapter, Incoming};
+use adapter_redis::Problem;
+
+use crate::gateway::Gateway;
+use crate::peer::Peer;
+use crate::server::{PATIENCE, Redis};
+
+#[test]
+#[ignore = "needs Redis: make test"]
+fn nodes_know_each_other() {
+    let redis = Redis::start();
+    let [a, b] = ["gw-a", "gw-b"].map(|id| Gateway::start(&redis.url(), id));
+    b.adapter.set_connections(17);
+    a.wait_until("told", || {
+        a.adapter.members().iter().any(|it| it.connections == 17)
+    });
+    let members = a.adapter.members();
+    assert_eq!(members.len(), 2);
+    assert_eq!(members[0].id, *a.adapter.node());
+    let other = &members[1];
+    assert_eq!(other.id, *b.adapter.node());
+    assert_eq!(
+        (other.tag.as_str(), other.address.as_str()),
+        ("gw-b", "gw-b:3001")
+    );
+    assert_eq!(other.version, "0.1.0");
+    b.close();
+    a.wait_until("gone", || a.adapter.members().len() == 1);
+    let told = a.drain().into_iter().filter_map(|it| match it {
+        Incoming::Members(members) => Some(members.len()),
+        Incoming::Message { .. } | Incoming::Response { .. } | Incoming::Up(_) => None,
+    });
+    let told: Vec<_> = told.collect();
+    assert_eq!(told.last(), Some(&1));
+    assert!(told.contains(&2), "{told:?}");
+    let left = redis.call(&["KEYS", "*"]);
+    assert!(!left.contains("gw-b"), "{left}");
+}
+
+#[test]
+#[ignore = "needs Redis: make test"]
+fn a_killed_node_is_missing_at_once_and_then_gone() {
+    let redis = Redis::start();
+    let mut peer = Peer::classic(&redis, "redis");
+    let a = Gateway::start(&redis.url(), "gw-a");
+    let mut other = other_process(&redis, "gw-b");
+    a.wait_until("known", || a.adapter.members().len() == 2);
+    a.wait_until("listening", || a.peers().nodes.len() == 1);
+    assert_eq!(a.peers().others, 1);
+
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let killed = Instant::now();
+    a.wait_until("missing", || a.peers().absent.len() == 1);
+    let noticed = killed.elapsed();
+    let peers = a.peers();
+    assert_eq!((peers.nodes.len(), peers.others), (0, 1));
+    assert_eq!(peers.absent[0].as_str(), "gw-b");
+    a.wait_until("gone", || a.adapter.members().len() == 1);
+    assert_eq!(a.peers().absent, []);
+    eprintln!(
+        "missing after {noticed:?}, gone after {:?}",
+        killed.elapsed()
+    );
+    assert!(noticed < Duration::from_millis(500));
+    assert_eq!(peer.eval("return io.of('/').adapter.serverCount()"), 2);
+}
+
+#[test]
+#[ignore = "needs Redis: make test"]
+fn a_tag_belongs_to_one_node() {
+    let redis = Redis::start();
+    let first = Gateway::start(&redis.url(), "gw-a");
+    let tag = first.adapter.members()[0].tag.clone();
+    let second = Gateway::launch(&redis.url(), "gw-b", |it| {
+        it.tag = adapter::NodeTag::new(&tag).unwrap();
+    });
+    let taken = Some(Problem::TagTaken("gw-a".to_owned()));
+    second.wait_until("refused", || second.adapter.problem() == taken);
+    assert!(!second.adapter.is_up());
+    assert!(first.adapter.is_up());
+    first.close();
+    second.wait_until_up();
+}
+
+#[test]
+#[ignore = "needs Redis: make test"]
+fn an_id_belongs_to_one_process() {
+    let redis = Redis::start();
+    let first = Gateway::start(&redis.url(), "gw-a");
+    let second = Gateway::launch(&redis.url(), "gw-a", |it| {
+        it.tag = adapter::NodeTag::new("none").unwrap();
+        it.address = "elsewhere".to_owned();
+    });
+    let taken = Some(Problem::IdTaken);
+    second.wait_until("refused", || second.adapter.problem() == taken);
+    assert!(!second.adapter.is_up());
+    assert!(first.adapter.is_up());
+    assert_eq!(first.adapter.members()[0].address, "gw-a:3001");
+    first.close();
+    second.wait_until_up();
+}
+
+#[test]
+#[ignore = "needs Redis: make test"]
+fn members_are_kept_while_redis_is_away() {
+    let mut redis = Redis::start();
+    let [a, b] = ["gw-a", "gw-b"].map(|id| Gateway::start(&redis.url(), id));
+    a.wait_until("known", || a.adapter.members().len() == 2);
+    a.drain();
+    redis.kill();
+    a.wait_until("down", || !a.adapter.is_up() && !b.adapter.is_up());
+    redis.restart();
+    a.wait_until_up();
+    b.wait_until_up();
+    let told = a.take(Duration::from_secs(2), |it| {
+        matches!(it, Incoming::Members(_))
+    });
+    assert_eq!(told, None, "nobody left");
+    assert_eq!(a.adapter.members().len(), 2);
+}
+
+/// A node in a process of its own, which can be killed.
+fn other_process(redis: &Redis, id: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "members::in_another_process"])
+        .env("ADAPTER_REDIS_URL", redis.url())
+        .env("ADAPTER_REDIS_ID", id)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Not a test: what [`other_process`] runs, until it is killed.
+#[test]
+#[ignore = "is a process of another test"]
+fn in_another_process() {
+    let (Ok(url), Ok(id)) = (
+        std::env::var("ADAPTER_REDIS_URL"),
+        std::env::var("ADAPTER_REDIS_ID"),
+    ) else {
+        return;
+    };
+    let _node = Gateway::start(&url, &id);
+    // Longer than the test that kills it has patience.
+    std::thread::sleep(PATIENCE * 2);
+}

@@ -1,0 +1,213 @@
+//! Passwords, permissions and TLS.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use adapter::{Adapter, Selection};
+use adapter_redis::wire::{Format, SubscriptionMode};
+
+use crate::gateway::{Gateway, rooms, socket};
+use crate::peer::Peer;
+use crate::server::Redis;
+
+/// The recipe of docs/redis.md for prefix `socket.io`; since Redis 7.2 there is `+client|setinfo` too.
+const COMMON: &str = "resetkeys resetchannels -@all +auth +client|setname +ping +select +unwatch +multi +exec \
+     +set +get +mget +del +pexpire +sadd +srem +smembers ~socket.io-gateway{nodes}*";
+const CLASSIC: &str = "+publish +subscribe +unsubscribe +pubsub|numsub \
+     &socket.io#* &socket.io-request#* &socket.io-response#* &socket.io-gateway#*";
+const SHARDED: &str = "+spublish +ssubscribe +sunsubscribe +pubsub|shardnumsub \
+     &socket.io#* &socket.io-gateway#*";
+
+#[test]
+#[ignore = "needs Redis: make test"]
+fn the_recipe_of_permissions_suffices() {
+    let redis = Redis::start();
+    let mut peer = Peer::classic(&redis, "redis");
+    let url = redis_user(&redis, "pass word", &[COMMON, CLASSIC]);
+    let gateway = Gateway::start_with(&url, "gw-a", |it| it.private_patterns = 0);
+    let id = socket("gw-a").id;
+    let _private = gateway.join(&id);
+    peer.eval(&format!("io.to('{id}').emit('direct')"));
+    assert_eq!(gateway.next_event().1, "direct");
+    assert_eq!(peer.eval("return (await io.fetchSockets()).length"), 2);
+    gateway.emit(Selection::everybody(), "hello", "");
+    assert_eq!(peer.received(1)[0][0], "hello");
+    gateway.wait_until("counted", || gateway.peers().others == 1);
+    gateway.close();
+    let log = redis.call(&["ACL", "LOG"]);
+    assert_eq!(log, "*0", "{log}");
+}
+
+#[test]
+#[ignore = "needs Redis: make test"]
+fn the_recipe_for_the_sharded_format_suffices() {
+    let redis = Redis::start();
+    let url = redis_user(&redis, "secret", &[COMMON, SHARDED]);
+    let [a, b] = ["gw-a", "gw-b"].map(|id| {
+        Gateway::start_with(&url, id, |it| {
+            it.format = Format::Sharded(SubscriptionMode::DynamicPrivate);
+        })
+    });
+    let _room = a.join("room1");
+    b.emit(rooms(&["room1"]), "room", "");
+    assert_eq!(a.next_event().1, "room");
+    a.wait_until("counted", || a.peers().nodes.len() == 1);
+    a.close();
+    b.close();
+    let log = redis.call(&["ACL", "LOG"]);
+    assert_eq!(log, "*0", "{log}");
+}
+
+#[test]
+#[ignore = "needs Redis: make test"]
+fn patterns_need_the_permission_for_all_channels() {
+    let redis = Redis::start();
+    let url = redis_user(
+        &redis,
+        "secret",
+        &[COMMON, CLASSIC, "+psubscribe +punsubscribe"],
+    );
+    let gateway = Gateway::launch(&url, "gw-a", |_| {});
+    let refused = || redis.call(&["ACL", "LOG"]).contains("psubscribe");
+    gateway.wait_until("refused", refused);
+    assert!(!gateway.adapter.is_up());
+    let rest = ["ACL", "SETUSER", "gateway", "allchannels"];
+    assert_eq!(redis.call(&rest), "+OK");
+    gateway.wait_until_up();
+}
+
+/// Makes the user `gateway`; the URL by which it logs in.
+fn redis_user(redis: &Redis, password: &str, rules: &[&str]) -> String {
+    let secret = format!(">{password}");
+    let mut command = vec!["ACL", "SETUSER", "gateway", "on", &secret];
+    command.extend(rules.iter().flat_map(|it| it.split_whitespace()));
+    assert_eq!(redis.call(&command), "+OK");
+    let password = password.replace(' ', "%20");
+    format!("redis://gateway:{password}@127.0.0.1:{}", redis.port)
+}
+
+#[test]
+#[ignore = "needs Redis: make test"]
+fn a_wrong_password_keeps_the_node_down() {
+    let redis = Redis::start();
+    redis.call(&[
+        "ACL",
+        "SETUSER",
+        "gateway",
+        "on",
+        ">right",
+        "allkeys",
+        "allchannels",
+        "+@all",
+    ]);
+    let url = format!("redis://gateway:wrong@127.0.0.1:{}", redis.port);
+    let gateway = Gateway::launch(&url, "gw-a", |_| {});
+    gateway.wait_until("refused", || redis.call(&["ACL", "LOG"]).contains("auth"));
+    assert!(!gateway.adapter.is_up());
+    redis.call(&["ACL", "SETUSER", "gateway", ">wrong"]);
+    gateway.wait_until_up();
+}
+
+#[test]
+#[ignore = "needs Redis: make test"]
+fn connections_are_encrypted_and_servers_checked() {
+    let keys = Keys::make();
+    let path = |name: &str| keys.0.join(name).to_str().unwrap().to_owned();
+    let tls_port = crate::server::free_port();
+    let redis = Redis::start_with(&[
+        "--tls-port",
+        &tls_port.to_string(),
+        "--tls-cert-file",
+        &path("server.crt"),
+        "--tls-key-file",
+        &path("server.key"),
+        "--tls-ca-cert-file",
+        &path("ca.crt"),
+        "--tls-auth-clients",
+        "no",
+    ]);
+    let url = format!("rediss://127.0.0.1:{tls_port}");
+    assert!(in_another_process("over_tls", &url, &keys.0.join("ca.crt")));
+    // Another authority's word counts for nothing.
+    assert!(in_another_process(
+        "over_tls_in_vain",
+        &url,
+        &keys.0.join("other.crt")
+    ));
+    drop(redis);
+}
+
+/// Not a test: a process that trusts `SSL_CERT_FILE`.
+#[test]
+#[ignore = "is a process of another test"]
+fn over_tls() {
+    let Ok(url) = std::env::var("ADAPTER_REDIS_URL") else {
+        return;
+    };
+    let [a, b] = ["gw-a", "gw-b"].map(|id| Gateway::start(&url, id));
+    let _room = b.join("room1");
+    let text = format!("\"{}\"", "x".repeat(1_000_000));
+    a.emit(rooms(&["room1"]), "large", &text);
+    assert_eq!(b.next_event().2.json, text);
+    a.wait_until("known", || a.adapter.members().len() == 2);
+}
+
+/// Not a test: the same with another authority.
+#[test]
+#[ignore = "is a process of another test"]
+fn over_tls_in_vain() {
+    let Ok(url) = std::env::var("ADAPTER_REDIS_URL") else {
+        return;
+    };
+    let gateway = Gateway::launch(&url, "gw-a", |_| {});
+    let is_up = || gateway.adapter.is_up();
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert!(!is_up());
+}
+
+fn in_another_process(test: &str, url: &str, authority: &Path) -> bool {
+    let name = format!("security::{test}");
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", &name])
+        .env("ADAPTER_REDIS_URL", url)
+        .env("SSL_CERT_FILE", authority)
+        .status();
+    status.unwrap().success()
+}
+
+/// A certificate authority, a server's certificate for 127.0.0.1, and another authority.
+struct Keys(PathBuf);
+
+impl Keys {
+    fn make() -> Self {
+        let directory =
+            std::env::temp_dir().join(format!("adapter-redis-tls-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("san"), "subjectAltName=IP:127.0.0.1").unwrap();
+        let keys = Self(directory);
+        let authority =
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test";
+        keys.openssl(&format!("{authority} -keyout ca.key -out ca.crt"));
+        keys.openssl(&format!("{authority} -keyout other.key -out other.crt"));
+        keys.openssl("req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=server -keyout server.key -out server.csr");
+        keys.openssl("x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile san -out server.crt");
+        keys
+    }
+
+    fn openssl(&self, arguments: &str) {
+        let status = Command::new("openssl")
+            .args(arguments.split(' '))
+            .current_dir(&self.0)
+            .stderr(Stdio::null())
+            .status()
+            .expect("openssl is needed");
+        assert!(status.success(), "openssl {arguments}");
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        // What is left behind is a temporary file.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,143 @@
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::{
+    Answer, ClusterMessage, Counters, Interest, NodeId, Question, ReplyTo, RequestId, Response,
+};
+
+/// The wire between the nodes of a cluster: it moves messages, and nothing else. No method waits
+/// for the network.
+///
+/// What one thread publishes arrives everywhere in that order. A node's own messages never come
+/// back to it.
+pub trait Adapter: fmt::Debug + Send + Sync {
+    /// This node.
+    fn node(&self) -> &NodeId;
+
+    /// Lets this node take part in `namespace`, while the interest is kept.
+    fn open_namespace(&self, namespace: &str) -> Interest;
+
+    /// Lets broadcasts to `room` reach this node, while the interest is kept. Interests in the same
+    /// room are counted, so that each shard may keep its own. The room of a socket's own id is a
+    /// room like any other here.
+    fn open_room(&self, namespace: &str, room: &str) -> Interest;
+
+    /// Sends `message` to the other nodes. With [`Flags::local`](crate::Flags::local) it does
+    /// nothing.
+    fn publish(&self, namespace: &str, message: &ClusterMessage) -> Publish;
+
+    /// Sends `message` as a request, whose answers come in as [`Incoming::Response`].
+    fn request(&self, namespace: &str, request: &RequestId, message: &ClusterMessage) -> Publish;
+
+    /// An id for a request, in the form that suits the wire.
+    fn new_request(&self) -> RequestId;
+
+    /// Answers a request.
+    fn respond(&self, namespace: &str, to: &ReplyTo, answer: &Answer) -> Publish;
+
+    /// Who will answer `question` in `namespace`.
+    fn peers(&self, namespace: &str, question: Question) -> PeersFuture;
+
+    /// The live gateway nodes, this one among them.
+    fn members(&self) -> Arc<[Member]>;
+
+    /// Tells the other nodes how many connections this one has.
+    fn set_connections(&self, connections: u64);
+
+    /// Whether this node hears its peers: connected, every subscription confirmed, and a message to
+    /// itself came back.
+    fn is_up(&self) -> bool;
+
+    /// What was counted.
+    fn counters(&self) -> &Counters;
+}
+
+/// What [`Adapter::peers`] returns.
+pub type PeersFuture = Pin<Box<dyn Future<Output = Result<Peers, Away>> + Send>>;
+
+/// Receives what an adapter brings, on a thread of the adapter: it must not block.
+pub trait Inbox: Send + Sync {
+    /// Takes it.
+    fn handle(&self, incoming: Incoming);
+}
+
+/// What an adapter brings.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Incoming {
+    /// Another node, or an emitter, says something.
+    Message {
+        /// The namespace that it concerns.
+        namespace: Arc<str>,
+        /// What it says.
+        message: ClusterMessage,
+        /// Where answers go; `None` if none are wanted.
+        reply_to: Option<ReplyTo>,
+    },
+    /// Another node answers.
+    Response {
+        /// The namespace of the request.
+        namespace: Arc<str>,
+        /// The answer.
+        response: Response,
+    },
+    /// Nodes came or went.
+    Members(Arc<[Member]>),
+    /// [`Adapter::is_up`] changed.
+    Up(bool),
+}
+
+/// Whether a message is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Publish {
+    /// It waits for its turn.
+    Queued,
+    /// It was given up, and counted.
+    Dropped,
+}
+
+/// A live gateway node, as it describes itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its id.
+    pub id: NodeId,
+    /// The tag that the ids of its sockets begin with.
+    pub tag: String,
+    /// Where other nodes reach it.
+    pub address: String,
+    /// The version of its program.
+    pub version: String,
+    /// Its connections at the last heartbeat.
+    pub connections: u64,
+}
+
+/// Who will answer a request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Peers {
+    /// Gateway nodes that listen now, without this one.
+    pub nodes: Vec<NodeId>,
+    /// Gateway nodes that are members and do not listen now.
+    pub absent: Vec<NodeId>,
+    /// How many other nodes listen, whose names nobody knows.
+    pub others: usize,
+}
+
+/// The adapter has no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no connection to the other nodes")]
+pub struct Away;
+
+impl Peers {
+    /// How many nodes take part in the namespace, this one among them.
+    pub fn server_count(&self) -> usize {
+        self.nodes.len() + self.others + 1
+    }
+}
+
+impl<F: Fn(Incoming) + Send + Sync> Inbox for F {
+    fn handle(&self, incoming: Incoming) {
+        self(incoming);
+    }
+}
+
+const _: fn(&dyn Adapter, &dyn Inbox) = |_, _| {};

@@ -1,0 +1,51 @@
+use std::time::Duration;
+
+/// The sockets of a namespace that a message is for: the members of any of `rooms`, or everybody
+/// when there are none, without the members of any room of `except`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Selection {
+    /// Rooms whose members are selected, each socket once; empty selects the whole namespace.
+    pub rooms: Vec<String>,
+    /// Rooms whose members are left out. A socket's own id is such a room too.
+    pub except: Vec<String>,
+    /// How to treat the message.
+    pub flags: Flags,
+}
+
+/// How to treat a broadcast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Flags {
+    /// Skip a socket whose transport cannot take it at once.
+    pub volatile: bool,
+    /// Never leaves the node.
+    pub local: bool,
+    /// Whether the transport may compress it; `None` leaves that to the transport.
+    pub compress: Option<bool>,
+    /// How long the sender awaits acknowledgements: who holds their state may drop it then.
+    pub timeout: Option<Duration>,
+    /// The sender selected one socket and expects one acknowledgement (Node's `RemoteSocket`).
+    pub expect_single_response: bool,
+}
+
+impl Selection {
+    /// Everybody in the namespace.
+    pub fn everybody() -> Self {
+        Self::default()
+    }
+
+    /// The members of `room`.
+    pub fn room(room: impl Into<String>) -> Self {
+        Self {
+            rooms: vec![room.into()],
+            ..Self::default()
+        }
+    }
+
+    /// The room, if it is exactly one: such a broadcast need only reach nodes with members.
+    pub fn only_room(&self) -> Option<&str> {
+        match self.rooms.as_slice() {
+            [room] => Some(room),
+            _ => None,
+        }
+    }
+}
