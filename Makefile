@@ -1,14 +1,47 @@
-.PHONY: run test check fmt
+# The commands of the project, each a thin call of the tool behind it.
+
+# Seconds for which each fuzz target runs.
+FUZZ_SECONDS ?= 60
+
+.PHONY: run test check fmt unit autobahn peers redis fuzz bench
 
 run:
 	cargo run --release
 
-test:
-	cargo test --workspace
+# Everything that CI runs. It installs what the tests need and says what it cannot install.
+test: check unit autobahn peers
 
 check:
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	.ci/cargo-deny.sh
+	.ci/protocol-is-pure.sh
+
+unit:
+	cargo test --workspace
+
+autobahn:
+	python3 gateway/tests/autobahn/run.py
+
+peers:
+	cargo build -p gateway --bins --examples
+	GATEWAY_BIN=target/debug/gateway \
+	CONFORMANCE_BIN=target/debug/examples/conformance \
+	CLIENT_SUITE_BIN=target/debug/examples/client_suite \
+	node gateway/tests/peers/run.mjs
+
+# The Redis wire against real Redis servers and Node servers; needs redis-server, node and npm.
+redis:
+	cargo test -p adapter-redis --test redis -- --include-ignored --skip measure:: --test-threads=1
 
 fmt:
 	cargo fmt
+
+# Needs a nightly toolchain and cargo-fuzz (cargo install cargo-fuzz --locked).
+fuzz:
+	cd protocol && for target in packet payload attachments; do \
+		cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+	cd gateway && cargo +nightly fuzz run frames -- -max_total_time=$(FUZZ_SECONDS)
+
+bench:
+	cargo bench -p protocol

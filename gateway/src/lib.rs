@@ -1,1 +1,46 @@
 //! A horizontally scaled Socket.IO gateway.
+//!
+//! A [`Server`] is one node. It serves unmodified Socket.IO clients over WebSocket and HTTP
+//! long-polling, with the relay application (clients join rooms and publish to them, no code), or
+//! with an [`Application`](application::Application) of its own.
+//!
+//! The major parts are:
+//!
+//! - [`config`]: every setting, checked once;
+//! - [`application`]: what decides about connects and events, with [`relay`] as the one that needs
+//!   no code, and [`handlers`] as the one made of Rust closures;
+//! - [`socket`] and [`emitter`]: emitting to one client and to many;
+//! - [`websocket`]: frames, read on demand.
+
+mod acceptor;
+pub mod application;
+pub mod assets;
+pub mod config;
+mod counters;
+pub mod emitter;
+pub mod encoding;
+pub mod engine;
+pub mod event;
+pub mod handlers;
+pub mod handshake;
+mod http;
+pub mod ids;
+mod internal;
+mod metrics;
+mod namespace;
+mod node;
+mod outbox;
+mod query;
+pub mod relay;
+mod selection;
+mod server;
+mod session;
+mod shard;
+pub mod socket;
+pub mod websocket;
+
+pub use config::Config;
+pub use node::Gateway;
+pub use selection::Selection;
+pub use server::{Running, Server, StartError};
+pub use socket::Socket;

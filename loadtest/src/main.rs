@@ -1,3 +1,99 @@
 //! Load generator for Socket.IO servers.
+//!
+//! The major parts are [`client`] (one client, no I/O), [`driver`] (one thread's event loop), [`scenario`] (what
+//! clients do), [`crew`] (the threads together, the phases of a run), [`summary`] and [`report`] (what was found), and
+//! [`compare`] (the same work on several servers).
 
-fn main() {}
+mod cli;
+mod client;
+mod clock;
+mod compare;
+mod crew;
+mod descriptors;
+mod driver;
+mod expect;
+mod floor;
+mod payload;
+mod proc;
+mod progress;
+mod report;
+mod scenario;
+mod stats;
+mod summary;
+mod timeline;
+mod timers;
+mod units;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use cli::{Cli, Command, Common, Scenario};
+use summary::Summary;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("loadtest: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run() -> Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Idle(scenario) => run_scenario(&scenario),
+        Command::Connect(scenario) => run_scenario(&scenario),
+        Command::Fanout(scenario) => run_scenario(&scenario),
+        Command::Echo(scenario) => run_scenario(&scenario),
+        Command::Polling(scenario) => run_scenario(&scenario),
+        Command::Jitter(scenario) => run_scenario(&scenario),
+        Command::Avalanche(scenario) => run_scenario(&scenario),
+        Command::Rollout(scenario) => run_scenario(&scenario),
+        Command::Compare(options) => compare::run(&options),
+        Command::Floor { listen } => {
+            floor::serve(listen).context("serving the floor")?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn run_scenario(scenario: &impl Scenario) -> Result<ExitCode> {
+    let summary = scenario.run()?;
+    std::io::stdout().write_all(summary.text().as_bytes())?;
+    write_files(&summary, scenario.common())?;
+    Ok(judge(&summary, scenario.common()))
+}
+
+fn write_files(summary: &Summary, common: &Common) -> Result<()> {
+    if let Some(path) = &common.json {
+        let json = serde_json::to_vec_pretty(summary)?;
+        std::fs::write(path, json).with_context(|| format!("writing {}", path.display()))?;
+    }
+    if let Some(path) = &common.report {
+        let page = report::page(summary)?;
+        std::fs::write(path, page).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn judge(summary: &Summary, common: &Common) -> ExitCode {
+    let expectations = common
+        .expect
+        .iter()
+        .flat_map(|expectations| &expectations.0);
+    let failures: Vec<String> = expectations
+        .filter_map(|one| one.check(summary).err())
+        .collect();
+    for failure in &failures {
+        eprintln!("expected {failure}");
+    }
+    if failures.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    }
+}

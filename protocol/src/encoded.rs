@@ -1,14 +1,16 @@
+mod frame;
+
 use bytes::Bytes;
 
+use self::frame::{BINARY, Frames, TEXT};
 use crate::engineio::{self, payload};
 use crate::socketio::{Arguments, json};
 
 /// A packet encoded once: its WebSocket frames (a server's, unmasked) side by side in one shared
 /// buffer, and within it the text and the attachments that polling needs.
 ///
-/// Cloning shares the bytes and never allocates more than the counter of the first clone. The
-/// frames tell by themselves where the text and the attachments are, so an `Encoded` is no larger than its
-/// `Bytes`.
+/// Cloning shares the bytes. The frames tell by themselves where the text and the attachments are,
+/// so this is no larger than its `Bytes`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
     frames: Bytes,
@@ -124,11 +126,16 @@ impl Encoded {
 
     /// A binary message of Engine.IO, without any Socket.IO around it.
     pub fn engine_binary(data: &[u8]) -> Self {
-        let mut frames = Vec::with_capacity(frame_len(data.len()));
-        push_frame(&mut frames, BINARY, &[data]);
+        let mut frames = Vec::with_capacity(frame::len(data.len()));
+        frame::push(&mut frames, BINARY, &[data]);
         Self {
             frames: frames.into(),
         }
+    }
+
+    /// A control frame of WebSocket (a pong), for a session that is on one: it has no polling form.
+    pub fn control_frame(frame: Bytes) -> Self {
+        Self { frames: frame }
     }
 
     /// The WebSocket frames, in order, ready to be written.
@@ -172,31 +179,39 @@ impl Encoded {
             return self.frames.clone();
         }
         let len = |(opcode, data): (u8, &[u8])| match opcode {
-            BINARY => frame_len(engineio::base64_packet_len(data)),
-            _ => frame_len(data.len()),
+            BINARY => frame::len(engineio::base64_packet_len(data)),
+            _ => frame::len(data.len()),
         };
         let mut frames = Vec::with_capacity(Frames(&self.frames).map(len).sum());
         for (opcode, data) in Frames(&self.frames) {
             match opcode {
                 BINARY => {
-                    push_header(&mut frames, TEXT, engineio::base64_packet_len(data));
+                    frame::push_header(&mut frames, TEXT, engineio::base64_packet_len(data));
                     engineio::push_base64_packet(&mut frames, data);
                 }
-                _ => push_frame(&mut frames, opcode, &[data]),
+                _ => frame::push(&mut frames, opcode, &[data]),
             }
         }
         frames.into()
+    }
+
+    /// The same for a client that asked for base64 (`b64=1`): see [`base64_frames`](Self::base64_frames).
+    /// Its polling form stays what it was.
+    pub fn to_base64(&self) -> Self {
+        Self {
+            frames: self.base64_frames(),
+        }
     }
 
     /// A text packet from its `parts` and the binary messages after it. The buffer is made exactly
     /// as large as it has to be: what is larger costs `Bytes` an allocation more.
     fn new(parts: &[&[u8]], attachments: &[Bytes]) -> Self {
         let text = parts.iter().map(|part| part.len()).sum();
-        let binary = attachments.iter().map(|data| frame_len(data.len()));
-        let mut frames = Vec::with_capacity(frame_len(text) + binary.sum::<usize>());
-        push_frame(&mut frames, TEXT, parts);
+        let binary = attachments.iter().map(|data| frame::len(data.len()));
+        let mut frames = Vec::with_capacity(frame::len(text) + binary.sum::<usize>());
+        frame::push(&mut frames, TEXT, parts);
         for data in attachments {
-            push_frame(&mut frames, BINARY, &[data]);
+            frame::push(&mut frames, BINARY, &[data]);
         }
         Self {
             frames: frames.into(),
@@ -243,63 +258,157 @@ impl Decimal {
     }
 }
 
-/// The first byte of a WebSocket frame that is a whole text message.
-const TEXT: u8 = 0x81;
-/// The same for a binary message.
-const BINARY: u8 = 0x82;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn frame_len(payload: usize) -> usize {
-    let header = match payload {
-        ..126 => 2,
-        126..=0xffff => 4,
-        _ => 10,
-    };
-    header + payload
-}
-
-fn push_frame(frames: &mut Vec<u8>, opcode: u8, parts: &[&[u8]]) {
-    push_header(frames, opcode, parts.iter().map(|part| part.len()).sum());
-    for part in parts {
-        frames.extend_from_slice(part);
+    fn text(encoded: &Encoded) -> &str {
+        encoded.text().unwrap()
     }
-}
 
-fn push_header(frames: &mut Vec<u8>, opcode: u8, payload: usize) {
-    frames.push(opcode);
-    match payload {
-        ..126 => frames.push(payload as u8),
-        126..=0xffff => {
-            frames.push(126);
-            frames.extend_from_slice(&(payload as u16).to_be_bytes());
-        }
-        _ => {
-            frames.push(127);
-            frames.extend_from_slice(&(payload as u64).to_be_bytes());
+    fn payload(encoded: &Encoded) -> String {
+        let mut body = b"before".to_vec();
+        encoded.append_payload(&mut body);
+        String::from_utf8(body.split_off(6)).unwrap()
+    }
+
+    #[test]
+    fn connect_and_disconnect_have_their_texts() {
+        let error = Encoded::connect_error;
+        let table = [
+            (Encoded::connect("/", "abc"), r#"40{"sid":"abc"}"#),
+            (Encoded::connect("/n", "a\"c"), r#"40/n,{"sid":"a\"c"}"#),
+            (error("/", "no", None), r#"44{"message":"no"}"#),
+            (
+                error("/n", "\"no\"", Some(r#"{"code":1}"#)),
+                r#"44/n,{"message":"\"no\"","data":{"code":1}}"#,
+            ),
+            (Encoded::disconnect("/"), "41"),
+            (Encoded::disconnect("/n"), "41/n,"),
+        ];
+        for (encoded, expected) in table {
+            assert_eq!(text(&encoded), expected);
+            assert_eq!(payload(&encoded), expected);
+            assert_eq!(encoded.attachments().count(), 0);
         }
     }
-}
 
-/// The frames of a buffer that [`push_frame`] wrote: first byte and payload.
-struct Frames<'a>(&'a [u8]);
-
-impl<'a> Iterator for Frames<'a> {
-    type Item = (u8, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (&[opcode, short], rest) = self.0.split_first_chunk()?;
-        let (len, rest) = match short {
-            126 => {
-                let (len, rest) = rest.split_first_chunk()?;
-                (usize::from(u16::from_be_bytes(*len)), rest)
-            }
-            127 => {
-                let (len, rest) = rest.split_first_chunk()?;
-                (usize::try_from(u64::from_be_bytes(*len)).ok()?, rest)
-            }
-            len => (usize::from(len), rest),
+    #[test]
+    fn events_and_acks_have_their_texts() {
+        let event = |namespace, id, name, json| {
+            Encoded::event(namespace, id, name, Arguments::from_raw(json, &[]))
         };
-        let (payload, rest) = rest.split_at_checked(len)?;
-        self.0 = rest;
-        Some((opcode, payload))
+        let ack = |namespace, id, json| Encoded::ack(namespace, id, Arguments::from_raw(json, &[]));
+        let table = [
+            (event("/", None, "a", ""), r#"42["a"]"#),
+            (event("/", Some(0), "a", "1,{}"), r#"420["a",1,{}]"#),
+            (event("/n", Some(12), "a", "[]"), r#"42/n,12["a",[]]"#),
+            (
+                event("/", Some(u64::MAX), "é", "\"€\""),
+                r#"4218446744073709551615["é","€"]"#,
+            ),
+            (event("/", None, "\"\\\u{1e}", ""), r#"42["\"\\\u001e"]"#),
+            (ack("/", 0, ""), "430[]"),
+            (ack("/n", 907, "1,2"), "43/n,907[1,2]"),
+        ];
+        for (encoded, expected) in table {
+            assert_eq!(text(&encoded), expected);
+            assert_eq!(payload(&encoded), expected);
+            assert_eq!(encoded.attachments().count(), 0);
+        }
+    }
+
+    #[test]
+    fn attachments_follow_the_text() {
+        let attachments = [Bytes::from_static(&[1, 2, 3, 4]), Bytes::new()];
+        let json = r#"{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}"#;
+        let arguments = Arguments::from_raw(json, &attachments);
+
+        let event = Encoded::event("/n", Some(5), "a", arguments);
+        let ack = Encoded::ack("/", 5, arguments);
+
+        assert_eq!(text(&event), format!("452-/n,5[\"a\",{json}]"));
+        assert_eq!(text(&ack), format!("462-5[{json}]"));
+        for encoded in [event, ack] {
+            let found: Vec<_> = encoded.attachments().collect();
+            assert_eq!(found, attachments);
+            let expected = format!("{}\u{1e}bAQIDBA==\u{1e}b", text(&encoded));
+            assert_eq!(payload(&encoded), expected);
+        }
+    }
+
+    #[test]
+    fn frames_are_a_servers() {
+        let attachments = [Bytes::from_static(&[1, 2, 3, 4]), Bytes::new()];
+        let encoded = Encoded::event("/", None, "a", Arguments::from_raw("", &attachments));
+        assert_eq!(
+            encoded.frames(),
+            &b"\x81\x09452-[\"a\"]\x82\x04\x01\x02\x03\x04\x82\x00"[..]
+        );
+        assert_eq!(
+            encoded.base64_frames(),
+            &b"\x81\x09452-[\"a\"]\x81\x09bAQIDBA==\x81\x01b"[..]
+        );
+    }
+
+    #[test]
+    fn engine_packets_stand_alone() {
+        let ping = Encoded::engine_text("2");
+        assert_eq!(ping.frames(), &b"\x81\x012"[..]);
+        assert_eq!(ping.text(), Some("2"));
+        assert_eq!(payload(&ping), "2");
+
+        let binary = Encoded::engine_binary(&[1, 2, 3]);
+        assert_eq!(binary.frames(), &b"\x82\x03\x01\x02\x03"[..]);
+        assert_eq!(binary.text(), None);
+        assert_eq!(binary.attachments().collect::<Vec<_>>(), [[1, 2, 3]]);
+        assert_eq!(binary.base64_frames(), &b"\x81\x05bAQID"[..]);
+        assert_eq!(payload(&binary), "bAQID");
+    }
+
+    #[test]
+    fn lengths_take_seven_sixteen_or_sixty_four_bits() {
+        let table: [(usize, &[u8]); 6] = [
+            (0, &[0]),
+            (125, &[125]),
+            (126, &[126, 0, 126]),
+            (65_535, &[126, 0xff, 0xff]),
+            (65_536, &[127, 0, 0, 0, 0, 0, 1, 0, 0]),
+            (1_000_000, &[127, 0, 0, 0, 0, 0, 0x0f, 0x42, 0x40]),
+        ];
+        for (len, header) in table {
+            let data = vec![b'4'; len];
+            let binary = Encoded::engine_binary(&data);
+            assert_eq!(binary.frames(), &[&[0x82], header, &data].concat());
+            assert_eq!(binary.attachments().collect::<Vec<_>>(), [&data]);
+
+            let text = Encoded::engine_text(std::str::from_utf8(&data).unwrap());
+            assert_eq!(text.frames(), &[&[0x81], header, &data].concat());
+            assert_eq!(text.text().map(str::len), Some(len));
+        }
+    }
+
+    #[test]
+    fn the_buffer_is_made_to_measure() {
+        let measured = |encoded: Encoded| {
+            for frames in [encoded.base64_frames(), encoded.frames] {
+                let len = frames.len();
+                assert_eq!(Vec::from(frames).capacity(), len);
+            }
+        };
+        let attachments = [vec![7; 200].into(), vec![7; 70_000].into()];
+        let arguments = Arguments::from_raw("1", &attachments);
+        measured(Encoded::event("/n", Some(1), "é\n", arguments));
+        measured(Encoded::connect("/", "abc"));
+        for len in [0, 1, 2, 3, 125, 126, 65_535, 65_536] {
+            measured(Encoded::engine_binary(&vec![7; len]));
+            measured(Encoded::engine_text(&"7".repeat(len)));
+        }
+    }
+
+    #[test]
+    fn text_alone_shares_its_frames_with_base64_clients() {
+        let encoded = Encoded::engine_text("4a");
+        assert_eq!(encoded.base64_frames().as_ptr(), encoded.frames().as_ptr());
     }
 }

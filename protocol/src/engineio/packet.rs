@@ -109,3 +109,103 @@ pub(crate) fn push_base64_packet(out: &mut Vec<u8>, data: &[u8]) {
         .encode_slice(data, &mut out[start + 1..])
         .expect("the line above made room for padded base64");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn binary(text: &str) -> Vec<u8> {
+        match Packet::decode(text) {
+            Ok(Packet::Message(Message::Binary(data))) => data.into_owned(),
+            other => panic!("{text:?} is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn text_packets_decode() {
+        let table = [
+            ("0", Packet::Open("")),
+            ("0{\"sid\":\"x\"}", Packet::Open("{\"sid\":\"x\"}")),
+            ("1", Packet::Close),
+            ("2", Packet::Ping("")),
+            ("2probe", Packet::Ping("probe")),
+            ("3", Packet::Pong("")),
+            ("3probe", Packet::Pong("probe")),
+            ("4", Packet::Message(Message::Text(""))),
+            ("4hello €", Packet::Message(Message::Text("hello €"))),
+            ("42[\"a\"]", Packet::Message(Message::Text("2[\"a\"]"))),
+            ("5", Packet::Upgrade),
+            ("6", Packet::Noop),
+        ];
+        for (text, packet) in table {
+            assert_eq!(Packet::decode(text), Ok(packet), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn data_behind_a_type_without_data_is_ignored() {
+        assert_eq!(Packet::decode("1xyz"), Ok(Packet::Close));
+        assert_eq!(Packet::decode("5€"), Ok(Packet::Upgrade));
+        assert_eq!(Packet::decode("6abc"), Ok(Packet::Noop));
+    }
+
+    #[test]
+    fn what_has_no_type_is_refused() {
+        assert_eq!(Packet::decode(""), Err(DecodeError::Empty));
+        for text in ["7", "9abc", "a", "B", " 4", "€", "\u{1e}", "-1"] {
+            assert_eq!(
+                Packet::decode(text),
+                Err(DecodeError::UnknownType),
+                "{text:?}"
+            );
+        }
+    }
+
+    /// The right column is what `Buffer.from(text, "base64")` gave in Node 20.
+    #[test]
+    fn base64_decodes_as_in_node() {
+        let table: [(&str, &[u8]); 20] = [
+            ("b", b""),
+            ("bAQIDBA==", &[1, 2, 3, 4]),
+            ("bAQIDBA=", &[1, 2, 3, 4]),
+            ("bAQIDBA", &[1, 2, 3, 4]),
+            ("b+/+/", &[0xfb, 0xff, 0xbf]),
+            ("b-_-_", &[0xfb, 0xff, 0xbf]),
+            ("b+_-/", &[0xfb, 0xff, 0xbf]),
+            ("bAQ ID\r\nBA==", &[1, 2, 3, 4]),
+            ("b!A*Q(I)D", &[1, 2, 3]),
+            ("bA", b""),
+            ("bAQ", &[1]),
+            ("bAQI", &[1, 2]),
+            ("bAR", &[1]),
+            ("bAQIDB", &[1, 2, 3]),
+            ("b=bad", b""),
+            ("bAQID=BAUG", &[1, 2, 3]),
+            ("bAQ==AgM=", &[1]),
+            ("b====", b""),
+            ("b\u{0}AQID", &[1, 2, 3]),
+            ("b{}", b""),
+        ];
+        for (text, expected) in table {
+            assert_eq!(binary(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn binary_encodes_as_padded_base64() {
+        let table: [(&[u8], &str); 5] = [
+            (b"", "b"),
+            (&[1], "bAQ=="),
+            (&[1, 2], "bAQI="),
+            (&[1, 2, 3], "bAQID"),
+            (&[0xfb, 0xff, 0xbf], "b+/+/"),
+        ];
+        for (data, text) in table {
+            let mut out = b"before".to_vec();
+            push_base64_packet(&mut out, data);
+            assert_eq!(out, [b"before", text.as_bytes()].concat());
+            assert_eq!(base64_packet_len(data), text.len());
+            assert_eq!(binary(text), data);
+        }
+    }
+}

@@ -38,6 +38,17 @@ impl<'a> Arguments<'a> {
         })
     }
 
+    /// The first `count` arguments, or all if there are fewer, with the same attachments.
+    pub fn take(&self, count: usize) -> Self {
+        let end = self.iter().take(count).last().map_or(0, |last| {
+            last.as_ptr().addr() - self.json.as_ptr().addr() + last.len()
+        });
+        Self {
+            json: &self.json[..end],
+            attachments: self.attachments,
+        }
+    }
+
     /// The first argument's JSON text, and the arguments after it (with the same attachments).
     pub fn split_first(&self) -> Option<(&'a str, Self)> {
         let json = json::trim(self.json);
@@ -78,6 +89,58 @@ fn closing_quote(bytes: &[u8], mut at: usize) -> Option<usize> {
             b'"' => return Some(at),
             b'\\' => at += 2,
             _ => at += 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_split_at_the_commas_between_them() {
+        let table: [(&str, &[&str]); 9] = [
+            ("", &[]),
+            (" ", &[]),
+            ("1", &["1"]),
+            ("1,2,3", &["1", "2", "3"]),
+            (" 1 ,\n\"a\" , null ", &["1", "\"a\"", "null"]),
+            (
+                "[1,2],{\"a\":[3,4],\"b\":5}",
+                &["[1,2]", "{\"a\":[3,4],\"b\":5}"],
+            ),
+            (
+                r#""a,b","[","\",",1"#,
+                &[r#""a,b""#, r#""[""#, r#""\",""#, "1"],
+            ),
+            (r#"{"a,]":"}"},"\\",2"#, &[r#"{"a,]":"}"}"#, r#""\\""#, "2"]),
+            (
+                "\"é,€\",\"long enough for two words, really\"",
+                &["\"é,€\"", "\"long enough for two words, really\""],
+            ),
+        ];
+        for (json, expected) in table {
+            let arguments: Vec<_> = Arguments::from_raw(json, &[]).iter().collect();
+            assert_eq!(arguments, expected, "{json:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_leaves_the_others_with_the_attachments() {
+        let attachments = [Bytes::from_static(b"a")];
+        let arguments = Arguments::from_raw("\"room\" , {\"a\":1}, 2", &attachments);
+
+        let (first, rest) = arguments.split_first().unwrap();
+
+        assert_eq!(first, "\"room\"");
+        assert_eq!(rest, Arguments::from_raw("{\"a\":1}, 2", &attachments));
+        assert_eq!(Arguments::default().split_first(), None);
+    }
+
+    #[test]
+    fn text_that_is_no_list_does_not_panic() {
+        for json in [",", ",,1", "\"a", "\"\\", "]]],1", "[[,", "é,\\"] {
+            assert!(Arguments::from_raw(json, &[]).iter().count() <= 3);
         }
     }
 }

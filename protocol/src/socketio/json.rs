@@ -122,3 +122,187 @@ fn push_escaped(out: &mut Vec<u8>, text: &str) {
         start = at + 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::MAX_DEPTH;
+    use super::*;
+
+    #[test]
+    fn values_are_accepted() {
+        let table = [
+            "null",
+            "true",
+            "false",
+            "0",
+            "-0",
+            "10",
+            "-1.5e+10",
+            "1E2",
+            "0.1",
+            "0e0",
+            "1e999",
+            "123456789012345678901234567890",
+            "\"\"",
+            "\"plain\"",
+            "\"é€😀\u{7f}\u{2028}\"",
+            r#""\"\\\/\b\f\n\r\t\u00e9""#,
+            r#""\ud83d\ude00""#,
+            r#""\ud800""#,
+            r#""\udc00\ud800x""#,
+            "[]",
+            "{}",
+            " [ ] ",
+            "\t{\n}\r",
+            "[1,\"a\",null,[],{}]",
+            "[[[[]]],{\"a\":{\"b\":[{}]}}]",
+            "{\"a\":1,\"a\":2,\"__proto__\":{},\"\":3}",
+            " { \"a\" : [ 1 , 2 ] , \"b\" : \"c\" } ",
+            "\"1234567\"",
+            "\"12345678\"",
+            "\"123456789 123456789 \\n 123456789\"",
+        ];
+        for text in table {
+            assert!(is_value(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_value_is_refused() {
+        let table = [
+            "",
+            " ",
+            "nul",
+            "nulll",
+            "True",
+            "undefined",
+            "NaN",
+            "Infinity",
+            "00",
+            "01",
+            "-01",
+            "-",
+            "+1",
+            ".5",
+            "1.",
+            "1.e1",
+            "1e",
+            "1e+",
+            "0x10",
+            "1 2",
+            "'a'",
+            "\"",
+            "\"a",
+            "\"\\\"",
+            "\"\\",
+            r#""\x""#,
+            r#""\u12""#,
+            r#""\u12g4""#,
+            r#""\u+123""#,
+            "\"\u{0}\"",
+            "\"\n\"",
+            "\"1234567\u{1f}9\"",
+            "\"12345678\t\"",
+            "[",
+            "]",
+            "[1",
+            "[1,]",
+            "[,1]",
+            "[1 2]",
+            "[1}",
+            "{",
+            "{]",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{,}",
+            "{a:1}",
+            "{1:1}",
+            "{\"a\" 1}",
+            "{\"a\":1]",
+            "[]]",
+            "[],",
+            "{}{}",
+            "[1]x",
+            "\u{a0}1",
+            "\u{feff}1",
+            "1\u{b}",
+            "// a\n1",
+        ];
+        for text in table {
+            assert!(!is_value(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn every_control_character_is_refused_wherever_it_stands_in_a_string() {
+        for byte in 0..0x20u8 {
+            for before in 0..20 {
+                let text = format!("\"{}{}456789\"", "x".repeat(before), char::from(byte));
+                assert!(!is_value(&text), "{text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let nested = |open: &str, close: &str, depth| {
+            let text = open.repeat(depth) + "1" + &close.repeat(depth);
+            is_value(&text)
+        };
+        assert!(nested("[", "]", MAX_DEPTH));
+        assert!(!nested("[", "]", MAX_DEPTH + 1));
+        assert!(nested("{\"a\":", "}", MAX_DEPTH));
+        assert!(!nested("{\"a\":", "}", MAX_DEPTH + 1));
+        assert!(nested("[{\"a\":", "}]", MAX_DEPTH / 2));
+        assert!(!nested("[{\"a\":[", "]}]", MAX_DEPTH / 2));
+        assert!(!is_value(&"[".repeat(1_000_000)));
+        assert!(is_value(&format!("[{}1]", "[[]],".repeat(1000))));
+    }
+
+    #[test]
+    fn strings_unescape() {
+        let table = [
+            (r#""""#, ""),
+            (r#""plain""#, "plain"),
+            (r#"  "a"  "#, "a"),
+            (r#""\"\\\/\b\f\n\r\t""#, "\"\\/\u{8}\u{c}\n\r\t"),
+            (r#""\u0041\u00e9\u20AC""#, "Aé€"),
+            (r#""\ud83d\ude00""#, "😀"),
+            (r#""\\u0041""#, "\\u0041"),
+            (r#""\ud800""#, "\u{fffd}"),
+            (r#""\ud800\u0041""#, "\u{fffd}A"),
+            (r#""\ud800\ud83d\ude00""#, "\u{fffd}😀"),
+            (r#""\ude00\ud83d""#, "\u{fffd}\u{fffd}"),
+            (r#""\u0041\ud83d\ude00\n€""#, "A😀\n€"),
+            (r#""\ud83d\\ude00""#, "\u{fffd}\\ude00"),
+        ];
+        for (json, text) in table {
+            assert_eq!(as_string(json).as_deref(), Some(text), "{json:?}");
+        }
+        for json in [
+            "", "1", "null", "[\"a\"]", "a", "\"", "\"a\"b", "\"\n\"", "\"\\\"",
+        ] {
+            assert_eq!(as_string(json), None, "{json:?}");
+        }
+    }
+
+    /// The right column is what `JSON.stringify` gave in Node 20.
+    #[test]
+    fn strings_escape_as_in_node() {
+        let table = [
+            ("", r#""""#),
+            ("chat message", r#""chat message""#),
+            ("a\"b\\c/d", r#""a\"b\\c/d""#),
+            ("\u{8}\u{c}\n\r\t", r#""\b\f\n\r\t""#),
+            ("\u{0}\u{b}\u{1e}\u{1f}", r#""\u0000\u000b\u001e\u001f""#),
+            ("\u{7f}\u{2028}é😀", "\"\u{7f}\u{2028}é😀\""),
+        ];
+        for (text, json) in table {
+            let mut out = Vec::new();
+            push_string(&mut out, text);
+            assert_eq!(String::from_utf8(out).unwrap(), json);
+            assert_eq!(as_string(json).as_deref(), Some(text));
+        }
+    }
+}

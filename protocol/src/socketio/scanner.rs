@@ -226,13 +226,13 @@ impl Open {
 
 /// Where the first byte from `start` is that a JSON string cannot hold as it is: a quote, a
 /// backslash or a control character; the end if there is none. Eight bytes at a time.
+#[inline]
 pub(super) fn find_special(bytes: &[u8], start: usize) -> usize {
     const ONES: u64 = u64::MAX / 0xff;
     const HIGHS: u64 = ONES * 0x80;
 
-    let (chunks, tail) = bytes.get(start..).unwrap_or_default().as_chunks();
     let mut at = start;
-    for chunk in chunks {
+    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
         let word = u64::from_le_bytes(*chunk);
         let quotes = word ^ (ONES * u64::from(b'"'));
         let backslashes = word ^ (ONES * u64::from(b'\\'));
@@ -245,6 +245,10 @@ pub(super) fn find_special(bytes: &[u8], start: usize) -> usize {
         }
         at += 8;
     }
-    let special = |byte: &u8| matches!(byte, b'"' | b'\\' | ..0x20);
-    at + tail.iter().position(special).unwrap_or(tail.len())
+    while let Some(byte) = bytes.get(at)
+        && !matches!(byte, b'"' | b'\\' | ..0x20)
+    {
+        at += 1;
+    }
+    at
 }

@@ -1,0 +1,24 @@
+#!/bin/sh
+# Checks licenses, duplicates, sources and advisories of all dependencies.
+#
+# Advisories need the public advisory database. Where it cannot be fetched the rest is checked and
+# the gap is said aloud; with CARGO_DENY_ADVISORIES=require it is an error.
+set -eu
+version=0.20.2
+if ! cargo deny --version 2>/dev/null | grep -q "cargo-deny $version"; then
+    tools=target/tools
+    if [ ! -x "$tools/bin/cargo-deny" ]; then
+        cargo install cargo-deny --version "$version" --locked --root "$tools" ||
+            { echo "cannot install cargo-deny $version; install it by 'cargo install cargo-deny'" >&2; exit 1; }
+    fi
+    PATH="$PWD/$tools/bin:$PATH"
+fi
+cargo deny check bans licenses sources
+if cargo deny fetch db >/dev/null 2>&1; then
+    cargo deny check advisories
+elif [ "${CARGO_DENY_ADVISORIES:-}" = require ]; then
+    echo 'the advisory database cannot be fetched' >&2
+    exit 1
+else
+    echo 'NOT CHECKED: advisories (the advisory database cannot be fetched from here)' >&2
+fi

@@ -1,0 +1,92 @@
+//! The thread that accepts clients and hands each connection to the next shard.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use mio::{Events, Interest, Poll, Token, Waker};
+use tracing::warn;
+
+use crate::node::Node;
+use crate::shard::Mail;
+
+const LISTENER: Token = Token(0);
+const STOP: Token = Token(1);
+
+/// How long it waits after an error that every `accept` would meet, such as too many open files.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The acceptor. Dropped, it stops and closes its listener.
+///
+/// It is not a task of Tokio's, which would register each connection with its own reactor only for
+/// the shard to register it again.
+pub(crate) struct Acceptor {
+    stop: Waker,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Acceptor {
+    pub(crate) fn start(listener: TcpListener, node: Arc<Node>) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let stop = Waker::new(poll.registry(), STOP)?;
+        let mut listener = mio::net::TcpListener::from_std(listener);
+        poll.registry()
+            .register(&mut listener, LISTENER, Interest::READABLE)?;
+        let thread = thread::Builder::new()
+            .name("acceptor".to_owned())
+            .spawn(move || accept(poll, &listener, &node))?;
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        if self.stop.wake().is_ok()
+            && let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            warn!("the acceptor panicked");
+        }
+    }
+}
+
+fn accept(mut poll: Poll, listener: &mio::net::TcpListener, node: &Node) {
+    let mut events = Events::with_capacity(4);
+    let mut turns = (0..node.shard_count()).cycle();
+    loop {
+        match poll.poll(&mut events, None) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                warn!(%error, "cannot wait for connections");
+                thread::sleep(PAUSE);
+            }
+            Ok(()) | Err(_) => {}
+        }
+        if events.iter().any(|event| event.token() == STOP) {
+            return;
+        }
+        loop {
+            match listener.accept() {
+                Ok((stream, address)) => {
+                    let Some(turn) = turns.next() else {
+                        return;
+                    };
+                    let connection = Mail::Connection(stream.into(), address);
+                    node.shards()[turn].post(connection);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    warn!(%error, "cannot accept");
+                    thread::sleep(PAUSE);
+                    if node.is_stopping() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}

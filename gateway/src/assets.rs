@@ -1,0 +1,103 @@
+//! The files that a node serves by itself: Socket.IO's client and the demo page.
+//!
+//! Everything is read at the start; answering a request touches no disk. A compressed form is made
+//! when it is first asked for, and kept.
+
+mod client;
+mod file;
+mod page;
+
+use std::path::Path;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::HeaderMap;
+use hyper::{Method, Response};
+
+pub use client::ClientDirError;
+
+use client::Client;
+use page::Page;
+
+/// The client's files and, unless it is off, the demo page. All shards share one.
+#[derive(Debug)]
+pub struct Assets {
+    client: Client,
+    page: Option<Page>,
+}
+
+impl Assets {
+    /// Reads the client's files and prepares the page.
+    ///
+    /// The files come from `client_dir`, or without one from the nearest
+    /// `node_modules/socket.io-client/dist` in the working directory or above it. If there is none
+    /// either, requests for them are redirected to the public CDN. `engine_path` is where the page
+    /// finds the gateway, with a slash at both ends.
+    pub fn load(
+        demo: bool,
+        client_dir: Option<&Path>,
+        engine_path: &str,
+    ) -> Result<Self, ClientDirError> {
+        let client = match client_dir {
+            Some(dir) => Client::read(dir)?,
+            None => match std::env::current_dir() {
+                Ok(start) => Client::find(&start),
+                Err(_) => Client::Redirected,
+            },
+        };
+        let page = demo.then(|| Page::new(engine_path, &client));
+        Ok(Self { client, page })
+    }
+
+    /// Where the client's files were read, `None` if requests for them are redirected.
+    pub fn client_dir(&self) -> Option<&Path> {
+        self.client.dir()
+    }
+
+    /// Answers a request below the engine path, `path` being what follows it, with or without a
+    /// query. `None` means that it names no file of the client, so it is an Engine.IO request.
+    pub fn respond(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Option<Response<Full<Bytes>>> {
+        self.client
+            .respond(reads(method)?, without_query(path), headers)
+    }
+
+    /// Answers a request for the demo page, `path` being the whole path of the request. `None`
+    /// means that there is nothing here, or that the page is off.
+    pub fn respond_page(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+    ) -> Option<Response<Full<Bytes>>> {
+        self.page
+            .as_ref()?
+            .respond(reads(method)?, without_query(path), headers)
+    }
+}
+
+/// The two methods that files answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Read {
+    Get,
+    Head,
+}
+
+fn reads(method: &Method) -> Option<Read> {
+    match *method {
+        Method::GET => Some(Read::Get),
+        Method::HEAD => Some(Read::Head),
+        _ => None,
+    }
+}
+
+fn without_query(path: &str) -> &str {
+    path.split_once('?').map_or(path, |(path, _)| path)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! The command line, and the commands that need no server.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use gateway::config::{Config, Default, Error, Errors, SETTINGS, Setting, Sources, reference};
+
+/// Status of a process that was told something wrong; clap's own is the same.
+const WRONG: u8 = 2;
+
+/// What the command line asks for.
+pub(crate) enum Task {
+    /// To serve with this configuration.
+    Serve(Box<Config>),
+    /// Nothing more; the process ends with this status.
+    Done(ExitCode),
+}
+
+/// Reads the command line and does what needs no server.
+pub(crate) fn run(arguments: &[OsString]) -> Task {
+    let matches = match command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => return Task::Done(refuse(&error, arguments)),
+    };
+    if let (Some((command, _)), Some(flag)) = (matches.subcommand(), first_flag(&matches)) {
+        eprintln!("--{flag}: flags go after the command: gateway {command} --{flag} ..");
+        return Task::Done(ExitCode::from(WRONG));
+    }
+    match matches.subcommand() {
+        Some(("default-config", matches)) => Task::Done(default_config(matches)),
+        Some(("check-config", matches)) => Task::Done(check_config(&sources(matches))),
+        Some((_, matches)) => serve(&sources(matches)),
+        None => serve(&sources(&matches)),
+    }
+}
+
+fn serve(sources: &Sources) -> Task {
+    match Config::load(sources) {
+        Ok(config) => Task::Serve(Box::new(config)),
+        Err(errors) => Task::Done(wrong(&errors)),
+    }
+}
+
+fn check_config(sources: &Sources) -> ExitCode {
+    match Config::load(sources) {
+        Ok(_) => match sources.path() {
+            Some(path) => print(&format!("{}: no errors\n", path.display())),
+            None => print("no file, no errors\n"),
+        },
+        Err(errors) => wrong(&errors),
+    }
+}
+
+fn default_config(matches: &ArgMatches) -> ExitCode {
+    if matches.get_flag("markdown") {
+        print(&reference::markdown())
+    } else {
+        print(&reference::default_file())
+    }
+}
+
+/// What the command line and the environment give.
+fn sources(matches: &ArgMatches) -> Sources {
+    let given = |setting: &'static Setting| {
+        let text = matches.get_one::<String>(setting.name)?;
+        Some((setting, text.clone()))
+    };
+    Sources {
+        file: file_of(matches),
+        environment: std::env::vars_os().collect(),
+        flags: SETTINGS.iter().filter_map(given).collect(),
+    }
+}
+
+/// A flag that stands before the command, where it would count for nothing.
+fn first_flag(matches: &ArgMatches) -> Option<String> {
+    let mut given = SETTINGS
+        .iter()
+        .filter(|setting| matches.contains_id(setting.name));
+    match given.next() {
+        None if matches.contains_id("config") => Some("config".to_owned()),
+        first => first.map(Setting::flag),
+    }
+}
+
+/// `--config FILE`, or just `FILE` where a command takes it.
+fn file_of(matches: &ArgMatches) -> Option<PathBuf> {
+    let of = |name| matches.try_get_one::<PathBuf>(name).ok().flatten().cloned();
+    of("config").or_else(|| of("file"))
+}
+
+fn command() -> Command {
+    let version = match option_env!("GATEWAY_COMMIT") {
+        Some(commit) => format!("{} ({commit})", env!("CARGO_PKG_VERSION")),
+        None => env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let serve = Command::new("serve")
+        .about("Serve clients; what is done without a command, too")
+        .arg(file("config").long("config"))
+        .args(flags());
+    let check = Command::new("check-config")
+        .about(
+            "Say everything that is wrong with the configuration: status 0 if nothing is, else 2",
+        )
+        .arg(file("config").long("config").conflicts_with("file"))
+        .arg(file("file").help("The same as --config"))
+        .args(flags());
+    let default = Command::new("default-config")
+        .about("Print a gateway.toml with every setting at its default")
+        .arg(
+            Arg::new("markdown")
+                .long("markdown")
+                .action(ArgAction::SetTrue)
+                .help("Print the reference of all settings instead, docs/configuration.md"),
+        );
+    Command::new("gateway")
+        .about("A horizontally scaled Socket.IO gateway")
+        .version(version)
+        .disable_help_subcommand(true)
+        .arg(file("config").long("config"))
+        .args(flags())
+        .subcommands([serve, check, default])
+}
+
+fn file(name: &'static str) -> Arg {
+    Arg::new(name)
+        .value_name("FILE")
+        .value_parser(clap::value_parser!(PathBuf))
+        .help("The file with the settings [default: gateway.toml, if it exists]")
+}
+
+/// A flag for every setting.
+fn flags() -> impl Iterator<Item = Arg> {
+    SETTINGS.iter().map(|setting| {
+        let section = setting.section().unwrap_or("node");
+        let default = match setting.default {
+            Default::Text("") => "none",
+            Default::Text(text) | Default::Absent(text) => text,
+        };
+        let sentence = setting.doc.split_inclusive(". ").next();
+        let sentence = sentence.unwrap_or_default().trim_end();
+        let (kind, _) = setting.kind.split_once(' ').unwrap_or((setting.kind, ""));
+        Arg::new(setting.name)
+            .long(setting.flag())
+            .value_name(kind.to_uppercase())
+            .help(format!("{sentence} [default: {default}]"))
+            .help_heading(format!("Settings: {section}"))
+    })
+}
+
+/// Says what is wrong with the command line. A value is never repeated: it might be a secret.
+fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+    let misplaced = matches!(
+        error.kind(),
+        ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand
+    );
+    if !misplaced {
+        // Help and version come this way, too, and their status is 0.
+        let _ = error.print();
+        return u8::try_from(error.exit_code())
+            .map_or(WRONG, |code| code)
+            .into();
+    }
+    let unknown: Vec<_> = unknown_flags(arguments);
+    if !unknown.is_empty() {
+        return wrong(&Errors::from(unknown));
+    }
+    let culprit = [ContextKind::InvalidArg, ContextKind::InvalidSubcommand]
+        .into_iter()
+        .find_map(|kind| match error.get(kind) {
+            Some(ContextValue::String(culprit)) => Some(culprit),
+            _ => None,
+        });
+    let position = arguments
+        .iter()
+        .position(|argument| culprit.is_some_and(|culprit| argument == culprit.as_str()));
+    match (position, culprit) {
+        (Some(1), Some(word)) => eprintln!("{word}: unknown command or flag; see gateway --help"),
+        (Some(position), _) => eprintln!(
+            "argument {position} is neither a flag nor the value of one; see gateway --help"
+        ),
+        _ => eprintln!("an argument is neither a flag nor the value of one; see gateway --help"),
+    }
+    ExitCode::from(WRONG)
+}
+
+/// The flags that do not exist. What follows the flag of a secret is its value, not a flag.
+fn unknown_flags(arguments: &[OsString]) -> Vec<Error> {
+    let other = ["config", "help", "version", "markdown"];
+    let known =
+        |name: &str| other.contains(&name) || SETTINGS.iter().any(|setting| setting.flag() == name);
+    let name = |argument: &OsString| {
+        let argument = argument.to_string_lossy();
+        let name = argument.strip_prefix("--")?.split('=').next()?;
+        Some(name.to_owned()).filter(|name| !name.is_empty())
+    };
+    let after_secret = |before: &OsString| {
+        let secret = |setting: &Setting| *before == *format!("--{}", setting.flag());
+        SETTINGS
+            .iter()
+            .any(|setting| setting.secret && secret(setting))
+    };
+    arguments
+        .windows(2)
+        .filter(|pair| !after_secret(&pair[0]))
+        .filter_map(|pair| name(&pair[1]))
+        .filter(|name| !known(name))
+        .map(|name| Error::unknown_flag(&name))
+        .collect()
+}
+
+fn wrong(errors: &Errors) -> ExitCode {
+    eprintln!("{errors}");
+    ExitCode::from(WRONG)
+}
+
+/// Prints to standard output. A reader that has seen enough is no error.
+fn print(text: &str) -> ExitCode {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("standard output: {error}");
+            ExitCode::FAILURE
+        }
+        Ok(()) | Err(_) => ExitCode::SUCCESS,
+    }
+}

@@ -1,0 +1,117 @@
+//! The configuration: one name per setting in three spellings, checked once.
+//!
+//! [`SETTINGS`] is the table of all settings; flags, environment variables, file keys and the
+//! reference come from it. [`Config::load`] takes what was given and returns either a
+//! configuration in which nothing can be wrong, or all that is wrong.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+mod address;
+mod check;
+mod error;
+pub mod log;
+mod name;
+mod pattern;
+pub mod reference;
+mod secret;
+mod section;
+mod setting;
+mod source;
+mod table;
+mod url;
+mod value;
+
+pub use address::{HostPort, Network, Origins};
+pub use error::{Error, Errors, Place};
+pub use name::{Cookie, EnginePath, Level, NodeName, StreamName, Transports};
+pub use pattern::Pattern;
+pub use secret::Secret;
+pub use section::{
+    Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, LogFormat, Proxy, Redis, RedisMode,
+    Shutdown, Tls, Webhook,
+};
+pub use setting::{Default, Setting};
+pub use source::Sources;
+pub use table::{SETTINGS, setting};
+pub use url::{HttpUrl, RedisUrl};
+
+use check::{Effective, Given};
+
+/// The whole configuration of a node, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Where metrics, health, the API and other nodes connect; never the port of `listen`.
+    pub internal_listen: SocketAddr,
+    /// Threads that serve sessions; 1 to 64.
+    pub shards: NonZeroUsize,
+    /// Namespaces that clients may connect to; each begins with `/`.
+    pub namespaces: Vec<Pattern>,
+    /// Whether the demo page is served at `/`.
+    pub demo: bool,
+    /// Directory of the JavaScript client's files, when it is not to be looked for.
+    pub client_dir: Option<PathBuf>,
+    /// Engine.IO.
+    pub engine: Engine,
+    /// Other web origins.
+    pub cors: Cors,
+    /// Proxies in front.
+    pub proxy: Proxy,
+    /// Bounds.
+    pub limits: Limits,
+    /// The link between the nodes; without it there is one node.
+    pub redis: Option<Redis>,
+    /// How the other nodes know this one.
+    pub cluster: Cluster,
+    /// Clients' tokens.
+    pub auth: Auth,
+    /// The backend.
+    pub backend: Backend,
+    /// The HTTP API.
+    pub api: Api,
+    /// The end of the process.
+    pub shutdown: Shutdown,
+    /// TLS on `listen`; plain without it.
+    pub tls: Option<Tls>,
+    /// The log.
+    pub log: Log,
+}
+
+impl Config {
+    /// Reads the configuration from everywhere, or says all that is wrong with it.
+    pub fn load(sources: &Sources) -> Result<Self, Errors> {
+        let mut errors = Vec::new();
+        let given = sources.read(&mut errors);
+        Self::check(given, |setting| setting.built, errors)
+    }
+
+    /// Reads the text of a `gateway.toml` and nothing else.
+    pub fn from_toml(text: &str) -> Result<Self, Errors> {
+        let mut errors = Vec::new();
+        let given = source::file(Path::new("gateway.toml"), text, &mut errors);
+        Self::check(given, |setting| setting.built, errors)
+    }
+
+    fn check(
+        given: Vec<Given>,
+        built: fn(&Setting) -> bool,
+        mut errors: Vec<Error>,
+    ) -> Result<Self, Errors> {
+        let config = Effective::choose(given, built, &mut errors).build(&mut errors);
+        if errors.is_empty() {
+            Ok(config)
+        } else {
+            Err(errors.into())
+        }
+    }
+}
+
+/// Every setting at its default.
+impl std::default::Default for Config {
+    fn default() -> Self {
+        Effective::default().build(&mut Vec::new())
+    }
+}

@@ -1,0 +1,374 @@
+//! From texts to the typed configuration, and what must hold between settings.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::address::{HostPort, Origins};
+use super::error::{Error, Place};
+use super::pattern::NamespacePattern;
+use super::section::{
+    Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, Proxy, Redis, Shutdown, Tls, Webhook,
+    same_port,
+};
+use super::setting::Default as Fallback;
+use super::table::setting;
+use super::value::{Size, Value};
+use super::{Config, Setting};
+
+/// A value that somebody gave for a setting.
+#[derive(Clone)]
+pub(super) struct Given {
+    pub(super) setting: &'static Setting,
+    pub(super) text: String,
+    pub(super) place: Place,
+}
+
+/// The values that count, by name of their settings.
+#[derive(Default)]
+pub(super) struct Effective {
+    chosen: BTreeMap<&'static str, Given>,
+    /// What was refused already; nothing more is said about it.
+    refused: BTreeSet<&'static str>,
+}
+
+impl Effective {
+    /// Chooses from all that was given, the last of a setting winning. Says what is wrong with any
+    /// of it, what is not built yet, and what would be ignored without another setting.
+    pub(super) fn choose(
+        given: Vec<Given>,
+        built: fn(&Setting) -> bool,
+        errors: &mut Vec<Error>,
+    ) -> Self {
+        let mut effective = Self::default();
+        for given in given {
+            match given.setting.check(&given.text) {
+                Ok(()) => {
+                    effective.chosen.insert(given.setting.name, given);
+                }
+                Err(problem) => {
+                    effective.refused.insert(given.setting.name);
+                    errors.push(given.place.wrong(given.setting, problem));
+                }
+            }
+        }
+        effective.refuse_unbuilt(built, errors);
+        effective.refuse_alone(errors);
+        effective
+    }
+
+    fn refuse_unbuilt(&mut self, built: fn(&Setting) -> bool, errors: &mut Vec<Error>) {
+        for given in self.chosen.values().filter(|given| given.matters()) {
+            if !built(given.setting) {
+                self.refused.insert(given.setting.name);
+                errors.push(Error::Unbuilt {
+                    setting: given.setting.name,
+                    place: given.place.clone(),
+                });
+            }
+        }
+    }
+
+    fn refuse_alone(&self, errors: &mut Vec<Error>) {
+        for given in self.chosen.values().filter(|given| given.matters()) {
+            for other in given.setting.needs {
+                let missing = self.text(other).is_none() && !self.refused.contains(other);
+                if missing && !self.refused.contains(given.setting.name) {
+                    errors.push(Error::Alone {
+                        setting: given.setting.name,
+                        other,
+                        place: given.place.clone(),
+                    });
+                }
+            }
+        }
+    }
+
+    /// The typed configuration, and what contradicts itself in it.
+    pub(super) fn build(&self, errors: &mut Vec<Error>) -> Config {
+        let listen = self.read("listen");
+        let internal_listen = self.read("internal_listen");
+        let redis = self.find("redis.url").map(|url| Redis {
+            url,
+            prefix: self.read("redis.prefix"),
+            mode: self.read("redis.mode"),
+        });
+        let config = Config {
+            listen,
+            internal_listen,
+            shards: self.find("shards").unwrap_or_else(cores),
+            namespaces: self
+                .read::<Vec<NamespacePattern>>("namespaces")
+                .into_iter()
+                .map(|namespace| namespace.0)
+                .collect(),
+            demo: self.read("demo"),
+            client_dir: self.find("client_dir"),
+            engine: self.engine(),
+            cors: Cors {
+                origins: self.read("cors.origins"),
+                credentials: self.read("cors.credentials"),
+            },
+            proxy: Proxy {
+                trusted: self.read("proxy.trusted"),
+                protocol: self.read("proxy.protocol"),
+            },
+            limits: self.limits(),
+            redis,
+            cluster: Cluster {
+                node_id: self.find("cluster.node_id"),
+                advertise: self
+                    .find("cluster.advertise")
+                    .unwrap_or_else(|| HostPort::from(internal_listen)),
+                secret: self.find("cluster.secret"),
+            },
+            auth: Auth {
+                jwt_secret: self.find("auth.jwt_secret"),
+                jwt_public_key: self.find("auth.jwt_public_key"),
+                jwks_url: self.find("auth.jwks_url"),
+            },
+            backend: Backend {
+                webhook: self
+                    .find("backend.url")
+                    .zip(self.find("backend.secret"))
+                    .map(|(url, secret)| Webhook { url, secret }),
+                stream: self.find("backend.stream"),
+            },
+            api: Api {
+                key: self.find("api.key"),
+            },
+            shutdown: Shutdown {
+                drain: self.read("shutdown.drain"),
+            },
+            tls: self
+                .find::<PathBuf>("tls.cert")
+                .zip(self.find::<PathBuf>("tls.key"))
+                .map(|(cert, key)| Tls { cert, key }),
+            log: Log {
+                format: self.read("log.format"),
+                level: self.read("log.level"),
+            },
+        };
+        self.contradictions(&config, errors);
+        config
+    }
+
+    fn engine(&self) -> Engine {
+        Engine {
+            path: self.read("engine.path"),
+            ping_interval: self.read("engine.ping_interval"),
+            ping_timeout: self.read("engine.ping_timeout"),
+            upgrade_timeout: self.read("engine.upgrade_timeout"),
+            connect_timeout: self.read("engine.connect_timeout"),
+            max_payload: self.read::<Size>("engine.max_payload").0,
+            transports: self.read("engine.transports"),
+            allow_upgrades: self.read("engine.allow_upgrades"),
+            allow_eio3: self.read("engine.allow_eio3"),
+            cookie: self.find("engine.cookie"),
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            connections: self.find("limits.connections"),
+            connections_per_ip: self.find("limits.connections_per_ip"),
+            handshakes_per_second: self.find("limits.handshakes_per_second"),
+            events_per_second: self.find("limits.events_per_second"),
+            outbox_bytes: self.read::<Size>("limits.outbox_bytes").0,
+            rooms_per_socket: self.read("limits.rooms_per_socket"),
+            namespaces_per_session: self.read("limits.namespaces_per_session"),
+            request_headers: self.read::<Size>("limits.request_headers").0,
+            header_timeout: self.read::<Duration>("limits.header_timeout"),
+            body_timeout: self.read("limits.body_timeout"),
+        }
+    }
+
+    /// What is right by itself but not together. The first of the settings gets the blame; what was
+    /// refused already gets none.
+    fn contradictions(&self, config: &Config, errors: &mut Vec<Error>) {
+        let mut refuse = |settings: &[&'static str], problem: &str| {
+            if !settings.iter().any(|name| self.refused.contains(name)) {
+                errors.push(Error::Contradiction {
+                    setting: settings[0],
+                    problem: problem.to_owned(),
+                });
+            }
+        };
+        if same_port(config.listen, config.internal_listen) {
+            refuse(
+                &["internal_listen", "listen"],
+                "is the same port as listen; clients must not reach it, so give it another",
+            );
+        }
+        if config.cors.credentials && config.cors.origins == Origins::Any {
+            refuse(
+                &["cors.credentials", "cors.origins"],
+                "cannot go with \"*\" in cors.origins; list the origins instead",
+            );
+        }
+        if config.redis.is_none() {
+            return;
+        }
+        let advertise = &config.cluster.advertise;
+        if advertise.is_unspecified() {
+            refuse(
+                &["cluster.advertise", "internal_listen", "redis.url"],
+                "must say where the other nodes reach this one, which no address of all zeros does",
+            );
+        }
+        if !advertise.is_loopback() && config.cluster.secret.is_none() {
+            refuse(
+                &[
+                    "cluster.secret",
+                    "cluster.advertise",
+                    "internal_listen",
+                    "redis.url",
+                ],
+                "must be set, since cluster.advertise can be reached from other machines",
+            );
+        }
+    }
+
+    /// The value of a setting that may have none.
+    fn find<T: Value>(&self, name: &str) -> Option<T> {
+        self.text(name).and_then(|text| T::parse(text).ok())
+    }
+
+    /// The value of a setting that always has one.
+    fn read<T: Value>(&self, name: &str) -> T {
+        self.find(name)
+            .expect("the table gives a right default, which a test checks for every setting")
+    }
+
+    /// What a setting is set to, or its default.
+    fn text(&self, name: &str) -> Option<&str> {
+        match self.chosen.get(name) {
+            Some(given) if given.setting.is_absent(&given.text) => None,
+            Some(given) => Some(&given.text),
+            None => match setting(name)?.default {
+                Fallback::Text(text) => Some(text),
+                Fallback::Absent(_) => None,
+            },
+        }
+    }
+}
+
+/// The number of cores, as far as the sid's one character for the shard allows.
+fn cores() -> NonZeroUsize {
+    let most = NonZeroUsize::MIN.saturating_add(63);
+    std::thread::available_parallelism().map_or(NonZeroUsize::MIN, |cores| cores.min(most))
+}
+
+impl Given {
+    /// Whether it says something else than the default.
+    fn matters(&self) -> bool {
+        !self.setting.is_default(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{SETTINGS, source};
+    use std::path::Path;
+
+    #[test]
+    fn every_default_and_every_example_is_right() {
+        for setting in SETTINGS {
+            if let Fallback::Text(default) = setting.default {
+                assert_eq!(setting.check(default), Ok(()), "{}", setting.name);
+            }
+            assert_eq!(setting.check(setting.example), Ok(()), "{}", setting.name);
+            assert!(!setting.is_default(setting.example), "{}", setting.name);
+        }
+    }
+
+    /// What is wrong with a file if every feature were built.
+    fn errors(text: &str) -> Vec<String> {
+        let mut errors = Vec::new();
+        let given = source::file(Path::new("f"), text, &mut errors);
+        Effective::choose(given, |_| true, &mut errors).build(&mut errors);
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_would_be_ignored_is_refused() {
+        for (text, expected) in [
+            (
+                "redis.prefix = \"a\"",
+                "redis.prefix: has no effect without redis.url, which is not set (f, line 1)",
+            ),
+            (
+                "cluster.node_id = \"a\"",
+                "cluster.node_id: has no effect without redis.url, which is not set (f, line 1)",
+            ),
+            (
+                "tls.cert = \"a.pem\"",
+                "tls.cert: has no effect without tls.key, which is not set (f, line 1)",
+            ),
+            (
+                "tls.key = \"a.pem\"",
+                "tls.key: has no effect without tls.cert, which is not set (f, line 1)",
+            ),
+            (
+                "backend.url = \"http://a\"",
+                "backend.url: has no effect without backend.secret, which is not set (f, line 1)",
+            ),
+            (
+                "backend.secret = \"0123456789abcdef\"",
+                "backend.secret: has no effect without backend.url, which is not set (f, line 1)",
+            ),
+        ] {
+            assert_eq!(errors(text), [expected], "{text}");
+        }
+        assert!(errors("redis.prefix = \"socket.io\"").is_empty());
+    }
+
+    #[test]
+    fn nodes_that_others_can_reach_share_a_secret() {
+        let redis = "redis.url = \"redis://localhost\"\n";
+        let secret = "cluster.secret = \"0123456789abcdef\"\n";
+        let reachable = "cluster.advertise = \"10.0.0.7:3001\"\n";
+        let everywhere = "internal_listen = \"0.0.0.0:3001\"\n";
+        let missing = "cluster.secret: must be set, since cluster.advertise can be reached from other machines";
+        let nowhere = "cluster.advertise: must say where the other nodes reach this one, which no \
+                       address of all zeros does";
+
+        assert!(errors(redis).is_empty());
+        assert_eq!(errors(&[redis, reachable].concat()), [missing]);
+        assert!(errors(&[redis, reachable, secret].concat()).is_empty());
+        assert_eq!(errors(&[everywhere, redis, secret].concat()), [nowhere]);
+        assert!(errors(&[everywhere, redis, reachable, secret].concat()).is_empty());
+        assert!(errors(everywhere).is_empty());
+    }
+
+    #[test]
+    fn what_follows_from_another_mistake_is_not_said() {
+        let wrong = "cluster.node_id = \"a\"\nredis.url = \"localhost\"";
+        let said = errors(wrong);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].starts_with("redis.url: "), "{said:?}");
+
+        let wrong = "listen = \"nowhere\"\ninternal_listen = \"0.0.0.0:3000\"";
+        let said = errors(wrong);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].starts_with("listen: "), "{said:?}");
+    }
+
+    #[test]
+    fn what_is_printed_for_debugging_holds_no_secret() {
+        let text = "redis.url = \"redis://me:hunter2@localhost\"\n\
+                    cluster.secret = \"hunter2 hunter2 hunter2\"\n\
+                    auth.jwt_secret = \"hunter2 hunter2 hunter2\"\n\
+                    backend.url = \"http://backend/hunter2\"\n\
+                    backend.secret = \"hunter2 hunter2 hunter2\"\n\
+                    api.key = \"hunter2 hunter2 hunter2\"\n";
+        let mut errors = Vec::new();
+        let given = source::file(Path::new("f"), text, &mut errors);
+        let config = Effective::choose(given, |_| true, &mut errors).build(&mut errors);
+        assert_eq!(errors, []);
+        assert!(config.redis.is_some() && config.backend.webhook.is_some());
+        assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
+    }
+}

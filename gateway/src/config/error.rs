@@ -1,0 +1,194 @@
+//! What can be wrong with a configuration.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::setting::{Default as Fallback, Setting, flag};
+use super::table::{names, nearest};
+
+/// Everything that is wrong with a configuration, one line each.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Errors(Vec<Error>);
+
+impl Errors {
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Error> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for Errors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Errors {}
+
+impl From<Vec<Error>> for Errors {
+    fn from(errors: Vec<Error>) -> Self {
+        Self(errors)
+    }
+}
+
+/// One thing that is wrong with a configuration. Never holds the value of a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A key, variable or flag that is none of ours.
+    #[error(
+        "{key}: unknown setting{}; the nearest known one is {nearest}",
+        line(place)
+    )]
+    Unknown {
+        /// As it was written.
+        key: String,
+        /// Where it was written.
+        place: Place,
+        /// The nearest that exists, in the same spelling.
+        nearest: String,
+    },
+    /// A section of the file that is used as if it were a setting.
+    #[error("{section}: is a section of settings, not a setting ({place})")]
+    Section {
+        /// Its name.
+        section: String,
+        /// Where it was written.
+        place: Place,
+    },
+    /// A value that its setting cannot have.
+    #[error("{setting}: {problem} ({place}); for example {example}")]
+    Wrong {
+        /// Name of the setting.
+        setting: &'static str,
+        /// Where it was written.
+        place: Place,
+        /// What is wrong with it.
+        problem: String,
+        /// A right one, as it would stand at that place.
+        example: String,
+    },
+    /// A setting that was given twice in one place.
+    #[error("{setting}: set twice ({place})")]
+    Twice {
+        /// Name of the setting.
+        setting: &'static str,
+        /// Where it was written the second time.
+        place: Place,
+    },
+    /// A setting whose feature does not exist yet.
+    #[error("{setting}: not built yet ({place})")]
+    Unbuilt {
+        /// Name of the setting.
+        setting: &'static str,
+        /// Where it was written.
+        place: Place,
+    },
+    /// A setting that would be ignored without another.
+    #[error("{setting}: has no effect without {other}, which is not set ({place})")]
+    Alone {
+        /// Name of the setting.
+        setting: &'static str,
+        /// Name of the missing one.
+        other: &'static str,
+        /// Where it was written.
+        place: Place,
+    },
+    /// A setting that does not go with another.
+    #[error("{setting}: {problem}")]
+    Contradiction {
+        /// Name of the setting.
+        setting: &'static str,
+        /// What is wrong, with what to do about it.
+        problem: String,
+    },
+    /// A file that is not TOML.
+    #[error("{place}: {problem}")]
+    Syntax {
+        /// Where the fault is.
+        place: Place,
+        /// What is wrong there.
+        problem: String,
+    },
+    /// A file that cannot be read.
+    #[error("{path}: {problem}", path = path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        problem: String,
+    },
+}
+
+impl Error {
+    /// A flag that no setting has; `name` is without the dashes before it.
+    #[must_use]
+    pub fn unknown_flag(name: &str) -> Self {
+        let nearest = nearest(name, names().chain(["config"]));
+        Self::Unknown {
+            key: format!("--{name}"),
+            place: Place::Flag(format!("--{name}")),
+            nearest: format!("--{}", flag(nearest)),
+        }
+    }
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A line of the file.
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// An environment variable.
+    Variable(String),
+    /// A flag, with its dashes.
+    Flag(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line { path, line } => write!(f, "{}, line {line}", path.display()),
+            Self::Variable(name) => f.write_str(name),
+            Self::Flag(name) => f.write_str(name),
+        }
+    }
+}
+
+impl Place {
+    /// The error about a value here that the setting cannot have.
+    pub(super) fn wrong(self, setting: &'static Setting, problem: String) -> Error {
+        let right = match &self {
+            Self::Line { .. } => setting.toml(setting.example),
+            Self::Variable(name) => format!("{name}={}", setting.example),
+            Self::Flag(name) => format!("{name}={}", setting.example),
+        };
+        let example = match setting.default {
+            Fallback::Text(_) => right,
+            Fallback::Absent(absence) => format!("{right}, or none: {absence}"),
+        };
+        Error::Wrong {
+            setting: setting.name,
+            place: self,
+            problem,
+            example,
+        }
+    }
+}
+
+/// Where in the file; other places are told by the key itself.
+fn line(place: &Place) -> String {
+    match place {
+        Place::Line { .. } => format!(" ({place})"),
+        Place::Variable(_) | Place::Flag(_) => String::new(),
+    }
+}

@@ -1,0 +1,90 @@
+//! Values that must never be seen.
+
+use std::fmt;
+
+use super::value::{Shape, Value};
+
+/// A secret of the configuration. It cannot be printed, and is compared without telling by the
+/// time taken how much of a guess was right.
+#[derive(Clone)]
+pub struct Secret(Box<[u8]>);
+
+impl Secret {
+    /// Whether `candidate` is this secret. The time taken depends on the length of the candidate
+    /// alone.
+    #[must_use]
+    pub fn verify(&self, candidate: &[u8]) -> bool {
+        let mut difference = self.0.len() ^ candidate.len();
+        for (index, byte) in candidate.iter().enumerate() {
+            // The modulus keeps the walk as long as the candidate, whatever the secret's length.
+            difference |= usize::from(self.0[index % self.0.len()] ^ byte);
+            difference = std::hint::black_box(difference);
+        }
+        difference == 0
+    }
+
+    /// The bytes themselves, for signing with them.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.verify(&other.0)
+    }
+}
+
+impl Eq for Secret {}
+
+/// Shortest secret that is taken.
+const SHORTEST: usize = 16;
+
+impl Value for Secret {
+    const SHAPE: Shape = Shape::Text;
+    const KIND: &'static str = "secret";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.len() < SHORTEST {
+            return Err(format!("too short, a secret has at least {SHORTEST} bytes"));
+        }
+        Ok(Self(text.as_bytes().into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_whole_secret_verifies() {
+        let secret = Secret::parse("0123456789abcdef").unwrap();
+        assert!(secret.verify(b"0123456789abcdef"));
+        for wrong in [
+            &b""[..],
+            b"0",
+            b"0123456789abcdeF",
+            b"1123456789abcdef",
+            b"0123456789abcde",
+            b"0123456789abcdef0",
+            b"0123456789abcdef0123456789abcdef",
+        ] {
+            assert!(!secret.verify(wrong), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_not_printed() {
+        let secret = Secret::parse("0123456789abcdef").unwrap();
+        assert_eq!(format!("{secret:?}"), "Secret(..)");
+        let refused = Secret::parse("short-one").unwrap_err();
+        assert!(!refused.contains("short-one"), "{refused}");
+    }
+}

@@ -1,0 +1,187 @@
+//! The sections of the configuration, as the rest of the gateway reads them.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::address::{HostPort, Network, Origins};
+use super::name::{Cookie, EnginePath, Level, NodeName, StreamName, Transports};
+use super::secret::Secret;
+use super::url::{HttpUrl, RedisUrl};
+
+/// Engine.IO: transports, heartbeat and the first request (`engine.*`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Engine {
+    /// Path prefix of every Engine.IO request; begins and ends with `/`.
+    pub path: EnginePath,
+    /// Time between two pings of a session; at least 1 ms.
+    pub ping_interval: Duration,
+    /// How long a session may take to answer a ping; at least 1 ms.
+    pub ping_timeout: Duration,
+    /// How long an upgrade may take from its first probe; at least 1 ms.
+    pub upgrade_timeout: Duration,
+    /// How long a session may live without a socket in any namespace; at least 1 ms.
+    pub connect_timeout: Duration,
+    /// Largest polling body and largest WebSocket message in bytes; announced to clients.
+    pub max_payload: usize,
+    /// Transports on which a session may be opened.
+    pub transports: Transports,
+    /// Whether WebSocket is offered to sessions that began with polling.
+    pub allow_upgrades: bool,
+    /// Whether clients of Engine.IO 3 (Socket.IO 1 and 2) are let in.
+    pub allow_eio3: bool,
+    /// Name of the cookie that carries the session's id, when one is wanted.
+    pub cookie: Option<Cookie>,
+}
+
+/// What other web origins may do from a browser (`cors.*`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cors {
+    /// Origins that may read our answers.
+    pub origins: Origins,
+    /// Whether they may send cookies; never together with [`Origins::Any`].
+    pub credentials: bool,
+}
+
+/// What stands in front of `listen` (`proxy.*`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxy {
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted: Vec<Network>,
+    /// Whether connections on `listen` begin with a PROXY protocol header.
+    pub protocol: bool,
+}
+
+/// Bounds; what passes one is refused with a reason (`limits.*`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Sessions of this node.
+    pub connections: Option<NonZeroUsize>,
+    /// Sessions of one address.
+    pub connections_per_ip: Option<NonZeroUsize>,
+    /// New sessions per second of this node.
+    pub handshakes_per_second: Option<NonZeroU32>,
+    /// Events per second of one socket.
+    pub events_per_second: Option<NonZeroU32>,
+    /// Bytes that may wait for one session before it is closed as too slow.
+    pub outbox_bytes: usize,
+    /// Rooms that one socket may be in, beside the room of its own id.
+    pub rooms_per_socket: usize,
+    /// Namespaces that one session may be connected to.
+    pub namespaces_per_session: NonZeroUsize,
+    /// Size of a request's head (request line and headers) in bytes; at least 8 KiB.
+    pub request_headers: usize,
+    /// How long a request's head may take to arrive; also how long an idle kept-alive connection
+    /// is kept.
+    pub header_timeout: Duration,
+    /// How long a request's body may take to arrive.
+    pub body_timeout: Duration,
+}
+
+/// The link between the nodes (`redis.*`); there is none without `redis.url`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redis {
+    /// Where Redis is.
+    pub url: RedisUrl,
+    /// What every channel begins with.
+    pub prefix: String,
+    /// Which of the two wire formats of Node's adapters is spoken.
+    pub mode: RedisMode,
+}
+
+/// The wire format between the nodes (`redis.mode`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedisMode {
+    /// `PUBLISH` and `SUBSCRIBE`, as `@socket.io/redis-adapter`'s `createAdapter`.
+    PubSub,
+    /// `SPUBLISH` and `SSUBSCRIBE` of Redis 7, as its `createShardedAdapter`.
+    Sharded,
+}
+
+/// How this node is known to the others (`cluster.*`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// This node's name; a random one is drawn at the start when there is none.
+    pub node_id: Option<NodeName>,
+    /// Where the other nodes reach this node's internal port.
+    pub advertise: HostPort,
+    /// What the nodes authenticate each other with.
+    pub secret: Option<Secret>,
+}
+
+/// How clients' tokens are verified (`auth.*`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// Shared secret of HMAC-signed tokens.
+    pub jwt_secret: Option<Secret>,
+    /// PEM file with the public key of signed tokens.
+    pub jwt_public_key: Option<PathBuf>,
+    /// Where the public keys are published.
+    pub jwks_url: Option<HttpUrl>,
+}
+
+/// Who is told about connects and events (`backend.*`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// The webhook application; the relay application when there is none.
+    pub webhook: Option<Webhook>,
+    /// Redis Stream that events are appended to.
+    pub stream: Option<StreamName>,
+}
+
+/// A backend that is asked over HTTP (`backend.url`, `backend.secret`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// Where requests are posted.
+    pub url: HttpUrl,
+    /// What requests are signed with.
+    pub secret: Secret,
+}
+
+/// The HTTP API on the internal port (`api.*`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Api {
+    /// The bearer key that callers present; the API is off when there is none.
+    pub key: Option<Secret>,
+}
+
+/// The end of the process (`shutdown.*`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    /// Over how long sessions are closed; zero closes all at once.
+    pub drain: Duration,
+}
+
+/// TLS on `listen` (`tls.*`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM file with the certificate chain.
+    pub cert: PathBuf,
+    /// PEM file with its private key.
+    pub key: PathBuf,
+}
+
+/// What is logged, and how (`log.*`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Lines for people or for machines.
+    pub format: LogFormat,
+    /// Levels per component.
+    pub level: Level,
+}
+
+/// The shape of a log line (`log.format`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One line of text.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// The two addresses of a node may not be the same port.
+pub(super) fn same_port(a: SocketAddr, b: SocketAddr) -> bool {
+    let overlapping = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    overlapping && a.port() == b.port() && a.port() != 0
+}

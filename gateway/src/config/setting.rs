@@ -1,0 +1,186 @@
+//! What is known about one setting.
+
+use super::value::{Shape, Value};
+
+/// A row of the table of settings: all that is known about one setting.
+pub struct Setting {
+    /// Its name, which is also its key in the file (`redis.url`).
+    pub name: &'static str,
+    /// What it is for; the first sentence is the help of its flag.
+    pub doc: &'static str,
+    /// The value that counts when nothing else is said.
+    pub default: Default,
+    /// A value that is right and is not the default.
+    pub example: &'static str,
+    /// What type of value it has, in words.
+    pub kind: &'static str,
+    /// Whether the feature exists in this build; refused by name otherwise.
+    pub built: bool,
+    /// Whether its value may never be shown.
+    pub secret: bool,
+    /// Settings without which it has no effect.
+    pub needs: &'static [&'static str],
+    /// Smallest and largest value.
+    pub range: Option<(&'static str, &'static str)>,
+    pub(super) shape: Shape,
+    parse: fn(&str) -> Result<u128, String>,
+}
+
+/// What counts when a setting is not given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Default {
+    /// This value.
+    Text(&'static str),
+    /// Nothing, or something found at the start; in words. `none` says the same in a source.
+    Absent(&'static str),
+}
+
+impl Setting {
+    /// A setting that always has a value.
+    pub(super) const fn with<T: Value>(
+        name: &'static str,
+        default: &'static str,
+        example: &'static str,
+        doc: &'static str,
+    ) -> Self {
+        Self::of::<T>(name, Default::Text(default), example, doc)
+    }
+
+    /// A setting that may have no value. `absence` says what happens then.
+    pub(super) const fn optional<T: Value>(
+        name: &'static str,
+        absence: &'static str,
+        example: &'static str,
+        doc: &'static str,
+    ) -> Self {
+        Self::of::<T>(name, Default::Absent(absence), example, doc)
+    }
+
+    const fn of<T: Value>(
+        name: &'static str,
+        default: Default,
+        example: &'static str,
+        doc: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            doc,
+            default,
+            example,
+            kind: T::KIND,
+            built: true,
+            secret: false,
+            needs: &[],
+            range: None,
+            shape: T::SHAPE,
+            parse: |text| T::parse(text).map(|value| value.magnitude()),
+        }
+    }
+
+    /// The smallest and the largest value that make sense.
+    pub(super) const fn between(mut self, least: &'static str, most: &'static str) -> Self {
+        self.range = Some((least, most));
+        self
+    }
+
+    /// Without those it would be ignored.
+    pub(super) const fn needs(mut self, others: &'static [&'static str]) -> Self {
+        self.needs = others;
+        self
+    }
+
+    /// Its value is never shown.
+    pub(super) const fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+
+    /// Its feature does not exist yet.
+    pub(super) const fn unbuilt(mut self) -> Self {
+        self.built = false;
+        self
+    }
+
+    /// The environment variable that sets it (`GATEWAY_REDIS_URL`).
+    #[must_use]
+    pub fn variable(&self) -> String {
+        variable(self.name)
+    }
+
+    /// The flag that sets it, without the dashes before it (`redis-url`).
+    #[must_use]
+    pub fn flag(&self) -> String {
+        flag(self.name)
+    }
+
+    /// The section of the file that it stands in; none for those before all sections.
+    #[must_use]
+    pub fn section(&self) -> Option<&'static str> {
+        self.name.split_once('.').map(|(section, _)| section)
+    }
+
+    /// Its key within its section.
+    #[must_use]
+    pub fn key(&self) -> &'static str {
+        self.name.split_once('.').map_or(self.name, |(_, key)| key)
+    }
+
+    /// Whether `text` says that there is to be no value.
+    pub(super) fn is_absent(&self, text: &str) -> bool {
+        matches!(self.default, Default::Absent(_)) && text == "none"
+    }
+
+    /// Whether `text` says what would count anyway.
+    pub(super) fn is_default(&self, text: &str) -> bool {
+        match self.default {
+            Default::Text(default) => text == default,
+            Default::Absent(_) => text == "none",
+        }
+    }
+
+    /// Whether `text` is a right value; if not, what is wrong with it. The value of a secret is
+    /// not repeated.
+    pub(super) fn check(&self, text: &str) -> Result<(), String> {
+        if self.is_absent(text) {
+            return Ok(());
+        }
+        let magnitude = (self.parse)(text)?;
+        if let Some((least, most)) = self.range {
+            let within = (self.parse)(least)? <= magnitude && magnitude <= (self.parse)(most)?;
+            if !within {
+                return Err(format!("{text} is not between {least} and {most}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The line of the file that sets it to `text`, within its section.
+    #[must_use]
+    pub fn toml(&self, text: &str) -> String {
+        let value = match self.shape {
+            _ if self.is_absent(text) => quoted(text),
+            Shape::Text | Shape::Measure => quoted(text),
+            Shape::Number | Shape::Boolean => text.to_owned(),
+            Shape::List if text.is_empty() => "[]".to_owned(),
+            Shape::List => {
+                let items: Vec<_> = text.split(',').map(|item| quoted(item.trim())).collect();
+                format!("[{}]", items.join(", "))
+            }
+        };
+        format!("{} = {value}", self.key())
+    }
+}
+
+/// The environment variable of a name.
+pub(super) fn variable(name: &str) -> String {
+    format!("GATEWAY_{}", name.replace('.', "_").to_uppercase())
+}
+
+/// The flag of a name, without the dashes before it.
+pub(super) fn flag(name: &str) -> String {
+    name.replace(['.', '_'], "-")
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}

@@ -1,0 +1,286 @@
+//! The places that settings are given in: the file, the environment, the command line.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue};
+
+use super::check::Given;
+use super::error::{Error, Place};
+use super::setting::{self, Setting};
+use super::table::{SETTINGS, names, nearest, setting};
+use super::value::Shape;
+
+/// The variable that names the file.
+const FILE_VARIABLE: &str = "GATEWAY_CONFIG";
+
+/// The variable that names the commit at build time; it may still be there when the program runs.
+const COMMIT_VARIABLE: &str = "GATEWAY_COMMIT";
+
+/// The file that is read without being named.
+const USUAL_FILE: &str = "gateway.toml";
+
+/// All that a configuration is made of, before it is read. Empty, it gives the defaults, or what
+/// `gateway.toml` says in the working directory.
+#[derive(Default)]
+pub struct Sources {
+    /// The file that was named on the command line.
+    pub file: Option<PathBuf>,
+    /// The environment; what does not begin with `GATEWAY_` is nobody's business here.
+    pub environment: Vec<(OsString, OsString)>,
+    /// The flags for settings, each at most once.
+    pub flags: Vec<(&'static Setting, String)>,
+}
+
+impl Sources {
+    /// The file that is read: the one named on the command line, else by `GATEWAY_CONFIG`, else
+    /// `gateway.toml` in the working directory if it exists.
+    #[must_use]
+    pub fn path(&self) -> Option<PathBuf> {
+        let named = || {
+            let (_, path) = self
+                .environment
+                .iter()
+                .find(|(name, path)| name == FILE_VARIABLE && !path.is_empty())?;
+            Some(PathBuf::from(path))
+        };
+        let usual = || Some(PathBuf::from(USUAL_FILE)).filter(|path| path.exists());
+        self.file.clone().or_else(named).or_else(usual)
+    }
+
+    /// All that is given, what counts less before what counts more.
+    pub(super) fn read(&self, errors: &mut Vec<Error>) -> Vec<Given> {
+        let mut given = Vec::new();
+        if let Some(path) = self.path() {
+            match std::fs::read_to_string(&path) {
+                Ok(text) => given = file(&path, &text, errors),
+                Err(error) => errors.push(Error::Unreadable {
+                    path,
+                    problem: error.to_string(),
+                }),
+            }
+        }
+        for (name, value) in &self.environment {
+            given.extend(variable(name, value, errors));
+        }
+        given.extend(self.flags.iter().map(|(setting, text)| Given {
+            setting,
+            text: text.clone(),
+            place: Place::Flag(format!("--{}", setting.flag())),
+        }));
+        given
+    }
+}
+
+/// What a file gives.
+pub(super) fn file(path: &Path, text: &str, errors: &mut Vec<Error>) -> Vec<Given> {
+    let (table, faults) = DeTable::parse_recoverable(text);
+    let mut walk = Walk {
+        path,
+        text,
+        seen: BTreeSet::new(),
+        given: Vec::new(),
+        errors,
+    };
+    for fault in &faults {
+        let place = walk.place(fault.span().map_or(0, |span| span.start));
+        walk.errors.push(Error::Syntax {
+            place,
+            problem: fault.message().to_owned(),
+        });
+    }
+    if faults.is_empty() {
+        walk.table(table.get_ref(), "");
+    }
+    walk.given
+}
+
+/// The way through a file.
+struct Walk<'a> {
+    path: &'a Path,
+    text: &'a str,
+    seen: BTreeSet<&'static str>,
+    given: Vec<Given>,
+    errors: &'a mut Vec<Error>,
+}
+
+impl Walk<'_> {
+    fn place(&self, offset: usize) -> Place {
+        let before = self.text.as_bytes().iter().take(offset);
+        Place::Line {
+            path: self.path.to_owned(),
+            line: 1 + before.filter(|byte| **byte == b'\n').count(),
+        }
+    }
+
+    /// `above` is the name of the table with a dot behind it.
+    fn table(&mut self, table: &DeTable<'_>, above: &str) {
+        let mut entries: Vec<_> = table.iter().collect();
+        entries.sort_by_key(|(key, _)| key.span().start);
+        for (key, value) in entries {
+            let name = format!("{above}{}", key.get_ref());
+            match (setting(&name), value.get_ref()) {
+                (Some(setting), value) => self.value(setting, key, value),
+                (None, DeValue::Table(inner)) if !inner.is_empty() => {
+                    self.table(inner, &format!("{name}."));
+                }
+                (None, DeValue::Table(_)) if is_section(&name) => {}
+                (None, _) if is_section(&name) => self.errors.push(Error::Section {
+                    place: self.place(key.span().start),
+                    section: name,
+                }),
+                (None, _) => self.errors.push(Error::Unknown {
+                    nearest: nearest(&name, names()).to_owned(),
+                    place: self.place(key.span().start),
+                    key: name,
+                }),
+            }
+        }
+    }
+
+    fn value(&mut self, setting: &'static Setting, key: &Spanned<impl Sized>, value: &DeValue<'_>) {
+        let place = self.place(key.span().start);
+        if !self.seen.insert(setting.name) {
+            let setting = setting.name;
+            self.errors.push(Error::Twice { setting, place });
+            return;
+        }
+        match text_of(setting, value) {
+            Ok(text) => self.given.push(Given {
+                setting,
+                text,
+                place,
+            }),
+            Err(problem) => self.errors.push(place.wrong(setting, problem)),
+        }
+    }
+}
+
+fn is_section(name: &str) -> bool {
+    SETTINGS
+        .iter()
+        .any(|setting| setting.section() == Some(name))
+}
+
+/// The value as it would stand in a variable or a flag.
+fn text_of(setting: &Setting, value: &DeValue<'_>) -> Result<String, String> {
+    match (setting.shape, value) {
+        (Shape::Text | Shape::Measure, DeValue::String(text)) => Ok(text.to_string()),
+        (_, DeValue::String(text)) if setting.is_absent(text) => Ok(text.to_string()),
+        (Shape::Number | Shape::Measure, DeValue::Integer(number)) => {
+            match u128::from_str_radix(number.as_str(), number.radix()) {
+                Ok(number) => Ok(number.to_string()),
+                Err(_) => Err(format!("{} is not a whole number", number.as_str())),
+            }
+        }
+        (Shape::Boolean, DeValue::Boolean(value)) => Ok(value.to_string()),
+        (Shape::List, DeValue::Array(items)) => list(items),
+        (_, value) => Err(format!(
+            "should be of type {}, not {}",
+            setting.kind,
+            value.type_str()
+        )),
+    }
+}
+
+fn list(items: &DeArray<'_>) -> Result<String, String> {
+    let mut texts = Vec::new();
+    for item in items {
+        match item.get_ref().as_str() {
+            Some("") => return Err("an item of the list is empty".to_owned()),
+            Some(text) if text.contains(',') => {
+                return Err(format!("{text:?} has a comma; write an item for each part"));
+            }
+            Some(text) => texts.push(text),
+            None => {
+                let found = item.get_ref().type_str();
+                return Err(format!("the list's items should be strings, not {found}"));
+            }
+        }
+    }
+    Ok(texts.join(","))
+}
+
+/// What a variable of the environment gives. An empty one gives nothing, since that is how
+/// Compose and Kubernetes spell one that is not there.
+fn variable(name: &OsStr, value: &OsStr, errors: &mut Vec<Error>) -> Option<Given> {
+    let lossy = name.to_string_lossy();
+    let name: &str = &lossy;
+    if !name.starts_with("GATEWAY_") || [FILE_VARIABLE, COMMIT_VARIABLE].contains(&name) {
+        return None;
+    }
+    let Some(setting) = SETTINGS.iter().find(|setting| setting.variable() == name) else {
+        if !is_service_link(name, &value.to_string_lossy()) {
+            let known = nearest(&name["GATEWAY_".len()..], names().chain(["config"]));
+            errors.push(Error::Unknown {
+                key: name.to_owned(),
+                place: Place::Variable(name.to_owned()),
+                nearest: setting::variable(known),
+            });
+        }
+        return None;
+    };
+    let place = Place::Variable(name.to_owned());
+    match value.to_str() {
+        Some("") => None,
+        Some(text) => Some(Given {
+            setting,
+            text: text.to_owned(),
+            place,
+        }),
+        None => {
+            errors.push(place.wrong(setting, "is not UTF-8".to_owned()));
+            None
+        }
+    }
+}
+
+/// Whether a variable is one of those that Kubernetes puts into every pod for a Service whose
+/// name begins with `gateway`.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let addressed = |(_, port): (&str, &str)| {
+        let mut parts = port.split('_');
+        let number = parts.next().is_some_and(|part| part.parse::<u16>().is_ok());
+        let protocol = matches!(parts.next(), Some("TCP" | "UDP" | "SCTP"));
+        let detail = matches!(parts.next(), None | Some("PROTO" | "PORT" | "ADDR"));
+        number && protocol && detail && parts.next().is_none()
+    };
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || (name.ends_with("_PORT") && value.contains("://"))
+        || name.split_once("_PORT_").is_some_and(addressed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_of_kubernetes_services_are_not_ours() {
+        for (name, value) in [
+            ("GATEWAY_SERVICE_HOST", "10.0.0.1"),
+            ("GATEWAY_SERVICE_PORT", "3000"),
+            ("GATEWAY_SERVICE_PORT_HTTP", "3000"),
+            ("GATEWAY_PORT", "tcp://10.0.0.1:3000"),
+            ("GATEWAY_PORT_3000_TCP", "tcp://10.0.0.1:3000"),
+            ("GATEWAY_PORT_3000_TCP_PROTO", "tcp"),
+            ("GATEWAY_PORT_3000_TCP_PORT", "3000"),
+            ("GATEWAY_PORT_3000_TCP_ADDR", "10.0.0.1"),
+            ("GATEWAY_REDIS_SERVICE_HOST", "10.0.0.2"),
+        ] {
+            assert!(is_service_link(name, value), "{name}");
+        }
+        for (name, value) in [
+            ("GATEWAY_PORT", "3000"),
+            ("GATEWAY_PORT_3000", "x"),
+            ("GATEWAY_LISTEN_HOST", "10.0.0.1"),
+        ] {
+            assert!(!is_service_link(name, value), "{name}");
+        }
+        let ours = |setting: &Setting| is_service_link(&setting.variable(), "tcp://10.0.0.1:1");
+        assert!(!SETTINGS.iter().any(ours));
+    }
+}

@@ -1,0 +1,420 @@
+//! The table of settings, from which flags, variables, file keys and the reference come.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::address::{HostPort, Network, Origins};
+use super::name::{Cookie, EnginePath, Level, NodeName, StreamName, Transports};
+use super::pattern::NamespacePattern;
+use super::secret::Secret;
+use super::section::{LogFormat, RedisMode};
+use super::setting::Setting;
+use super::url::{HttpUrl, RedisUrl};
+use super::value::Size;
+
+/// Every setting there is, in the order of the reference. Building a feature means to take away
+/// its `.unbuilt()` here.
+pub static SETTINGS: &[Setting] = &[
+    Setting::with::<SocketAddr>(
+        "listen",
+        "0.0.0.0:3000",
+        "127.0.0.1:8080",
+        "Where clients connect.",
+    ),
+    Setting::with::<SocketAddr>(
+        "internal_listen",
+        "127.0.0.1:3001",
+        "0.0.0.0:9100",
+        "Where metrics, health, the API and the other nodes connect. Never to be reached by clients.",
+    ),
+    Setting::optional::<NonZeroUsize>(
+        "shards",
+        "the number of cores, at most 64",
+        "2",
+        "Threads that serve sessions.",
+    )
+    .between("1", "64"),
+    Setting::with::<Vec<NamespacePattern>>(
+        "namespaces",
+        "/",
+        "/,/chat-*",
+        "Namespaces that clients may connect to. A `*` matches any run of characters; a name \
+         without `/` before it gets one. All others are answered with \"Invalid namespace\".",
+    ),
+    Setting::with::<bool>("demo", "true", "false", "Whether the demo page is served at `/`."),
+    Setting::optional::<PathBuf>(
+        "client_dir",
+        "looked for in `node_modules/socket.io-client/dist`",
+        "/usr/share/socket.io-client",
+        "Directory of the JavaScript client's files, which are served below `engine.path`.",
+    ),
+    Setting::with::<EnginePath>(
+        "engine.path",
+        "/socket.io/",
+        "/realtime/",
+        "Path of every Engine.IO request. A `/` at its end is added when it is missing.",
+    ),
+    Setting::with::<Duration>(
+        "engine.ping_interval",
+        "25s",
+        "20s",
+        "Time between two pings of a session. Idle timeouts of balancers must be longer.",
+    )
+    .between("1ms", "1d"),
+    Setting::with::<Duration>(
+        "engine.ping_timeout",
+        "20s",
+        "10s",
+        "How long a client may take to answer a ping before its session is closed.",
+    )
+    .between("1ms", "1d"),
+    Setting::with::<Duration>(
+        "engine.upgrade_timeout",
+        "10s",
+        "5s",
+        "How long the upgrade from polling to WebSocket may take.",
+    )
+    .between("1ms", "1d"),
+    Setting::with::<Duration>(
+        "engine.connect_timeout",
+        "45s",
+        "15s",
+        "How long a session may go without a socket in any namespace before it is closed.",
+    )
+    .between("1ms", "1d"),
+    Setting::with::<Size>(
+        "engine.max_payload",
+        "1MB",
+        "256KiB",
+        "Largest polling request body and largest WebSocket message. A larger body is answered with 413, a larger message closes the session with code 1009.",
+    )
+    .between("1KiB", "1GiB"),
+    Setting::with::<Transports>(
+        "engine.transports",
+        "polling,websocket",
+        "websocket",
+        "Transports on which sessions may be opened.",
+    ),
+    Setting::with::<bool>(
+        "engine.allow_upgrades",
+        "true",
+        "false",
+        "Whether sessions that begin with polling are offered the upgrade to WebSocket.",
+    ),
+    Setting::with::<bool>(
+        "engine.allow_eio3",
+        "false",
+        "true",
+        "Whether clients of Engine.IO 3 (Socket.IO 1 and 2) are let in.",
+    )
+    .unbuilt(),
+    Setting::optional::<Cookie>(
+        "engine.cookie",
+        "no cookie is set",
+        "io",
+        "Name of a cookie with the session's id, for balancers that keep a session on one node by it.",
+    ),
+    Setting::with::<Origins>(
+        "cors.origins",
+        "",
+        "https://example.com,http://localhost:8080",
+        "Web origins whose pages may connect from a browser, or `*` for all. A page of the \
+         gateway's own origin always may.",
+    ),
+    Setting::with::<bool>(
+        "cors.credentials",
+        "false",
+        "true",
+        "Whether those pages may send cookies. Not together with the origin `*`.",
+    ),
+    Setting::with::<Vec<Network>>(
+        "proxy.trusted",
+        "",
+        "10.0.0.0/8,127.0.0.1",
+        "Addresses and networks of the proxies in front, whose `X-Forwarded-For` counts.",
+    )
+    .unbuilt(),
+    Setting::with::<bool>(
+        "proxy.protocol",
+        "false",
+        "true",
+        "Whether connections on `listen` begin with a PROXY protocol header.",
+    )
+    .unbuilt(),
+    Setting::optional::<NonZeroUsize>(
+        "limits.connections",
+        "no limit",
+        "100000",
+        "Sessions that this node serves at a time.",
+    ),
+    Setting::optional::<NonZeroUsize>(
+        "limits.connections_per_ip",
+        "no limit",
+        "100",
+        "Sessions of one client address at a time.",
+    )
+    .unbuilt(),
+    Setting::optional::<NonZeroU32>(
+        "limits.handshakes_per_second",
+        "no limit",
+        "500",
+        "New sessions of this node per second.",
+    )
+    .unbuilt(),
+    Setting::optional::<NonZeroU32>(
+        "limits.events_per_second",
+        "no limit",
+        "50",
+        "Events of one socket per second.",
+    )
+    .unbuilt(),
+    Setting::with::<Size>(
+        "limits.outbox_bytes",
+        "1MiB",
+        "256KiB",
+        "What may wait to be sent to one session. A client that reads too slowly and passes it is \
+         disconnected. Should be more than `engine.max_payload`.",
+    )
+    .between("1KiB", "1GiB"),
+    Setting::with::<usize>(
+        "limits.rooms_per_socket",
+        "1000",
+        "20",
+        "Rooms that one socket may be in, beside its own.",
+    )
+    .between("0", "1000000"),
+    Setting::with::<NonZeroUsize>(
+        "limits.namespaces_per_session",
+        "100",
+        "5",
+        "Namespaces that one session may be connected to.",
+    )
+    .between("1", "100000"),
+    Setting::with::<Size>(
+        "limits.request_headers",
+        "16KiB",
+        "32KiB",
+        "Size of a request's head: its first line and its headers.",
+    )
+    .between("8KiB", "1MiB"),
+    Setting::with::<Duration>(
+        "limits.header_timeout",
+        "10s",
+        "5s",
+        "How long a request's head may take to arrive.",
+    )
+    .between("1ms", "1d"),
+    Setting::with::<Duration>(
+        "limits.body_timeout",
+        "30s",
+        "15s",
+        "How long a request's body may take to arrive.",
+    )
+    .between("1ms", "1d"),
+    Setting::optional::<RedisUrl>(
+        "redis.url",
+        "in-memory, a single node",
+        "redis://localhost:6379",
+        "Redis, which joins the nodes. `redis://`, or `rediss://` with TLS; `redis+sentinel://` and \
+         `redis+cluster://` take several hosts with commas between them.",
+    )
+    .secret()
+    .unbuilt(),
+    Setting::with::<String>(
+        "redis.prefix",
+        "socket.io",
+        "my-app",
+        "What every channel begins with. The same on all nodes and emitters.",
+    )
+    .needs(&["redis.url"])
+    .unbuilt(),
+    Setting::with::<RedisMode>(
+        "redis.mode",
+        "pubsub",
+        "sharded",
+        "The wire format: `pubsub`, or `sharded` for Redis 7. The same on all nodes.",
+    )
+    .needs(&["redis.url"])
+    .unbuilt(),
+    Setting::optional::<NodeName>(
+        "cluster.node_id",
+        "random",
+        "gateway-0",
+        "Name of this node among the others.",
+    )
+    .needs(&["redis.url"])
+    .unbuilt(),
+    Setting::optional::<HostPort>(
+        "cluster.advertise",
+        "`internal_listen`",
+        "gateway-0.gateway:3001",
+        "Where the other nodes reach the internal port of this one.",
+    )
+    .needs(&["redis.url"])
+    .unbuilt(),
+    Setting::optional::<Secret>(
+        "cluster.secret",
+        "none; only when `cluster.advertise` is this machine",
+        "a secret of the cluster",
+        "What the nodes authenticate each other with. The same on all nodes.",
+    )
+    .needs(&["redis.url"])
+    .secret()
+    .unbuilt(),
+    Setting::optional::<Secret>(
+        "auth.jwt_secret",
+        "tokens of this kind are not taken",
+        "a secret of the token issuer",
+        "Shared secret of tokens signed with HMAC.",
+    )
+    .secret()
+    .unbuilt(),
+    Setting::optional::<PathBuf>(
+        "auth.jwt_public_key",
+        "tokens of this kind are not taken",
+        "/etc/gateway/issuer.pem",
+        "PEM file with the public key of signed tokens.",
+    )
+    .unbuilt(),
+    Setting::optional::<HttpUrl>(
+        "auth.jwks_url",
+        "tokens of this kind are not taken",
+        "https://issuer.example.com/jwks.json",
+        "Where the public keys of signed tokens are published.",
+    )
+    .unbuilt(),
+    Setting::optional::<HttpUrl>(
+        "backend.url",
+        "the relay application, without a backend",
+        "http://backend:8000/socket",
+        "The backend that is told about connects and events and answers what to do.",
+    )
+    .needs(&["backend.secret"])
+    .unbuilt(),
+    Setting::optional::<Secret>(
+        "backend.secret",
+        "none",
+        "a secret of the backend",
+        "What requests to the backend are signed with.",
+    )
+    .needs(&["backend.url"])
+    .secret()
+    .unbuilt(),
+    Setting::optional::<StreamName>(
+        "backend.stream",
+        "none",
+        "events",
+        "Redis Stream that events are appended to.",
+    )
+    .needs(&["redis.url"])
+    .unbuilt(),
+    Setting::optional::<Secret>(
+        "api.key",
+        "the API is off",
+        "a key for the HTTP API",
+        "Bearer key of the HTTP API on the internal port.",
+    )
+    .secret()
+    .unbuilt(),
+    Setting::with::<Duration>(
+        "shutdown.drain",
+        "30s",
+        "1m",
+        "Over how long the sessions are closed at the end. Zero closes all at once.",
+    )
+    .between("0", "1d"),
+    Setting::optional::<PathBuf>(
+        "tls.cert",
+        "no TLS",
+        "/etc/gateway/tls.crt",
+        "PEM file with the certificate chain. Read again when it changes.",
+    )
+    .needs(&["tls.key"])
+    .unbuilt(),
+    Setting::optional::<PathBuf>(
+        "tls.key",
+        "no TLS",
+        "/etc/gateway/tls.key",
+        "PEM file with the certificate's private key. Read again when it changes.",
+    )
+    .needs(&["tls.cert"])
+    .unbuilt(),
+    Setting::with::<LogFormat>(
+        "log.format",
+        "text",
+        "json",
+        "The shape of a line of the log, which goes to standard error: `text` or `json`.",
+    ),
+    Setting::with::<Level>(
+        "log.level",
+        "info",
+        "info,gateway::session=debug",
+        "Which lines are logged: `off`, `error`, `warn`, `info`, `debug` or `trace`, for all or per \
+         component.",
+    ),
+];
+
+/// The names of all settings.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    SETTINGS.iter().map(|setting| setting.name)
+}
+
+/// The setting of that name.
+#[must_use]
+pub fn setting(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+/// The known name that is nearest to one that is not known, both with dots, dashes or underscores.
+/// The last part alone is nearly as good as the whole name.
+pub(super) fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> &'a str {
+    let plain = |name: &str| name.to_lowercase().replace(['.', '-'], "_");
+    let unknown = plain(unknown);
+    let distance = |name: &&str| {
+        let key = name.rsplit('.').next().unwrap_or(name);
+        let whole = strsim::osa_distance(&unknown, &plain(name));
+        whole.min(strsim::osa_distance(&unknown, key) + 1)
+    };
+    known.into_iter().min_by_key(distance).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_name_is_found_from_a_slip_of_the_finger() {
+        for (unknown, expected) in [
+            ("lisen", "listen"),
+            ("engine.ping_intervall", "engine.ping_interval"),
+            ("engine.pingInterval", "engine.ping_interval"),
+            ("ping_interval", "engine.ping_interval"),
+            ("redis_uri", "redis.url"),
+            ("cors-origin", "cors.origins"),
+            ("limit.connections", "limits.connections"),
+            ("max_payload_size", "engine.max_payload"),
+            ("sahrds", "shards"),
+        ] {
+            assert_eq!(nearest(unknown, names()), expected);
+        }
+    }
+
+    #[test]
+    fn no_name_is_given_twice_in_any_spelling() {
+        let spellings: [fn(&Setting) -> String; 3] =
+            [|s| s.name.to_owned(), Setting::variable, Setting::flag];
+        for spelling in spellings {
+            let all: std::collections::BTreeSet<_> = SETTINGS.iter().map(spelling).collect();
+            assert_eq!(all.len(), SETTINGS.len());
+        }
+    }
+
+    #[test]
+    fn what_a_setting_needs_exists() {
+        for name in SETTINGS.iter().flat_map(|setting| setting.needs) {
+            assert!(setting(name).is_some(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! How a value is written: what every type of the settings has in common, and the plain types.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::section::{LogFormat, RedisMode};
+
+/// A type that settings have.
+pub(super) trait Value: Sized {
+    /// How it stands in a TOML file.
+    const SHAPE: Shape;
+    /// What it is called in messages and in the reference.
+    const KIND: &'static str;
+
+    /// Reads it. The error says what would be right; that of a secret never repeats it.
+    fn parse(text: &str) -> Result<Self, String>;
+
+    /// What is compared with the setting's range.
+    fn magnitude(&self) -> u128 {
+        0
+    }
+}
+
+/// How a value stands in a TOML file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// A string.
+    Text,
+    /// A string of a number and its unit.
+    Measure,
+    /// An integer.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// An array of strings.
+    List,
+}
+
+impl Value for bool {
+    const SHAPE: Shape = Shape::Boolean;
+    const KIND: &'static str = "boolean";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse()
+            .map_err(|_| format!("{text:?} is neither true nor false"))
+    }
+}
+
+impl Value for usize {
+    const SHAPE: Shape = Shape::Number;
+    const KIND: &'static str = "number";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        whole(text)
+    }
+
+    fn magnitude(&self) -> u128 {
+        *self as u128
+    }
+}
+
+impl Value for NonZeroUsize {
+    const SHAPE: Shape = Shape::Number;
+    const KIND: &'static str = "number";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        whole(text)
+    }
+
+    fn magnitude(&self) -> u128 {
+        self.get() as u128
+    }
+}
+
+impl Value for NonZeroU32 {
+    const SHAPE: Shape = Shape::Number;
+    const KIND: &'static str = "number";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        whole(text)
+    }
+
+    fn magnitude(&self) -> u128 {
+        self.get().into()
+    }
+}
+
+/// The error of a zero where there must be something is the range's to explain, so it names no type.
+fn whole<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| match text.parse::<u128>() {
+        Ok(0) => "0 is too little, it must be at least 1".to_owned(),
+        Ok(_) => format!("{text} is too much"),
+        Err(_) => format!("{text:?} is not a whole number"),
+    })
+}
+
+impl Value for SocketAddr {
+    const SHAPE: Shape = Shape::Text;
+    const KIND: &'static str = "address";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse()
+            .map_err(|_| format!("{text:?} is not an IP address and a port"))
+    }
+}
+
+impl Value for PathBuf {
+    const SHAPE: Shape = Shape::Text;
+    const KIND: &'static str = "path";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("a path cannot be empty".to_owned());
+        }
+        Ok(text.into())
+    }
+}
+
+impl<T: Value> Value for Vec<T> {
+    const SHAPE: Shape = Shape::List;
+    const KIND: &'static str = "list";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self::new());
+        }
+        text.split(',').map(|item| T::parse(item.trim())).collect()
+    }
+}
+
+impl Value for Duration {
+    const SHAPE: Shape = Shape::Measure;
+    const KIND: &'static str = "duration";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let millis = with_unit(
+            text,
+            &[
+                ("ms", 1),
+                ("s", 1_000),
+                ("m", 60_000),
+                ("h", 3_600_000),
+                ("d", 86_400_000),
+            ],
+            "s",
+        )?;
+        Ok(Self::from_millis(millis))
+    }
+
+    fn magnitude(&self) -> u128 {
+        self.as_nanos()
+    }
+}
+
+/// A number of bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Size(pub(super) usize);
+
+impl Value for Size {
+    const SHAPE: Shape = Shape::Measure;
+    const KIND: &'static str = "size";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let bytes = with_unit(
+            text,
+            &[
+                ("B", 1),
+                ("kB", 1_000),
+                ("KB", 1_000),
+                ("MB", 1_000_000),
+                ("GB", 1_000_000_000),
+                ("KiB", 1 << 10),
+                ("MiB", 1 << 20),
+                ("GiB", 1 << 30),
+            ],
+            "KiB",
+        )?;
+        usize::try_from(bytes)
+            .map(Self)
+            .map_err(|_| format!("{text:?} is too much"))
+    }
+
+    fn magnitude(&self) -> u128 {
+        self.0 as u128
+    }
+}
+
+/// A whole number and its unit, in the smallest unit. Zero needs none.
+fn with_unit(text: &str, units: &[(&str, u64)], usual: &str) -> Result<u64, String> {
+    if text == "0" {
+        return Ok(0);
+    }
+    let names: Vec<_> = units.iter().map(|(name, _)| *name).collect();
+    let names = names.join(", ");
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    if !number.is_empty() && unit.is_empty() {
+        return Err(format!(
+            "{text} has no unit ({names}); is {text}{usual} meant?"
+        ));
+    }
+    let factor = units.iter().find(|(name, _)| *name == unit.trim_start());
+    let (Some((_, factor)), false) = (factor, number.is_empty()) else {
+        return Err(format!(
+            "{text:?} is not a whole number with a unit ({names})"
+        ));
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(*factor))
+        .ok_or_else(|| format!("{text} is too much"))
+}
+
+impl Value for RedisMode {
+    const SHAPE: Shape = Shape::Text;
+    const KIND: &'static str = "mode (`pubsub` or `sharded`)";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "pubsub" => Ok(Self::PubSub),
+            "sharded" => Ok(Self::Sharded),
+            _ => Err(format!("{text:?} is neither pubsub nor sharded")),
+        }
+    }
+}
+
+impl Value for LogFormat {
+    const SHAPE: Shape = Shape::Text;
+    const KIND: &'static str = "format (`text` or `json`)";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(format!("{text:?} is neither text nor json")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_sizes_carry_units() {
+        for (text, millis) in [
+            ("0", 0),
+            ("0s", 0),
+            ("500ms", 500),
+            ("25s", 25_000),
+            ("25 s", 25_000),
+            ("2m", 120_000),
+            ("1h", 3_600_000),
+            ("1d", 86_400_000),
+        ] {
+            assert_eq!(Duration::parse(text), Ok(Duration::from_millis(millis)));
+        }
+        for (text, bytes) in [
+            ("0", 0),
+            ("7B", 7),
+            ("1kB", 1_000),
+            ("1KB", 1_000),
+            ("1MB", 1_000_000),
+            ("2GB", 2_000_000_000),
+            ("1KiB", 1024),
+            ("1MiB", 1_048_576),
+            ("1GiB", 1_073_741_824),
+        ] {
+            assert_eq!(Size::parse(text).unwrap().0, bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_with_a_unit_is_refused() {
+        assert_eq!(
+            Duration::parse("25").unwrap_err(),
+            "25 has no unit (ms, s, m, h, d); is 25s meant?"
+        );
+        for text in [
+            "", "s", "-1s", "1.5s", "1x", "1S", "1 s ", "1s1s", "00", "1e3s", "٣s",
+        ] {
+            assert!(Duration::parse(text).is_err(), "{text:?}");
+        }
+        for text in ["", "1", "1mb", "1M", "1kb", "1mib"] {
+            assert!(Size::parse(text).is_err(), "{text:?}");
+        }
+        assert_eq!(
+            Duration::parse("18446744073709551615d").unwrap_err(),
+            "18446744073709551615d is too much"
+        );
+        assert_eq!(
+            Duration::parse("99999999999999999999s").unwrap_err(),
+            "99999999999999999999s is too much"
+        );
+    }
+}

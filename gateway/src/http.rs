@@ -1,0 +1,166 @@
+//! HTTP on the clients' port: Engine.IO requests, the client's files, the demo page.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tracing::debug;
+
+use crate::counters::Refused;
+use crate::ids::Sid;
+use crate::node::Layer;
+use crate::shard::Shard;
+use crate::websocket::driver;
+
+mod cors;
+mod engineio;
+mod refusal;
+
+pub(crate) use refusal::Refusal;
+
+/// What answers a client.
+pub(crate) type Answer = Response<Full<Bytes>>;
+
+/// What a session says to an HTTP request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// Send the body.
+    Continue,
+    /// A post was taken.
+    Ok,
+    /// What a poll gets.
+    Payload(Vec<u8>),
+    /// Neither.
+    Refused(Refusal),
+}
+
+/// What a connection becomes after its HTTP upgrade was answered.
+pub(crate) enum Next {
+    /// The WebSocket of a new session.
+    Session(driver::Attached),
+    /// The WebSocket that probes for the session of this id.
+    Probe(Sid),
+}
+
+/// Most headers of a request.
+const MAX_HEADERS: usize = 100;
+
+/// Serves a connection on this shard for as long as it lasts.
+pub(crate) fn serve(shard: &Rc<Shard>, stream: std::net::TcpStream, address: SocketAddr) {
+    let stream = match TcpStream::from_std(stream) {
+        Ok(stream) => stream,
+        Err(error) => {
+            debug!(%address, %error, "connection lost before it was served");
+            return;
+        }
+    };
+    let shard = Rc::clone(shard);
+    tokio::task::spawn_local(async move {
+        let http = Box::pin(serve_http(Rc::clone(&shard), stream, address)).await;
+        if let Some((next, stream, read)) = http {
+            match next {
+                Next::Session(attached) => driver::run(attached, stream, read).await,
+                Next::Probe(sid) => Box::pin(driver::hand_over(&shard, sid, stream, read)).await,
+            }
+        }
+    });
+}
+
+/// The HTTP phase of a connection; it is boxed and gone when a WebSocket begins.
+async fn serve_http(
+    shard: Rc<Shard>,
+    stream: TcpStream,
+    address: SocketAddr,
+) -> Option<(Next, TcpStream, Vec<u8>)> {
+    let limits = &shard.node().config().limits;
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(limits.request_headers);
+    let next = Rc::new(RefCell::new(None));
+    let service = service_fn({
+        let (shard, next) = (Rc::clone(&shard), Rc::clone(&next));
+        move |request| {
+            let (shard, next) = (Rc::clone(&shard), Rc::clone(&next));
+            async move {
+                Ok::<_, std::convert::Infallible>(route(&shard, request, address, &next).await)
+            }
+        }
+    });
+    let parts = match builder
+        .serve_connection(TokioIo::new(stream), service)
+        .without_shutdown()
+        .await
+    {
+        Ok(parts) => parts,
+        Err(error) => {
+            if !error.is_incomplete_message() {
+                shard.counters().refused.of(Refused::Http).increment();
+            }
+            debug!(%address, %error, "HTTP connection failed");
+            return None;
+        }
+    };
+    let next = next.take()?;
+    // Not the buffer itself: even empty it keeps 8 KiB.
+    Some((next, parts.io.into_inner(), parts.read_buf.to_vec()))
+}
+
+async fn route(
+    shard: &Rc<Shard>,
+    request: Request<Incoming>,
+    address: SocketAddr,
+    next: &RefCell<Option<Next>>,
+) -> Answer {
+    let path = request.uri().path();
+    let mount = shard
+        .node()
+        .mounts()
+        .iter()
+        .position(|mount| path.starts_with(&mount.path));
+    let Some(index) = mount else {
+        let page = shard
+            .node()
+            .assets()
+            .respond_page(request.method(), path, request.headers());
+        return page.unwrap_or_else(not_found);
+    };
+    let mount = &shard.node().mounts()[index];
+    let origin = cors::Origin::of(request.headers());
+    let cors = &shard.node().config().cors;
+    if *request.method() == Method::OPTIONS && cors::is_enabled(cors) {
+        return cors::preflight(cors, &origin, request.headers());
+    }
+    let file = match mount.layer {
+        Layer::SocketIo(_) => {
+            let name = &path[mount.path.len()..];
+            shard
+                .node()
+                .assets()
+                .respond(request.method(), name, request.headers())
+        }
+        Layer::Engine(_) => None,
+    };
+    let mut answer = match file {
+        Some(file) => file,
+        None => engineio::respond(shard, index as u8, request, address, next).await,
+    };
+    cors::allow(cors, &origin, answer.headers_mut());
+    answer
+}
+
+fn not_found() -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from_static(b"Not found\n")));
+    *answer.status_mut() = StatusCode::NOT_FOUND;
+    answer
+}

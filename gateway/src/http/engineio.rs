@@ -1,0 +1,507 @@
+//! Engine.IO requests: verification, handshakes, polls, posts and upgrades.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use fastwebsockets::upgrade;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, ORIGIN,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, SET_COOKIE, VARY,
+};
+use hyper::{Method, Request, Response};
+use protocol::engineio::Transport;
+use tokio::sync::oneshot;
+use tracing::debug;
+
+use super::{Answer, Next, Refusal, Reply};
+use crate::application::Admission;
+use crate::encoding::{Encoding, compress, negotiate};
+use crate::handshake::Handshake;
+use crate::ids::Sid;
+use crate::node::Layer;
+use crate::query::EngineQuery;
+use crate::session::Session;
+use crate::shard::Shard;
+use crate::websocket::driver::Attached;
+
+/// The revision of Engine.IO that is spoken here.
+const REVISION: &str = "4";
+
+/// Payloads from this size on are compressed for clients that take it, as in Node.
+const COMPRESSION_THRESHOLD: usize = 1024;
+
+/// Bytes of a refused body that are read and thrown away, so that the client sees the answer
+/// instead of a reset connection.
+const MAX_DISCARDED_BYTES: usize = 16 * 1024 * 1024;
+
+/// Answers an Engine.IO request. `next` is set when the connection becomes a WebSocket.
+pub(super) async fn respond(
+    shard: &Rc<Shard>,
+    mount: u8,
+    mut request: Request<Incoming>,
+    address: SocketAddr,
+    next: &RefCell<Option<Next>>,
+) -> Answer {
+    let websocket = upgrade::is_upgrade_request(&request);
+    let outcome = match verify(shard, &request, websocket) {
+        Ok(Verified::Handshake { transport, base64 }) => {
+            handshake(shard, mount, &mut request, address, transport, base64, next).await
+        }
+        Ok(Verified::Upgrade { sid }) => probe(shard, &mut request, sid, next).await,
+        Ok(Verified::Request { sid }) => match *request.method() {
+            Method::GET => poll(shard, sid, request.headers()).await,
+            Method::POST => post(shard, sid, request).await,
+            _ => Err(Refusal::BadMethod),
+        },
+        Ok(Verified::Mismatch { sid }) => {
+            if is_known(shard, sid).await {
+                Err(Refusal::BadRequest)
+            } else {
+                Err(Refusal::UnknownSid)
+            }
+        }
+        Err(refusal) => Err(refusal),
+    };
+    outcome.unwrap_or_else(|refusal| {
+        shard
+            .counters()
+            .refused
+            .of(refusal.counted_as())
+            .increment();
+        debug!(%address, reason = ?refusal, "request refused");
+        if websocket {
+            refusal.answer_websocket()
+        } else {
+            refusal.answer()
+        }
+    })
+}
+
+/// What a request that passed verification asks for.
+enum Verified {
+    Handshake {
+        transport: Transport,
+        base64: bool,
+    },
+    Upgrade {
+        sid: Sid,
+    },
+    Request {
+        sid: Sid,
+    },
+    /// Refused in one way or another, depending on whether there is such a session.
+    Mismatch {
+        sid: Sid,
+    },
+}
+
+/// Checks a request in the order in which Node does. What only the session knows is checked where
+/// it lives.
+fn verify(
+    shard: &Shard,
+    request: &Request<Incoming>,
+    websocket: bool,
+) -> Result<Verified, Refusal> {
+    let engine = &shard.node().config().engine;
+    let query = EngineQuery::parse(request.uri().query().unwrap_or_default());
+    let transport = match query.transport.as_deref() {
+        Some("polling") if engine.transports.polling => Transport::Polling,
+        Some("websocket") if engine.transports.websocket => Transport::WebSocket,
+        _ => return Err(Refusal::UnknownTransport),
+    };
+    let valid_origin = |origin: &HeaderValue| {
+        origin
+            .as_bytes()
+            .iter()
+            .all(|byte| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f))
+    };
+    if !request.headers().get(ORIGIN).is_none_or(valid_origin) {
+        return Err(Refusal::BadRequest);
+    }
+    let is_revision = query.revision.as_deref() == Some(REVISION);
+    if let Some(sid) = &query.sid {
+        let sid = Sid::parse(sid).ok_or(Refusal::UnknownSid)?;
+        return match (websocket, transport) {
+            (false, Transport::Polling) if is_revision => Ok(Verified::Request { sid }),
+            (true, Transport::WebSocket) if is_revision && engine.allow_upgrades => {
+                websocket_handshake(request.headers())?;
+                Ok(Verified::Upgrade { sid })
+            }
+            _ => Ok(Verified::Mismatch { sid }),
+        };
+    }
+    if *request.method() != Method::GET {
+        return Err(Refusal::BadHandshakeMethod);
+    }
+    if websocket != (transport == Transport::WebSocket) {
+        return Err(Refusal::BadRequest);
+    }
+    if websocket {
+        websocket_handshake(request.headers())?;
+    }
+    if !is_revision {
+        return Err(Refusal::UnsupportedVersion);
+    }
+    Ok(Verified::Handshake {
+        transport,
+        base64: query.base64,
+    })
+}
+
+/// Checks what RFC 6455 section 4.2.1 asks of a handshake.
+fn websocket_handshake(headers: &HeaderMap) -> Result<(), Refusal> {
+    let is_key = |key: &HeaderValue| {
+        let base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+        key.as_bytes()
+            .strip_suffix(b"==")
+            .is_some_and(|key| key.len() == 22 && key.iter().all(base64))
+    };
+    if !headers.get(SEC_WEBSOCKET_KEY).is_some_and(is_key) {
+        return Err(Refusal::BadRequest);
+    }
+    let version = headers.get(SEC_WEBSOCKET_VERSION);
+    if version.is_some_and(|version| version == "13") {
+        Ok(())
+    } else {
+        Err(Refusal::WebSocketVersion)
+    }
+}
+
+async fn handshake(
+    shard: &Rc<Shard>,
+    mount: u8,
+    request: &mut Request<Incoming>,
+    address: SocketAddr,
+    transport: Transport,
+    base64: bool,
+    next: &RefCell<Option<Next>>,
+) -> Result<Answer, Refusal> {
+    let node = shard.node();
+    if node.is_stopping() {
+        return Err(Refusal::ShuttingDown);
+    }
+    let limit = node.config().limits.connections;
+    if limit.is_some_and(|limit| node.session_count() >= limit.get()) {
+        return Err(Refusal::ConnectionLimit);
+    }
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or("", |target| target.as_str());
+    let handshake = Handshake::new(target, request.headers(), address, false);
+    if let Layer::SocketIo(application) = &node.mounts()[usize::from(mount)].layer {
+        match application.admit(&handshake) {
+            Admission::Admit => {}
+            Admission::Forbid(message) => return Err(Refusal::Forbidden(Some(message))),
+            Admission::Pending(decision) => {
+                decision
+                    .await
+                    .map_err(|message| Refusal::Forbidden(Some(message)))?;
+            }
+        }
+    }
+    match transport {
+        Transport::Polling => {
+            let session = shard.open(mount, transport, handshake, base64);
+            let body = open_packet(shard, &session, transport);
+            let mut answer = payload(body.into_bytes(), request.headers());
+            set_cookie(shard, &session, answer.headers_mut());
+            session.announce();
+            Ok(answer)
+        }
+        Transport::WebSocket => {
+            let mut answer = switch_protocols(request)?;
+            let session = shard.open(mount, transport, handshake, base64);
+            set_cookie(shard, &session, answer.headers_mut());
+            session.push_open(&open_packet(shard, &session, transport));
+            *next.borrow_mut() = Some(Next::Session(Attached::new(session)));
+            Ok(answer)
+        }
+    }
+}
+
+fn open_packet(shard: &Shard, session: &Session, transport: Transport) -> String {
+    let engine = &shard.node().config().engine;
+    let can_upgrade =
+        transport == Transport::Polling && engine.allow_upgrades && engine.transports.websocket;
+    format!(
+        "0{{\"sid\":\"{}\",\"upgrades\":[{}],\"pingInterval\":{},\"pingTimeout\":{},\"maxPayload\":{}}}",
+        session.sid().reveal(),
+        if can_upgrade { "\"websocket\"" } else { "" },
+        engine.ping_interval.as_millis(),
+        engine.ping_timeout.as_millis(),
+        engine.max_payload,
+    )
+}
+
+fn set_cookie(shard: &Shard, session: &Session, headers: &mut HeaderMap) {
+    if let Some(name) = &shard.node().config().engine.cookie {
+        let cookie = format!(
+            "{}={}; Path=/; HttpOnly; SameSite=Lax",
+            name.as_str(),
+            session.sid().reveal()
+        );
+        if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+            headers.append(SET_COOKIE, cookie);
+        }
+    }
+}
+
+/// Answers a WebSocket's handshake.
+fn switch_protocols(request: &mut Request<Incoming>) -> Result<Answer, Refusal> {
+    let offered = request
+        .headers()
+        .get(SEC_WEBSOCKET_PROTOCOL)
+        .and_then(|offered| offered.to_str().ok());
+    let subprotocol = offered
+        .and_then(|offered| offered.split(',').next())
+        .and_then(|first| HeaderValue::from_str(first.trim()).ok());
+    let (switch, _upgraded) = upgrade::upgrade(&mut *request).map_err(|_| Refusal::BadRequest)?;
+    let mut answer = switch.map(|_| Full::new(Bytes::new()));
+    if let Some(subprotocol) = subprotocol {
+        answer
+            .headers_mut()
+            .insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
+    }
+    Ok(answer)
+}
+
+/// A WebSocket comes for a session that exists.
+async fn probe(
+    shard: &Rc<Shard>,
+    request: &mut Request<Incoming>,
+    sid: Sid,
+    next: &RefCell<Option<Next>>,
+) -> Result<Answer, Refusal> {
+    if !is_known(shard, sid).await {
+        return Err(Refusal::UnknownSid);
+    }
+    let answer = switch_protocols(request)?;
+    *next.borrow_mut() = Some(Next::Probe(sid));
+    Ok(answer)
+}
+
+async fn is_known(shard: &Rc<Shard>, sid: Sid) -> bool {
+    let (sender, receiver) = oneshot::channel();
+    shard.with_session(sid, move |session| {
+        let _gone = sender.send(session.is_some());
+    });
+    receiver.await.unwrap_or(false)
+}
+
+async fn poll(shard: &Rc<Shard>, sid: Sid, headers: &HeaderMap) -> Result<Answer, Refusal> {
+    let (sender, receiver) = oneshot::channel();
+    let number = shard.next_request();
+    shard.with_session(sid, move |session| match session {
+        Some(session) => session.handle_poll(number, sender),
+        None => {
+            let _gone = sender.send(Reply::Refused(Refusal::UnknownSid));
+        }
+    });
+    let mut given_up = GivenUp::new(shard, sid, move |session| {
+        session.handle_poll_aborted(number)
+    });
+    let reply = receiver.await;
+    given_up.disarm();
+    match reply {
+        Ok(Reply::Payload(body)) => Ok(payload(body, headers)),
+        Ok(Reply::Refused(refusal)) => Err(refusal),
+        Ok(Reply::Continue | Reply::Ok) | Err(_) => Err(Refusal::UnknownSid),
+    }
+}
+
+async fn post(shard: &Rc<Shard>, sid: Sid, request: Request<Incoming>) -> Result<Answer, Refusal> {
+    let (sender, receiver) = oneshot::channel();
+    let binary = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind == "application/octet-stream");
+    shard.with_session(sid, move |session| {
+        let reply = match session {
+            Some(session) if binary => {
+                session.handle_bad_post();
+                Reply::Refused(Refusal::OctetStream)
+            }
+            Some(session) => session.handle_post(),
+            None => Reply::Refused(Refusal::UnknownSid),
+        };
+        let _gone = sender.send(reply);
+    });
+    match receiver.await {
+        Ok(Reply::Continue) => {}
+        Ok(Reply::Refused(refusal)) => return Err(refusal),
+        Ok(Reply::Ok | Reply::Payload(_)) | Err(_) => return Err(Refusal::UnknownSid),
+    }
+    let mut given_up = GivenUp::new(shard, sid, Session::handle_post_aborted);
+    relieved(shard).await;
+    let body = read_body(shard, request.into_body()).await;
+    let body = match body {
+        Ok(body) => body,
+        Err(BodyError::TooLarge) => {
+            given_up.disarm();
+            shard.with_session(sid, |session| {
+                session.into_iter().for_each(Session::handle_post_refused)
+            });
+            return Err(Refusal::BodyTooLarge);
+        }
+        Err(BodyError::Timeout) => return Err(Refusal::BodyTimeout),
+        Err(BodyError::Broken) => return Err(Refusal::BadRequest),
+    };
+    given_up.disarm();
+    let (sender, receiver) = oneshot::channel();
+    shard.with_session(sid, move |session| match session {
+        Some(session) => session.handle_post_body(&body, sender),
+        None => {
+            let _gone = sender.send(Reply::Refused(Refusal::UnknownSid));
+        }
+    });
+    match receiver.await {
+        Ok(Reply::Ok) => Ok(taken()),
+        Ok(Reply::Refused(refusal)) => Err(refusal),
+        Ok(Reply::Continue | Reply::Payload(_)) | Err(_) => Err(Refusal::UnknownSid),
+    }
+}
+
+/// Waits while some shard is far behind, at most as long as a body may take.
+async fn relieved(shard: &Shard) {
+    let node = shard.node();
+    let waiting = async {
+        while node.is_congested() {
+            let relief = Arc::clone(node.relieved()).notified_owned();
+            if node.is_congested() {
+                relief.await;
+            }
+        }
+    };
+    let _congested_still = tokio::time::timeout(node.config().limits.body_timeout, waiting).await;
+}
+
+enum BodyError {
+    TooLarge,
+    Timeout,
+    Broken,
+}
+
+async fn read_body(shard: &Shard, mut body: Incoming) -> Result<Bytes, BodyError> {
+    let limit = shard.node().config().engine.max_payload;
+    let timeout = shard.node().config().limits.body_timeout;
+    let announced = body.size_hint().lower();
+    if announced > limit as u64 {
+        if announced <= MAX_DISCARDED_BYTES as u64 {
+            discard(body, timeout);
+        }
+        return Err(BodyError::TooLarge);
+    }
+    let reading = async {
+        let mut whole = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else {
+                continue;
+            };
+            if whole.len() + data.len() > limit {
+                return Err(BodyError::TooLarge);
+            }
+            if whole.is_empty() && body.is_end_stream() {
+                return Ok(data);
+            }
+            whole.extend_from_slice(&data);
+        }
+        Ok(whole.freeze())
+    };
+    let read = tokio::time::timeout(timeout, reading)
+        .await
+        .unwrap_or(Err(BodyError::Timeout));
+    if matches!(read, Err(BodyError::TooLarge)) {
+        discard(body, timeout);
+    }
+    read
+}
+
+/// Reads on beside the answer.
+fn discard(mut body: Incoming, timeout: std::time::Duration) {
+    tokio::task::spawn_local(tokio::time::timeout(timeout, async move {
+        let mut discarded = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            discarded += frame.data_ref().map_or(0, Bytes::len);
+            if discarded > MAX_DISCARDED_BYTES {
+                break;
+            }
+        }
+    }));
+}
+
+/// Tells a session that a request of its client was given up: its future was dropped.
+struct GivenUp<'a, F: FnOnce(&Rc<Session>) + Send + 'static> {
+    shard: &'a Rc<Shard>,
+    sid: Sid,
+    tell: Cell<Option<F>>,
+}
+
+impl<'a, F: FnOnce(&Rc<Session>) + Send + 'static> GivenUp<'a, F> {
+    fn new(shard: &'a Rc<Shard>, sid: Sid, tell: F) -> Self {
+        Self {
+            shard,
+            sid,
+            tell: Cell::new(Some(tell)),
+        }
+    }
+
+    fn disarm(&mut self) {
+        self.tell.set(None);
+    }
+}
+
+impl<F: FnOnce(&Rc<Session>) + Send + 'static> Drop for GivenUp<'_, F> {
+    fn drop(&mut self) {
+        if let Some(tell) = self.tell.take() {
+            self.shard.with_session(self.sid, move |session| {
+                if let Some(session) = session {
+                    tell(session);
+                }
+            });
+        }
+    }
+}
+
+/// A polling payload, compressed if that is worth it and the client takes it.
+fn payload(body: Vec<u8>, asked: &HeaderMap) -> Answer {
+    let encoding = (body.len() >= COMPRESSION_THRESHOLD)
+        .then(|| {
+            negotiate(
+                asked.get(hyper::header::ACCEPT_ENCODING),
+                &[Encoding::Gzip, Encoding::Deflate],
+            )
+        })
+        .flatten();
+    let body = match encoding {
+        Some(encoding) => compress(encoding, &body),
+        None => body,
+    };
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    let headers = answer.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=UTF-8"),
+    );
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(encoding) = encoding {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
+        headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
+    answer
+}
+
+/// The answer to a post.
+fn taken() -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from_static(b"ok")));
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from_static("2"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}

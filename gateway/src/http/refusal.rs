@@ -1,0 +1,156 @@
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION};
+use hyper::{Response, StatusCode};
+
+use super::Answer;
+use crate::counters::Refused;
+
+/// Why a request is not served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Code 0.
+    UnknownTransport,
+    /// Code 1.
+    UnknownSid,
+    /// Code 2.
+    BadHandshakeMethod,
+    /// Code 3.
+    BadRequest,
+    /// Code 3 for a WebSocket of another version than 13.
+    WebSocketVersion,
+    /// Code 4; the application may say it in its own words.
+    Forbidden(Option<String>),
+    /// Code 5.
+    UnsupportedVersion,
+    /// A second poll or post while the first one is under way.
+    Overlap,
+    /// A post in the binary form of older revisions.
+    OctetStream,
+    /// A body above the limit.
+    BodyTooLarge,
+    /// A body that did not come in time.
+    BodyTimeout,
+    /// A method that no open session knows.
+    BadMethod,
+    /// The node has as many sessions as it may.
+    ConnectionLimit,
+    /// The node stops.
+    ShuttingDown,
+}
+
+/// Seconds after which a client may try again that was refused for want of room.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
+
+impl Refusal {
+    pub(crate) fn counted_as(&self) -> Refused {
+        match self {
+            Self::UnknownTransport => Refused::UnknownTransport,
+            Self::UnknownSid => Refused::UnknownSid,
+            Self::BadHandshakeMethod | Self::BadMethod => Refused::BadMethod,
+            Self::BadRequest | Self::WebSocketVersion => Refused::BadRequest,
+            Self::Forbidden(_) => Refused::Forbidden,
+            Self::UnsupportedVersion => Refused::UnsupportedVersion,
+            Self::Overlap => Refused::Overlap,
+            Self::OctetStream => Refused::OctetStream,
+            Self::BodyTooLarge => Refused::BodyTooLarge,
+            Self::BodyTimeout => Refused::BodyTimeout,
+            Self::ConnectionLimit => Refused::ConnectionLimit,
+            Self::ShuttingDown => Refused::ShuttingDown,
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::BadMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::ConnectionLimit | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UnknownTransport
+            | Self::UnknownSid
+            | Self::BadHandshakeMethod
+            | Self::BadRequest
+            | Self::WebSocketVersion
+            | Self::UnsupportedVersion
+            | Self::Overlap
+            | Self::OctetStream => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// The code and the message that Engine.IO has for it.
+    fn error(&self) -> Option<(u8, Cow<'_, str>)> {
+        let (code, message) = match self {
+            Self::UnknownTransport => (0, "Transport unknown"),
+            Self::UnknownSid => (1, "Session ID unknown"),
+            Self::BadHandshakeMethod => (2, "Bad handshake method"),
+            Self::BadRequest | Self::WebSocketVersion => (3, "Bad request"),
+            Self::Forbidden(None) => (4, "Forbidden"),
+            Self::Forbidden(Some(message)) => (4, message.as_str()),
+            Self::UnsupportedVersion => (5, "Unsupported protocol version"),
+            Self::ConnectionLimit => (4, "Too many connections"),
+            Self::ShuttingDown => (4, "Shutting down"),
+            Self::Overlap
+            | Self::OctetStream
+            | Self::BodyTooLarge
+            | Self::BodyTimeout
+            | Self::BadMethod => return None,
+        };
+        Some((code, Cow::Borrowed(message)))
+    }
+
+    /// The answer to a polling request.
+    pub(crate) fn answer(&self) -> Answer {
+        let mut answer = match self.error() {
+            Some((code, message)) => {
+                let message = serde_json::Value::from(message);
+                let body = format!("{{\"code\":{code},\"message\":{message}}}");
+                let mut answer = Response::new(Full::new(Bytes::from(body)));
+                answer
+                    .headers_mut()
+                    .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                answer
+            }
+            None => Response::default(),
+        };
+        self.finish(&mut answer);
+        if matches!(self, Self::BodyTooLarge | Self::BodyTimeout) {
+            answer
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
+    }
+
+    /// The answer to a WebSocket's handshake.
+    pub(crate) fn answer_websocket(&self) -> Answer {
+        let message = self
+            .error()
+            .map_or_else(String::new, |(_, message)| message.into_owned());
+        let mut answer = Response::new(Full::new(Bytes::from(message)));
+        answer
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
+        answer
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+        if *self == Self::WebSocketVersion {
+            answer
+                .headers_mut()
+                .insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
+        self.finish(&mut answer);
+        answer
+    }
+
+    fn finish(&self, answer: &mut Answer) {
+        *answer.status_mut() = self.status();
+        if matches!(self, Self::ConnectionLimit | Self::ShuttingDown) {
+            answer
+                .headers_mut()
+                .insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+        }
+    }
+}

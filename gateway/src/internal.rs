@@ -1,0 +1,90 @@
+//! The internal port: metrics and health. Never for clients.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tracing::debug;
+
+use crate::metrics;
+use crate::node::Node;
+
+/// Most connections to the internal port at a time.
+const MAX_CONNECTIONS: usize = 256;
+
+/// How long a request's head may take, and an idle connection stay.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Serves the internal port until the task is aborted.
+pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                debug!(%error, "cannot accept on the internal port");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let node = Arc::clone(&node);
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let node = Arc::clone(&node);
+                async move { Ok::<_, std::convert::Infallible>(respond(&node, &request).await) }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = connection.await {
+                debug!(%error, "internal connection failed");
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn respond<B>(node: &Arc<Node>, request: &Request<B>) -> Response<Full<Bytes>> {
+    let json = "application/json";
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, "/metrics") => answer(
+            StatusCode::OK,
+            metrics::CONTENT_TYPE,
+            metrics::gather(node).await,
+        ),
+        (&Method::GET, "/live") => answer(StatusCode::OK, json, "{\"live\":true}".into()),
+        (&Method::GET, "/ready") if node.is_stopping() => answer(
+            StatusCode::SERVICE_UNAVAILABLE,
+            json,
+            "{\"ready\":false,\"reason\":\"stopping\"}".into(),
+        ),
+        (&Method::GET, "/ready") => answer(StatusCode::OK, json, "{\"ready\":true}".into()),
+        (_, "/metrics" | "/live" | "/ready") => answer(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "text/plain",
+            "GET only\n".into(),
+        ),
+        _ => answer(StatusCode::NOT_FOUND, "text/plain", "Not found\n".into()),
+    }
+}
+
+fn answer(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+}

@@ -1,0 +1,373 @@
+//! What Prometheus scrapes: counters added up over the shards, gauges counted when asked.
+
+use std::sync::Arc;
+
+use prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
+};
+use prometheus::{Encoder, TextEncoder};
+use protocol::engineio::Transport;
+
+use crate::counters::{self, Counters, Distribution, Family, Label};
+use crate::node::Node;
+use crate::shard::Shard;
+
+/// Of the text format.
+pub(crate) const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+const NANOSECONDS: f64 = 1e-9;
+
+/// What only the registries of a shard know.
+#[derive(Default)]
+struct Census {
+    sessions: [u64; 2],
+    outbox_bytes: u64,
+    /// Name, sockets and rooms of each namespace.
+    namespaces: Vec<(String, u64, u64)>,
+}
+
+/// Everything in the text format.
+pub(crate) async fn gather(node: &Arc<Node>) -> Vec<u8> {
+    let census = node
+        .query(Census::of)
+        .await
+        .into_iter()
+        .fold(Census::default(), Census::join);
+    let mut families = families(node, &census);
+    families.extend(prometheus::core::Collector::collect(
+        &prometheus::process_collector::ProcessCollector::for_self(),
+    ));
+    families.sort_by(|a, b| a.name().cmp(b.name()));
+    let mut text = Vec::with_capacity(16 * 1024);
+    if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
+        tracing::warn!(%error, "metrics cannot be written");
+    }
+    text
+}
+
+impl Census {
+    fn of(shard: &Shard) -> Self {
+        let mut census = Self::default();
+        for session in shard.sessions() {
+            census.sessions[session.transport().index()] += u64::from(session.is_open());
+            census.outbox_bytes += session.outbox_bytes() as u64;
+        }
+        shard.for_each_namespace(|namespace| {
+            let rooms = namespace.room_count() as u64;
+            census
+                .namespaces
+                .push((namespace.name().to_owned(), namespace.len() as u64, rooms));
+        });
+        census
+    }
+
+    fn join(mut self, other: Self) -> Self {
+        self.outbox_bytes += other.outbox_bytes;
+        for (sum, value) in self.sessions.iter_mut().zip(other.sessions) {
+            *sum += value;
+        }
+        self.namespaces.extend(other.namespaces);
+        self
+    }
+}
+
+fn families(node: &Node, census: &Census) -> Vec<MetricFamily> {
+    let shards: Vec<&Counters> = node.shards().iter().map(|shard| &shard.counters).collect();
+    let sum = |of: &dyn Fn(&Counters) -> &counters::Counter| {
+        shards.iter().map(|shard| of(shard).value()).sum()
+    };
+    let transports = Transport::ALL.map(|transport| {
+        (
+            vec![("transport", transport.name().to_owned())],
+            census.sessions[transport.index()] as f64,
+        )
+    });
+    let namespaces = |value: &dyn Fn(&(String, u64, u64)) -> u64| {
+        let mut values: Vec<(Vec<(&'static str, String)>, f64)> = Vec::new();
+        for label in node.namespace_labels() {
+            let found = census
+                .namespaces
+                .iter()
+                .filter(|entry| node.namespace_label(&entry.0) == label);
+            let total: u64 = found.map(value).sum();
+            values.push((vec![("namespace", label.to_owned())], total as f64));
+        }
+        values
+    };
+    vec![
+        gauges(
+            "gateway_connections",
+            "Open Engine.IO sessions by their transport.",
+            &transports,
+        ),
+        gauges(
+            "gateway_sockets",
+            "Sockets connected to a namespace; namespaces of a pattern are counted together.",
+            &namespaces(&|entry| entry.1),
+        ),
+        gauges(
+            "gateway_rooms",
+            "Rooms with members on each shard, private rooms of sockets left out.",
+            &namespaces(&|entry| entry.2),
+        ),
+        gauges(
+            "gateway_outbox_bytes",
+            "Bytes that wait to be sent to clients.",
+            &[(Vec::new(), census.outbox_bytes as f64)],
+        ),
+        gauges(
+            "gateway_draining",
+            "1 while the node closes its sessions to stop.",
+            &[(Vec::new(), f64::from(u8::from(node.is_stopping())))],
+        ),
+        gauges(
+            "gateway_build_info",
+            "1, with the program's version and commit.",
+            &[(
+                vec![
+                    ("version", env!("CARGO_PKG_VERSION").to_owned()),
+                    (
+                        "commit",
+                        option_env!("GATEWAY_COMMIT")
+                            .unwrap_or("unknown")
+                            .to_owned(),
+                    ),
+                ],
+                1.0,
+            )],
+        ),
+        family(
+            &shards,
+            "gateway_connections_opened_total",
+            "Sessions opened.",
+            "transport",
+            |it| &it.opened,
+        ),
+        closed(&shards),
+        family(
+            &shards,
+            "gateway_handshakes_rejected_total",
+            "Requests refused on the clients' port, by reason.",
+            "reason",
+            |it| &it.refused,
+        ),
+        family(
+            &shards,
+            "gateway_upgrades_total",
+            "Upgrades to WebSocket, by how they ended.",
+            "result",
+            |it| &it.upgrades,
+        ),
+        counter(
+            "gateway_heartbeats_sent_total",
+            "Pings sent.",
+            sum(&|it| &it.heartbeats_sent),
+        ),
+        counter(
+            "gateway_heartbeats_answered_total",
+            "Pings answered.",
+            sum(&|it| &it.heartbeats_answered),
+        ),
+        counter(
+            "gateway_heartbeat_timeouts_total",
+            "Sessions closed because a ping was not answered.",
+            sum(&|it| &it.heartbeat_timeouts),
+        ),
+        histogram(
+            &shards,
+            "gateway_heartbeat_rtt_seconds",
+            "From a ping to its pong.",
+            NANOSECONDS,
+            |it| &it.heartbeat_rtt,
+        ),
+        histogram(
+            &shards,
+            "gateway_heartbeat_lateness_seconds",
+            "How much later than scheduled pings were sent.",
+            NANOSECONDS,
+            |it| &it.heartbeat_lateness,
+        ),
+        family(
+            &shards,
+            "gateway_packets_received_total",
+            "Socket.IO packets received.",
+            "type",
+            |it| &it.packets_received,
+        ),
+        family(
+            &shards,
+            "gateway_packets_sent_total",
+            "Socket.IO packets queued for clients, one for each recipient.",
+            "type",
+            |it| &it.packets_sent,
+        ),
+        family(
+            &shards,
+            "gateway_received_bytes_total",
+            "Bytes received from clients.",
+            "transport",
+            |it| &it.received_bytes,
+        ),
+        family(
+            &shards,
+            "gateway_sent_bytes_total",
+            "Bytes sent to clients.",
+            "transport",
+            |it| &it.sent_bytes,
+        ),
+        family(
+            &shards,
+            "gateway_broadcasts_total",
+            "Broadcasts handled by a shard, by where they came from.",
+            "origin",
+            |it| &it.broadcasts,
+        ),
+        histogram(
+            &shards,
+            "gateway_broadcast_recipients",
+            "Recipients of a broadcast on one shard.",
+            1.0,
+            |it| &it.broadcast_recipients,
+        ),
+        histogram(
+            &shards,
+            "gateway_broadcast_duration_seconds",
+            "Time to queue a broadcast for its recipients on one shard.",
+            NANOSECONDS,
+            |it| &it.broadcast_duration,
+        ),
+        counter(
+            "gateway_slow_consumers_total",
+            "Sessions closed because their outbox overflowed.",
+            sum(&|it| &it.slow_consumers),
+        ),
+        counter(
+            "gateway_volatile_dropped_total",
+            "Volatile packets that a client was not ready for.",
+            sum(&|it| &it.volatile_dropped),
+        ),
+    ]
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+fn labelled(labels: &[(&'static str, String)]) -> Metric {
+    let mut metric = Metric::default();
+    metric.set_label(
+        labels
+            .iter()
+            .map(|(name, value)| {
+                let mut pair = LabelPair::default();
+                pair.set_name((*name).to_owned());
+                pair.set_value(value.clone());
+                pair
+            })
+            .collect(),
+    );
+    metric
+}
+
+fn metric_family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(metrics);
+    family
+}
+
+fn gauges(name: &str, help: &str, values: &[(Labels, f64)]) -> MetricFamily {
+    let metrics = values.iter().map(|(labels, value)| {
+        let mut gauge = Gauge::default();
+        gauge.set_value(*value);
+        let mut metric = labelled(labels);
+        metric.set_gauge(gauge);
+        metric
+    });
+    metric_family(name, help, MetricType::GAUGE, metrics.collect())
+}
+
+fn count(labels: &[(&'static str, String)], value: u64) -> Metric {
+    let mut counter = Counter::default();
+    counter.set_value(value as f64);
+    let mut metric = labelled(labels);
+    metric.set_counter(counter);
+    metric
+}
+
+fn counter(name: &str, help: &str, value: u64) -> MetricFamily {
+    metric_family(name, help, MetricType::COUNTER, vec![count(&[], value)])
+}
+
+fn family<L: Label>(
+    shards: &[&Counters],
+    name: &str,
+    help: &str,
+    label: &'static str,
+    of: impl Fn(&Counters) -> &Family<L>,
+) -> MetricFamily {
+    let metrics = L::ALL.iter().map(|value| {
+        let sum = shards
+            .iter()
+            .map(|shard| of(shard).of(*value).value())
+            .sum();
+        count(&[(label, value.label().to_owned())], sum)
+    });
+    metric_family(name, help, MetricType::COUNTER, metrics.collect())
+}
+
+fn closed(shards: &[&Counters]) -> MetricFamily {
+    let metrics = <(Transport, _) as Label>::ALL.iter().map(|value| {
+        let sum = shards
+            .iter()
+            .map(|shard| shard.closed.of(*value).value())
+            .sum();
+        let (transport, reason) = value;
+        count(
+            &[
+                ("reason", reason.label().to_owned()),
+                ("transport", transport.name().to_owned()),
+            ],
+            sum,
+        )
+    });
+    metric_family(
+        "gateway_connections_closed_total",
+        "Sessions closed, by transport and reason.",
+        MetricType::COUNTER,
+        metrics.collect(),
+    )
+}
+
+fn histogram(
+    shards: &[&Counters],
+    name: &str,
+    help: &str,
+    unit: f64,
+    of: impl Fn(&Counters) -> &Distribution,
+) -> MetricFamily {
+    let first = of(shards[0]);
+    let mut counts = vec![0; first.bounds().len() + 1];
+    let mut sum = 0;
+    for shard in shards {
+        for (total, count) in counts.iter_mut().zip(of(shard).counts()) {
+            *total += count;
+        }
+        sum += of(shard).sum();
+    }
+    let mut histogram = Histogram::default();
+    let mut cumulative = 0;
+    let buckets = first.bounds().iter().zip(&counts).map(|(bound, count)| {
+        cumulative += count;
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(*bound as f64 * unit);
+        bucket.set_cumulative_count(cumulative);
+        bucket
+    });
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(counts.iter().sum());
+    histogram.set_sample_sum(sum as f64 * unit);
+    let mut metric = Metric::default();
+    metric.set_histogram(histogram);
+    metric_family(name, help, MetricType::HISTOGRAM, vec![metric])
+}

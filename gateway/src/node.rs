@@ -1,0 +1,252 @@
+//! A node: its shards, and the handle by which everybody reaches them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use futures_util::future::join_all;
+use tokio::sync::{Notify, oneshot};
+
+use crate::application::{Application, EngineApplication};
+use crate::assets::Assets;
+use crate::config::{Config, Pattern};
+use crate::counters::Counters;
+use crate::emitter::{Broadcast, Emitter};
+use crate::event::EmitError;
+use crate::ids::NodeTag;
+use crate::shard::{self, Inbox, Mail, Shard};
+
+/// Bytes of broadcasts that may wait for one shard before sessions are read no further, and emits
+/// from outside are refused.
+const MAX_INBOX_BYTES: usize = 64 * 1024 * 1024;
+
+/// The label of namespaces that the configuration does not name.
+const OTHER_NAMESPACE: &str = "other";
+
+/// What all shards of a node know.
+pub(crate) struct Node {
+    config: Config,
+    tag: NodeTag,
+    shards: Box<[ShardHandle]>,
+    mounts: Box<[Mount]>,
+    assets: Assets,
+    last_ack_id: AtomicU64,
+    stopping: AtomicBool,
+    /// Tells sessions that wait for a full inbox that one has room again.
+    relieved: Arc<Notify>,
+}
+
+/// How others reach a shard.
+pub(crate) struct ShardHandle {
+    pub(crate) inbox: Inbox,
+    pub(crate) counters: Counters,
+}
+
+/// A path and what speaks there.
+pub(crate) struct Mount {
+    pub(crate) path: String,
+    pub(crate) layer: Layer,
+}
+
+/// What stands above Engine.IO.
+pub(crate) enum Layer {
+    SocketIo(Arc<dyn Application>),
+    Engine(Arc<dyn EngineApplication>),
+}
+
+impl Node {
+    pub(crate) fn new(
+        config: Config,
+        inboxes: Vec<Inbox>,
+        mounts: Vec<Mount>,
+        assets: Assets,
+    ) -> Self {
+        let shards = inboxes
+            .into_iter()
+            .map(|inbox| ShardHandle {
+                inbox,
+                counters: Counters::new(),
+            })
+            .collect();
+        Self {
+            config,
+            tag: NodeTag::random(),
+            shards,
+            mounts: mounts.into(),
+            assets,
+            last_ack_id: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+            relieved: Arc::default(),
+        }
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn tag(&self) -> NodeTag {
+        self.tag
+    }
+
+    pub(crate) fn assets(&self) -> &Assets {
+        &self.assets
+    }
+
+    pub(crate) fn mounts(&self) -> &[Mount] {
+        &self.mounts
+    }
+
+    pub(crate) fn shards(&self) -> &[ShardHandle] {
+        &self.shards
+    }
+
+    pub(crate) fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Sessions on all shards.
+    pub(crate) fn session_count(&self) -> usize {
+        self.shards
+            .iter()
+            .map(|shard| shard.counters.sessions.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// An id under which an acknowledgement is awaited. No other emit of this node has it.
+    pub(crate) fn next_ack_id(&self) -> u64 {
+        self.last_ack_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Delivers to the calling shard at once and posts to the others.
+    pub(crate) fn broadcast(&self, broadcast: Broadcast) -> Result<(), EmitError> {
+        let here = shard::current(self);
+        if here.is_none() && self.is_congested() {
+            return Err(EmitError::Overloaded);
+        }
+        let broadcast = Arc::new(broadcast);
+        for (index, shard) in self.shards.iter().enumerate() {
+            match &here {
+                Some(here) if here.index() == index => here.deliver(&broadcast),
+                _ => shard.post(Mail::Broadcast(Arc::clone(&broadcast))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs `job` on every shard, on the calling one at once.
+    pub(crate) fn run_everywhere(&self, job: impl Fn(&std::rc::Rc<Shard>) + Send + Sync + 'static) {
+        let here = shard::current(self);
+        let job = Arc::new(job);
+        for (index, shard) in self.shards.iter().enumerate() {
+            match &here {
+                Some(here) if here.index() == index => job(here),
+                _ => {
+                    let job = Arc::clone(&job);
+                    shard.post(Mail::Run(Box::new(move |shard| job(shard))));
+                }
+            }
+        }
+    }
+
+    /// Asks every shard. A shard that ended answers nothing.
+    pub(crate) fn query<T: Send + 'static>(
+        &self,
+        question: impl Fn(&Shard) -> T + Send + Sync + 'static,
+    ) -> impl Future<Output = Vec<T>> + Send + 'static {
+        let here = shard::current(self);
+        let question = Arc::new(question);
+        let mut answers = Vec::with_capacity(self.shards.len());
+        for (index, shard) in self.shards.iter().enumerate() {
+            let (sender, receiver) = oneshot::channel();
+            answers.push(receiver);
+            let question = Arc::clone(&question);
+            let job = move |shard: &std::rc::Rc<Shard>| {
+                let _gone = sender.send(question(shard));
+            };
+            match &here {
+                Some(here) if here.index() == index => job(here),
+                _ => shard.post(Mail::Run(Box::new(job))),
+            }
+        }
+        async move { join_all(answers).await.into_iter().flatten().collect() }
+    }
+
+    /// Whether some shard is so far behind that no more should be read for it.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.shards
+            .iter()
+            .any(|shard| shard.inbox_bytes() > MAX_INBOX_BYTES)
+    }
+
+    /// The values of the metric label `namespace`: the configured names and patterns, and one for
+    /// what an application of its own adds.
+    pub(crate) fn namespace_labels(&self) -> impl Iterator<Item = &str> {
+        self.config
+            .namespaces
+            .iter()
+            .map(Pattern::as_str)
+            .chain([OTHER_NAMESPACE])
+    }
+
+    /// The label that a namespace is counted under.
+    pub(crate) fn namespace_label(&self, namespace: &str) -> &str {
+        let mut patterns = self.config.namespaces.iter();
+        patterns
+            .find(|pattern| pattern.matches(namespace))
+            .map_or(OTHER_NAMESPACE, Pattern::as_str)
+    }
+
+    pub(crate) fn relieved(&self) -> &Arc<Notify> {
+        &self.relieved
+    }
+}
+
+impl ShardHandle {
+    pub(crate) fn post(&self, mail: Mail) {
+        self.counters
+            .inbox_bytes
+            .fetch_add(mail.size(), Ordering::Relaxed);
+        self.inbox.post(mail);
+    }
+
+    fn inbox_bytes(&self) -> usize {
+        self.counters.inbox_bytes.load(Ordering::Relaxed)
+    }
+
+    /// A shard took mail out of its inbox; `true` if it was congested until now.
+    pub(crate) fn took(&self, size: usize) -> bool {
+        let before = self.counters.inbox_bytes.fetch_sub(size, Ordering::Relaxed);
+        before > MAX_INBOX_BYTES && before - size <= MAX_INBOX_BYTES
+    }
+}
+
+/// A node, for whoever emits from outside of a handler. It can be cloned and sent to any thread.
+#[derive(Clone)]
+pub struct Gateway(Arc<Node>);
+
+impl Gateway {
+    pub(crate) fn of_node(node: Arc<Node>) -> Self {
+        Self(node)
+    }
+
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.0
+    }
+
+    /// An emitter to a namespace.
+    pub fn of(&self, namespace: &str) -> Emitter {
+        Emitter::new(self.clone(), namespace)
+    }
+
+    /// Open sessions on this node.
+    pub fn connections(&self) -> usize {
+        self.0.session_count()
+    }
+}

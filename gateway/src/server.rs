@@ -1,0 +1,285 @@
+//! Starting and stopping a node.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use protocol::engineio::CloseReason;
+use socket2::{Domain, Protocol, Socket as RawSocket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, LocalSet};
+use tracing::{info, warn};
+
+use crate::acceptor::Acceptor;
+use crate::application::{Application, EngineApplication, Guarded};
+use crate::assets::{Assets, ClientDirError};
+use crate::config::Config;
+use crate::internal;
+use crate::node::{Gateway, Layer, Mount, Node};
+use crate::relay::Relay;
+use crate::shard::{Inbox, Letterbox, Shard};
+
+/// Connections that the kernel keeps until they are accepted; it may keep fewer.
+const BACKLOG: i32 = 4096;
+
+/// The same for connections to the internal port.
+const INTERNAL_BACKLOG: i32 = 128;
+
+/// How often a stopping node closes a few more of its sessions.
+const DRAIN_STEP: Duration = Duration::from_millis(100);
+
+/// How long a stopping node waits for its last packets to be read.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// What a node will be; see [`Server::start`].
+///
+/// ```no_run
+/// use gateway::{Config, Server};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let running = Server::new(Config::default()).start().await?;
+/// println!("serving clients on {}", running.address());
+/// running.stop().await;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Server {
+    config: Config,
+    application: Option<Arc<dyn Application>>,
+    engines: Vec<Mount>,
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ({setting}): {error}")]
+    Listen {
+        /// The setting that names it.
+        setting: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system says.
+        error: std::io::Error,
+    },
+    /// The client's files are not where the configuration says.
+    #[error(transparent)]
+    ClientDir(#[from] ClientDirError),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+}
+
+/// A node that serves. Dropped, it is stopped without a word to its clients.
+pub struct Running {
+    gateway: Gateway,
+    address: SocketAddr,
+    internal_address: SocketAddr,
+    acceptor: Option<Acceptor>,
+    internal: JoinHandle<()>,
+    shards: Vec<ShardThread>,
+}
+
+struct ShardThread {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Server {
+    /// A node with this configuration and the relay application.
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            application: None,
+            engines: Vec::new(),
+        }
+    }
+
+    /// With this application in place of the relay.
+    pub fn application(mut self, application: impl Application) -> Self {
+        self.application = Some(Arc::new(application));
+        self
+    }
+
+    /// With an application at another path that speaks Engine.IO alone. The path begins and ends
+    /// with a slash.
+    pub fn engine(mut self, path: &str, application: impl EngineApplication) -> Self {
+        self.engines.push(Mount {
+            path: path.to_owned(),
+            layer: Layer::Engine(Arc::new(Guarded::<dyn EngineApplication>::new(Arc::new(
+                application,
+            )))),
+        });
+        self
+    }
+
+    /// Listens and serves, in threads of its own. To be called in a Tokio runtime.
+    pub async fn start(self) -> Result<Running, StartError> {
+        let Self {
+            config,
+            application,
+            engines,
+        } = self;
+        let path = config.engine.path.to_string();
+        let assets = Assets::load(config.demo, config.client_dir.as_deref(), &path)?;
+        let failed = |setting, address| {
+            move |error| StartError::Listen {
+                setting,
+                address,
+                error,
+            }
+        };
+        let listener = listen(config.listen, BACKLOG).map_err(failed("listen", config.listen))?;
+        let internal_listener = listen(config.internal_listen, INTERNAL_BACKLOG)
+            .and_then(TcpListener::from_std)
+            .map_err(failed("internal_listen", config.internal_listen))?;
+        let address = listener.local_addr().unwrap_or(config.listen);
+        let internal_address = internal_listener
+            .local_addr()
+            .unwrap_or(config.internal_listen);
+        let application = application.unwrap_or_else(|| Arc::new(Relay::new(&config)));
+        let mut mounts = vec![Mount {
+            path,
+            layer: Layer::SocketIo(Arc::new(Guarded::new(application))),
+        }];
+        mounts.extend(engines);
+        let (inboxes, letterboxes): (Vec<_>, Vec<_>) =
+            (0..config.shards.get()).map(|_| Inbox::new()).unzip();
+        let node = Arc::new(Node::new(config, inboxes, mounts, assets));
+        let shards = letterboxes
+            .into_iter()
+            .enumerate()
+            .map(|(index, letterbox)| ShardThread::start(&node, index, letterbox))
+            .collect::<Result<_, _>>()
+            .map_err(StartError::Thread)?;
+        let acceptor = Acceptor::start(listener, Arc::clone(&node)).map_err(StartError::Thread)?;
+        info!(%address, internal = %internal_address, shards = node.shard_count(), "listening");
+        Ok(Running {
+            gateway: Gateway::of_node(Arc::clone(&node)),
+            address,
+            internal_address,
+            acceptor: Some(acceptor),
+            internal: tokio::spawn(internal::serve(internal_listener, node)),
+            shards,
+        })
+    }
+}
+
+impl Running {
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where metrics and health are served.
+    pub fn internal_address(&self) -> SocketAddr {
+        self.internal_address
+    }
+
+    /// The handle to emit by.
+    pub fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// Opens no more sessions and closes those that are there with a transport close, so that
+    /// clients come back elsewhere by themselves, then ends the threads. The closing is spread
+    /// evenly over `shutdown.drain`; meanwhile the others are served.
+    pub async fn stop(mut self) {
+        let node = Arc::clone(self.gateway.node());
+        node.set_stopping();
+        drain(&node).await;
+        let deadline = Instant::now() + STOP_GRACE;
+        while node.session_count() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.acceptor.take();
+        self.internal.abort();
+        let shards = std::mem::take(&mut self.shards);
+        let ended = tokio::task::spawn_blocking(move || drop(shards)).await;
+        if let Err(error) = ended {
+            warn!(%error, "a shard did not end well");
+        }
+    }
+}
+
+/// Closes all sessions, a few in each step.
+async fn drain(node: &Arc<Node>) {
+    let steps = node.config().shutdown.drain.as_millis() / DRAIN_STEP.as_millis();
+    for left in (1..=steps).rev() {
+        if node.session_count() == 0 {
+            return;
+        }
+        close_one_in(node, left as usize);
+        tokio::time::sleep(DRAIN_STEP).await;
+    }
+    close_one_in(node, 1);
+}
+
+/// Closes one in so many of the open sessions of each shard, and at least one.
+fn close_one_in(node: &Node, left: usize) {
+    node.run_everywhere(move |shard| {
+        let sessions = shard.sessions();
+        let open = sessions.iter().filter(|session| session.is_open());
+        let share = open.clone().count().div_ceil(left);
+        for session in open.take(share) {
+            session.close(CloseReason::ServerShuttingDown);
+        }
+    });
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.internal.abort();
+    }
+}
+
+impl ShardThread {
+    fn start(node: &Arc<Node>, index: usize, letterbox: Letterbox) -> std::io::Result<Self> {
+        let (stop, stopped) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let node = Arc::clone(node);
+        let thread = thread::Builder::new()
+            .name(format!("shard-{index}"))
+            .spawn(move || {
+                let local = LocalSet::new();
+                local.block_on(&runtime, async {
+                    let shard = Shard::new(node, index);
+                    tokio::task::spawn_local(std::rc::Rc::clone(&shard).run(letterbox));
+                    let _told_or_dropped = stopped.await;
+                    shard.end();
+                });
+            })?;
+        Ok(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for ShardThread {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            warn!("a shard panicked");
+        }
+    }
+}
+
+/// What connections are accepted from. They inherit that small packets are not delayed.
+fn listen(address: SocketAddr, backlog: i32) -> std::io::Result<std::net::TcpListener> {
+    let domain = Domain::for_address(address);
+    let socket = RawSocket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    Ok(socket.into())
+}

@@ -1,0 +1,465 @@
+//! One Engine.IO connection on its shard: from its handshake to its end, over all its transports.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Instant;
+
+use protocol::Encoded;
+use protocol::engineio::{self, CloseReason, Output, Transport};
+use protocol::socketio::Decoder;
+use tracing::debug;
+
+use crate::application::DisconnectReason;
+use crate::counters::{PacketType, Upgraded};
+use crate::engine::Connection;
+use crate::handshake::Handshake;
+use crate::ids::Sid;
+use crate::node::Layer;
+use crate::outbox::{Outbox, Overflow};
+use crate::shard::Shard;
+use crate::socket::{Socket, State};
+
+mod backlog;
+mod packets;
+mod polling;
+
+use backlog::Backlog;
+use polling::Polling;
+
+/// A session. It is owned by its shard's registry and shared with its sockets and with the task of
+/// its WebSocket, all on one thread.
+pub(crate) struct Session {
+    shard: Rc<Shard>,
+    sid: Sid,
+    /// Where it stands in the shard's registry.
+    place: Cell<Place>,
+    /// Index of the mount that it was opened at.
+    mount: u8,
+    /// The client wants no binary WebSocket frames.
+    base64: bool,
+    handshake: Handshake,
+    engine: RefCell<engineio::Session>,
+    decoder: RefCell<Decoder>,
+    outbox: RefCell<Outbox>,
+    sockets: RefCell<Vec<Socket>>,
+    backlog: RefCell<Backlog>,
+    polling: RefCell<Option<Box<Polling>>>,
+    /// The WebSocket that is the transport or probes to become it.
+    link: RefCell<Option<Rc<Link>>>,
+    /// When a namespace must have been joined.
+    connect_deadline: Cell<Option<Instant>>,
+    /// The earliest time for which the shard's timer has this session.
+    armed: Cell<Option<Instant>>,
+}
+
+/// A session's place in its shard's registry; the number tells whom a place belonged to before.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Place {
+    pub(crate) slot: u32,
+    pub(crate) number: u32,
+}
+
+/// How the session and the task of its WebSocket talk.
+#[derive(Default)]
+pub(crate) struct Link {
+    waker: RefCell<Option<Waker>>,
+    pub(crate) order: Cell<LinkOrder>,
+}
+
+/// What the task of the WebSocket has to do, besides reading and writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum LinkOrder {
+    #[default]
+    None,
+    /// Answer the probe.
+    AnswerProbe,
+    /// Write the outbox, then say so.
+    Flush,
+    /// Close now.
+    Close,
+}
+
+impl Link {
+    /// Wakes the task, once until it has run.
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// The task runs and needs no waking.
+    pub(crate) fn clear_waker(&self) {
+        self.waker.take();
+    }
+
+    pub(crate) fn set_waker(&self, waker: &Waker) {
+        self.waker.replace(Some(waker.clone()));
+    }
+
+    fn give(&self, order: LinkOrder) {
+        self.order.set(order);
+        self.wake();
+    }
+}
+
+impl Session {
+    pub(crate) fn new(
+        shard: Rc<Shard>,
+        sid: Sid,
+        mount: u8,
+        transport: Transport,
+        handshake: Handshake,
+        base64: bool,
+    ) -> Self {
+        let now = Instant::now();
+        let config = shard.node().config();
+        let engine = engineio::Session::open(now, transport, shard.timing());
+        let needs_namespace = matches!(
+            shard.node().mounts()[usize::from(mount)].layer,
+            Layer::SocketIo(_)
+        );
+        let connect_deadline = needs_namespace.then(|| now + config.engine.connect_timeout);
+        Self {
+            sid,
+            place: Cell::default(),
+            mount,
+            base64,
+            handshake,
+            engine: RefCell::new(engine),
+            decoder: RefCell::default(),
+            outbox: RefCell::default(),
+            sockets: RefCell::default(),
+            backlog: RefCell::default(),
+            polling: RefCell::new(match transport {
+                Transport::Polling => Some(Box::default()),
+                Transport::WebSocket => None,
+            }),
+            link: RefCell::default(),
+            connect_deadline: Cell::new(connect_deadline),
+            armed: Cell::new(None),
+            shard,
+        }
+    }
+
+    pub(crate) fn shard(&self) -> &Rc<Shard> {
+        &self.shard
+    }
+
+    pub(crate) fn sid(&self) -> &Sid {
+        &self.sid
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        self.place.get()
+    }
+
+    pub(crate) fn set_place(&self, place: Place) {
+        self.place.set(place);
+    }
+
+    pub(crate) fn handshake(&self) -> &Handshake {
+        &self.handshake
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        self.engine.borrow().transport()
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.engine.borrow().is_open()
+    }
+
+    /// A WebSocket comes; the one before, if there was one, has its order to close.
+    pub(crate) fn attach_link(&self) -> Rc<Link> {
+        let link = Rc::<Link>::default();
+        *self.link.borrow_mut() = Some(Rc::clone(&link));
+        link
+    }
+
+    pub(crate) fn has_link(&self, link: &Rc<Link>) -> bool {
+        self.link
+            .borrow()
+            .as_ref()
+            .is_some_and(|attached| Rc::ptr_eq(attached, link))
+    }
+
+    fn wake_link(&self) {
+        if let Some(link) = &*self.link.borrow() {
+            link.wake();
+        }
+    }
+
+    fn order_link(&self, order: LinkOrder) {
+        if let Some(link) = &*self.link.borrow() {
+            link.give(order);
+        }
+    }
+
+    pub(crate) fn outbox(&self) -> &RefCell<Outbox> {
+        &self.outbox
+    }
+
+    pub(crate) fn outbox_bytes(&self) -> usize {
+        self.outbox.borrow().bytes()
+    }
+
+    fn layer(&self) -> &Layer {
+        &self.shard.node().mounts()[usize::from(self.mount)].layer
+    }
+
+    /// Tells the application above Engine.IO that the session is there.
+    pub(crate) fn announce(self: &Rc<Self>) {
+        if let Layer::Engine(application) = self.layer() {
+            application.open(&Connection::new(Rc::clone(self)));
+        }
+    }
+
+    /// Queues a packet of Socket.IO; `false` if it was not, because the session is closed or the
+    /// packet volatile and the client not writable.
+    pub(crate) fn push(
+        self: &Rc<Self>,
+        packet: Rc<Encoded>,
+        kind: PacketType,
+        volatile: bool,
+    ) -> bool {
+        if volatile && !self.is_writable() {
+            self.shard.counters().volatile_dropped.increment();
+            return false;
+        }
+        let queued = self.push_uncounted(packet);
+        if queued {
+            self.shard.counters().packets_sent.of(kind).increment();
+        }
+        queued
+    }
+
+    /// Queues a packet and sees to it that it is sent.
+    pub(crate) fn push_uncounted(self: &Rc<Self>, packet: Rc<Encoded>) -> bool {
+        let (transport, has_poll) = {
+            let engine = self.engine.borrow();
+            if !engine.is_open() {
+                return false;
+            }
+            (engine.transport(), engine.has_poll())
+        };
+        let packet = if self.base64 {
+            Rc::new(packet.to_base64())
+        } else {
+            packet
+        };
+        match self
+            .outbox
+            .borrow_mut()
+            .push(packet, self.shard.node().config().limits.outbox_bytes)
+        {
+            Ok(()) => {}
+            Err(Overflow) => {
+                self.shard.doom(self);
+                return false;
+            }
+        }
+        match transport {
+            Transport::WebSocket => self.wake_link(),
+            Transport::Polling if has_poll => self.shard.flush_later(self),
+            Transport::Polling => {}
+        }
+        true
+    }
+
+    /// Queues the packet that opens a session whose WebSocket does not run yet.
+    pub(crate) fn push_open(self: &Rc<Self>, packet: &str) {
+        self.push_uncounted(Rc::new(Encoded::engine_text(packet)));
+    }
+
+    /// Node's rule for volatile packets: nothing waits, and the transport would take it at once.
+    fn is_writable(&self) -> bool {
+        let engine = self.engine.borrow();
+        self.outbox.borrow().is_empty()
+            && match engine.transport() {
+                Transport::WebSocket => true,
+                Transport::Polling => engine.has_poll(),
+            }
+    }
+
+    /// Closes after what is queued was sent.
+    pub(crate) fn close(self: &Rc<Self>, reason: CloseReason) {
+        let buffered = !self.outbox.borrow().is_empty();
+        self.engine
+            .borrow_mut()
+            .close(Instant::now(), reason, buffered);
+        self.pump();
+    }
+
+    /// Closes at once and discards what is queued.
+    pub(crate) fn abort(self: &Rc<Self>, reason: CloseReason) {
+        self.engine.borrow_mut().abort(reason);
+        self.pump();
+    }
+
+    /// Disconnects the client from all its namespaces and closes.
+    pub(crate) fn disconnect_all(self: &Rc<Self>) {
+        let sockets = self.sockets.borrow().clone();
+        for socket in &sockets {
+            socket.disconnect(false);
+        }
+        self.close(CloseReason::ForcedClose);
+    }
+
+    /// What the session's timer is due for.
+    pub(crate) fn handle_timeout(self: &Rc<Self>, now: Instant) {
+        self.armed.set(None);
+        if self
+            .connect_deadline
+            .get()
+            .is_some_and(|deadline| deadline <= now)
+        {
+            self.connect_deadline.set(None);
+            self.close(CloseReason::ConnectTimeout);
+        }
+        self.engine.borrow_mut().handle_timeout(now);
+        self.pump();
+    }
+
+    /// Does what is due already, before the shard's timer comes to it.
+    pub(crate) fn catch_up(self: &Rc<Self>) {
+        let now = Instant::now();
+        let due = self.engine.borrow().poll_timeout();
+        if due.is_some_and(|due| due <= now) {
+            self.handle_timeout(now);
+        }
+    }
+
+    /// Hands something to the state machine and does what comes out of it.
+    pub(crate) fn drive<T>(self: &Rc<Self>, input: impl FnOnce(&mut engineio::Session) -> T) -> T {
+        let result = input(&mut self.engine.borrow_mut());
+        self.pump();
+        result
+    }
+
+    /// Does what the state machine put out.
+    fn pump(self: &Rc<Self>) {
+        loop {
+            let output = self.engine.borrow_mut().poll_output();
+            match output {
+                Some(output) => self.perform(output),
+                None => break,
+            }
+        }
+        self.flush_poll();
+        self.arm();
+    }
+
+    fn perform(self: &Rc<Self>, output: Output) {
+        let counters = self.shard.counters();
+        match output {
+            Output::Ping { lateness } => {
+                counters.heartbeats_sent.increment();
+                counters
+                    .heartbeat_lateness
+                    .observe(lateness.as_nanos() as u64);
+                self.push_uncounted(self.shard.ping());
+            }
+            Output::Pong { round_trip } => {
+                counters.heartbeats_answered.increment();
+                counters.heartbeat_rtt.observe(round_trip.as_nanos() as u64);
+            }
+            Output::AnswerPoll(answer) => self.answer_poll(answer),
+            Output::AnswerProbe => self.order_link(LinkOrder::AnswerProbe),
+            Output::DropProbe(failure) => {
+                counters.upgrades.of(Upgraded::Failed(failure)).increment();
+                debug!(?failure, "upgrade failed");
+                self.order_link(LinkOrder::Close);
+                self.link.take();
+            }
+            Output::Upgraded => {
+                counters.upgrades.of(Upgraded::Completed).increment();
+                self.wake_link();
+            }
+            Output::FlushWebSocket => self.order_link(LinkOrder::Flush),
+            Output::CloseWebSocket => self.order_link(LinkOrder::Close),
+            Output::Closed(reason) => self.handle_closed(reason),
+            Output::Finished => self.finish(),
+        }
+    }
+
+    /// Has the shard's timer call when the next thing is due.
+    pub(crate) fn arm(&self) {
+        let due = self.engine.borrow().poll_timeout();
+        let due = match (due, self.connect_deadline.get()) {
+            (Some(due), Some(connect)) => due.min(connect),
+            (Some(due), None) | (None, Some(due)) => due,
+            (None, None) => return,
+        };
+        if self.armed.get().is_none_or(|armed| due < armed) {
+            self.armed.set(Some(due));
+            self.shard.wake_at(due, self.place.get());
+        }
+    }
+
+    /// The session receives nothing any more: its sockets go.
+    fn handle_closed(self: &Rc<Self>, reason: CloseReason) {
+        let transport = self.transport();
+        let counters = self.shard.counters();
+        counters.closed.of((transport, reason)).increment();
+        match reason {
+            CloseReason::PingTimeout => counters.heartbeat_timeouts.increment(),
+            CloseReason::SlowConsumer => counters.slow_consumers.increment(),
+            CloseReason::TransportError
+            | CloseReason::TransportClose
+            | CloseReason::ForcedClose
+            | CloseReason::ParseError
+            | CloseReason::ConnectTimeout
+            | CloseReason::ServerShuttingDown => {}
+        }
+        debug!(
+            transport = transport.name(),
+            reason = reason.label(),
+            address = %self.handshake.address(),
+            "session closed"
+        );
+        self.connect_deadline.set(None);
+        let sockets = std::mem::take(&mut *self.sockets.borrow_mut());
+        for socket in sockets {
+            self.part_with(&socket, DisconnectReason::Closed(reason));
+        }
+        if let Layer::Engine(application) = self.layer() {
+            application.close(&Connection::new(Rc::clone(self)), reason);
+        }
+    }
+
+    /// Disconnects one socket; the session goes on.
+    pub(crate) fn drop_socket(self: &Rc<Self>, socket: &Socket, reason: DisconnectReason) {
+        let found = {
+            let mut sockets = self.sockets.borrow_mut();
+            let position = sockets.iter().position(|candidate| candidate == socket);
+            position.map(|position| sockets.swap_remove(position))
+        };
+        if let Some(socket) = found {
+            self.part_with(&socket, reason);
+        }
+    }
+
+    fn part_with(self: &Rc<Self>, socket: &Socket, reason: DisconnectReason) {
+        let Layer::SocketIo(application) = self.layer() else {
+            return;
+        };
+        let was_connected = socket.state() == State::Connected;
+        if was_connected {
+            application.disconnecting(socket, reason);
+        }
+        socket.set_disconnected();
+        self.shard.tidy_namespace(socket.namespace());
+        if was_connected {
+            self.disconnected(socket.clone(), reason);
+        }
+    }
+
+    /// Forgets the session.
+    fn finish(self: &Rc<Self>) {
+        self.outbox.borrow_mut().clear();
+        self.answer_post_late();
+        self.polling.take();
+        self.shard.forget(self);
+    }
+}

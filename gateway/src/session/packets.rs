@@ -1,0 +1,191 @@
+//! What a client's messages mean to Socket.IO.
+
+use std::rc::Rc;
+
+use protocol::Encoded;
+use protocol::engineio::{CloseReason, Message};
+use protocol::socketio::{DecodeError, Decoded, Packet};
+use tracing::debug;
+
+use super::Session;
+use crate::application::{Connect, DisconnectReason, Refusal};
+use crate::counters::PacketType;
+use crate::engine::Connection;
+use crate::node::Layer;
+use crate::socket::{Socket, State};
+
+/// Why the client's packet was legal and yet out of place.
+#[derive(Debug, thiserror::Error)]
+enum Violation {
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    #[error("already connected to the namespace")]
+    AlreadyConnected,
+    #[error("not connected to the namespace")]
+    NotConnected,
+}
+
+impl Session {
+    /// A message came by whatever transport.
+    pub(crate) fn handle_message(self: &Rc<Self>, message: Message<'_>) {
+        match self.layer() {
+            Layer::Engine(application) => {
+                application.message(&Connection::new(Rc::clone(self)), message)
+            }
+            Layer::SocketIo(_) => {
+                if let Err(violation) = self.decode(&message) {
+                    debug!(%violation, "protocol violation");
+                    self.close(CloseReason::ForcedClose);
+                }
+            }
+        }
+    }
+
+    fn decode(self: &Rc<Self>, message: &Message<'_>) -> Result<(), Violation> {
+        let decoded = match message {
+            Message::Text(text) => self.decoder.borrow_mut().decode_text(text)?,
+            Message::Binary(data) => self.decoder.borrow_mut().decode_binary(data)?,
+        };
+        match decoded {
+            Decoded::Packet(packet) => self.handle_packet(&packet),
+            Decoded::Binary(packet) => self.handle_packet(&packet.packet()),
+            Decoded::Incomplete | Decoded::Ignored => Ok(()),
+        }
+    }
+
+    fn handle_packet(self: &Rc<Self>, packet: &Packet<'_>) -> Result<(), Violation> {
+        let received = &self.shard.counters().packets_received;
+        match packet {
+            Packet::Connect { namespace, auth } => {
+                received.of(PacketType::Connect).increment();
+                self.connect(namespace, *auth)
+            }
+            Packet::Event {
+                namespace,
+                id,
+                event,
+            } => {
+                let binary = !event.arguments.attachments().is_empty();
+                received
+                    .of(if binary {
+                        PacketType::BinaryEvent
+                    } else {
+                        PacketType::Event
+                    })
+                    .increment();
+                let socket = self.connected(namespace)?;
+                self.dispatch(socket, *id, event);
+                Ok(())
+            }
+            Packet::Ack {
+                namespace,
+                id,
+                arguments,
+            } => {
+                let binary = !arguments.attachments().is_empty();
+                received
+                    .of(if binary {
+                        PacketType::BinaryAck
+                    } else {
+                        PacketType::Ack
+                    })
+                    .increment();
+                self.connected(namespace)?.handle_ack(*id, *arguments);
+                Ok(())
+            }
+            Packet::Disconnect { namespace } => {
+                received.of(PacketType::Disconnect).increment();
+                let socket = self.find(namespace).ok_or(Violation::NotConnected)?;
+                self.drop_socket(&socket, DisconnectReason::ClientNamespaceDisconnect);
+                Ok(())
+            }
+        }
+    }
+
+    fn find(&self, namespace: &str) -> Option<Socket> {
+        self.sockets
+            .borrow()
+            .iter()
+            .find(|socket| socket.namespace() == namespace)
+            .cloned()
+    }
+
+    fn connected(&self, namespace: &str) -> Result<Socket, Violation> {
+        self.find(namespace)
+            .filter(Socket::is_connected)
+            .ok_or(Violation::NotConnected)
+    }
+
+    fn connect(self: &Rc<Self>, namespace: &str, auth: Option<&str>) -> Result<(), Violation> {
+        if self.find(namespace).is_some() {
+            return Err(Violation::AlreadyConnected);
+        }
+        let Layer::SocketIo(application) = self.layer() else {
+            return Ok(());
+        };
+        if !application.has_namespace(namespace) {
+            self.refuse(namespace, &Refusal::new("Invalid namespace"));
+            return Ok(());
+        }
+        let limit = self
+            .shard
+            .node()
+            .config()
+            .limits
+            .namespaces_per_session
+            .get();
+        if self.sockets.borrow().len() >= limit {
+            self.refuse(namespace, &Refusal::new("Too many namespaces"));
+            return Ok(());
+        }
+        let socket = Socket::new(Rc::clone(self), self.shard.namespace(namespace), auth);
+        self.sockets.borrow_mut().push(socket.clone());
+        match application.connect(&socket) {
+            Connect::Accept => self.decided(&socket, Ok(())),
+            Connect::Refuse(refusal) => self.decided(&socket, Err(refusal)),
+            Connect::Pending(decision) => {
+                let (session, connecting) = (Rc::clone(self), socket.clone());
+                let task = tokio::task::spawn_local(async move {
+                    let decision = decision.await;
+                    session.decided(&connecting, decision);
+                });
+                socket.set_connecting(task.abort_handle());
+            }
+        }
+        Ok(())
+    }
+
+    /// The application decided about a socket that may be gone by now.
+    fn decided(self: &Rc<Self>, socket: &Socket, decision: Result<(), Refusal>) {
+        let Layer::SocketIo(application) = self.layer() else {
+            return;
+        };
+        if socket.state() != State::Connecting {
+            return;
+        }
+        match decision {
+            Ok(()) => {
+                self.connect_deadline.set(None);
+                socket.set_connected();
+                let reply = Encoded::connect(socket.namespace(), socket.id().as_str());
+                socket.push_control(reply, PacketType::Connect);
+                self.outbox.borrow_mut().part();
+                application.connected(socket);
+            }
+            Err(refusal) => {
+                self.sockets
+                    .borrow_mut()
+                    .retain(|candidate| candidate != socket);
+                socket.set_disconnected();
+                self.shard.tidy_namespace(socket.namespace());
+                self.refuse(socket.namespace(), &refusal);
+            }
+        }
+    }
+
+    fn refuse(self: &Rc<Self>, namespace: &str, refusal: &Refusal) {
+        debug!(namespace, message = refusal.message, "connect refused");
+        let packet = Encoded::connect_error(namespace, &refusal.message, refusal.data.as_deref());
+        self.push(Rc::new(packet), PacketType::ConnectError, false);
+    }
+}

@@ -1,0 +1,183 @@
+//! The HTTP requests of a session.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use protocol::engineio::{Answer, CloseReason, Poll, Post, Transport, payload};
+use tokio::sync::oneshot;
+
+use super::Session;
+use crate::http::{Refusal, Reply};
+
+/// The requests that wait for an answer.
+#[derive(Default)]
+pub(super) struct Polling {
+    /// The parked poll; the number tells it from the one before.
+    poll: Option<(u64, oneshot::Sender<Reply>)>,
+    /// A post that is answered later than its packets were handled.
+    post: Option<oneshot::Sender<Reply>>,
+}
+
+impl Session {
+    /// A poll (GET) came; it is answered when there is something to answer.
+    pub(crate) fn handle_poll(self: &Rc<Self>, number: u64, reply: oneshot::Sender<Reply>) {
+        let buffered = !self.outbox.borrow().is_empty();
+        let outcome = self
+            .engine
+            .borrow_mut()
+            .handle_poll(Instant::now(), buffered);
+        match outcome {
+            Poll::Parked => {
+                if let Some(polling) = &mut *self.polling.borrow_mut() {
+                    polling.poll = Some((number, reply));
+                }
+            }
+            Poll::Overlap => answer(reply, Reply::Refused(Refusal::Overlap)),
+            Poll::Mismatch => answer(reply, Reply::Refused(Refusal::BadRequest)),
+            Poll::Unknown => answer(reply, Reply::Refused(Refusal::UnknownSid)),
+        }
+        self.pump();
+    }
+
+    /// The client gave a poll up.
+    pub(crate) fn handle_poll_aborted(self: &Rc<Self>, number: u64) {
+        let parked = {
+            let mut polling = self.polling.borrow_mut();
+            let poll = polling.as_mut().map(|polling| &mut polling.poll);
+            poll.and_then(|poll| poll.take_if(|(parked, _)| *parked == number))
+        };
+        if parked.is_some() {
+            self.drive(protocol::engineio::Session::handle_poll_aborted);
+        }
+    }
+
+    /// The head of a post came. [`Reply::Continue`] asks for its body.
+    pub(crate) fn handle_post(self: &Rc<Self>) -> Reply {
+        match self.drive(protocol::engineio::Session::handle_post) {
+            Post::Accepted => Reply::Continue,
+            Post::Overlap => Reply::Refused(Refusal::Overlap),
+            Post::Mismatch => Reply::Refused(Refusal::BadRequest),
+            Post::Unknown => Reply::Refused(Refusal::UnknownSid),
+        }
+    }
+
+    /// The body of a post came.
+    pub(crate) fn handle_post_body(self: &Rc<Self>, body: &Bytes, reply: oneshot::Sender<Reply>) {
+        self.shard
+            .counters()
+            .received_bytes
+            .of(Transport::Polling)
+            .add(body.len() as u64);
+        let text = String::from_utf8_lossy(body);
+        for packet in payload::decode(&text) {
+            if !self.engine.borrow().accepts_post() {
+                break;
+            }
+            match packet {
+                Ok(packet) => {
+                    let message =
+                        self.drive(|engine| engine.handle_polling_packet(Instant::now(), packet));
+                    if let Some(message) = message {
+                        self.handle_message(message);
+                    }
+                }
+                Err(_) => {
+                    self.drive(protocol::engineio::Session::handle_undecodable);
+                    break;
+                }
+            }
+        }
+        self.drive(protocol::engineio::Session::handle_post_end);
+        if self.waits_for_late_poll() || self.is_behind() {
+            if let Some(polling) = &mut *self.polling.borrow_mut() {
+                polling.post = Some(reply);
+            }
+        } else {
+            answer(reply, Reply::Ok);
+        }
+    }
+
+    /// A post was begun and will not be handed in: the client gave up, or may not send it.
+    pub(crate) fn handle_post_aborted(self: &Rc<Self>) {
+        self.drive(protocol::engineio::Session::handle_post_aborted);
+    }
+
+    /// A post was begun and its body is too large: the session goes on without it.
+    pub(crate) fn handle_post_refused(self: &Rc<Self>) {
+        self.drive(protocol::engineio::Session::handle_post_end);
+    }
+
+    /// The client sent by polling what polling does not carry, or stopped amid a body.
+    pub(crate) fn handle_bad_post(self: &Rc<Self>) {
+        self.abort(CloseReason::TransportError);
+    }
+
+    fn waits_for_late_poll(&self) -> bool {
+        self.engine.borrow().waits_for_late_poll()
+    }
+
+    /// Answers the post that waited.
+    pub(super) fn answer_post_late(&self) {
+        let post = self
+            .polling
+            .borrow_mut()
+            .as_mut()
+            .and_then(|polling| polling.post.take());
+        if let Some(reply) = post {
+            answer(reply, Reply::Ok);
+        }
+    }
+
+    /// Answers the parked poll with what is queued.
+    pub(crate) fn flush_poll(&self) {
+        let mut engine = self.engine.borrow_mut();
+        if !engine.has_poll() || self.outbox.borrow().is_empty() {
+            return;
+        }
+        let Some((_, reply)) = self.take_poll() else {
+            return;
+        };
+        let mut body = Vec::new();
+        self.outbox.borrow_mut().take_payload(&mut body);
+        engine.handle_poll_answered();
+        self.reply_payload(reply, body);
+    }
+
+    /// Answers the parked poll as the state machine says, or with what was queued a moment before.
+    pub(super) fn answer_poll(&self, with: Answer) {
+        let Some((_, reply)) = self.take_poll() else {
+            return;
+        };
+        let buffered = !self.outbox.borrow().is_empty();
+        match with {
+            Answer::Noop | Answer::Close if buffered => {
+                let mut body = Vec::new();
+                self.outbox.borrow_mut().take_payload(&mut body);
+                self.reply_payload(reply, body);
+            }
+            Answer::Noop => self.reply_payload(reply, b"6".to_vec()),
+            Answer::Close => self.reply_payload(reply, b"1".to_vec()),
+            Answer::NoopThenClose => self.reply_payload(reply, b"6\x1e1".to_vec()),
+            Answer::Mismatch => answer(reply, Reply::Refused(Refusal::BadRequest)),
+        }
+    }
+
+    fn take_poll(&self) -> Option<(u64, oneshot::Sender<Reply>)> {
+        self.polling.borrow_mut().as_mut()?.poll.take()
+    }
+
+    fn reply_payload(&self, reply: oneshot::Sender<Reply>, body: Vec<u8>) {
+        self.shard
+            .counters()
+            .sent_bytes
+            .of(Transport::Polling)
+            .add(body.len() as u64);
+        answer(reply, Reply::Payload(body));
+    }
+}
+
+/// Answers a request; one that was given up meanwhile tells so in its own way.
+fn answer(reply: oneshot::Sender<Reply>, with: Reply) {
+    let _given_up = reply.send(with);
+}

@@ -1,0 +1,498 @@
+//! One thread of a node: its sessions, its namespaces, and what they wait for.
+
+use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::net::{SocketAddr, TcpStream};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
+
+use protocol::Encoded;
+use protocol::engineio::{CloseReason, Timing, Transport};
+use slab::Slab;
+use tokio::sync::mpsc;
+use tokio::time::Sleep;
+
+use crate::counters::Counters;
+use crate::emitter::{Broadcast, Gathered};
+use crate::handshake::Handshake;
+use crate::http;
+use crate::ids::{MAX_SHARDS, Sid};
+use crate::namespace::Namespace;
+use crate::node::Node;
+use crate::selection::Selection;
+use crate::session::{Place, Session};
+use crate::socket::{Socket, Waiter};
+
+/// Bytes of the buffer that all connections of a shard are read into.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// Most mail that is handled before sessions get their turn.
+const MAIL_BATCH: usize = 256;
+
+/// What a shard is asked to do on its thread.
+pub(crate) type Job = Box<dyn FnOnce(&Rc<Shard>) + Send>;
+
+/// What others send to a shard.
+pub(crate) enum Mail {
+    /// A client connected.
+    Connection(TcpStream, SocketAddr),
+    /// An emit to many.
+    Broadcast(Arc<Broadcast>),
+    /// Something to do on the shard's thread.
+    Run(Job),
+}
+
+impl Mail {
+    /// Bytes that it keeps from being freed, for the bound of an inbox.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Broadcast(broadcast) => 256 + broadcast.packet.frames().len(),
+            Self::Connection(..) | Self::Run(_) => 0,
+        }
+    }
+}
+
+/// The sending end of a shard's inbox.
+pub(crate) struct Inbox(mpsc::UnboundedSender<Mail>);
+
+/// The receiving end.
+pub(crate) type Letterbox = mpsc::UnboundedReceiver<Mail>;
+
+impl Inbox {
+    pub(crate) fn new() -> (Self, Letterbox) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), receiver)
+    }
+
+    /// A shard that ended takes no mail, and nobody waits for it.
+    pub(crate) fn post(&self, mail: Mail) {
+        let _ended = self.0.send(mail);
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<Shard>>> = const { RefCell::new(None) };
+}
+
+/// The shard of the calling thread, if it is one of `node`.
+pub(crate) fn current(node: &Node) -> Option<Rc<Shard>> {
+    CURRENT.with_borrow(|shard| {
+        shard
+            .as_ref()
+            .filter(|shard| std::ptr::eq(&*shard.node, node))
+            .cloned()
+    })
+}
+
+/// A shard. Everything in it belongs to one thread.
+pub(crate) struct Shard {
+    node: Arc<Node>,
+    index: usize,
+    timing: Timing,
+    registry: RefCell<Registry>,
+    namespaces: RefCell<HashMap<Rc<str>, Rc<Namespace>>>,
+    /// When which session wants to be called. A session that was armed earlier leaves its later
+    /// entry behind, which then finds nothing due.
+    timers: RefCell<BinaryHeap<Reverse<(Instant, Place)>>>,
+    /// Sessions whose outbox overflowed in the midst of a broadcast.
+    doomed: RefCell<Vec<Rc<Session>>>,
+    /// Polling sessions whose parked poll can be answered.
+    flushable: RefCell<Vec<Rc<Session>>>,
+    waker: RefCell<Option<Waker>>,
+    ping: Rc<Encoded>,
+    scratch: Cell<Option<Box<[u8]>>>,
+    last_request: Cell<u64>,
+}
+
+#[derive(Default)]
+struct Registry {
+    sessions: Slab<Rc<Session>>,
+    by_sid: HashMap<Sid, u32>,
+    last_number: u32,
+}
+
+impl Shard {
+    pub(crate) fn new(node: Arc<Node>, index: usize) -> Rc<Self> {
+        let engine = &node.config().engine;
+        let timing = Timing {
+            ping_interval: engine.ping_interval,
+            ping_timeout: engine.ping_timeout,
+            upgrade_timeout: engine.upgrade_timeout,
+        };
+        let shard = Rc::new(Self {
+            node,
+            index,
+            timing,
+            registry: RefCell::default(),
+            namespaces: RefCell::default(),
+            timers: RefCell::default(),
+            doomed: RefCell::default(),
+            flushable: RefCell::default(),
+            waker: RefCell::default(),
+            ping: Rc::new(Encoded::engine_text("2")),
+            scratch: Cell::new(None),
+            last_request: Cell::new(index as u64),
+        });
+        CURRENT.set(Some(Rc::clone(&shard)));
+        shard
+    }
+
+    /// Serves until the inbox is closed.
+    pub(crate) async fn run(self: Rc<Self>, mut letterbox: Letterbox) {
+        let mut sleep = Box::pin(tokio::time::sleep(Duration::from_secs(3600)));
+        std::future::poll_fn(|context| self.poll(context, &mut letterbox, sleep.as_mut())).await;
+        CURRENT.set(None);
+    }
+
+    fn poll(
+        self: &Rc<Self>,
+        context: &mut Context<'_>,
+        letterbox: &mut Letterbox,
+        mut sleep: Pin<&mut Sleep>,
+    ) -> Poll<()> {
+        self.set_waker(context.waker());
+        let mut mail = Vec::new();
+        loop {
+            let received = letterbox.poll_recv_many(context, &mut mail, MAIL_BATCH);
+            mail.drain(..).for_each(|mail| self.handle(mail));
+            self.fire_timers();
+            self.settle();
+            match received {
+                Poll::Ready(0) => return Poll::Ready(()),
+                Poll::Ready(_) => {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Poll::Pending => {}
+            }
+            let Some(next) = self.timers.borrow().peek().map(|Reverse((at, _))| *at) else {
+                return Poll::Pending;
+            };
+            if sleep.deadline().into_std() != next {
+                sleep.as_mut().reset(next.into());
+            }
+            ready!(sleep.as_mut().poll(context));
+        }
+    }
+
+    fn handle(self: &Rc<Self>, mail: Mail) {
+        let size = mail.size();
+        match mail {
+            Mail::Connection(stream, address) => http::serve(self, stream, address),
+            Mail::Broadcast(broadcast) => self.deliver(&broadcast),
+            Mail::Run(job) => job(self),
+        }
+        if size > 0 && self.node.shards()[self.index].took(size) {
+            self.node.relieved().notify_waiters();
+        }
+    }
+
+    fn fire_timers(self: &Rc<Self>) {
+        let now = Instant::now();
+        loop {
+            let place = {
+                let mut timers = self.timers.borrow_mut();
+                match timers.peek() {
+                    Some(Reverse((at, _))) if *at <= now => {
+                        timers.pop().map(|Reverse((_, place))| place)
+                    }
+                    _ => None,
+                }
+            };
+            let Some(place) = place else {
+                break;
+            };
+            if let Some(session) = self.session_at(place) {
+                session.handle_timeout(now);
+            }
+        }
+    }
+
+    /// Does what could not be done in the midst of something else.
+    fn settle(&self) {
+        loop {
+            let doomed = self.doomed.take();
+            if doomed.is_empty() {
+                break;
+            }
+            for session in doomed {
+                session.abort(CloseReason::SlowConsumer);
+            }
+        }
+        for session in self.flushable.take() {
+            session.flush_poll();
+        }
+    }
+
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    pub(crate) fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.node.shards()[self.index].counters
+    }
+
+    pub(crate) fn ping(&self) -> Rc<Encoded> {
+        Rc::clone(&self.ping)
+    }
+
+    /// Opens a session; the caller answers its handshake.
+    pub(crate) fn open(
+        self: &Rc<Self>,
+        mount: u8,
+        transport: Transport,
+        handshake: Handshake,
+        base64: bool,
+    ) -> Rc<Session> {
+        let sid = Sid::random(self.node.tag(), self.index);
+        let session = Rc::new(Session::new(
+            Rc::clone(self),
+            sid,
+            mount,
+            transport,
+            handshake,
+            base64,
+        ));
+        let mut registry = self.registry.borrow_mut();
+        registry.last_number = registry.last_number.wrapping_add(1);
+        let number = registry.last_number;
+        let slot = registry.sessions.insert(Rc::clone(&session)) as u32;
+        registry.by_sid.insert(sid, slot);
+        session.set_place(Place { slot, number });
+        self.counters()
+            .sessions
+            .store(registry.sessions.len(), Ordering::Relaxed);
+        drop(registry);
+        self.counters().opened.of(transport).increment();
+        session.arm();
+        session
+    }
+
+    /// Removes a session that is finished.
+    pub(crate) fn forget(&self, session: &Session) {
+        let mut registry = self.registry.borrow_mut();
+        if registry.by_sid.remove(session.sid()).is_none() {
+            return;
+        }
+        let removed = registry.sessions.try_remove(session.place().slot as usize);
+        if registry.by_sid.len() * 4 < registry.by_sid.capacity() {
+            registry.by_sid.shrink_to_fit();
+            registry.sessions.shrink_to_fit();
+        }
+        self.counters()
+            .sessions
+            .store(registry.sessions.len(), Ordering::Relaxed);
+        drop(registry);
+        drop(removed);
+    }
+
+    /// The session of this id, if it lives here. What was due for it by now has been done, so that
+    /// a request cannot overtake a timer.
+    pub(crate) fn session(&self, sid: &Sid) -> Option<Rc<Session>> {
+        let session = {
+            let registry = self.registry.borrow();
+            let slot = registry.by_sid.get(sid)?;
+            registry.sessions.get(*slot as usize).cloned()?
+        };
+        session.catch_up();
+        Some(session)
+    }
+
+    /// All sessions.
+    pub(crate) fn sessions(&self) -> Vec<Rc<Session>> {
+        self.registry
+            .borrow()
+            .sessions
+            .iter()
+            .map(|(_, session)| Rc::clone(session))
+            .collect()
+    }
+
+    fn session_at(&self, place: Place) -> Option<Rc<Session>> {
+        let registry = self.registry.borrow();
+        let session = registry.sessions.get(place.slot as usize)?;
+        (session.place() == place).then(|| Rc::clone(session))
+    }
+
+    /// A number for a request; no other shard of the node gives the same.
+    pub(crate) fn next_request(&self) -> u64 {
+        let number = self.last_request.get() + MAX_SHARDS as u64;
+        self.last_request.set(number);
+        number
+    }
+
+    /// Runs `job` where the session of this id lives, here at once; with `None` if there is none.
+    pub(crate) fn with_session(
+        self: &Rc<Self>,
+        sid: Sid,
+        job: impl FnOnce(Option<&Rc<Session>>) + Send + 'static,
+    ) {
+        let owner = sid.shard();
+        if sid.node() != self.node.tag() {
+            job(None);
+        } else if owner == self.index {
+            job(self.session(&sid).as_ref());
+        } else if let Some(owner) = self.node.shards().get(owner) {
+            owner.post(Mail::Run(Box::new(move |shard| {
+                job(shard.session(&sid).as_ref())
+            })));
+        } else {
+            job(None);
+        }
+    }
+
+    /// The namespace of this name; it begins with its first socket.
+    pub(crate) fn namespace(&self, name: &str) -> Rc<Namespace> {
+        let mut namespaces = self.namespaces.borrow_mut();
+        if let Some(namespace) = namespaces.get(name) {
+            return Rc::clone(namespace);
+        }
+        let namespace = Rc::new(Namespace::new(name));
+        namespaces.insert(name.into(), Rc::clone(&namespace));
+        namespace
+    }
+
+    /// Ends a namespace that no socket is in.
+    pub(crate) fn tidy_namespace(&self, name: &str) {
+        let mut namespaces = self.namespaces.borrow_mut();
+        if namespaces
+            .get(name)
+            .is_some_and(|namespace| namespace.is_unused())
+        {
+            namespaces.remove(name);
+        }
+    }
+
+    /// Calls `visit` for each namespace that has a socket here.
+    pub(crate) fn for_each_namespace(&self, mut visit: impl FnMut(&Namespace)) {
+        self.namespaces
+            .borrow()
+            .values()
+            .for_each(|namespace| visit(namespace));
+    }
+
+    /// The selected sockets of a namespace on this shard.
+    pub(crate) fn select(&self, namespace: &str, selection: &Selection) -> Vec<Socket> {
+        let namespace = self.namespaces.borrow().get(namespace).cloned();
+        namespace.map_or_else(Vec::new, |namespace| namespace.select(selection))
+    }
+
+    /// Puts a broadcast into the outboxes of its recipients on this shard.
+    pub(crate) fn deliver(self: &Rc<Self>, broadcast: &Broadcast) {
+        let began = Instant::now();
+        let namespace = self.namespaces.borrow().get(&*broadcast.namespace).cloned();
+        let packet = Rc::new(broadcast.packet.clone());
+        let mut recipients = 0;
+        if let Some(namespace) = namespace {
+            match &broadcast.ack {
+                None => namespace.for_each(&broadcast.selection, |socket| {
+                    recipients +=
+                        u64::from(socket.push(&packet, broadcast.kind, broadcast.volatile));
+                }),
+                Some(_) => recipients = self.deliver_with_ack(&namespace, broadcast, &packet),
+            }
+        }
+        if let Some(ack) = &broadcast.ack {
+            let _gone = ack.answers.send(Gathered::Recipients(recipients as usize));
+        }
+        let counters = self.counters();
+        counters.broadcasts.of(broadcast.origin).increment();
+        counters.broadcast_recipients.observe(recipients);
+        counters
+            .broadcast_duration
+            .observe(began.elapsed().as_nanos() as u64);
+    }
+
+    fn deliver_with_ack(
+        self: &Rc<Self>,
+        namespace: &Namespace,
+        broadcast: &Broadcast,
+        packet: &Rc<Encoded>,
+    ) -> u64 {
+        let Some(ack) = &broadcast.ack else {
+            return 0;
+        };
+        let id = ack.id;
+        let mut asked = Vec::new();
+        for socket in namespace.select(&broadcast.selection) {
+            if socket.expect_ack(id, Waiter::Many(ack.answers.clone())) {
+                if socket.push(packet, broadcast.kind, broadcast.volatile) {
+                    asked.push(socket);
+                } else {
+                    socket.forget_ack(id);
+                }
+            }
+        }
+        let recipients = asked.len() as u64;
+        let timeout = ack.timeout;
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(timeout).await;
+            asked.iter().for_each(|socket| socket.forget_ack(id));
+        });
+        recipients
+    }
+
+    /// Has a session called at a time.
+    pub(crate) fn wake_at(&self, at: Instant, place: Place) {
+        let mut timers = self.timers.borrow_mut();
+        let is_next = timers.peek().is_none_or(|Reverse((next, _))| at < *next);
+        timers.push(Reverse((at, place)));
+        drop(timers);
+        if is_next {
+            self.wake();
+        }
+    }
+
+    /// Closes a session soon: not now, since the caller walks the rooms.
+    pub(crate) fn doom(&self, session: &Rc<Session>) {
+        self.doomed.borrow_mut().push(Rc::clone(session));
+        self.wake();
+    }
+
+    /// Answers a parked poll soon, with all that comes until then.
+    pub(crate) fn flush_later(&self, session: &Rc<Session>) {
+        self.flushable.borrow_mut().push(Rc::clone(session));
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn set_waker(&self, waker: &Waker) {
+        *self.waker.borrow_mut() = Some(waker.clone());
+    }
+
+    /// The buffer that connections are read into; to be given back.
+    pub(crate) fn take_scratch(&self) -> Box<[u8]> {
+        self.scratch
+            .take()
+            .unwrap_or_else(|| vec![0; SCRATCH_BYTES].into())
+    }
+
+    pub(crate) fn give_scratch(&self, scratch: Box<[u8]>) {
+        self.scratch.set(Some(scratch));
+    }
+
+    /// Drops what holds the shard alive in a circle.
+    pub(crate) fn end(&self) {
+        for session in self.sessions() {
+            session.abort(CloseReason::ServerShuttingDown);
+        }
+    }
+}

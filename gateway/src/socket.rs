@@ -1,0 +1,497 @@
+//! One client in one namespace.
+
+use std::any::Any;
+use std::cell::{Cell, Ref, RefCell};
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::Encoded;
+use protocol::engineio::{CloseReason, Transport};
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+
+use crate::application::DisconnectReason;
+use crate::counters::PacketType;
+use crate::emitter::{Emitter, Gathered};
+use crate::event::{EmitError, IntoArguments, OwnedArguments, check_name};
+use crate::handshake::Handshake;
+use crate::ids::SocketId;
+use crate::namespace::Namespace;
+use crate::node::Gateway;
+use crate::session::Session;
+
+/// A client in a namespace: what handlers get to work with.
+///
+/// It belongs to the thread of its shard. To reach a socket from elsewhere keep its [`id`](Self::id)
+/// and emit to the room of that name through [`Gateway`].
+#[derive(Clone)]
+pub struct Socket(Rc<Inner>);
+
+struct Inner {
+    id: SocketId,
+    namespace: Rc<Namespace>,
+    session: Rc<Session>,
+    state: Cell<State>,
+    /// The last broadcast that reached or excluded this socket, so that it gets one copy.
+    stamp: Cell<u32>,
+    /// The rooms that it is in, besides its own.
+    rooms: RefCell<Vec<Rc<str>>>,
+    extra: RefCell<Extra>,
+}
+
+/// What most sockets have not.
+#[derive(Default)]
+struct Extra {
+    /// The payload of its `CONNECT`: JSON.
+    auth: Option<Box<str>>,
+    /// Events that await an acknowledgement.
+    #[expect(
+        clippy::box_collection,
+        reason = "most sockets have none, and a pointer is smaller"
+    )]
+    acks: Option<Box<HashMap<u64, Waiter>>>,
+    data: Option<Rc<dyn Data>>,
+    /// The application's decision that is awaited.
+    connecting: Option<AbortHandle>,
+}
+
+/// Who waits for an acknowledgement.
+pub(crate) enum Waiter {
+    /// `emit_with_ack` of this socket.
+    One(oneshot::Sender<OwnedArguments>),
+    /// A broadcast to many.
+    Many(mpsc::UnboundedSender<Gathered>),
+}
+
+/// ```text
+/// Connecting --accepted--> Connected --> Disconnected
+///      +-----refused, gone----------------^
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    Connecting,
+    Connected,
+    Disconnected,
+}
+
+/// A value that an application keeps with a socket.
+trait Data {
+    fn as_any(self: Rc<Self>) -> Rc<dyn Any>;
+    fn to_json(&self) -> Option<String>;
+}
+
+impl<T: Serialize + 'static> Data for T {
+    fn as_any(self: Rc<Self>) -> Rc<dyn Any> {
+        self
+    }
+
+    fn to_json(&self) -> Option<String> {
+        serde_json::to_string(self).ok()
+    }
+}
+
+/// Why an acknowledgement did not come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AckError {
+    /// It took too long.
+    #[error("no acknowledgement in time")]
+    Timeout,
+    /// The client went away.
+    #[error("the client disconnected")]
+    Disconnected,
+}
+
+/// Most acknowledgements that one socket may owe; an event beyond is answered with
+/// [`AckError::Disconnected`] at once.
+const MAX_PENDING_ACKS: usize = 10_000;
+
+impl Socket {
+    pub(crate) fn new(session: Rc<Session>, namespace: Rc<Namespace>, auth: Option<&str>) -> Self {
+        namespace.hold();
+        let shard = session.shard();
+        Self(Rc::new(Inner {
+            id: SocketId::random(shard.node().tag(), shard.index()),
+            namespace,
+            state: Cell::new(State::Connecting),
+            stamp: Cell::new(0),
+            rooms: RefCell::default(),
+            extra: RefCell::new(Extra {
+                auth: auth.map(Into::into),
+                ..Extra::default()
+            }),
+            session,
+        }))
+    }
+
+    /// Its public id, which is also the name of a room that it alone is in.
+    pub fn id(&self) -> SocketId {
+        self.0.id
+    }
+
+    /// Its namespace's name.
+    pub fn namespace(&self) -> &str {
+        self.0.namespace.name()
+    }
+
+    /// Whether the client is connected: neither before it was accepted nor after it went.
+    pub fn is_connected(&self) -> bool {
+        self.0.state.get() == State::Connected
+    }
+
+    /// What its request told.
+    pub fn handshake(&self) -> &Handshake {
+        self.0.session.handshake()
+    }
+
+    /// The payload of its `CONNECT`, parsed; an empty object if there was none.
+    pub fn auth<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(self.0.extra.borrow().auth.as_deref().unwrap_or("{}"))
+    }
+
+    /// The payload of its `CONNECT`, as JSON text.
+    pub fn auth_json(&self) -> Box<str> {
+        self.0
+            .extra
+            .borrow()
+            .auth
+            .clone()
+            .unwrap_or_else(|| "{}".into())
+    }
+
+    /// The transport that it uses now.
+    pub fn transport(&self) -> Transport {
+        self.0.session.transport()
+    }
+
+    /// The gateway that it is connected to.
+    pub fn gateway(&self) -> Gateway {
+        Gateway::of_node(self.0.session.shard().node().clone())
+    }
+
+    /// Emits to this client. A client that is gone gets nothing.
+    pub fn emit(&self, event: &str, arguments: impl IntoArguments) -> Result<(), EmitError> {
+        self.send_event(event, None, &arguments.into_arguments()?, false)
+            .map(drop)
+    }
+
+    /// Emits to this client if it can be written to at once, and else not at all.
+    pub fn emit_volatile(
+        &self,
+        event: &str,
+        arguments: impl IntoArguments,
+    ) -> Result<(), EmitError> {
+        self.send_event(event, None, &arguments.into_arguments()?, true)
+            .map(drop)
+    }
+
+    /// Emits and waits for the client's acknowledgement, at most for `timeout`.
+    ///
+    /// It is sent at once; the future only waits. Do not await it in a handler whose session must
+    /// handle other events meanwhile: its acknowledgement comes, but its next event waits.
+    pub fn emit_with_ack(
+        &self,
+        event: &str,
+        arguments: impl IntoArguments,
+        timeout: Duration,
+    ) -> Result<impl Future<Output = Result<OwnedArguments, AckError>> + 'static, EmitError> {
+        let id = self.0.session.shard().node().next_ack_id();
+        let (sender, receiver) = oneshot::channel();
+        let arguments = arguments.into_arguments()?;
+        check_name(event)?;
+        if self.expect_ack(id, Waiter::One(sender)) {
+            self.send_event(event, Some(id), &arguments, false)?;
+        }
+        let socket = self.clone();
+        Ok(async move {
+            match tokio::time::timeout(timeout, receiver).await {
+                Ok(Ok(answer)) => Ok(answer),
+                Ok(Err(_)) => Err(AckError::Disconnected),
+                Err(_) => {
+                    socket.forget_ack(id);
+                    Err(AckError::Timeout)
+                }
+            }
+        })
+    }
+
+    /// Joins rooms. It may be called before the client is accepted; a disconnected socket joins
+    /// nothing.
+    pub fn join<R: AsRef<str>>(&self, rooms: impl IntoIterator<Item = R>) {
+        for room in rooms {
+            self.join_one(room.as_ref());
+        }
+    }
+
+    /// Leaves a room. Its own is not left before it disconnects.
+    pub fn leave(&self, room: &str) {
+        let mut rooms = self.0.rooms.borrow_mut();
+        if let Some(position) = rooms.iter().position(|joined| **joined == *room) {
+            rooms.swap_remove(position);
+            self.0.namespace.leave(room, self);
+        }
+    }
+
+    /// The rooms that it is in, its own first.
+    pub fn rooms(&self) -> Vec<String> {
+        let own = std::iter::once(self.0.id.to_string());
+        own.chain(self.0.rooms.borrow().iter().map(|room| room.to_string()))
+            .collect()
+    }
+
+    /// How many rooms it is in, its own not counted.
+    pub fn room_count(&self) -> usize {
+        self.0.rooms.borrow().len()
+    }
+
+    /// Whether it is in a room.
+    pub fn is_in(&self, room: &str) -> bool {
+        self.0.id.as_str() == room || self.0.rooms.borrow().iter().any(|joined| **joined == *room)
+    }
+
+    /// An emitter to a room's members, on every node, except this socket.
+    pub fn to(&self, room: impl Into<String>) -> Emitter {
+        self.broadcast().to(room)
+    }
+
+    /// An emitter to everybody in the namespace, on every node, except this socket.
+    pub fn broadcast(&self) -> Emitter {
+        self.gateway()
+            .of(self.namespace())
+            .except(self.0.id.as_str())
+    }
+
+    /// Keeps a value with the socket, in place of the one before. Other nodes and threads see its
+    /// JSON form.
+    pub fn set_data<T: Serialize + 'static>(&self, data: T) {
+        let before = self.0.extra.borrow_mut().data.replace(Rc::new(data));
+        drop(before);
+    }
+
+    /// The value that is kept with the socket, if it is of this type.
+    pub fn data<T: 'static>(&self) -> Option<Rc<T>> {
+        self.0.extra.borrow().data.clone()?.as_any().downcast().ok()
+    }
+
+    pub(crate) fn data_json(&self) -> Option<String> {
+        let data = self.0.extra.borrow().data.clone();
+        data?.to_json()
+    }
+
+    /// Disconnects the client from this namespace; with `close` from all of them, and closes its
+    /// session.
+    pub fn disconnect(&self, close: bool) {
+        if close {
+            self.0.session.disconnect_all();
+        } else if self.is_connected() {
+            self.push_control(
+                Encoded::disconnect(self.namespace()),
+                PacketType::Disconnect,
+            );
+            self.0
+                .session
+                .drop_socket(self, DisconnectReason::ServerNamespaceDisconnect);
+        }
+    }
+
+    fn join_one(&self, room: &str) {
+        if self.0.state.get() == State::Disconnected || self.is_in(room) {
+            return;
+        }
+        let joined = match self.0.state.get() {
+            State::Connected => self.0.namespace.join(room, self),
+            State::Connecting | State::Disconnected => room.into(),
+        };
+        self.0.rooms.borrow_mut().push(joined);
+    }
+
+    fn send_event(
+        &self,
+        event: &str,
+        ack: Option<u64>,
+        arguments: &OwnedArguments,
+        volatile: bool,
+    ) -> Result<bool, EmitError> {
+        check_name(event)?;
+        let arguments = arguments.as_ref();
+        let kind = if arguments.attachments().is_empty() {
+            PacketType::Event
+        } else {
+            PacketType::BinaryEvent
+        };
+        let packet = Encoded::event(self.namespace(), ack, event, arguments);
+        Ok(self.push(&Rc::new(packet), kind, volatile))
+    }
+
+    pub(crate) fn push_ack(&self, packet: Encoded, binary: bool) {
+        let kind = if binary {
+            PacketType::BinaryAck
+        } else {
+            PacketType::Ack
+        };
+        self.push(&Rc::new(packet), kind, false);
+    }
+
+    pub(crate) fn push_control(&self, packet: Encoded, kind: PacketType) {
+        self.0.session.push(Rc::new(packet), kind, false);
+    }
+
+    /// Queues a packet, unless the socket is not connected.
+    pub(crate) fn push(&self, packet: &Rc<Encoded>, kind: PacketType, volatile: bool) -> bool {
+        self.is_connected() && self.0.session.push(Rc::clone(packet), kind, volatile)
+    }
+
+    /// Notes who waits for an acknowledgement; `false` if the socket cannot owe it.
+    pub(crate) fn expect_ack(&self, id: u64, waiter: Waiter) -> bool {
+        if !self.is_connected() {
+            return false;
+        }
+        let mut extra = self.0.extra.borrow_mut();
+        let acks = extra.acks.get_or_insert_default();
+        if acks.len() >= MAX_PENDING_ACKS {
+            return false;
+        }
+        acks.insert(id, waiter);
+        true
+    }
+
+    pub(crate) fn forget_ack(&self, id: u64) {
+        drop(self.take_ack_waiter(id));
+    }
+
+    /// The client acknowledged; an id that nobody waits for is ignored.
+    pub(crate) fn handle_ack(&self, id: u64, arguments: protocol::socketio::Arguments<'_>) {
+        match self.take_ack_waiter(id) {
+            Some(Waiter::One(sender)) => {
+                let _gone = sender.send(arguments.into());
+            }
+            Some(Waiter::Many(sender)) => {
+                let _gone = sender.send(Gathered::Ack(arguments.into()));
+            }
+            None => {}
+        }
+    }
+
+    fn take_ack_waiter(&self, id: u64) -> Option<Waiter> {
+        let mut extra = self.0.extra.borrow_mut();
+        let acks = extra.acks.as_mut()?;
+        let waiter = acks.remove(&id);
+        if acks.is_empty() {
+            extra.acks = None;
+        }
+        waiter
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.0.state.get()
+    }
+
+    pub(crate) fn set_connecting(&self, decision: AbortHandle) {
+        self.0.extra.borrow_mut().connecting = Some(decision);
+    }
+
+    /// The application accepted: the socket enters its namespace and the rooms that it joined
+    /// meanwhile.
+    pub(crate) fn set_connected(&self) {
+        self.0.state.set(State::Connected);
+        self.0.extra.borrow_mut().connecting = None;
+        self.0.namespace.enter(self);
+        let mut rooms = self.0.rooms.borrow_mut();
+        for room in rooms.iter_mut() {
+            *room = self.0.namespace.join(room, self);
+        }
+    }
+
+    /// Leaves everything. Who waits for an acknowledgement learns that none will come.
+    pub(crate) fn set_disconnected(&self) {
+        let was = self.0.state.replace(State::Disconnected);
+        let rooms = std::mem::take(&mut *self.0.rooms.borrow_mut());
+        if was == State::Connected {
+            for room in &rooms {
+                self.0.namespace.leave(room, self);
+            }
+            self.0.namespace.exit(self);
+        }
+        if was != State::Disconnected {
+            self.0.namespace.release();
+        }
+        let (acks, connecting) = {
+            let mut extra = self.0.extra.borrow_mut();
+            (extra.acks.take(), extra.connecting.take())
+        };
+        drop(acks);
+        if let Some(decision) = connecting {
+            decision.abort();
+        }
+    }
+
+    /// Marks the socket as dealt with in a broadcast; `false` if it was already.
+    pub(crate) fn stamp(&self, stamp: u32) -> bool {
+        self.0.stamp.replace(stamp) != stamp
+    }
+
+    /// Closes the session, for a reason other than the application's wish.
+    pub(crate) fn close_session(&self, reason: CloseReason) {
+        self.0.session.close(reason);
+    }
+
+    /// What other threads may know of it.
+    pub(crate) fn snapshot(&self) -> SocketInfo {
+        SocketInfo {
+            id: self.0.id,
+            namespace: self.namespace().into(),
+            rooms: self.rooms(),
+            data: self.data_json(),
+            transport: self.transport(),
+            auth: Ref::map(self.0.extra.borrow(), |extra| &extra.auth)
+                .as_deref()
+                .map(Into::into),
+            handshake: Arc::new(self.handshake().clone()),
+        }
+    }
+}
+
+impl PartialEq for Socket {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Socket {}
+
+impl Hash for Socket {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Rc::as_ptr(&self.0).addr().hash(state);
+    }
+}
+
+impl std::fmt::Debug for Socket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Socket")
+            .field("id", &self.0.id)
+            .field("namespace", &self.namespace())
+            .finish()
+    }
+}
+
+/// A socket as it was when somebody asked for it.
+#[derive(Debug, Clone)]
+pub struct SocketInfo {
+    /// Its id.
+    pub id: SocketId,
+    /// Its namespace.
+    pub namespace: Box<str>,
+    /// Its rooms, its own first.
+    pub rooms: Vec<String>,
+    /// The application's data: JSON.
+    pub data: Option<String>,
+    /// The transport that it used.
+    pub transport: Transport,
+    /// The payload of its `CONNECT`: JSON.
+    pub auth: Option<Box<str>>,
+    /// What its request told.
+    pub handshake: Arc<Handshake>,
+}

@@ -1,0 +1,405 @@
+//! The task of one WebSocket: reads on demand, writes by draining the session's outbox.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use protocol::Encoded;
+use protocol::engineio::{Attach, CloseReason, Message, Packet, Transport};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::futures::OwnedNotified;
+use tokio::time::Sleep;
+
+use super::frame::{close_frame, pong_frame};
+use super::reader::{FrameError, Reader, Received};
+use crate::counters::Upgraded;
+use crate::ids::Sid;
+use crate::outbox::BATCH;
+use crate::session::{Link, LinkOrder, Session};
+use crate::shard::{Mail, Shard};
+
+/// How often one connection is read before the others get their turn.
+const READS: usize = 4;
+
+/// How much later than the answer to `CONNECT` the first event is written, if it was emitted at
+/// once. A program that awaits the one and then the other would lose the event if a single read
+/// brought both; Socket.IO's own conformance suite is such a program.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// How long a client may take to close its side after ours.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A WebSocket's hold on its session: the session learns when it is gone, however that happens.
+pub(crate) struct Attached {
+    session: Rc<Session>,
+    link: Rc<Link>,
+}
+
+impl Attached {
+    pub(crate) fn new(session: Rc<Session>) -> Self {
+        let link = session.attach_link();
+        Self { session, link }
+    }
+
+    /// Whether the session still travels by polling.
+    fn is_probing(&self) -> bool {
+        self.session.transport() == Transport::Polling
+    }
+
+    fn lose(&self, reason: CloseReason) {
+        if self.session.has_link(&self.link) {
+            self.session.drive(|engine| {
+                if engine.transport() == Transport::Polling {
+                    engine.handle_probe_lost();
+                } else {
+                    engine.handle_websocket_lost(reason);
+                }
+            });
+        }
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.lose(CloseReason::TransportClose);
+    }
+}
+
+/// Brings a WebSocket that probes to the shard of its session.
+pub(crate) async fn hand_over(shard: &Rc<Shard>, sid: Sid, stream: TcpStream, read: Vec<u8>) {
+    if sid.shard() == shard.index() {
+        return attach(Rc::clone(shard), sid, stream, read).await;
+    }
+    let (Ok(stream), Some(owner)) = (stream.into_std(), shard.node().shards().get(sid.shard()))
+    else {
+        return;
+    };
+    owner.post(Mail::Run(Box::new(move |shard| {
+        if let Ok(stream) = TcpStream::from_std(stream) {
+            tokio::task::spawn_local(attach(Rc::clone(shard), sid, stream, read));
+        }
+    })));
+}
+
+async fn attach(shard: Rc<Shard>, sid: Sid, stream: TcpStream, read: Vec<u8>) {
+    let Some(session) = shard.session(&sid) else {
+        return Box::pin(finish(stream, End::default())).await;
+    };
+    match session.drive(|engine| engine.handle_attach(Instant::now())) {
+        Attach::Probing => run(Attached::new(session), stream, read).await,
+        Attach::Refused => {
+            shard.counters().upgrades.of(Upgraded::Refused).increment();
+            drop(session);
+            Box::pin(finish(stream, End::default())).await;
+        }
+    }
+}
+
+/// Serves a WebSocket to its end; `read` is what came behind the handshake.
+pub(crate) async fn run(attached: Attached, stream: TcpStream, mut read: Vec<u8>) {
+    let mut driver = Driver {
+        attached,
+        stream,
+        reader: Reader::new(),
+        cut: false,
+        relief: None,
+        pause: None,
+    };
+    let mut end = None;
+    if !read.is_empty() {
+        end = driver.consume(&mut read);
+    }
+    drop(read);
+    let end = match end {
+        Some(end) => end,
+        None => poll_fn(|context| driver.poll(context)).await,
+    };
+    let Driver {
+        attached,
+        stream,
+        cut,
+        ..
+    } = driver;
+    drop(attached);
+    if !cut {
+        Box::pin(finish(stream, end)).await;
+    }
+}
+
+struct Driver {
+    attached: Attached,
+    stream: TcpStream,
+    reader: Reader,
+    /// The last write ended within a frame, so that nothing else can follow it.
+    cut: bool,
+    /// Waited for before more is read, while some shard is far behind.
+    relief: Option<Pin<Box<OwnedNotified>>>,
+    /// Waited for before more is written.
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+/// How a WebSocket ends.
+#[derive(Debug, Default)]
+struct End {
+    /// The code of our close frame; without one it is empty, as Node's.
+    code: Option<u16>,
+}
+
+impl Driver {
+    /// What this call itself queues it writes as well, so that only what comes later needs to wake
+    /// the task.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        self.attached.link.clear_waker();
+        let polled = self.serve(context);
+        if polled.is_pending() {
+            self.attached.link.set_waker(context.waker());
+        }
+        polled
+    }
+
+    fn serve(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        if self.attached.link.order.get() == LinkOrder::None
+            && let Some(end) = self.read(context)
+        {
+            return Poll::Ready(end);
+        }
+        loop {
+            match self.attached.link.order.get() {
+                LinkOrder::Close => return Poll::Ready(End::default()),
+                LinkOrder::AnswerProbe => {
+                    let answer = Encoded::engine_text("3probe");
+                    let written = Pin::new(&mut self.stream).poll_write(context, answer.frames());
+                    if !matches!(ready!(written), Ok(count) if count == answer.frames().len()) {
+                        return Poll::Ready(End::default());
+                    }
+                    self.attached.link.order.set(LinkOrder::None);
+                    context.waker().wake_by_ref();
+                }
+                LinkOrder::Flush | LinkOrder::None => {}
+            }
+            if self.attached.is_probing() {
+                return Poll::Pending;
+            }
+            if ready!(self.write(context)).is_err() {
+                self.attached.lose(CloseReason::TransportClose);
+                self.cut = true;
+                return Poll::Ready(End::default());
+            }
+            if self.attached.link.order.get() != LinkOrder::Flush {
+                return Poll::Pending;
+            }
+            self.attached
+                .session
+                .drive(protocol::engineio::Session::handle_flushed);
+        }
+    }
+
+    /// Reads what there is, unless the client has to wait.
+    fn read(&mut self, context: &mut Context<'_>) -> Option<End> {
+        let shard = Rc::clone(self.attached.session.shard());
+        for _ in 0..READS {
+            if self.must_wait(context) {
+                return None;
+            }
+            let mut scratch = shard.take_scratch();
+            let mut buffer = ReadBuf::new(&mut scratch);
+            let result = Pin::new(&mut self.stream).poll_read(context, &mut buffer);
+            let count = buffer.filled().len();
+            let end = match result {
+                Poll::Pending => {
+                    shard.give_scratch(scratch);
+                    return None;
+                }
+                Poll::Ready(Ok(())) if count > 0 => {
+                    shard
+                        .counters()
+                        .received_bytes
+                        .of(Transport::WebSocket)
+                        .add(count as u64);
+                    self.consume(&mut scratch[..count])
+                }
+                Poll::Ready(_) => {
+                    self.attached.lose(CloseReason::TransportClose);
+                    Some(End::default())
+                }
+            };
+            shard.give_scratch(scratch);
+            if end.is_some() || self.attached.link.order.get() != LinkOrder::None {
+                return end;
+            }
+        }
+        context.waker().wake_by_ref();
+        None
+    }
+
+    /// Whether the application or another shard is so far behind that nothing more is read.
+    fn must_wait(&mut self, context: &mut Context<'_>) -> bool {
+        if self.attached.session.is_behind() {
+            return true;
+        }
+        let node = self.attached.session.shard().node();
+        while node.is_congested() {
+            let relief = self
+                .relief
+                .get_or_insert_with(|| Box::pin(Arc::clone(node.relieved()).notified_owned()));
+            if relief.as_mut().poll(context).is_pending() {
+                if !node.is_congested() {
+                    break;
+                }
+                return true;
+            }
+            self.relief = None;
+        }
+        self.relief = None;
+        false
+    }
+
+    fn consume(&mut self, mut input: &mut [u8]) -> Option<End> {
+        let limit = self
+            .attached
+            .session
+            .shard()
+            .node()
+            .config()
+            .engine
+            .max_payload;
+        loop {
+            match self.reader.next(&mut input, limit) {
+                Ok(Some(received)) => {
+                    if let Some(end) = self.attached.handle(received, &mut self.stream) {
+                        return Some(end);
+                    }
+                    if self.attached.link.order.get() == LinkOrder::Close {
+                        return Some(End::default());
+                    }
+                }
+                Ok(None) => return None,
+                Err(error) => return Some(self.attached.fail(error)),
+            }
+        }
+    }
+
+    /// Waits until a pause between two writes is over.
+    fn rest(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(context));
+            self.pause = None;
+        }
+        Poll::Ready(())
+    }
+
+    /// Drains the outbox.
+    fn write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.rest(context));
+        let session = &self.attached.session;
+        loop {
+            let mut outbox = session.outbox().borrow_mut();
+            if outbox.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let written = {
+                let mut slices = [IoSlice::new(&[]); BATCH];
+                let count = outbox.slices(&mut slices);
+                let stream = Pin::new(&mut self.stream);
+                let write = match &slices[..count] {
+                    [only] => stream.poll_write(context, only),
+                    several => stream.poll_write_vectored(context, several),
+                };
+                ready!(write)?
+            };
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let pause = outbox.advance(written);
+            self.cut = outbox.is_cut();
+            session
+                .shard()
+                .counters()
+                .sent_bytes
+                .of(Transport::WebSocket)
+                .add(written as u64);
+            if pause && !outbox.is_empty() {
+                self.pause = Some(Box::pin(tokio::time::sleep(PAUSE)));
+                drop(outbox);
+                ready!(self.rest(context));
+                return self.write(context);
+            }
+        }
+    }
+}
+
+/// Writes a few bytes to a WebSocket that nothing else is written to. A client that does not even
+/// take these is beyond help.
+fn write_small(stream: &TcpStream, frame: &[u8]) -> bool {
+    stream
+        .try_write(frame)
+        .is_ok_and(|written| written == frame.len())
+}
+
+impl Attached {
+    fn handle(&self, received: Received<'_>, stream: &mut TcpStream) -> Option<End> {
+        match received {
+            Received::Text(text) => match Packet::decode(&text) {
+                Ok(packet) => self.handle_packet(packet),
+                Err(_) if self.is_probing() => self.lose(CloseReason::TransportError),
+                Err(_) => self
+                    .session
+                    .drive(protocol::engineio::Session::handle_undecodable),
+            },
+            Received::Binary(data) => self.handle_packet(Packet::Message(Message::Binary(data))),
+            Received::Ping(payload) => {
+                let pong = pong_frame(&payload);
+                if !self.is_probing() {
+                    self.session
+                        .push_uncounted(Rc::new(Encoded::control_frame(pong)));
+                } else if !write_small(stream, &pong) {
+                    self.lose(CloseReason::TransportError);
+                }
+            }
+            Received::Pong => {}
+            Received::Close(code) => {
+                self.lose(CloseReason::TransportClose);
+                return Some(End { code });
+            }
+        }
+        None
+    }
+
+    fn handle_packet(&self, packet: Packet<'_>) {
+        let now = Instant::now();
+        if self.is_probing() {
+            self.session
+                .drive(|engine| engine.handle_probe_packet(now, &packet));
+        } else if let Some(message) = self
+            .session
+            .drive(|engine| engine.handle_websocket_packet(now, packet))
+        {
+            self.session.handle_message(message);
+        }
+    }
+
+    fn fail(&self, error: FrameError) -> End {
+        tracing::debug!(%error, "WebSocket failed");
+        self.lose(CloseReason::TransportError);
+        End {
+            code: Some(error.close_code().into()),
+        }
+    }
+}
+
+/// Closes in order: our close frame, then the client's, so that it reads all that was sent.
+async fn finish(mut stream: TcpStream, end: End) {
+    let close = async {
+        stream.write_all(&close_frame(end.code)).await?;
+        stream.shutdown().await?;
+        let mut rest = [0; 256];
+        while stream.read(&mut rest).await? > 0 {}
+        io::Result::Ok(())
+    };
+    let _gone_either_way = tokio::time::timeout(LINGER, close).await;
+}

@@ -1,0 +1,187 @@
+//! The command line, and the commands that need no server.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests, too")]
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use gateway::config::SETTINGS;
+
+#[test]
+fn the_reference_in_docs_is_what_the_program_prints() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    let output = gateway(&["default-config", "--markdown"], &[]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(
+        std::fs::read(&path).unwrap() == output.stdout,
+        "run: cargo run -- default-config --markdown > docs/configuration.md"
+    );
+}
+
+#[test]
+fn check_config_accepts_what_default_config_prints() {
+    let output = gateway(&["default-config"], &[]);
+    let file = file_with("printed.toml", std::str::from_utf8(&output.stdout).unwrap());
+    let output = gateway(&["check-config".as_ref(), file.as_os_str()], &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let line = format!("{}: no errors\n", file.display());
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), line);
+}
+
+#[test]
+fn check_config_ends_with_2_and_all_errors() {
+    let file = file_with("wrong.toml", "shards = 99\ndemo = 1\n").into_os_string();
+    for arguments in [
+        vec!["check-config".into(), file.clone()],
+        vec!["check-config".into(), "--config".into(), file.clone()],
+        vec!["serve".into(), "--config".into(), file.clone()],
+        vec!["--config".into(), file],
+    ] {
+        let output = gateway(&arguments, &[]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(output.stdout.is_empty());
+        assert_eq!(stderr(&output).lines().count(), 2, "{}", stderr(&output));
+    }
+    let missing = gateway(&["check-config", "missing.toml"], &[]);
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(stderr(&missing).starts_with("missing.toml: "));
+}
+
+#[test]
+fn check_config_looks_where_serve_would() {
+    let directory = scratch().join("usual");
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join("gateway.toml"), "shards = 99").unwrap();
+    let named = file_with("named.toml", "demo = 1");
+    let blamed = |variables: &[(&str, &str)]| {
+        let output = program(&["check-config"], variables)
+            .current_dir(&directory)
+            .output()
+            .unwrap();
+        stderr(&output).split(':').next().unwrap().to_owned()
+    };
+    assert_eq!(blamed(&[]), "shards");
+    assert_eq!(
+        blamed(&[("GATEWAY_CONFIG", named.to_str().unwrap())]),
+        "demo"
+    );
+}
+
+#[test]
+fn a_mistake_on_the_command_line_has_its_message() {
+    let errors = |arguments: &[&str]| {
+        let output = gateway(arguments, &[]);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        stderr(&output)
+    };
+    assert_eq!(
+        errors(&["serve", "--lisen=1", "--engine.path", "--redis-uri=a"]),
+        "--lisen: unknown setting; the nearest known one is --listen\n\
+         --engine.path: unknown setting; the nearest known one is --engine-path\n\
+         --redis-uri: unknown setting; the nearest known one is --redis-url\n"
+    );
+    assert!(errors(&["--demo=true", "--demo=true"]).contains("cannot be used multiple times"));
+    assert!(errors(&["--demo"]).contains("a value is required for '--demo <BOOLEAN>'"));
+    assert_eq!(
+        errors(&["chek-config"]),
+        "chek-config: unknown command or flag; see gateway --help\n"
+    );
+    assert_eq!(
+        errors(&["--demo=true", "serve"]),
+        "--demo: flags go after the command: gateway serve --demo ..\n"
+    );
+    assert_eq!(
+        errors(&["check-config", "--demo=maybe"]),
+        "demo: \"maybe\" is neither true nor false (--demo); for example --demo=false\n"
+    );
+    for later in ["token", "doctor"] {
+        assert!(errors(&[later]).contains("unknown command"));
+    }
+}
+
+#[test]
+fn booleans_take_a_value() {
+    for flag in [&["--demo", "false"][..], &["--demo=true"]] {
+        let output = gateway(&[&["check-config"], flag].concat(), &[]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn the_version_is_printed() {
+    let output = gateway(&["--version"], &[]);
+    let version = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let number = format!("gateway {}", env!("CARGO_PKG_VERSION"));
+    assert!(version.starts_with(&number), "{version}");
+}
+
+#[test]
+fn a_secret_is_in_no_message_about_flags_and_variables() {
+    const SECRET: &str = "hunter2";
+    let refused_without_a_word = |command: Option<&str>, given: &[String]| {
+        let mut arguments = given.to_vec();
+        arguments.splice(0..0, command.map(str::to_owned));
+        let output = gateway(&arguments, &[]);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(!stderr(&output).contains(SECRET), "{}", stderr(&output));
+    };
+    let secrets: Vec<_> = SETTINGS.iter().filter(|setting| setting.secret).collect();
+    assert!(secrets.len() >= 5);
+    for setting in secrets {
+        let flag = format!("--{}", setting.flag());
+        for given in [
+            vec![format!("{flag}={SECRET}")],
+            vec![flag.clone(), SECRET.to_owned()],
+            vec![flag.clone(), format!("-{SECRET}")],
+            vec![flag.clone(), format!("--{SECRET}")],
+            vec![format!("{flag}x={SECRET}")],
+            vec![format!("{flag}={SECRET}"), format!("{flag}={SECRET}")],
+        ] {
+            for command in [None, Some("serve"), Some("check-config")] {
+                refused_without_a_word(command, &given);
+            }
+        }
+        // After check-config, what stands alone is the name of a file.
+        for stray in [
+            [format!("{flag}="), SECRET.to_owned()],
+            [format!("{flag}=a"), SECRET.to_owned()],
+        ] {
+            for command in [None, Some("serve")] {
+                refused_without_a_word(command, &stray);
+            }
+        }
+        let output = gateway(&["check-config"], &[(&setting.variable(), SECRET)]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(!stderr(&output).contains(SECRET), "{}", stderr(&output));
+    }
+}
+
+fn scratch() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+}
+
+fn file_with(name: &str, text: &str) -> PathBuf {
+    let path = scratch().join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn gateway<A: AsRef<OsStr>>(arguments: &[A], variables: &[(&str, &str)]) -> Output {
+    program(arguments, variables).output().unwrap()
+}
+
+fn program<A: AsRef<OsStr>>(arguments: &[A], variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .current_dir(scratch());
+    command
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}

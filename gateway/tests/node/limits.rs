@@ -1,0 +1,157 @@
+//! What passes a limit is refused with a reason, and counted.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use gateway::Server;
+
+use crate::support::{Polling, TestGateway, WebSocket, config, until};
+
+#[tokio::test]
+async fn a_full_node_refuses_and_says_when_to_come_back() {
+    let mut config = config();
+    config.limits.connections = NonZeroUsize::new(2);
+    let gateway = TestGateway::start(Server::new(config)).await;
+    let polling = gateway.polling().await;
+    let websocket = gateway.websocket().await;
+    let refused = Polling::handshake(gateway.address()).await;
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.header("retry-after"), Some("5"));
+    assert_eq!(
+        refused.body,
+        r#"{"code":4,"message":"Too many connections"}"#
+    );
+    let refused = WebSocket::handshake(gateway.address(), "").await;
+    let refused = refused.err().expect("a refusal");
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.header("retry-after"), Some("5"));
+    let counted = r#"gateway_handshakes_rejected_total{reason="connection_limit"}"#;
+    assert_eq!(gateway.metric(counted).await, 2.0);
+    websocket.vanish();
+    until(async || gateway.gateway().connections() == 1).await;
+    gateway.websocket().await;
+    drop(polling);
+}
+
+#[tokio::test]
+async fn a_socket_joins_no_more_rooms_than_it_may() {
+    let mut config = config();
+    config.limits.rooms_per_socket = 2;
+    let gateway = TestGateway::start(Server::new(config)).await;
+    let (mut client, _) = gateway.client().await;
+    let ok = r#"431[{"ok":true}]"#;
+    let refused = r#"431[{"error":{"code":"too_many_rooms","message":"the socket is in as many rooms as it may be"},"ok":false}]"#;
+    for (event, answer) in [
+        (r#"["join",["a","b","c"]]"#, refused),
+        (r#"["join",["a","b","a"]]"#, ok),
+        (r#"["join","c"]"#, refused),
+        (r#"["join","b"]"#, ok),
+        (r#"["leave","b"]"#, ok),
+        (r#"["join","c"]"#, ok),
+    ] {
+        client.send(&format!("421{event}")).await;
+        assert_eq!(client.next().await, answer, "{event}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_joins_no_more_namespaces_than_it_may() {
+    let mut config = config();
+    config.namespaces = vec!["/*".parse_pattern()];
+    config.limits.namespaces_per_session = NonZeroUsize::new(2).unwrap();
+    let gateway = TestGateway::start(Server::new(config)).await;
+    let mut client = gateway.websocket().await;
+    for name in ["/a,", "/b,"] {
+        client.send(&format!("40{name}")).await;
+        let reply = client.next().await;
+        assert!(reply.starts_with(&format!("40{name}")), "{reply}");
+    }
+    let refusal = r#"44/c,{"message":"Too many namespaces"}"#;
+    client.send("40/c,").await;
+    client.expect(refusal).await;
+    client.send("41/a,").await;
+    client.send("40/c,").await;
+    assert!(client.next().await.starts_with("40/c,"));
+}
+
+trait ParsePattern {
+    fn parse_pattern(&self) -> gateway::config::Pattern;
+}
+
+impl ParsePattern for str {
+    fn parse_pattern(&self) -> gateway::config::Pattern {
+        let toml = format!("namespaces = [\"{self}\"]");
+        gateway::Config::from_toml(&toml)
+            .unwrap()
+            .namespaces
+            .remove(0)
+    }
+}
+
+#[tokio::test]
+async fn a_session_without_a_namespace_is_closed() {
+    let mut config = config();
+    config.engine.connect_timeout = Duration::from_millis(50);
+    let gateway = TestGateway::start(Server::new(config)).await;
+    let mut client = gateway.websocket().await;
+    client.send("40/nowhere,").await;
+    client
+        .expect(r#"44/nowhere,{"message":"Invalid namespace"}"#)
+        .await;
+    client.expect_close().await;
+    let closed =
+        r#"gateway_connections_closed_total{reason="connect_timeout",transport="websocket"}"#;
+    assert_eq!(gateway.metric(closed).await, 1.0);
+    let mut client = gateway.polling().await;
+    assert!(["1", "6\x1e1"].contains(&client.poll().await.body.as_str()));
+}
+
+#[tokio::test]
+async fn a_reader_that_stalls_is_disconnected_and_nobody_else() {
+    const LARGE: usize = 64 * 1024;
+    let mut config = config();
+    config.limits.outbox_bytes = 4 * LARGE;
+    let gateway = TestGateway::start(Server::new(config)).await;
+    let mut slow = WebSocket::open_narrow(gateway.address()).await;
+    slow.connect().await;
+    let mut others = gateway.clients(2).await;
+    let emitter = gateway.gateway().of("/");
+    let text = "x".repeat(LARGE);
+    let expected = format!(r#"42["large","{text}"]"#);
+    for _ in 0..2_000 {
+        emitter.emit("large", (&text,)).unwrap();
+        for other in &mut others {
+            assert!(other.next().await == expected, "something else came");
+        }
+        if gateway.gateway().connections() == 2 {
+            break;
+        }
+    }
+    assert_eq!(gateway.metric("gateway_slow_consumers_total").await, 1.0);
+    let closed =
+        r#"gateway_connections_closed_total{reason="slow_consumer",transport="websocket"}"#;
+    assert_eq!(gateway.metric(closed).await, 1.0);
+    gateway.until_metric("gateway_outbox_bytes", 0.0).await;
+    emitter.emit("after", ()).unwrap();
+    for other in &mut others {
+        other.expect(r#"42["after"]"#).await;
+    }
+    drop(slow);
+}
+
+#[tokio::test]
+async fn a_polling_client_that_does_not_poll_is_disconnected_by_its_outbox() {
+    let mut config = config();
+    config.limits.outbox_bytes = 1024;
+    let gateway = TestGateway::start(Server::new(config)).await;
+    let mut client = gateway.polling().await;
+    client.connect().await;
+    let emitter = gateway.gateway().of("/");
+    for _ in 0..3 {
+        emitter.emit("x", ("y".repeat(600),)).unwrap();
+    }
+    until(async || gateway.gateway().connections() == 0).await;
+    let unknown = client.poll().await;
+    assert_eq!(unknown.status, 400);
+    assert_eq!(unknown.body, r#"{"code":1,"message":"Session ID unknown"}"#);
+}

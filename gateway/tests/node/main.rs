@@ -1,0 +1,12 @@
+//! A node with scripted clients: what its applications, limits, metrics and log promise.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests, too")]
+
+mod emit;
+mod handlers;
+mod limits;
+mod observe;
+mod panics;
+mod relay;
+mod stop;
+mod support;

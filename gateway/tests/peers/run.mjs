@@ -1,0 +1,109 @@
+// Installs what the suites need and runs them: node run.mjs [suite...]
+//
+// GATEWAY_BIN, CONFORMANCE_BIN and CLIENT_SUITE_BIN name the programs under test; REFERENCE=1 takes the Node servers in their place.
+// A suite is a file name without .test.mjs, or the beginning of one; without any, all are run.
+import { execFileSync, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+
+const FOLDER = import.meta.dirname;
+const VENV = resolve(FOLDER, "../../../target/peers-venv");
+const PYTHON = process.env.PEERS_PYTHON ?? join(VENV, "bin/python");
+const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
+/** A whole file counts as one test as well. */
+const TEST_TIMEOUT_MS = 180_000;
+
+/** What a suite runs against. */
+const PROGRAMS = {
+  wire_requests: ["CONFORMANCE_BIN"],
+  wire_polling: ["CONFORMANCE_BIN"],
+  wire_websocket: ["CONFORMANCE_BIN"],
+  wire_upgrade: ["CONFORMANCE_BIN", "GATEWAY_BIN"],
+  wire_socketio: ["CONFORMANCE_BIN"],
+  wire_cors: ["GATEWAY_BIN"],
+  races: ["CONFORMANCE_BIN"],
+  timers: ["CONFORMANCE_BIN"],
+  relay_clients: ["GATEWAY_BIN"],
+  relay_calls: ["GATEWAY_BIN"],
+  relay_server: ["GATEWAY_BIN"],
+  client_suite: ["CLIENT_SUITE_BIN"],
+  python: ["GATEWAY_BIN"],
+  browser: ["GATEWAY_BIN"],
+  hostile: ["GATEWAY_BIN", "CONFORMANCE_BIN"],
+  slow_reader: ["GATEWAY_BIN"],
+};
+
+const reference = process.env.REFERENCE === "1";
+const suites = chosen(process.argv.slice(2));
+const env = { ...process.env, PEERS_PYTHON: PYTHON, CHROMIUM };
+for (const name of new Set(suites.flatMap((suite) => PROGRAMS[suite]))) {
+  if (reference) continue;
+  if (!env[name]) fail(`${name} is not set; it names the program that these suites run against: ${suites.filter((suite) => PROGRAMS[suite].includes(name)).join(", ")}`);
+  env[name] = resolve(env[name]);
+  if (!existsSync(env[name])) fail(`${name}: there is no ${env[name]}`);
+}
+
+installClients();
+if (suites.includes("python")) installPython();
+if (suites.includes("browser")) installChromium();
+
+const files = suites.map((suite) => `${suite}.test.mjs`);
+const { status } = spawnSync(
+  process.execPath,
+  // One file after the other: the suites that measure time want the machine for themselves.
+  ["--test", "--test-concurrency=1", `--test-timeout=${TEST_TIMEOUT_MS}`, `--test-reporter=${process.stdout.isTTY ? "spec" : (process.env.TEST_REPORTER ?? "spec")}`, ...files],
+  { cwd: FOLDER, env, stdio: "inherit" },
+);
+process.exit(status ?? 1);
+
+function chosen(wanted) {
+  const unlisted = readdirSync(FOLDER).filter((name) => name.endsWith(".test.mjs") && !PROGRAMS[name.slice(0, -".test.mjs".length)]);
+  if (unlisted.length > 0) fail(`run.mjs does not know ${unlisted.join(", ")}`);
+  const all = Object.keys(PROGRAMS);
+  const unknown = wanted.find((name) => !all.some((suite) => suite.startsWith(name)));
+  if (unknown) fail(`there is no suite ${unknown}; there are ${all.join(", ")}`);
+  return wanted.length === 0 ? all : all.filter((suite) => wanted.some((name) => suite.startsWith(name)));
+}
+
+function installClients() {
+  const installed = join(FOLDER, "node_modules/.installed");
+  once(installed, "package-lock.json", "the JavaScript clients from npm", () => execFileSync("npm", ["ci", "--no-audit", "--no-fund"], { cwd: FOLDER, stdio: "inherit" }));
+}
+
+function installPython() {
+  if (process.env.PEERS_PYTHON) return;
+  once(join(VENV, ".installed"), "requirements.txt", "the Python client from PyPI (it needs python3 with venv)", () => {
+    execFileSync("python3", ["-m", "venv", VENV], { stdio: "inherit" });
+    execFileSync(PYTHON, ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", join(FOLDER, "requirements.txt")], { stdio: "inherit" });
+  });
+}
+
+function installChromium() {
+  if (existsSync(CHROMIUM)) return;
+  const install = ["apt-get", "install", "-y", "--no-install-recommends", "chromium"];
+  const command = process.getuid() === 0 ? install : ["sudo", "-n", ...install];
+  attempt("Chromium from Debian (or set CHROMIUM to a browser that is there)", () => execFileSync(command[0], command.slice(1), { stdio: "inherit", env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" } }));
+  if (!existsSync(CHROMIUM)) fail(`Chromium was installed, but not as ${CHROMIUM}; set CHROMIUM to where it is`);
+}
+
+/** Runs `install` unless `stamp` says that this version of `list` is installed. */
+function once(stamp, list, what, install) {
+  const wanted = createHash("sha256").update(readFileSync(join(FOLDER, list))).digest("hex");
+  if (existsSync(stamp) && readFileSync(stamp, "utf8") === wanted) return;
+  attempt(what, install);
+  writeFileSync(stamp, wanted);
+}
+
+function attempt(what, install) {
+  try {
+    install();
+  } catch (error) {
+    fail(`cannot install ${what}: ${error.message}`);
+  }
+}
+
+function fail(message) {
+  console.error(`peers: ${message}`);
+  process.exit(2);
+}

@@ -1,0 +1,76 @@
+// The Node peer: `socket.io` in its tuned form, speaking the relay events that every server under test speaks.
+//
+//   node server.js PORT [REDIS_URL]
+//
+// Port 0 takes any; the one taken is printed.
+//
+// Tuned: WebSocket compression off (the default), the native masking of `bufferutil`, HTTP compression off, and each
+// connection's handshake request dropped once it is no longer needed, as Socket.IO's own page on memory usage advises.
+"use strict";
+
+const { createServer } = require("node:http");
+const { Server } = require("socket.io");
+
+const [port, redisUrl] = process.argv.slice(2);
+
+const OK = { ok: true };
+const nothing = () => {};
+
+function acknowledge(args) {
+  return typeof args[args.length - 1] === "function" ? args.pop() : nothing;
+}
+
+function relay(socket) {
+  socket.on("join", (rooms, done = nothing) => {
+    const joined = socket.join(rooms);
+    if (joined) joined.then(() => done(OK));
+    else done(OK);
+  });
+  socket.on("leave", (rooms, done = nothing) => {
+    for (const room of [].concat(rooms)) socket.leave(room);
+    done(OK);
+  });
+  socket.on("publish", (rooms, event, ...args) => {
+    const done = acknowledge(args);
+    socket.to(rooms).emit(event, ...args);
+    done(OK);
+  });
+  socket.on("broadcast", (event, ...args) => {
+    const done = acknowledge(args);
+    socket.broadcast.emit(event, ...args);
+    done(OK);
+  });
+  socket.on("echo", (...args) => {
+    const done = acknowledge(args);
+    done(...args);
+  });
+}
+
+async function redisAdapter(url) {
+  const { createAdapter } = require("@socket.io/redis-adapter");
+  const { createClient } = require("redis");
+  const publisher = createClient({ url });
+  const subscriber = publisher.duplicate();
+  await Promise.all([publisher.connect(), subscriber.connect()]);
+  return createAdapter(publisher, subscriber);
+}
+
+async function main() {
+  const server = createServer();
+  const adapter = redisUrl ? await redisAdapter(redisUrl) : undefined;
+  const io = new Server(server, {
+    adapter,
+    perMessageDeflate: false,
+    httpCompression: false,
+    serveClient: false,
+  });
+  io.engine.on("connection", (connection) => {
+    connection.request = null;
+  });
+  io.on("connection", relay);
+  server.listen({ port: Number(port), host: "127.0.0.1", backlog: 4096 }, () => {
+    process.stdout.write(`listening ${server.address().port}\n`);
+  });
+}
+
+main();

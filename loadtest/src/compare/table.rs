@@ -1,0 +1,245 @@
+//! Medians, ratios, and whether they are what was aimed at.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::server::{Kind, Launcher};
+use super::work::{Goal, Work};
+use crate::summary::Summary;
+use crate::units::{show_number, show_seconds};
+
+/// One run.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Cell {
+    /// The figure that is compared.
+    pub(crate) value: f64,
+    /// Everything else.
+    pub(crate) summary: Summary,
+}
+
+/// All runs of one work.
+#[derive(Debug, Serialize)]
+pub(crate) struct Table {
+    work: Work,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    server: Kind,
+    cells: Vec<Cell>,
+    failures: Vec<String>,
+}
+
+impl Row {
+    fn values(&self) -> Vec<f64> {
+        let mut values: Vec<f64> = self.cells.iter().map(|cell| cell.value).collect();
+        values.sort_unstable_by(f64::total_cmp);
+        values
+    }
+
+    fn median(&self) -> Option<f64> {
+        median(&self.values())
+    }
+
+    fn median_of(&self, figure: &str) -> Option<f64> {
+        let found = self
+            .cells
+            .iter()
+            .filter_map(|cell| cell.summary.value(figure));
+        let mut values: Vec<f64> = found.collect();
+        values.sort_unstable_by(f64::total_cmp);
+        median(&values)
+    }
+}
+
+fn median(sorted: &[f64]) -> Option<f64> {
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => None,
+        len if len % 2 == 1 => Some(sorted[middle]),
+        _ => Some((sorted[middle - 1] + sorted[middle]) / 2.0),
+    }
+}
+
+impl Table {
+    /// Nothing measured yet.
+    pub(crate) fn new(work: Work, kinds: &[Kind]) -> Self {
+        let rows = kinds.iter().map(|&server| Row {
+            server,
+            cells: Vec::new(),
+            failures: Vec::new(),
+        });
+        Self {
+            work,
+            rows: rows.collect(),
+        }
+    }
+
+    /// Adds a run.
+    pub(crate) fn add(&mut self, kind: Kind, run: Result<Cell>) {
+        let Some(row) = self.rows.iter_mut().find(|row| row.server == kind) else {
+            return;
+        };
+        match run {
+            Ok(cell) => row.cells.push(cell),
+            Err(error) => row.failures.push(format!("{error:#}")),
+        }
+    }
+
+    fn median(&self, kind: Kind) -> Option<f64> {
+        self.rows.iter().find(|row| row.server == kind)?.median()
+    }
+
+    /// For people.
+    pub(crate) fn text(&self) -> String {
+        let mut text = format!("{}: {}\n", self.work.name(), self.work.counted());
+        let _ = writeln!(
+            text,
+            "  {:<22} {:>11} {:>11} {:>11}  {:>8} {:>8} {:>9} {:>9} {:>10}",
+            "", "median", "min", "max", "x oxide", "x Node", "p99", "lost", "misordered"
+        );
+        for row in &self.rows {
+            text += &self.line(row);
+        }
+        text
+    }
+
+    fn line(&self, row: &Row) -> String {
+        let name = row.server.name();
+        let values = row.values();
+        let (Some(median), Some(min), Some(max)) = (row.median(), values.first(), values.last())
+        else {
+            let reason = row.failures.first().map_or("no run", String::as_str);
+            return format!("  {name:<22} {reason}\n");
+        };
+        let ratio = |kind| match self.median(kind) {
+            Some(other) if other > 0.0 => format!("{:.2}", median / other),
+            _ => "-".to_owned(),
+        };
+        let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+        let mut line = format!(
+            "  {name:<22} {:>11} {:>11} {:>11}  {:>8} {:>8} {:>9} {:>9} {:>10}\n",
+            self.work.show(median),
+            self.work.show(*min),
+            self.work.show(*max),
+            ratio(Kind::Socketioxide),
+            ratio(Kind::Node),
+            or_dash(row.median_of("p99").map(show_seconds)),
+            or_dash(row.median_of("lost").map(show_number)),
+            or_dash(row.median_of("out_of_order").map(show_number)),
+        );
+        for failure in &row.failures {
+            let _ = writeln!(line, "  {:<22} one run failed: {failure}", "");
+        }
+        line
+    }
+
+    /// Whether a target that could be judged was missed.
+    pub(crate) fn misses_target(&self) -> bool {
+        self.work
+            .targets()
+            .iter()
+            .any(|goal| self.judge(*goal).is_some_and(|(_, met)| !met))
+    }
+
+    /// The gateway's figure against a target, in words, and whether it is met.
+    fn judge(&self, goal: Goal) -> Option<(String, bool)> {
+        let own = self.median(Kind::Gateway)?;
+        match goal {
+            Goal::AtLeast(other, times) => {
+                let ratio = own / self.median(other)?;
+                let said = format!("{ratio:.2}x {} (at least {times}x)", other.name());
+                Some((said, ratio >= times))
+            }
+            Goal::CostAtMost(other, times) => {
+                let ratio = self.median(other)? / own;
+                let said = format!(
+                    "{ratio:.2}x the cost of {} (at most {times}x)",
+                    other.name()
+                );
+                Some((said, ratio <= times))
+            }
+            Goal::AtMost(limit) => {
+                let said = format!(
+                    "{} (at most {})",
+                    self.work.show(own),
+                    self.work.show(limit)
+                );
+                Some((said, own <= limit))
+            }
+        }
+    }
+}
+
+/// Who takes part, and on what.
+pub(crate) fn head(launcher: &Launcher) -> String {
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let mut text = format!(
+        "{cores} cores, loopback; server CPU is user and system time of the measured time only\n"
+    );
+    for (kind, version) in launcher.versions() {
+        let _ = writeln!(text, "  {:<22} {version}", kind.name());
+    }
+    text
+}
+
+/// All targets, and whether the gateway meets them.
+pub(crate) fn targets(tables: &[Table]) -> String {
+    let mut text = "gateway against its targets\n".to_owned();
+    for table in tables {
+        for goal in table.work.targets() {
+            let (said, verdict) = match table.judge(*goal) {
+                Some((said, true)) => (said, "met"),
+                Some((said, false)) => (said, "MISSED"),
+                None => ("not measured".to_owned(), "-"),
+            };
+            let _ = writeln!(text, "  {:<62} {said:<44} {verdict}", table.work.name());
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(work: Work, gateway: &[f64], other: (Kind, f64)) -> Table {
+        let mut table = Table::new(work, &Kind::ALL);
+        let summary = Summary::new("test", String::new());
+        for &value in gateway {
+            let summary = summary.clone();
+            table.add(Kind::Gateway, Ok(Cell { value, summary }));
+        }
+        let (kind, value) = other;
+        table.add(kind, Ok(Cell { value, summary }));
+        table
+    }
+
+    #[test]
+    fn the_median_is_robust_against_one_bad_run() {
+        assert_eq!(median(&[1.0, 2.0, 100.0]), Some(2.0));
+        assert_eq!(median(&[1.0, 2.0]), Some(1.5));
+        assert_eq!(median(&[]), None);
+    }
+
+    #[test]
+    fn targets_are_judged_by_medians() {
+        let socketioxide = (Kind::Socketioxide, 100.0);
+        assert!(!table(Work::Echo, &[140.0, 150.0, 900.0], socketioxide).misses_target());
+        assert!(table(Work::Echo, &[140.0, 149.0, 900.0], socketioxide).misses_target());
+        assert!(!table(Work::Paced, &[80.0], (Kind::Floor, 100.0)).misses_target());
+        assert!(table(Work::Paced, &[79.0], (Kind::Floor, 100.0)).misses_target());
+        assert!(table(Work::Idle, &[2501.0], socketioxide).misses_target());
+    }
+
+    #[test]
+    fn a_failed_run_is_shown() {
+        let mut table = Table::new(Work::Echo, &[Kind::Node]);
+        table.add(Kind::Node, Err(anyhow::anyhow!("it fell over")));
+        assert!(table.text().contains("it fell over"));
+        assert!(!table.misses_target());
+    }
+}

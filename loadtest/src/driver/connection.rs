@@ -1,0 +1,156 @@
+//! A client's place in the driver: its session, its sockets, and what waits to be written.
+
+use std::io::{self, Read, Write};
+
+use mio::net::TcpStream;
+
+use crate::client::{Failure, Lane, Outputs, Session};
+
+/// One client; connected, connecting or away.
+#[derive(Debug, Default)]
+pub(crate) struct Connection {
+    /// The session, unless the client is away.
+    pub(crate) session: Option<Session>,
+    /// Bytes that the sockets have not taken yet.
+    pub(crate) outs: Outputs,
+    /// When things happened.
+    pub(crate) pace: Pace,
+    /// Index of the URL in use.
+    pub(crate) target: usize,
+    /// Attempts so far.
+    pub(crate) attempt: u32,
+    /// CONNECT payload of the next attempt, when it is not that of the run.
+    pub(crate) payload: Option<Box<[u8]>>,
+    streams: [Option<Stream>; 2],
+}
+
+#[derive(Debug)]
+struct Stream {
+    tcp: TcpStream,
+    /// Connected, and the last write was taken whole.
+    writable: bool,
+}
+
+impl Connection {
+    /// Counts an attempt.
+    pub(crate) fn begin(&mut self, now: u64) -> u32 {
+        self.attempt += 1;
+        self.pace = Pace {
+            dialled: Some(now),
+            ..Pace::default()
+        };
+        self.attempt
+    }
+
+    /// Whether an attempt is under way.
+    pub(crate) fn dialling(&self) -> bool {
+        self.pace.dialled.is_some()
+    }
+
+    /// Drops session and sockets.
+    pub(crate) fn end(&mut self) {
+        self.session = None;
+        self.streams = [None, None];
+        self.outs = Outputs::default();
+        self.pace = Pace::default();
+    }
+
+    /// Whether bytes wait for a socket that does not exist.
+    pub(crate) fn needs_stream(&self, lane: Lane) -> bool {
+        self.streams[lane.index()].is_none() && !self.outs[lane.index()].is_empty()
+    }
+
+    /// Takes a socket that is still connecting.
+    pub(crate) fn set_stream(&mut self, lane: Lane, tcp: TcpStream) {
+        let writable = false;
+        self.streams[lane.index()] = Some(Stream { tcp, writable });
+    }
+
+    /// The socket is connected, or takes bytes again.
+    pub(crate) fn handle_writable(&mut self, lane: Lane) -> Result<(), Failure> {
+        let Some(stream) = &mut self.streams[lane.index()] else {
+            return Ok(());
+        };
+        if let Ok(Some(_)) | Err(_) = stream.tcp.take_error() {
+            return Err(Failure::Transport);
+        }
+        stream.writable = true;
+        self.flush(lane)
+    }
+
+    /// Writes what the socket takes.
+    pub(crate) fn flush(&mut self, lane: Lane) -> Result<(), Failure> {
+        let Some(stream) = &mut self.streams[lane.index()] else {
+            return Ok(());
+        };
+        let out = &mut self.outs[lane.index()];
+        while stream.writable && !out.is_empty() {
+            match stream.tcp.write(out) {
+                Ok(written) if written == out.len() => out.clear(),
+                Ok(written) => drop(out.drain(..written)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Err(Failure::Transport),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads once; `None` when there is nothing, or no socket any more.
+    pub(crate) fn receive(
+        &mut self,
+        lane: Lane,
+        scratch: &mut [u8],
+    ) -> Result<Option<usize>, Failure> {
+        let Some(stream) = &mut self.streams[lane.index()] else {
+            return Ok(None);
+        };
+        loop {
+            return match stream.tcp.read(scratch) {
+                Ok(0)
+                    if self
+                        .session
+                        .as_ref()
+                        .is_some_and(|session| session.spares(lane)) =>
+                {
+                    self.streams[lane.index()] = None;
+                    Ok(None)
+                }
+                Ok(0) => Err(Failure::Closed),
+                Ok(read) => Ok(Some(read)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+                Err(_) => Err(Failure::Transport),
+            };
+        }
+    }
+}
+
+/// When things happened in the life of a session.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    /// Start of the attempt, until it has joined.
+    dialled: Option<u64>,
+    heartbeat_due: u64,
+    heartbeat_interval: u64,
+}
+
+impl Pace {
+    /// The server has told its interval.
+    pub(crate) fn handle_opened(&mut self, milliseconds: u64, now: u64) {
+        self.heartbeat_interval = milliseconds.saturating_mul(1_000_000);
+        self.heartbeat_due = now.saturating_add(self.heartbeat_interval);
+    }
+
+    /// The first time, tells when the attempt began.
+    pub(crate) fn handle_joined(&mut self) -> Option<u64> {
+        self.dialled.take()
+    }
+
+    /// How late this heartbeat is.
+    pub(crate) fn handle_ping(&mut self, now: u64) -> u64 {
+        let late = now.saturating_sub(self.heartbeat_due);
+        self.heartbeat_due = now.saturating_add(self.heartbeat_interval);
+        late
+    }
+}

@@ -1,0 +1,220 @@
+#!/usr/bin/env bash
+# loadtest against real servers, and its counts against independent ones. Needs node, npm and redis-server; nothing is
+# skipped when one is missing, the script fails. GATEWAY_BIN adds the gateway to the servers.
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+peers=$here/../peers
+target=${CARGO_TARGET_DIR:-$here/../../target}
+work=$(mktemp -d)
+pids=()
+
+cleanup() {
+  for pid in "${pids[@]}"; do
+    kill "$pid" 2>"$work/ignored" || true
+  done
+  rm -rf "$work"
+}
+trap cleanup EXIT
+
+fail() {
+  echo "FAILED: $*" >&2
+  exit 1
+}
+
+for program in node npm redis-server cargo; do
+  command -v "$program" >"$work/ignored" || fail "$program is missing"
+done
+[ -d "$peers/node/node_modules/socket.io" ] || npm ci --prefix "$peers/node"
+cargo build --quiet --manifest-path "$here/../Cargo.toml"
+cargo build --quiet --release --locked --manifest-path "$peers/socketioxide/Cargo.toml" --target-dir "$target/peers"
+loadtest=$target/debug/loadtest
+
+# wait_for FILE PATTERN: until a line of the file matches; prints the line.
+wait_for() {
+  for _ in $(seq 200); do
+    grep -m1 -E "$2" "$1" && return
+    sleep 0.05
+  done
+  cat "$1" >&2
+  fail "no '$2' in $1"
+}
+
+# start NAME COMMAND..: starts a server that prints "listening PORT"; sets port and pid.
+start() {
+  local log=$work/$1.log
+  shift
+  "$@" >"$log" 2>&1 &
+  pid=$!
+  pids+=("$pid")
+  port=$(wait_for "$log" '^listening ' | cut -d' ' -f2)
+}
+
+stop() {
+  kill "$1" && wait "$1" 2>"$work/ignored" || true
+}
+
+# value FILE EXPRESSION: a value of a JSON file, with `f` for the figures by name.
+value() {
+  node -e '
+    const run = JSON.parse(require("fs").readFileSync(process.argv[1], "utf8"));
+    const f = Object.fromEntries((run.figures ?? []).map((figure) => [figure.name, figure.value]));
+    console.log(eval(process.argv[2]));
+  ' "$1" "$2"
+}
+
+equal() {
+  [ "$2" = "$3" ] || fail "$1: $2 is not $3"
+  echo "ok: $1 ($2)"
+}
+
+quiet="--quiet --json $work/run.json"
+
+echo "== the same counts at the other end"
+coproc counting { exec node "$here/counting-server.js"; }
+pids+=("$counting_PID")
+read -r _ port <&"${counting[0]}"
+url=http://127.0.0.1:$port
+$loadtest echo --url "$url" --clients 20 --rate 20 --warmup 200ms --duration 1s $quiet --expect 'lost=0,strays=0,failures=0'
+echoes=$(value "$work/run.json" 'f.due + 20')
+$loadtest fanout --url "$url" --rooms 3 --members 7 --rate 20 --warmup 200ms --duration 1s $quiet --expect 'lost=0,strays=0,out_of_order=0'
+publishes=$(value "$work/run.json" 'f.due / 7')
+deliveries=$(value "$work/run.json" 'f.due')
+$loadtest polling --url "$url" --clients 10 --rate 20 --polling-share 0.5 --warmup 200ms --duration 1s $quiet --expect 'lost=0'
+echoes=$((echoes + $(value "$work/run.json" 'f.due + 10')))
+$loadtest connect --url "$url" --clients 50 $quiet --expect 'received=45,failures=0'
+$loadtest idle --url "$url" --clients 30 --messages 4 --hold 3500ms --after 0 $quiet --expect 'heartbeats>=60,lost=0,lateness_p99<1s'
+echoes=$((echoes + 30 * 4))
+eval "exec ${counting[1]}>&-"
+read -r counted <&"${counting[0]}"
+echo "$counted" >"$work/counted.json"
+# The publishers' greetings are echoes too.
+equal "echoes" "$(value "$work/counted.json" 'run.echo')" "$((echoes + 3))"
+equal "joins" "$(value "$work/counted.json" 'run.join')" 21
+equal "publishes" "$(value "$work/counted.json" 'run.publish')" "$publishes"
+equal "deliveries" "$(value "$work/counted.json" 'run.emitted')" "$deliveries"
+equal "connections" "$(value "$work/counted.json" 'run.connected')" $((20 + 24 + 10 + 50 + 30))
+equal "polling connections" "$(value "$work/counted.json" 'run.polling')" 5
+
+# scenarios NAME URL PID: every scenario against one server.
+scenarios() {
+  local name=$1 url=$2 server=$3 in_order=out_of_order=0
+  # It runs every event in a task of its own.
+  [ "$name" = socketioxide ] && in_order='out_of_order>=0'
+  echo "== $name: official clients in the room of a fan-out see the same"
+  coproc witness { exec node "$here/witness.js" "$url" r0; }
+  local witness_pid=$witness_PID
+  pids+=("$witness_pid")
+  read -r ready <&"${witness[0]}"
+  [ "$ready" = ready ] || fail "the witnesses of $name are not in their room"
+  $loadtest fanout --url "$url" --members 50 --rate 100 --size 100 --warmup 500ms --duration 2s --pid "$server" $quiet \
+    --expect "lost=0,strays=0,failures=0,$in_order"
+  published=$(value "$work/run.json" 'f.due / 50')
+  echo "$published" >&"${witness[1]}"
+  read -r seen <&"${witness[0]}"
+  echo "$seen" >"$work/seen.json"
+  equal "$name: events at the official clients" "$(value "$work/seen.json" 'run.map((w) => w.count).join()')" \
+    "$published,$published,$published"
+  if [ "$name" != socketioxide ]; then
+    equal "$name: without a gap" "$(value "$work/seen.json" 'run.every((w) => w.gapless)')" true
+  fi
+  equal "$name: payloads whole" "$(value "$work/seen.json" 'run.every((w) => w.sizes.join() === "100")')" true
+
+  echo "== $name: scenarios"
+  $loadtest fanout --url "$url" --rooms 10 --members 10 --window 2 --threads 2 --warmup 200ms --duration 1s --pid "$server" \
+    $quiet --expect "lost=0,strays=0,failures=0,rate>1000,$in_order"
+  $loadtest echo --url "$url" --clients 20 --window 4 --warmup 200ms --duration 1s $quiet --expect 'lost=0,strays=0,rate>1000'
+  $loadtest polling --url "$url" --clients 20 --warmup 200ms --duration 1s $quiet --expect 'lost=0,failures=0,rate>100'
+  $loadtest polling --work fanout --polling-share 0.5 --url "$url" --members 20 --rate 20 --warmup 200ms --duration 1s $quiet \
+    --expect "lost=0,failures=0,$in_order"
+  $loadtest connect --url "$url" --clients 200 $quiet --expect 'received=180,failures=0'
+  $loadtest connect --url "$url" --clients 20 --churn 1s $quiet --expect 'rate>100'
+  $loadtest jitter --url "$url" --members 20 --rate 20 --every 1s --away 200ms --duration 4s $quiet \
+    --expect 'cuts>20,lost_connected=0,duplicated=0,unsure=0,connected=21'
+  $loadtest avalanche --url "$url" --members 100 --rate 5 $quiet --expect 'brought_back=100%,lost_connected=0,duplicated=0'
+  $loadtest idle --url "$url" --clients 50 --messages 3 --hold 1s --after 0 --pid "$server" $quiet \
+    --expect 'lost=0,connected=50,resident_used>0'
+}
+
+start node node "$peers/node/server.js" 0
+scenarios node "http://127.0.0.1:$port" "$pid"
+node_url=http://127.0.0.1:$port node_pid=$pid
+start socketioxide "$target/peers/release/loadtest-peer-socketioxide" 0
+scenarios socketioxide "http://127.0.0.1:$port" "$pid"
+stop "$pid"
+if [ -n "${GATEWAY_BIN:-}" ]; then
+  port=$(node -e 's = require("net").createServer().listen(0, () => { console.log(s.address().port); s.close() })')
+  internal=$(node -e 's = require("net").createServer().listen(0, () => { console.log(s.address().port); s.close() })')
+  "$GATEWAY_BIN" serve --listen "127.0.0.1:$port" --internal-listen "127.0.0.1:$internal" --demo false >"$work/gateway.log" 2>&1 &
+  pids+=($!)
+  gateway=$!
+  for _ in $(seq 200); do
+    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>"$work/ignored" && break
+    sleep 0.05
+  done
+  scenarios gateway "http://127.0.0.1:$port" "$gateway"
+  stop "$gateway"
+fi
+
+echo "== thresholds and the report"
+code=0
+$loadtest echo --url "$node_url" --clients 2 --warmup 0 --duration 500ms $quiet --expect 'rate<1' >"$work/out" 2>&1 || code=$?
+equal "exit code of a missed threshold" "$code" 1
+grep -q 'expected rate<1: it was' "$work/out" || fail "the missed threshold is not named"
+code=0
+$loadtest echo --url http://127.0.0.1:1 --expect 'speed>1' >"$work/out" 2>&1 || code=$?
+equal "exit code of a bad expression" "$code" 2
+grep -q 'is no figure' "$work/out" || fail "the bad expression is not explained"
+code=0
+$loadtest echo --url http://127.0.0.1:1 --ready-within 1s $quiet >"$work/out" 2>&1 || code=$?
+equal "exit code without a server" "$code" 2
+grep -q 'transport error' "$work/out" || fail "the missing server is not named"
+$loadtest fanout --url "$node_url" --members 5 --rate 50 --warmup 0 --duration 2500ms --pid "$node_pid" --quiet \
+  --report "$work/page.html"
+grep -q '"server_resident":[0-9]' "$work/page.html" || fail "the page has no server memory"
+(sleep 1; kill "$node_pid") &
+code=0
+$loadtest fanout --url "$node_url" --members 5 --rate 50 --warmup 0 --duration 2s $quiet --expect 'lost=0' >"$work/out" 2>&1 || code=$?
+equal "exit code when the server dies" "$code" 1
+
+echo "== the floor"
+start floor "$loadtest" floor --listen 127.0.0.1:0
+$loadtest fanout --url "http://127.0.0.1:$port" --members 50 --window 8 --warmup 200ms --duration 1s --pid "$pid" $quiet \
+  --expect 'lost=0,strays=0,out_of_order=0,rate>1000'
+stop "$pid"
+
+echo "== nodes restarted in turn"
+redis_port=$(node -e 's = require("net").createServer().listen(0, () => { console.log(s.address().port); s.close() })')
+redis-server --bind 127.0.0.1 --port "$redis_port" --save '' --appendonly no --dir "$work" >"$work/redis.log" 2>&1 &
+pids+=($!)
+wait_for "$work/redis.log" 'Ready to accept connections' >"$work/ignored"
+cat >"$work/restart" <<RESTART
+#!/usr/bin/env bash
+# restart NODE PORT: ends the node's process, if there is one, and starts it again on the same port.
+[ -e "$work/\$1.pid" ] && kill "\$(cat "$work/\$1.pid")"
+: >"$work/\$1.log"
+for _ in \$(seq 100); do
+  node "$peers/node/server.js" "\$2" redis://127.0.0.1:$redis_port >"$work/\$1.log" 2>&1 &
+  echo \$! >"$work/\$1.pid"
+  for _ in \$(seq 100); do
+    grep -q listening "$work/\$1.log" && exit 0
+    kill -0 \$! || break
+    sleep 0.05
+  done
+done
+exit 1
+RESTART
+chmod +x "$work/restart"
+urls=
+restarts=()
+for node in a b; do
+  node_port=$(node -e 's = require("net").createServer().listen(0, () => { console.log(s.address().port); s.close() })')
+  "$work/restart" $node "$node_port" 2>"$work/ignored"
+  urls=$urls,http://127.0.0.1:$node_port
+  restarts+=(--restart "$work/restart $node $node_port")
+done
+$loadtest rollout --url "${urls#,}" --members 40 --rate 20 "${restarts[@]}" --pause 3s $quiet \
+  --expect 'restarts=2,brought_back=100%,duplicated=0,failures>0,due>2000' 2>"$work/rollout.log"
+for node in a b; do pids+=("$(cat "$work/$node.pid")"); done
+
+echo "all agree"

@@ -1,0 +1,62 @@
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// A poll was aborted or overlapped another, a frame broke RFC 6455 or was too big, a heartbeat
+    /// came in the wrong direction.
+    TransportError,
+    /// The client closed, or its connection broke.
+    TransportClose,
+    /// We closed: the application asked, or a Socket.IO packet was not legal.
+    ForcedClose,
+    /// A ping was not answered in time.
+    PingTimeout,
+    /// An undecodable Engine.IO packet.
+    ParseError,
+    /// No namespace was joined in time.
+    ConnectTimeout,
+    /// The client read too slowly: its outbox passed the limit.
+    SlowConsumer,
+    /// The node stops.
+    ServerShuttingDown,
+}
+
+impl CloseReason {
+    /// Every reason, for whoever exports one series for each.
+    pub const ALL: [Self; 8] = [
+        Self::TransportError,
+        Self::TransportClose,
+        Self::ForcedClose,
+        Self::PingTimeout,
+        Self::ParseError,
+        Self::ConnectTimeout,
+        Self::SlowConsumer,
+        Self::ServerShuttingDown,
+    ];
+
+    /// What Node's `disconnect` event calls it. Two reasons are ours alone and go by the name of
+    /// what Node does in their place.
+    pub fn as_node(self) -> &'static str {
+        match self {
+            Self::TransportError | Self::SlowConsumer => "transport error",
+            Self::TransportClose => "transport close",
+            Self::ForcedClose | Self::ConnectTimeout => "forced close",
+            Self::PingTimeout => "ping timeout",
+            Self::ParseError => "parse error",
+            Self::ServerShuttingDown => "server shutting down",
+        }
+    }
+
+    /// Its value of the metric label `reason`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::TransportError => "transport_error",
+            Self::TransportClose => "transport_close",
+            Self::ForcedClose => "forced_close",
+            Self::PingTimeout => "ping_timeout",
+            Self::ParseError => "parse_error",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::SlowConsumer => "slow_consumer",
+            Self::ServerShuttingDown => "server_shutting_down",
+        }
+    }
+}

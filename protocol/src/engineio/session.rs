@@ -1,0 +1,625 @@
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::timer::{Timer, Timers};
+use super::{CloseReason, Message, Packet};
+
+/// How often a parked poll is let go while the client probes a WebSocket, as in Node.
+const NOOP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long a closed session keeps its last packets for a client that has no poll parked, and how
+/// long a WebSocket may take to read them, as in Node.
+const CLOSE_GRACE: Duration = Duration::from_secs(30);
+
+/// How long a poll may come after the close packet that overtook it. Client libraries send both at
+/// once on two connections, and nothing says which is read first.
+const LATE_POLL_GRACE: Duration = Duration::from_millis(200);
+
+/// How long before the upgrade packet a poll may come that was sent after it: the two travel on
+/// different connections.
+const EARLY_POLL: Duration = Duration::from_millis(40);
+
+/// A ping that is later than this starts the wait for its pong anew, so that a node that stood
+/// still does not close everybody.
+const TOLERATED_LATENESS: Duration = Duration::from_millis(10);
+
+/// The times that a session keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// From the handshake or a pong to the next ping.
+    pub ping_interval: Duration,
+    /// From a ping to its pong.
+    pub ping_timeout: Duration,
+    /// From a probing WebSocket's handshake to the end of the upgrade.
+    pub upgrade_timeout: Duration,
+}
+
+/// An Engine.IO session, from its handshake to its end.
+///
+/// ```text
+///   open(Polling)                                     open(WebSocket)
+///        |                                                  |
+///        v          attach             upgrade packet       v
+///     Polling ----------------> Probing ------------> WebSocket
+///        ^                         |                        |
+///        +--- detach, timeout, ----+                        |
+///        |    wrong packet                                  |
+///        |                                                  |
+///        +--close--> Closing: the last packets and the close packet wait for a poll
+///        |                                                  +--close--> Flushing: for the socket
+///        +--client's close packet--> Leaving: a late poll may come
+///        |                                                  |
+///        +--error, timeout, second poll or post-------------+--> Closed
+/// ```
+///
+/// [`Output::Closed`] comes once, on the way out of `Polling`, `Probing` or `WebSocket`: from then
+/// on the session receives nothing. [`Output::Finished`] comes once, on the way into `Closed`.
+#[derive(Debug)]
+pub struct Session {
+    state: State,
+    transport: Transport,
+    timing: Timing,
+    timers: Timers,
+    pinged_at: Option<Instant>,
+    extended: bool,
+    outputs: VecDeque<Output>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Polling(Requests),
+    Probing(Requests),
+    WebSocket,
+    Closing { poll: bool },
+    Flushing,
+    Leaving,
+    Closed,
+}
+
+/// The HTTP requests of a polling session that are under way: at most one of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Requests {
+    /// When the parked poll came.
+    poll: Option<Instant>,
+    post: bool,
+}
+
+/// The transport that a session uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// HTTP long-polling.
+    Polling,
+    /// WebSocket.
+    WebSocket,
+}
+
+impl Transport {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Polling, Self::WebSocket];
+
+    /// Its name in queries, handshakes and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Polling => "polling",
+            Self::WebSocket => "websocket",
+        }
+    }
+}
+
+/// What the driver has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// Put a ping into the outbox.
+    Ping {
+        /// How much later than scheduled.
+        lateness: Duration,
+    },
+    /// A ping was answered.
+    Pong {
+        /// Since the ping went into the outbox.
+        round_trip: Duration,
+    },
+    /// Answer the parked poll, whatever the outbox holds.
+    AnswerPoll(Answer),
+    /// Write `3probe` on the probing WebSocket.
+    AnswerProbe,
+    /// Close the probing WebSocket; the session stays on polling.
+    DropProbe(ProbeFailure),
+    /// The probing WebSocket is the transport now; the outbox flows there.
+    Upgraded,
+    /// Write the outbox, then close the WebSocket.
+    FlushWebSocket,
+    /// Close the WebSocket at once.
+    CloseWebSocket,
+    /// The session receives nothing any more; its sockets disconnect.
+    Closed(CloseReason),
+    /// Forget the session and answer every request of it.
+    Finished,
+}
+
+/// Why an upgrade came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProbeFailure {
+    /// [`Timing::upgrade_timeout`] passed.
+    Timeout,
+    /// A packet that does not belong into a probe.
+    UnexpectedPacket,
+    /// The WebSocket went away.
+    Disconnected,
+    /// The session closed meanwhile.
+    SessionClosed,
+}
+
+/// What a poll is answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// `6`.
+    Noop,
+    /// `1`.
+    Close,
+    /// `6` and `1`.
+    NoopThenClose,
+    /// 400, code 3: the session has left polling.
+    Mismatch,
+}
+
+/// What becomes of a poll (GET).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Poll {
+    /// It waits. The driver answers it as soon as the outbox holds something, and says so with
+    /// [`Session::handle_poll_answered`].
+    Parked,
+    /// 400 without a body: another poll was waiting. The session is closed.
+    Overlap,
+    /// 400, code 3: not on polling.
+    Mismatch,
+    /// 400, code 1: closed.
+    Unknown,
+}
+
+/// What becomes of a post, before its body is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Post {
+    /// Read the body and hand in its packets, then call [`Session::handle_post_end`].
+    Accepted,
+    /// 400 without a body: another post is being read. The session is closed.
+    Overlap,
+    /// 400, code 3: not on polling.
+    Mismatch,
+    /// 400, code 1: closed.
+    Unknown,
+}
+
+/// Whether a WebSocket with the id of an open session may probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attach {
+    /// It may; its packets go to [`Session::handle_probe_packet`].
+    Probing,
+    /// Another one probes, or the session is on a WebSocket already: close it, the session goes on.
+    Refused,
+}
+
+impl Session {
+    /// A session whose handshake is being answered now.
+    pub fn open(now: Instant, transport: Transport, timing: Timing) -> Self {
+        let mut timers = Timers::default();
+        timers.set(Timer::Ping, now + timing.ping_interval);
+        let state = match transport {
+            Transport::Polling => State::Polling(Requests::default()),
+            Transport::WebSocket => State::WebSocket,
+        };
+        Self {
+            state,
+            transport,
+            timing,
+            timers,
+            pinged_at: None,
+            extended: false,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// The next thing to do, until there is none.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// The transport that messages travel by now, or travelled by last.
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// Whether messages are still received and sent.
+    pub fn is_open(&self) -> bool {
+        matches!(
+            self.state,
+            State::Polling(_) | State::Probing(_) | State::WebSocket
+        )
+    }
+
+    /// Whether a poll waits for an answer.
+    pub fn has_poll(&self) -> bool {
+        match self.state {
+            State::Polling(requests) | State::Probing(requests) => requests.poll.is_some(),
+            State::Closing { poll } => poll,
+            State::WebSocket | State::Flushing | State::Leaving | State::Closed => false,
+        }
+    }
+
+    /// A poll came; `buffered` says whether the outbox holds something for it.
+    pub fn handle_poll(&mut self, now: Instant, buffered: bool) -> Poll {
+        match &mut self.state {
+            State::Polling(requests) | State::Probing(requests) if requests.poll.is_some() => {
+                self.abort(CloseReason::TransportError);
+                Poll::Overlap
+            }
+            State::Polling(requests) | State::Probing(requests) => {
+                requests.poll = Some(now);
+                Poll::Parked
+            }
+            State::Closing { poll } => {
+                *poll = true;
+                if !buffered {
+                    self.outputs
+                        .push_back(Output::AnswerPoll(Answer::NoopThenClose));
+                    self.finish();
+                }
+                Poll::Parked
+            }
+            State::Leaving => {
+                self.outputs.push_back(Output::AnswerPoll(Answer::Noop));
+                self.finish();
+                Poll::Parked
+            }
+            State::WebSocket | State::Flushing => Poll::Mismatch,
+            State::Closed => Poll::Unknown,
+        }
+    }
+
+    /// The driver answered the parked poll with what the outbox held.
+    pub fn handle_poll_answered(&mut self) {
+        match &mut self.state {
+            State::Polling(requests) | State::Probing(requests) => requests.poll = None,
+            State::Closing { poll } => *poll = false,
+            State::WebSocket | State::Flushing | State::Leaving | State::Closed => {}
+        }
+    }
+
+    /// The client gave the parked poll up.
+    pub fn handle_poll_aborted(&mut self) {
+        match &mut self.state {
+            State::Polling(requests) | State::Probing(requests) if requests.poll.is_some() => {
+                requests.poll = None;
+                self.abort(CloseReason::TransportError);
+            }
+            State::Closing { poll: true } => self.finish(),
+            State::Polling(_)
+            | State::Probing(_)
+            | State::Closing { .. }
+            | State::WebSocket
+            | State::Flushing
+            | State::Leaving
+            | State::Closed => {}
+        }
+    }
+
+    /// The head of a post came.
+    pub fn handle_post(&mut self) -> Post {
+        match &mut self.state {
+            State::Polling(requests) | State::Probing(requests) if requests.post => {
+                self.abort(CloseReason::TransportError);
+                Post::Overlap
+            }
+            State::Polling(requests) | State::Probing(requests) => {
+                requests.post = true;
+                Post::Accepted
+            }
+            State::WebSocket | State::Flushing => Post::Mismatch,
+            State::Closing { .. } => Post::Accepted,
+            State::Leaving | State::Closed => Post::Unknown,
+        }
+    }
+
+    /// All packets of the post were handed in, or its body was refused.
+    pub fn handle_post_end(&mut self) {
+        if let State::Polling(requests) | State::Probing(requests) = &mut self.state {
+            requests.post = false;
+        }
+    }
+
+    /// The client gave up amid the body of a post, or sent one that is not allowed.
+    pub fn handle_post_aborted(&mut self) {
+        if let State::Polling(requests) | State::Probing(requests) = &mut self.state
+            && requests.post
+        {
+            self.abort(CloseReason::TransportError);
+        }
+    }
+
+    /// Whether the post that is being read still may hand in packets: not after an upgrade that
+    /// did not wait for it.
+    pub fn accepts_post(&self) -> bool {
+        matches!(self.state, State::Polling(_) | State::Probing(_))
+    }
+
+    /// Whether the client closed by a post and its poll may still be on the way: the post is
+    /// answered when the session is finished.
+    pub fn waits_for_late_poll(&self) -> bool {
+        self.state == State::Leaving
+    }
+
+    /// A packet of a polling body.
+    pub fn handle_polling_packet<'a>(
+        &mut self,
+        now: Instant,
+        packet: Packet<'a>,
+    ) -> Option<Message<'a>> {
+        let (State::Polling(requests) | State::Probing(requests)) = self.state else {
+            return None;
+        };
+        match packet {
+            Packet::Close => {
+                if requests.poll.is_some() {
+                    self.outputs.push_back(Output::AnswerPoll(Answer::Noop));
+                }
+                self.drop_probe(ProbeFailure::SessionClosed);
+                self.outputs
+                    .push_back(Output::Closed(CloseReason::TransportClose));
+                self.timers.stop_all();
+                if requests.poll.is_some() {
+                    self.finish();
+                } else {
+                    self.state = State::Leaving;
+                    self.timers.set(Timer::Close, now + LATE_POLL_GRACE);
+                }
+                None
+            }
+            Packet::Open(_) | Packet::Upgrade | Packet::Noop => None,
+            Packet::Ping(_) | Packet::Pong(_) | Packet::Message(_) => {
+                self.handle_packet(now, packet)
+            }
+        }
+    }
+
+    /// A packet on the WebSocket that is the session's transport.
+    pub fn handle_websocket_packet<'a>(
+        &mut self,
+        now: Instant,
+        packet: Packet<'a>,
+    ) -> Option<Message<'a>> {
+        if self.state != State::WebSocket {
+            return None;
+        }
+        match packet {
+            Packet::Close => {
+                self.abort(CloseReason::TransportClose);
+                None
+            }
+            Packet::Open(_) | Packet::Upgrade | Packet::Noop => None,
+            Packet::Ping(_) | Packet::Pong(_) | Packet::Message(_) => {
+                self.handle_packet(now, packet)
+            }
+        }
+    }
+
+    /// A packet on the probing WebSocket.
+    pub fn handle_probe_packet(&mut self, now: Instant, packet: &Packet<'_>) {
+        let State::Probing(requests) = self.state else {
+            return;
+        };
+        match packet {
+            Packet::Ping("probe") => {
+                self.outputs.push_back(Output::AnswerProbe);
+                self.timers.set(Timer::Noop, now + NOOP_INTERVAL);
+            }
+            Packet::Upgrade => {
+                self.timers.stop(Timer::Upgrade);
+                self.timers.stop(Timer::Noop);
+                match requests.poll {
+                    Some(at) if now < at + EARLY_POLL => {
+                        self.outputs.push_back(Output::AnswerPoll(Answer::Mismatch));
+                    }
+                    Some(_) => self.outputs.push_back(Output::AnswerPoll(Answer::Close)),
+                    None => {}
+                }
+                self.state = State::WebSocket;
+                self.transport = Transport::WebSocket;
+                self.outputs.push_back(Output::Upgraded);
+            }
+            Packet::Open(_)
+            | Packet::Close
+            | Packet::Ping(_)
+            | Packet::Pong(_)
+            | Packet::Message(_)
+            | Packet::Noop => self.fail_probe(ProbeFailure::UnexpectedPacket),
+        }
+    }
+
+    /// Bytes that are no packet came by the session's transport.
+    pub fn handle_undecodable(&mut self) {
+        if self.is_open() {
+            self.abort(CloseReason::ParseError);
+        }
+    }
+
+    /// A WebSocket with this session's id finished its handshake.
+    pub fn handle_attach(&mut self, now: Instant) -> Attach {
+        match self.state {
+            State::Polling(requests) => {
+                self.state = State::Probing(requests);
+                self.timers
+                    .set(Timer::Upgrade, now + self.timing.upgrade_timeout);
+                Attach::Probing
+            }
+            State::Probing(_)
+            | State::WebSocket
+            | State::Closing { .. }
+            | State::Flushing
+            | State::Leaving
+            | State::Closed => Attach::Refused,
+        }
+    }
+
+    /// The probing WebSocket went away or broke RFC 6455.
+    pub fn handle_probe_lost(&mut self) {
+        self.fail_probe(ProbeFailure::Disconnected);
+    }
+
+    /// The WebSocket that is the transport went away (`TransportClose`), or broke RFC 6455
+    /// (`TransportError`).
+    pub fn handle_websocket_lost(&mut self, reason: CloseReason) {
+        match self.state {
+            State::WebSocket => self.abort(reason),
+            State::Flushing => self.finish(),
+            State::Polling(_)
+            | State::Probing(_)
+            | State::Closing { .. }
+            | State::Leaving
+            | State::Closed => {}
+        }
+    }
+
+    /// The WebSocket has taken all of the outbox after [`Output::FlushWebSocket`].
+    pub fn handle_flushed(&mut self) {
+        if self.state == State::Flushing {
+            self.outputs.push_back(Output::CloseWebSocket);
+            self.finish();
+        }
+    }
+
+    /// Closes after what is queued was sent; `buffered` says whether the outbox holds something.
+    pub fn close(&mut self, now: Instant, reason: CloseReason, buffered: bool) {
+        match self.state {
+            State::Polling(requests) | State::Probing(requests) => {
+                self.drop_probe(ProbeFailure::SessionClosed);
+                self.outputs.push_back(Output::Closed(reason));
+                self.timers.stop_all();
+                if requests.poll.is_some() && !buffered {
+                    self.outputs.push_back(Output::AnswerPoll(Answer::Close));
+                    self.finish();
+                } else {
+                    self.state = State::Closing {
+                        poll: requests.poll.is_some(),
+                    };
+                    self.timers.set(Timer::Close, now + CLOSE_GRACE);
+                }
+            }
+            State::WebSocket => {
+                self.outputs.push_back(Output::Closed(reason));
+                self.outputs.push_back(Output::FlushWebSocket);
+                self.state = State::Flushing;
+                self.timers.stop_all();
+                self.timers.set(Timer::Close, now + CLOSE_GRACE);
+            }
+            State::Closing { .. } | State::Flushing | State::Leaving | State::Closed => {}
+        }
+    }
+
+    /// Closes at once and discards what is queued.
+    pub fn abort(&mut self, reason: CloseReason) {
+        if self.has_poll() {
+            self.outputs.push_back(Output::AnswerPoll(Answer::Close));
+        }
+        self.drop_probe(ProbeFailure::SessionClosed);
+        if matches!(self.state, State::WebSocket | State::Flushing) {
+            self.outputs.push_back(Output::CloseWebSocket);
+        }
+        if self.is_open() {
+            self.outputs.push_back(Output::Closed(reason));
+        }
+        self.finish();
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((timer, scheduled)) = self.timers.expire(now) {
+            match timer {
+                Timer::Ping => {
+                    let lateness = now - scheduled;
+                    let from = if lateness > TOLERATED_LATENESS {
+                        now
+                    } else {
+                        scheduled
+                    };
+                    self.pinged_at = Some(now);
+                    self.extended = false;
+                    self.timers
+                        .set(Timer::Pong, from + self.timing.ping_timeout);
+                    self.outputs.push_back(Output::Ping { lateness });
+                }
+                Timer::Pong => self.abort(CloseReason::PingTimeout),
+                Timer::Upgrade => self.fail_probe(ProbeFailure::Timeout),
+                Timer::Noop => {
+                    if let State::Probing(requests) = &mut self.state {
+                        if requests.poll.take().is_some() {
+                            self.outputs.push_back(Output::AnswerPoll(Answer::Noop));
+                        }
+                        self.timers.set(Timer::Noop, now + NOOP_INTERVAL);
+                    }
+                }
+                Timer::Close => {
+                    if self.state == State::Flushing {
+                        self.outputs.push_back(Output::CloseWebSocket);
+                    }
+                    self.finish();
+                }
+            }
+        }
+    }
+
+    fn handle_packet<'a>(&mut self, now: Instant, packet: Packet<'a>) -> Option<Message<'a>> {
+        match packet {
+            Packet::Pong(_) => {
+                if let Some(pinged_at) = self.pinged_at.take() {
+                    self.timers.stop(Timer::Pong);
+                    self.timers
+                        .set(Timer::Ping, now + self.timing.ping_interval);
+                    self.outputs.push_back(Output::Pong {
+                        round_trip: now - pinged_at,
+                    });
+                }
+                None
+            }
+            Packet::Message(message) => {
+                if self.pinged_at.is_some() && !self.extended {
+                    self.extended = true;
+                    self.timers.set(Timer::Pong, now + self.timing.ping_timeout);
+                }
+                Some(message)
+            }
+            Packet::Ping(_) => {
+                self.abort(CloseReason::TransportError);
+                None
+            }
+            Packet::Open(_) | Packet::Close | Packet::Upgrade | Packet::Noop => None,
+        }
+    }
+
+    fn fail_probe(&mut self, failure: ProbeFailure) {
+        self.drop_probe(failure);
+        if let State::Probing(requests) = self.state {
+            self.state = State::Polling(requests);
+        }
+    }
+
+    fn drop_probe(&mut self, failure: ProbeFailure) {
+        if matches!(self.state, State::Probing(_)) {
+            self.timers.stop(Timer::Upgrade);
+            self.timers.stop(Timer::Noop);
+            self.outputs.push_back(Output::DropProbe(failure));
+        }
+    }
+
+    fn finish(&mut self) {
+        if self.state != State::Closed {
+            self.state = State::Closed;
+            self.timers.stop_all();
+            self.outputs.push_back(Output::Finished);
+        }
+    }
+}
