@@ -243,7 +243,7 @@ impl Cluster {
             .servers
             .iter()
             .map(|it| format!("127.0.0.1:{}", it.port));
-        format!("redis-cluster://{}", hosts.collect::<Vec<_>>().join(","))
+        format!("redis+cluster://{}", hosts.collect::<Vec<_>>().join(","))
     }
 
     fn gateways(&self, format: Format) -> [Gateway; 3] {
@@ -299,7 +299,7 @@ impl Sentinels {
             .iter()
             .map(|it| format!("127.0.0.1:{}", it.port));
         format!(
-            "redis-sentinel://{}/mymaster",
+            "redis+sentinel://{}/mymaster",
             hosts.collect::<Vec<_>>().join(",")
         )
     }
