@@ -204,12 +204,12 @@ fn sentinels_tell_the_new_master() {
 }
 
 /// Three masters with a replica each.
-struct Cluster {
-    servers: Vec<Redis>,
+pub(crate) struct Cluster {
+    pub(crate) servers: Vec<Redis>,
 }
 
 impl Cluster {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
         let servers: Vec<Redis> = (0..6).map(|_| Redis::start_with(&arguments)).collect();
         let addresses = servers.iter().map(|it| format!("127.0.0.1:{}", it.port));
@@ -238,7 +238,7 @@ impl Cluster {
         cluster
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let hosts = self
             .servers
             .iter()
