@@ -61,6 +61,8 @@ struct Session<'a> {
     /// Messages that went to the wrong server, in order. No others are sent before them.
     retry: Vec<Outbound>,
     resume: Option<Instant>,
+    /// A message was refused; it is told once.
+    is_refused: bool,
 }
 
 struct InFlight {
@@ -93,6 +95,7 @@ impl<'a> Session<'a> {
             in_flight: VecDeque::new(),
             retry: Vec::new(),
             resume: None,
+            is_refused: false,
         }
     }
 
@@ -253,7 +256,9 @@ impl<'a> Session<'a> {
                 shared.topology_wanted.notify_one();
             }
             (What::Message(message), Some(error)) => {
-                tracing::warn!(channel = %message.channel, %error, "Redis refused a message");
+                if !std::mem::replace(&mut self.is_refused, true) {
+                    tracing::warn!(channel = %message.channel, %error, "Redis refuses messages");
+                }
                 shared.counters.out_refused.increment();
             }
             (What::Probe(_), Some(error)) => {

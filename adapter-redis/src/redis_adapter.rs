@@ -1,6 +1,6 @@
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::link::Connector;
 use crate::peers::{self, PeersCall};
 use crate::queue::Queue;
 use crate::route::{LaneId, Route};
-use crate::shared::Shared;
+use crate::shared::{Shared, lock};
 use crate::status::{Problem, Status};
 use crate::wire::Uid;
 
@@ -28,7 +28,7 @@ use crate::wire::Uid;
 pub struct RedisAdapter {
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Why the adapter cannot be started. That Redis is away is no reason.
@@ -90,17 +90,8 @@ impl RedisAdapter {
         Ok(Self {
             shared,
             stop,
-            thread: Some(thread.map_err(StartError::System)?),
+            thread: Mutex::new(Some(thread.map_err(StartError::System)?)),
         })
-    }
-
-    /// Leaves the cluster and waits until that is done: a second or two at most if Redis answers.
-    pub fn close(mut self) {
-        self.stop.send_replace(true);
-        if let Some(thread) = self.thread.take() {
-            // It logs by itself why it panicked, which it does not.
-            let _ = thread.join();
-        }
     }
 
     /// Why this node cannot take part, beside its connections; `None` if there is no reason.
@@ -167,8 +158,21 @@ impl Adapter for RedisAdapter {
         self.shared.is_up()
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.shared.status().trouble()
+    }
+
     fn counters(&self) -> &Counters {
         &self.shared.counters
+    }
+
+    fn close(&self) {
+        self.stop.send_replace(true);
+        let thread = lock(&self.thread).take();
+        if let Some(thread) = thread {
+            // A panic has told about itself.
+            let _ = thread.join();
+        }
     }
 }
 

@@ -3,8 +3,8 @@ use std::fmt;
 /// Where Redis is, and how to log in: what `redis.url` says.
 ///
 /// - `redis://[user:password@]host[:port][/db]`
-/// - `redis-sentinel://[user:password@]host[:port],host[:port]/master[?db=0&sentinel_username=..&sentinel_password=..]`
-/// - `redis-cluster://[user:password@]host[:port],host[:port]`
+/// - `redis+sentinel://[user:password@]host[:port],host[:port]/master[?db=0&sentinel_username=..&sentinel_password=..]`
+/// - `redis+cluster://[user:password@]host[:port],host[:port]`
 ///
 /// With `rediss` in place of `redis` the connections are encrypted with TLS, those to sentinels too.
 #[derive(Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub(crate) struct Endpoint {
 pub enum BadUrl {
     /// Not one of the six schemes.
     #[error(
-        "a Redis URL begins with redis://, redis-sentinel:// or redis-cluster://, or with rediss in place of redis"
+        "a Redis URL begins with redis://, redis+sentinel:// or redis+cluster://, or with rediss in place of redis"
     )]
     Scheme,
     /// No host, or several where one is meant.
@@ -59,7 +59,7 @@ pub enum BadUrl {
     Database,
     /// No master's name.
     #[error(
-        "a redis-sentinel URL ends with the name of the master, as in redis-sentinel://host:26379/mymaster"
+        "a redis+sentinel URL ends with the name of the master, as in redis+sentinel://host:26379/mymaster"
     )]
     Master,
     /// A percent sign without two hexadecimal digits.
@@ -92,14 +92,14 @@ impl std::str::FromStr for Servers {
                 database = database.or(parse_database(path)?);
                 Kind::Single(Endpoint::parse(hosts, 6379)?)
             }
-            "-sentinel" => Kind::Sentinel {
+            "+sentinel" => Kind::Sentinel {
                 sentinels: Endpoint::parse_list(hosts, 26379)?,
                 master: Some(unescape(path)?)
                     .filter(|it| !it.is_empty())
                     .ok_or(BadUrl::Master)?,
                 login: parameters.sentinel,
             },
-            "-cluster" => {
+            "+cluster" => {
                 if !path.is_empty() || database.is_some() {
                     return Err(BadUrl::Database);
                 }
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn sentinels_and_clusters() {
-        let url = "redis-sentinel://u:p@a,b:27000/my%20master?db=2&sentinel_password=x";
+        let url = "redis+sentinel://u:p@a,b:27000/my%20master?db=2&sentinel_password=x";
         let servers: Servers = url.parse().unwrap();
         let Kind::Sentinel {
             sentinels,
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(login.password.as_deref(), Some("x"));
         assert_eq!(servers.database, 2);
 
-        let servers: Servers = "rediss-cluster://a:1,b:2,c".parse().unwrap();
+        let servers: Servers = "rediss+cluster://a:1,b:2,c".parse().unwrap();
         let hosts = vec![endpoint("a", 1), endpoint("b", 2), endpoint("c", 6379)];
         assert_eq!(servers.kind, Kind::Cluster(hosts));
     }
@@ -285,15 +285,15 @@ mod tests {
         let table = [
             ("localhost:6379", BadUrl::Scheme),
             ("http://a", BadUrl::Scheme),
-            ("redis-what://a", BadUrl::Scheme),
+            ("redis+what://a", BadUrl::Scheme),
             ("redis://", BadUrl::Host),
             ("redis://a,b", BadUrl::Host),
-            ("redis-cluster://a,,b", BadUrl::Host),
+            ("redis+cluster://a,,b", BadUrl::Host),
             ("redis://[::1", BadUrl::Host),
             ("redis://a:x", BadUrl::Port),
             ("redis://a/x", BadUrl::Database),
-            ("redis-cluster://a/1", BadUrl::Database),
-            ("redis-sentinel://a", BadUrl::Master),
+            ("redis+cluster://a/1", BadUrl::Database),
+            ("redis+sentinel://a", BadUrl::Master),
             ("redis://:%4@a", BadUrl::Escape),
             ("redis://a?x=1", BadUrl::Parameter("x".to_owned())),
         ];
@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn passwords_are_not_shown() {
-        let url = "redis-sentinel://u:hidden@a/m?sentinel_password=hidden";
+        let url = "redis+sentinel://u:hidden@a/m?sentinel_password=hidden";
         let servers: Servers = url.parse().unwrap();
         assert!(!format!("{servers:?}").contains("hidden"));
     }

@@ -82,6 +82,24 @@ impl Status {
         hears && self.problem.is_none()
     }
 
+    /// Why it is not up, in words.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        if self.is_up() {
+            return None;
+        }
+        let lanes = || self.lanes.values();
+        let text = if lanes().any(|lane| !lane.publisher) || self.lanes.is_empty() {
+            "no connection to Redis".to_owned()
+        } else if lanes().any(|lane| !lane.synced) {
+            "subscriptions are not in force".to_owned()
+        } else if lanes().any(|lane| !lane.heard) {
+            "a message to oneself did not come back yet".to_owned()
+        } else {
+            self.problem.as_ref()?.to_string()
+        };
+        Some(text)
+    }
+
     /// Lanes that are up and must not publish yet, because their peers may not be back.
     pub(crate) fn settling(&self) -> Vec<LaneId> {
         let lanes = self.lanes.iter();
@@ -236,6 +254,24 @@ mod tests {
         assert!(!status.is_up());
         status.set_problem(None);
         assert!(status.is_up());
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        let (mut status, now) = status(&[A]);
+        let trouble = |status: &Status| status.trouble().unwrap_or_default();
+        assert_eq!(trouble(&status), "no connection to Redis");
+        status.handle_publisher(A, true, now);
+        assert_eq!(trouble(&status), "subscriptions are not in force");
+        status.handle_synced(A, true, now);
+        assert_eq!(
+            trouble(&status),
+            "a message to oneself did not come back yet"
+        );
+        bring_up(&mut status, A, now);
+        assert_eq!(status.trouble(), None);
+        status.set_problem(Some(Problem::IdTaken));
+        assert_eq!(trouble(&status), "another node has the same id");
     }
 
     #[test]

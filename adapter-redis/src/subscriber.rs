@@ -49,6 +49,8 @@ struct Session<'a> {
     flushed: bool,
     /// When something came in last.
     heard: Instant,
+    /// A subscription was refused; it is told once.
+    is_refused: bool,
 }
 
 impl<'a> Session<'a> {
@@ -62,6 +64,7 @@ impl<'a> Session<'a> {
             written: 0,
             flushed: true,
             heard: Instant::now(),
+            is_refused: false,
         }
     }
 
@@ -149,7 +152,13 @@ impl<'a> Session<'a> {
         let limit = shared.config.limits.message_bytes;
         let mut has_changed = false;
         loop {
-            let push = match parse_push(self.input.bytes(), limit) {
+            let used = match parse_push(self.input.bytes(), limit) {
+                Ok((Push::Error(text), used)) => {
+                    let is_first = !std::mem::replace(&mut self.is_refused, true);
+                    refuse(self.lane, text, is_first);
+                    has_changed = true;
+                    used
+                }
                 Ok((push, used)) => {
                     has_changed |= handle(self.lane, push);
                     used
@@ -163,7 +172,7 @@ impl<'a> Session<'a> {
                 Err(Stop::Invalid) => return Err(LinkError::Protocol),
                 Err(Stop::Incomplete) => break,
             };
-            self.input.consume(push);
+            self.input.consume(used);
         }
         if has_changed {
             shared.handle_interests_change();
@@ -195,16 +204,22 @@ fn handle(lane: &Lane, push: Push<'_>) -> bool {
             }
             return true;
         }
-        Push::Error(text) => {
-            let name = shared.interests().handle_refused(lane.id, Instant::now());
-            let error = String::from_utf8_lossy(text);
-            tracing::warn!(name = name.as_deref(), %error, "Redis refused a subscription");
-            shared.topology_wanted.notify_one();
-            return true;
-        }
-        Push::Pong | Push::Other => {}
+        Push::Error(_) | Push::Pong | Push::Other => {}
     }
     false
+}
+
+/// Handles that Redis refused a subscription.
+fn refuse(lane: &Lane, text: &[u8], is_first: bool) {
+    let shared = &lane.shared;
+    let name = shared.interests().handle_refused(lane.id, Instant::now());
+    let (name, error) = (name.as_deref(), String::from_utf8_lossy(text));
+    if is_first {
+        tracing::warn!(name, %error, "Redis refused a subscription");
+    } else {
+        tracing::debug!(name, %error, "Redis refused a subscription");
+    }
+    shared.topology_wanted.notify_one();
 }
 
 fn command_name(command: &Command) -> &'static str {

@@ -15,7 +15,8 @@ pub trait Adapter: fmt::Debug + Send + Sync {
     /// This node.
     fn node(&self) -> &NodeId;
 
-    /// Lets this node take part in `namespace`, while the interest is kept.
+    /// Lets this node take part in `namespace`, while the interest is kept. To be called before
+    /// rooms of it are opened.
     fn open_namespace(&self, namespace: &str) -> Interest;
 
     /// Lets broadcasts to `room` reach this node, while the interest is kept. Interests in the same
@@ -49,14 +50,21 @@ pub trait Adapter: fmt::Debug + Send + Sync {
     /// itself came back.
     fn is_up(&self) -> bool;
 
+    /// Why it is not up, in words for operators; `None` while it is.
+    fn trouble(&self) -> Option<String>;
+
     /// What was counted.
     fn counters(&self) -> &Counters;
+
+    /// Leaves the cluster: sends what still waits and tells the others. Blocks until that is done,
+    /// for few seconds at most. Nothing can be published afterwards.
+    fn close(&self);
 }
 
 /// What [`Adapter::peers`] returns.
 pub type PeersFuture = Pin<Box<dyn Future<Output = Result<Peers, Away>> + Send>>;
 
-/// Receives what an adapter brings, on a thread of the adapter: it must not block.
+/// Receives what an adapter brings, on a thread of the adapter: it must neither block nor panic.
 pub trait Inbox: Send + Sync {
     /// Takes it.
     fn handle(&self, incoming: Incoming);

@@ -292,8 +292,16 @@ impl Adapter for MemoryAdapter {
         nodes.iter().any(|it| it.member.id == self.id && it.alive)
     }
 
+    fn trouble(&self) -> Option<String> {
+        (!self.is_up()).then(|| "not in the cluster".to_owned())
+    }
+
     fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    fn close(&self) {
+        self.cluster.forget(&self.id);
     }
 }
 
@@ -393,6 +401,7 @@ mod tests {
         assert_eq!(peers.nodes, std::slice::from_ref(&c.adapter.id));
         assert_eq!(peers.absent, std::slice::from_ref(&b.adapter.id));
         assert_eq!(b.publish("/", &ClusterMessage::AllRooms), Publish::Dropped);
+        assert!(b.adapter.trouble().is_some() && a.adapter.trouble().is_none());
         assert_eq!(now(b.adapter.peers("/", Question::Rooms)), Err(Away));
 
         cluster.forget(&b.adapter.id);

@@ -32,6 +32,28 @@ fn sharded_broadcasts_reach_all_nodes_of_a_cluster() {
 
 #[test]
 #[ignore = "needs Redis: make test"]
+fn sharded_nodes_share_a_cluster_with_node() {
+    let cluster = Cluster::start();
+    let nodes = cluster.gateways(SHARDED);
+    let ports: Vec<u16> = cluster.servers.iter().map(|it| it.port).collect();
+    let mut peer = Peer::start(&json!({"client": "redis", "cluster": ports, "mode": "sharded"}));
+    peer.eval("await until(async () => (await io.of('/').adapter.serverCount()) === 4)");
+    nodes[0].wait_until("counted", || nodes[0].peers().others == 1);
+    let names = spread_names();
+    let _open = join_all(&nodes, &names);
+    for name in &names[..10] {
+        peer.eval(&format!("io.to('{name}').emit('{name}')"));
+        for node in &nodes {
+            assert_eq!(node.next_event().1, *name);
+        }
+    }
+    nodes[1].emit(Selection::everybody(), "hi", "1");
+    assert_eq!(peer.received(1), json!([["hi", 1]]));
+    assert_eq!(peer.eval("return (await io.fetchSockets()).length"), 4);
+}
+
+#[test]
+#[ignore = "needs Redis: make test"]
 fn sharded_broadcasts_reach_all_nodes_after_a_failover() {
     let mut cluster = Cluster::start();
     let nodes = cluster.gateways(SHARDED);
@@ -182,12 +204,12 @@ fn sentinels_tell_the_new_master() {
 }
 
 /// Three masters with a replica each.
-struct Cluster {
-    servers: Vec<Redis>,
+pub(crate) struct Cluster {
+    pub(crate) servers: Vec<Redis>,
 }
 
 impl Cluster {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
         let servers: Vec<Redis> = (0..6).map(|_| Redis::start_with(&arguments)).collect();
         let addresses = servers.iter().map(|it| format!("127.0.0.1:{}", it.port));
@@ -216,12 +238,12 @@ impl Cluster {
         cluster
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let hosts = self
             .servers
             .iter()
             .map(|it| format!("127.0.0.1:{}", it.port));
-        format!("redis-cluster://{}", hosts.collect::<Vec<_>>().join(","))
+        format!("redis+cluster://{}", hosts.collect::<Vec<_>>().join(","))
     }
 
     fn gateways(&self, format: Format) -> [Gateway; 3] {
@@ -277,7 +299,7 @@ impl Sentinels {
             .iter()
             .map(|it| format!("127.0.0.1:{}", it.port));
         format!(
-            "redis-sentinel://{}/mymaster",
+            "redis+sentinel://{}/mymaster",
             hosts.collect::<Vec<_>>().join(",")
         )
     }

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use adapter::{Adapter, Selection};
 use adapter_redis::wire::{Format, SubscriptionMode};
 
+use crate::clusters::Cluster;
 use crate::gateway::{Gateway, rooms, socket};
 use crate::peer::Peer;
 use crate::server::Redis;
@@ -56,6 +57,43 @@ fn the_recipe_for_the_sharded_format_suffices() {
     b.close();
     let log = redis.call(&["ACL", "LOG"]);
     assert_eq!(log, "*0", "{log}");
+}
+
+#[test]
+#[ignore = "needs Redis: make test"]
+fn the_recipe_suffices_on_a_cluster() {
+    let cluster = Cluster::start();
+    for server in &cluster.servers {
+        redis_user(
+            server,
+            "secret",
+            &[COMMON, CLASSIC, SHARDED, "+cluster|slots"],
+        );
+    }
+    let url = cluster.url().replace("://", "://gateway:secret@");
+    for format in [
+        Format::Sharded(SubscriptionMode::Dynamic),
+        Format::Classic {
+            specific_responses: false,
+        },
+    ] {
+        let [a, b] = ["gw-a", "gw-b"].map(|id| {
+            Gateway::start_with(&url, id, |it| {
+                it.format = format;
+                it.private_patterns = 0;
+            })
+        });
+        let _room = a.join("room1");
+        b.emit(rooms(&["room1"]), "room", "");
+        assert_eq!(a.next_event().1, "room");
+        a.wait_until("counted", || a.peers().nodes.len() == 1);
+        a.close();
+        b.close();
+    }
+    for server in &cluster.servers {
+        let log = server.call(&["ACL", "LOG"]);
+        assert_eq!(log, "*0", "{log}");
+    }
 }
 
 #[test]
