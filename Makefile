@@ -24,7 +24,7 @@ autobahn:
 	python3 gateway/tests/autobahn/run.py
 
 peers:
-	cargo build -p gateway --bins --examples
+	cargo test --workspace --no-run
 	GATEWAY_BIN=target/debug/gateway \
 	CONFORMANCE_BIN=target/debug/examples/conformance \
 	CLIENT_SUITE_BIN=target/debug/examples/client_suite \

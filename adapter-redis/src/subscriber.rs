@@ -1,7 +1,7 @@
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::WriteHalf;
-use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::directory::Backoff;
 use crate::interests::{Command, Confirmed};
@@ -12,6 +12,9 @@ use crate::resp::{Family, Push, Stop, parse_push, push_command, push_list};
 
 /// Bytes of commands that are put together before they are written.
 const BATCH: usize = 64 << 10;
+
+/// How long to wait before asking again whether the node can take more.
+const FULL_PAUSE: Duration = Duration::from_millis(1);
 
 /// Subscribes to what is wanted and receives it, for ever.
 pub(crate) async fn run(lane: Lane) {
@@ -78,8 +81,13 @@ impl<'a> Session<'a> {
             self.refill();
             self.note_whether_synced();
             let due = shared.interests().poll_timeout();
+            let is_full = shared.inbox.is_full();
             let result = tokio::select! {
-                result = self.input.fill() => result.and_then(|()| self.read()),
+                result = self.input.fill(), if !is_full => result.and_then(|()| self.read()),
+                () = sleep(FULL_PAUSE), if is_full => {
+                    self.heard = Instant::now();
+                    Ok(())
+                }
                 result = write(&mut self.writer, &self.out[self.written..]), if self.has_output() => {
                     result.map(|count| {
                         self.flushed = count == 0;

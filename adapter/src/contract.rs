@@ -68,6 +68,12 @@ pub type PeersFuture = Pin<Box<dyn Future<Output = Result<Peers, Away>> + Send>>
 pub trait Inbox: Send + Sync {
     /// Takes it.
     fn handle(&self, incoming: Incoming);
+
+    /// Whether it is behind: the adapter then reads no further until that is over, and what comes
+    /// waits on the other side.
+    fn is_full(&self) -> bool {
+        false
+    }
 }
 
 /// What an adapter brings.

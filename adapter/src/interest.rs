@@ -53,6 +53,11 @@ impl Interest {
         self.in_force.clone()
     }
 
+    /// Whether something else covers it, so that it ends nothing and need not be kept.
+    pub fn is_covered(&self) -> bool {
+        self.end.is_none()
+    }
+
     /// Whether it is in force now.
     pub fn is_in_force(&self) -> bool {
         self.in_force.is_open()
@@ -89,7 +94,8 @@ impl InForce {
         }
     }
 
-    fn is_open(&self) -> bool {
+    /// Whether it is in force now.
+    pub fn is_open(&self) -> bool {
         self.latches.iter().all(|(latch, _)| latch.lock().open)
     }
 }

@@ -41,6 +41,18 @@ impl Selection {
         }
     }
 
+    /// Adds a room to those that are meant.
+    pub fn to(mut self, room: impl Into<String>) -> Self {
+        self.rooms.push(room.into());
+        self
+    }
+
+    /// Adds a room to those that are left out.
+    pub fn except(mut self, room: impl Into<String>) -> Self {
+        self.except.push(room.into());
+        self
+    }
+
     /// The room, if it is exactly one: such a broadcast need only reach nodes with members.
     pub fn only_room(&self) -> Option<&str> {
         match self.rooms.as_slice() {

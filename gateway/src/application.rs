@@ -7,11 +7,14 @@ use protocol::engineio::{CloseReason, Message};
 use crate::engine::Connection;
 use crate::event::Event;
 use crate::handshake::Handshake;
+use crate::node::Gateway;
 use crate::socket::Socket;
 
 mod guard;
+mod server_side;
 
 pub(crate) use guard::Guarded;
+pub use server_side::{ServerSideAck, ServerSideEvent};
 
 /// A future that stays on its shard.
 pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -54,6 +57,11 @@ pub trait Application: Send + Sync + 'static {
     /// The socket is gone. Its last event came before.
     fn disconnect(&self, socket: &Socket, reason: DisconnectReason) {
         let _ = (socket, reason);
+    }
+
+    /// Another server of the cluster emitted an event to the servers themselves.
+    fn server_side_event(&self, gateway: &Gateway, event: ServerSideEvent<'_>) {
+        let _ = (gateway, event);
     }
 }
 

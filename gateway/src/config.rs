@@ -30,7 +30,7 @@ pub use pattern::Pattern;
 pub use secret::Secret;
 pub use section::{
     Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, LogFormat, Proxy, Redis, RedisMode,
-    Shutdown, Tls, Webhook,
+    Shutdown, SubscriptionMode, Tls, Webhook,
 };
 pub use setting::{Default, Setting};
 pub use source::Sources;

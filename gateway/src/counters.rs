@@ -156,6 +156,17 @@ pub(crate) enum Origin {
     Cluster,
 }
 
+impl PacketType {
+    /// An event, with attachments or without.
+    pub(crate) fn event(binary: bool) -> Self {
+        if binary {
+            Self::BinaryEvent
+        } else {
+            Self::Event
+        }
+    }
+}
+
 impl Label for PacketType {
     const ALL: &'static [Self] = &[
         Self::Connect,

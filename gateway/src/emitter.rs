@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use adapter::{Answer, Broadcast as Published, ClusterMessage, EventBuf, Question, Selection};
 use protocol::Encoded;
 use tokio::sync::mpsc;
 
+use crate::cluster::{Asked, Gathered};
 use crate::counters::{Origin, PacketType};
 use crate::event::{EmitError, IntoArguments, OwnedArguments, check_name};
 use crate::node::Gateway;
-use crate::selection::Selection;
-use crate::socket::SocketInfo;
+use crate::socket::{Socket, SocketInfo};
 
 /// Emits to a namespace, or to some of its sockets: `gateway.of("/").to("room").emit("hi", ())?`.
 ///
@@ -21,7 +22,6 @@ pub struct Emitter {
     gateway: Gateway,
     namespace: Arc<str>,
     selection: Selection,
-    volatile: bool,
 }
 
 /// An emit to many, encoded once for all of them.
@@ -30,7 +30,6 @@ pub(crate) struct Broadcast {
     pub(crate) selection: Selection,
     pub(crate) packet: Encoded,
     pub(crate) kind: PacketType,
-    pub(crate) volatile: bool,
     pub(crate) origin: Origin,
     pub(crate) ack: Option<AckRequest>,
 }
@@ -39,11 +38,11 @@ pub(crate) struct Broadcast {
 pub(crate) struct AckRequest {
     pub(crate) id: u64,
     pub(crate) timeout: Duration,
-    pub(crate) answers: mpsc::UnboundedSender<Gathered>,
+    pub(crate) answers: mpsc::UnboundedSender<Tally>,
 }
 
 /// What shards report of a broadcast with acknowledgements.
-pub(crate) enum Gathered {
+pub(crate) enum Tally {
     /// A shard's number of recipients.
     Recipients(usize),
     /// One recipient's answer.
@@ -56,8 +55,10 @@ pub(crate) enum Gathered {
 pub struct MissingAcks {
     /// The answers that came.
     pub answers: Vec<OwnedArguments>,
-    /// How many sockets were asked.
+    /// How many sockets were asked, as far as their nodes told.
     pub expected: usize,
+    /// The gateway nodes that did not answer, or not in full.
+    pub missing_nodes: Vec<String>,
 }
 
 impl Emitter {
@@ -65,8 +66,7 @@ impl Emitter {
         Self {
             gateway,
             namespace: namespace.into(),
-            selection: Selection::all(),
-            volatile: false,
+            selection: Selection::everybody(),
         }
     }
 
@@ -84,17 +84,30 @@ impl Emitter {
 
     /// Only to clients that can be written to at once.
     pub fn volatile(mut self) -> Self {
-        self.volatile = true;
+        self.selection.flags.volatile = true;
+        self
+    }
+
+    /// Only to clients of this node, and for what else is done to sockets, only to theirs.
+    pub fn local(mut self) -> Self {
+        self.selection.flags.local = true;
         self
     }
 
     /// Emits.
     pub fn emit(&self, event: &str, arguments: impl IntoArguments) -> Result<(), EmitError> {
-        let broadcast = self.broadcast(event, &arguments.into_arguments()?, None)?;
-        self.gateway.node().broadcast(broadcast)
+        let arguments = arguments.into_arguments()?;
+        let node = self.gateway.node();
+        node.broadcast(self.broadcast(event, &arguments, None)?)?;
+        if let Some(cluster) = node.cluster() {
+            let message = self.message(self.selection.clone(), event, arguments);
+            cluster.publish(&self.namespace, &message);
+        }
+        Ok(())
     }
 
-    /// Emits and waits until all recipients have acknowledged, at most for `timeout`.
+    /// Emits and waits until all recipients have acknowledged, at most for `timeout`. Of recipients
+    /// of other nodes the first value of each acknowledgement comes back.
     ///
     /// # Errors
     ///
@@ -108,56 +121,168 @@ impl Emitter {
         impl Future<Output = Result<Vec<OwnedArguments>, MissingAcks>> + Send + 'static,
         EmitError,
     > {
-        let (answers, gathered) = mpsc::unbounded_channel();
+        let arguments = arguments.into_arguments()?;
+        let (answers, tally) = mpsc::unbounded_channel();
+        let node = self.gateway.node();
         let ack = AckRequest {
-            id: self.gateway.node().next_ack_id(),
+            id: node.next_ack_id(),
             timeout,
             answers,
         };
-        let broadcast = self.broadcast(event, &arguments.into_arguments()?, Some(ack))?;
-        let shards = self.gateway.node().shard_count();
-        self.gateway.node().broadcast(broadcast)?;
-        Ok(gather(gathered, shards, timeout))
+        node.broadcast(self.broadcast(event, &arguments, Some(ack))?)?;
+        let here = gather(tally, node.shard_count(), timeout);
+        let mut selection = self.selection.clone();
+        selection.flags.timeout = Some(timeout);
+        let message = self.message(selection, event, arguments);
+        let elsewhere = node.ask(&self.namespace, Question::Broadcast, &message, timeout);
+        Ok(async move {
+            let (mut here, elsewhere) = tokio::join!(here, elsewhere);
+            let before = here.answers.len();
+            for (_, answer) in elsewhere.answers {
+                if let Answer::Ack(value) = answer {
+                    here.answers.push(value.into());
+                }
+            }
+            here.expected += here.answers.len() - before + elsewhere.missing_acks as usize;
+            here.missing_nodes = elsewhere.missing_nodes;
+            let is_complete = here.answers.len() == here.expected
+                && here.missing_nodes.is_empty()
+                && elsewhere.missing_others == 0;
+            if is_complete {
+                Ok(here.answers)
+            } else {
+                Err(here)
+            }
+        })
     }
 
-    /// The selected sockets, as they are now.
-    pub async fn fetch_sockets(&self) -> Vec<SocketInfo> {
-        let (namespace, selection) = (Arc::clone(&self.namespace), self.selection.clone());
-        let found = self.gateway.node().query(move |shard| {
-            shard
-                .select(&namespace, &selection)
-                .iter()
-                .map(crate::socket::Socket::snapshot)
-                .collect::<Vec<_>>()
-        });
-        found.await.into_iter().flatten().collect()
+    /// The selected sockets of all nodes, as they are now.
+    pub async fn fetch_sockets(&self) -> Gathered<Vec<SocketInfo>> {
+        let node = self.gateway.node();
+        let here = node.sockets(&self.namespace, self.selection.clone());
+        let selection = self.selection.clone();
+        let message = ClusterMessage::FetchSockets { selection };
+        let elsewhere = self.ask(Question::Sockets, &message);
+        let (mut found, mut elsewhere) = tokio::join!(here, elsewhere);
+        for (_, answer) in std::mem::take(&mut elsewhere.answers) {
+            if let Answer::Sockets(sockets) = answer {
+                let sockets = sockets.into_iter();
+                found.extend(sockets.map(|it| SocketInfo::from_details(&self.namespace, it)));
+            }
+        }
+        elsewhere.into_gathered(found)
     }
 
-    /// Makes the selected sockets join rooms.
+    /// The rooms of the namespace on all nodes, private ones among them, sorted. Whom the emitter
+    /// selects does not matter.
+    pub async fn rooms(&self) -> Gathered<Vec<String>> {
+        let here = self.gateway.node().room_names(&self.namespace);
+        let elsewhere = self.ask(Question::Rooms, &ClusterMessage::AllRooms);
+        let (mut found, mut elsewhere) = tokio::join!(here, elsewhere);
+        for (_, answer) in std::mem::take(&mut elsewhere.answers) {
+            if let Answer::Rooms(rooms) = answer {
+                found.extend(rooms);
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        elsewhere.into_gathered(found)
+    }
+
+    /// Makes the selected sockets of all nodes join rooms.
     pub fn join(&self, rooms: impl IntoIterator<Item = impl Into<String>>) {
         let rooms: Vec<String> = rooms.into_iter().map(Into::into).collect();
-        self.change(move |socket| socket.join(&rooms));
+        let selection = self.selection.clone();
+        let message = ClusterMessage::Join {
+            selection,
+            rooms: rooms.clone(),
+        };
+        self.change(&message, move |socket| socket.join(&rooms));
     }
 
-    /// Makes the selected sockets leave rooms.
+    /// Makes the selected sockets of all nodes leave rooms.
     pub fn leave(&self, rooms: impl IntoIterator<Item = impl Into<String>>) {
         let rooms: Vec<String> = rooms.into_iter().map(Into::into).collect();
-        self.change(move |socket| rooms.iter().for_each(|room| socket.leave(room)));
+        let selection = self.selection.clone();
+        let message = ClusterMessage::Leave {
+            selection,
+            rooms: rooms.clone(),
+        };
+        self.change(&message, move |socket| {
+            rooms.iter().for_each(|room| socket.leave(room))
+        });
     }
 
-    /// Disconnects the selected sockets; with `close` their sessions as well.
+    /// Disconnects the selected sockets of all nodes; with `close` their sessions as well.
     pub fn disconnect(&self, close: bool) {
-        self.change(move |socket| socket.disconnect(close));
+        let selection = self.selection.clone();
+        let message = ClusterMessage::Disconnect { selection, close };
+        self.change(&message, move |socket| socket.disconnect(close));
     }
 
-    fn change(&self, change: impl Fn(&crate::socket::Socket) + Send + Sync + 'static) {
+    /// Emits an event to the other servers of the cluster themselves, not to clients: their
+    /// [`server_side_event`](crate::application::Application::server_side_event) is called.
+    pub fn server_side_emit(
+        &self,
+        event: &str,
+        arguments: impl IntoArguments,
+    ) -> Result<(), EmitError> {
+        let message = server_side(event, arguments)?;
+        if let Some(cluster) = self.gateway.node().cluster() {
+            cluster.publish(&self.namespace, &message);
+        }
+        Ok(())
+    }
+
+    /// The same, and waits for an answer of each of them.
+    pub fn server_side_emit_with_ack(
+        &self,
+        event: &str,
+        arguments: impl IntoArguments,
+    ) -> Result<impl Future<Output = Gathered<Vec<OwnedArguments>>> + Send + 'static, EmitError>
+    {
+        let message = server_side(event, arguments)?;
+        let asked = self.ask(Question::ServerSide, &message);
+        Ok(async move {
+            let mut asked = asked.await;
+            let answers = std::mem::take(&mut asked.answers).into_iter();
+            let answers = answers.filter_map(|(_, answer)| match answer {
+                Answer::ServerSide(value) => Some(value.into()),
+                Answer::ClientCount(_)
+                | Answer::Ack(_)
+                | Answer::Sockets(_)
+                | Answer::SocketIds(_)
+                | Answer::Rooms(_)
+                | Answer::Done => None,
+            });
+            let answers = answers.collect();
+            asked.into_gathered(answers)
+        })
+    }
+
+    fn ask(
+        &self,
+        question: Question,
+        message: &ClusterMessage,
+    ) -> impl Future<Output = Asked> + Send + use<> {
+        let node = self.gateway.node();
+        let patience = node.cluster().map_or(Duration::ZERO, |it| it.patience());
+        node.ask(&self.namespace, question, message, patience)
+    }
+
+    /// Changes sockets of this node at once, and tells the others.
+    fn change(&self, message: &ClusterMessage, change: impl Fn(&Socket) + Send + Sync + 'static) {
         let (namespace, selection) = (Arc::clone(&self.namespace), self.selection.clone());
-        self.gateway.node().run_everywhere(move |shard| {
+        let node = self.gateway.node();
+        node.run_everywhere(move |shard| {
             shard
                 .select(&namespace, &selection)
                 .iter()
                 .for_each(&change);
         });
+        if let Some(cluster) = node.cluster() {
+            cluster.publish(&self.namespace, message);
+        }
     }
 
     fn broadcast(
@@ -173,39 +298,60 @@ impl Emitter {
             namespace: Arc::clone(&self.namespace),
             selection: self.selection.clone(),
             packet: Encoded::event(&self.namespace, id, event, arguments),
-            kind: if arguments.attachments().is_empty() {
-                PacketType::Event
-            } else {
-                PacketType::BinaryEvent
-            },
-            volatile: self.volatile,
+            kind: PacketType::event(!arguments.attachments().is_empty()),
             origin: Origin::Local,
             ack,
         })
     }
+
+    /// The same for the other nodes.
+    fn message(
+        &self,
+        selection: Selection,
+        event: &str,
+        arguments: OwnedArguments,
+    ) -> ClusterMessage {
+        ClusterMessage::Broadcast(Published {
+            selection,
+            event: EventBuf {
+                name: event.to_owned(),
+                arguments: arguments.into(),
+            },
+        })
+    }
 }
 
+fn server_side(event: &str, arguments: impl IntoArguments) -> Result<ClusterMessage, EmitError> {
+    check_name(event)?;
+    Ok(ClusterMessage::ServerSideEmit(EventBuf {
+        name: event.to_owned(),
+        arguments: arguments.into_arguments()?.into(),
+    }))
+}
+
+/// What the shards of this node report, at the latest when `timeout` is over.
 async fn gather(
-    mut gathered: mpsc::UnboundedReceiver<Gathered>,
+    mut tally: mpsc::UnboundedReceiver<Tally>,
     shards: usize,
     timeout: Duration,
-) -> Result<Vec<OwnedArguments>, MissingAcks> {
+) -> MissingAcks {
     let (mut answers, mut expected, mut reports) = (Vec::new(), 0, 0);
     let all = async {
         while reports < shards || answers.len() < expected {
-            match gathered.recv().await {
-                Some(Gathered::Recipients(count)) => {
+            match tally.recv().await {
+                Some(Tally::Recipients(count)) => {
                     expected += count;
                     reports += 1;
                 }
-                Some(Gathered::Ack(answer)) => answers.push(answer),
-                None => return false,
+                Some(Tally::Ack(answer)) => answers.push(answer),
+                None => break,
             }
         }
-        true
     };
-    match tokio::time::timeout(timeout, all).await {
-        Ok(true) => Ok(answers),
-        Ok(false) | Err(_) => Err(MissingAcks { answers, expected }),
+    let _complete_or_late = tokio::time::timeout(timeout, all).await;
+    MissingAcks {
+        answers,
+        expected,
+        missing_nodes: Vec::new(),
     }
 }

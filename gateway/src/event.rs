@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use adapter::ArgumentsBuf;
 use bytes::Bytes;
 use protocol::Encoded;
 use protocol::socketio::{Arguments, MAX_ATTACHMENTS, is_reserved};
@@ -112,6 +113,24 @@ impl From<Arguments<'_>> for OwnedArguments {
         Self {
             json: arguments.json().into(),
             attachments: arguments.attachments().to_vec(),
+        }
+    }
+}
+
+impl From<OwnedArguments> for ArgumentsBuf {
+    fn from(arguments: OwnedArguments) -> Self {
+        Self {
+            json: arguments.json.into(),
+            attachments: arguments.attachments,
+        }
+    }
+}
+
+impl From<ArgumentsBuf> for OwnedArguments {
+    fn from(arguments: ArgumentsBuf) -> Self {
+        Self {
+            json: arguments.json.into(),
+            attachments: arguments.attachments,
         }
     }
 }

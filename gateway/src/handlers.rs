@@ -21,11 +21,12 @@
 use std::collections::HashMap;
 
 use crate::application::{
-    Admission, Application, Connect, DisconnectReason, Flow, LocalFuture, Refusal,
+    Admission, Application, Connect, DisconnectReason, Flow, LocalFuture, Refusal, ServerSideEvent,
 };
 use crate::config::Pattern;
 use crate::event::{Ack, Event, OwnedArguments};
 use crate::handshake::Handshake;
+use crate::node::Gateway;
 use crate::socket::Socket;
 
 type Admit = Box<dyn Fn(&Handshake) -> Admission + Send + Sync>;
@@ -34,6 +35,7 @@ type OnConnected = Box<dyn Fn(&Socket) + Send + Sync>;
 type OnEvent = Box<dyn Fn(&Socket, &mut Event<'_>) + Send + Sync>;
 type OnEventAsync = Box<dyn Fn(Socket, OwnedEvent) -> LocalFuture<()> + Send + Sync>;
 type OnDisconnect = Box<dyn Fn(&Socket, DisconnectReason) + Send + Sync>;
+type OnServerSide = Box<dyn Fn(&Gateway, &mut ServerSideEvent<'_>) + Send + Sync>;
 
 /// Handlers for some namespaces; clients are told of others that they are invalid.
 #[derive(Default)]
@@ -51,6 +53,7 @@ pub struct Namespace {
     events: HashMap<String, Handler>,
     disconnecting: Vec<OnDisconnect>,
     disconnect: Vec<OnDisconnect>,
+    server_side: HashMap<String, OnServerSide>,
 }
 
 enum Handler {
@@ -323,6 +326,29 @@ impl Namespace {
         self
     }
 
+    /// Handles an event that another server of the cluster emits to the servers themselves.
+    ///
+    /// ```
+    /// use gateway::handlers::Handlers;
+    ///
+    /// let handlers = Handlers::new().namespace("/", |namespace| {
+    ///     namespace.on_server_side("how many?", |gateway, event| {
+    ///         if let Some(ack) = event.take_ack() {
+    ///             ack.send((gateway.connections(),)).ok();
+    ///         }
+    ///     })
+    /// });
+    /// # let _ = handlers;
+    /// ```
+    pub fn on_server_side(
+        mut self,
+        event: &str,
+        handle: impl Fn(&Gateway, &mut ServerSideEvent<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        self.server_side.insert(event.to_owned(), Box::new(handle));
+        self
+    }
+
     /// Asks the middlewares in turn; those behind one that takes time are asked when it has
     /// decided.
     fn decide(&self, socket: &Socket) -> Connect {
@@ -413,5 +439,12 @@ impl Application for Handlers {
             .into_iter()
             .flat_map(|it| &it.disconnect)
             .for_each(|handle| handle(socket, reason));
+    }
+
+    fn server_side_event(&self, gateway: &Gateway, mut event: ServerSideEvent<'_>) {
+        let namespace = self.find(event.namespace());
+        if let Some(handle) = namespace.and_then(|it| it.server_side.get(event.name())) {
+            handle(gateway, &mut event);
+        }
     }
 }

@@ -70,7 +70,16 @@ async fn respond<B>(node: &Arc<Node>, request: &Request<B>) -> Response<Full<Byt
             json,
             "{\"ready\":false,\"reason\":\"stopping\"}".into(),
         ),
-        (&Method::GET, "/ready") => answer(StatusCode::OK, json, "{\"ready\":true}".into()),
+        (&Method::GET, "/ready") => match node.cluster().and_then(|it| it.adapter().trouble()) {
+            Some(trouble) => answer(
+                StatusCode::SERVICE_UNAVAILABLE,
+                json,
+                serde_json::json!({"ready": false, "reason": "adapter", "detail": trouble})
+                    .to_string()
+                    .into(),
+            ),
+            None => answer(StatusCode::OK, json, "{\"ready\":true}".into()),
+        },
         (_, "/metrics" | "/live" | "/ready") => answer(
             StatusCode::METHOD_NOT_ALLOWED,
             "text/plain",

@@ -15,6 +15,7 @@
 mod acceptor;
 pub mod application;
 pub mod assets;
+mod cluster;
 pub mod config;
 mod counters;
 pub mod emitter;
@@ -31,16 +32,17 @@ mod namespace;
 mod node;
 mod outbox;
 mod query;
+mod redis;
 pub mod relay;
-mod selection;
 mod server;
 mod session;
 mod shard;
 pub mod socket;
 pub mod websocket;
 
+pub use adapter::Selection;
+pub use cluster::Gathered;
 pub use config::Config;
 pub use node::Gateway;
-pub use selection::Selection;
 pub use server::{Running, Server, StartError};
-pub use socket::Socket;
+pub use socket::{Socket, SocketInfo};

@@ -12,6 +12,8 @@ use crate::counters::{self, Counters, Distribution, Family, Label};
 use crate::node::Node;
 use crate::shard::Shard;
 
+mod cluster;
+
 /// Of the text format.
 pub(crate) const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
@@ -34,6 +36,7 @@ pub(crate) async fn gather(node: &Arc<Node>) -> Vec<u8> {
         .into_iter()
         .fold(Census::default(), Census::join);
     let mut families = families(node, &census);
+    families.extend(cluster::families(node));
     families.extend(prometheus::core::Collector::collect(
         &prometheus::process_collector::ProcessCollector::for_self(),
     ));

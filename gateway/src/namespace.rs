@@ -5,12 +5,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
+use std::sync::Arc;
 
+use adapter::{Adapter, InForce, Interest, Selection};
 use indexmap::IndexSet;
 use rustc_hash::FxBuildHasher;
 
 use crate::ids::SocketId;
-use crate::selection::Selection;
 use crate::socket::Socket;
 
 /// A namespace with at least one client on this shard.
@@ -18,10 +19,21 @@ pub(crate) struct Namespace {
     name: Rc<str>,
     /// Sockets that were accepted, by their id.
     sockets: RefCell<IndexSet<ById>>,
-    rooms: RefCell<HashMap<Rc<str>, IndexSet<Socket, FxBuildHasher>>>,
+    rooms: RefCell<HashMap<Rc<str>, Room>>,
     last_stamp: Cell<u32>,
     /// Sockets that are in it or wait to be accepted.
     used: Cell<usize>,
+    /// What other nodes publish is asked for here; `None` if this node stands alone.
+    adapter: Option<Arc<dyn Adapter>>,
+    /// Lets what other nodes publish to the whole namespace reach this node.
+    interest: Option<Interest>,
+}
+
+/// A room with at least one member on this shard.
+struct Room {
+    members: IndexSet<Socket, FxBuildHasher>,
+    /// Lets what other nodes publish to it reach this node.
+    interest: Option<Box<Interest>>,
 }
 
 /// A socket that is found by its id, which clients choose in requests: hashed with a random key.
@@ -48,8 +60,10 @@ impl PartialEq for ById {
 impl Eq for ById {}
 
 impl Namespace {
-    pub(crate) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str, adapter: Option<Arc<dyn Adapter>>) -> Self {
         Self {
+            interest: adapter.as_ref().map(|it| it.open_namespace(name)),
+            adapter,
             name: name.into(),
             sockets: RefCell::default(),
             rooms: RefCell::default(),
@@ -101,26 +115,61 @@ impl Namespace {
         debug_assert!(removed);
     }
 
+    /// The rooms that have members, the private rooms of the sockets among them.
+    pub(crate) fn room_names(&self) -> Vec<String> {
+        let sockets = self.sockets.borrow();
+        let private = sockets.iter().map(|socket| socket.1.to_string());
+        let rooms = self.rooms.borrow();
+        private
+            .chain(rooms.keys().map(ToString::to_string))
+            .collect()
+    }
+
     /// Adds a member; the room begins with its first. Returns the name that all members share.
     pub(crate) fn join(&self, room: &str, socket: &Socket) -> Rc<str> {
         let mut rooms = self.rooms.borrow_mut();
         if let Some((name, _)) = rooms.get_key_value(room) {
             let name = Rc::clone(name);
-            if let Some(members) = rooms.get_mut(room) {
-                members.insert(socket.clone());
+            if let Some(room) = rooms.get_mut(room) {
+                room.members.insert(socket.clone());
             }
             return name;
         }
         let name: Rc<str> = room.into();
-        let members = IndexSet::from_iter([socket.clone()]);
-        rooms.insert(Rc::clone(&name), members);
+        let opened = Room {
+            members: IndexSet::from_iter([socket.clone()]),
+            interest: self.open_room(room).map(Box::new),
+        };
+        rooms.insert(Rc::clone(&name), opened);
         name
+    }
+
+    /// Lets what other nodes publish to a room reach this node while the interest is kept; `None` if
+    /// there are no other nodes.
+    pub(crate) fn open_room(&self, room: &str) -> Option<Interest> {
+        let adapter = self.adapter.as_ref()?;
+        Some(adapter.open_room(&self.name, room))
+    }
+
+    /// What has to be in force for everything to be heard that other nodes publish to a room with
+    /// members here.
+    pub(crate) fn in_force(&self, room: &str) -> impl Iterator<Item = InForce> {
+        let rooms = self.rooms.borrow();
+        let room = rooms.get(room).and_then(|room| room.interest.as_deref());
+        let room = room.map(Interest::in_force);
+        room.into_iter()
+            .chain(self.interest.as_ref().map(Interest::in_force))
+    }
+
+    /// Whether the other nodes can be heard now.
+    pub(crate) fn is_up(&self) -> bool {
+        self.adapter.as_ref().is_none_or(|it| it.is_up())
     }
 
     /// Removes a member; the room ends with its last.
     pub(crate) fn leave(&self, room: &str, socket: &Socket) {
         let mut rooms = self.rooms.borrow_mut();
-        let Some(members) = rooms.get_mut(room) else {
+        let Some(Room { members, .. }) = rooms.get_mut(room) else {
             return;
         };
         members.swap_remove(socket);
@@ -143,22 +192,22 @@ impl Namespace {
             if let Some(own) = SocketId::parse(room).and_then(|id| sockets.get(&id)) {
                 visit(&own.0);
             }
-            for member in rooms.get(room).into_iter().flatten() {
-                visit(member);
+            if let Some(room) = rooms.get(room) {
+                room.members.iter().for_each(visit);
             }
         };
-        for room in selection.excepted() {
+        for room in &selection.except {
             for_each_member(room, &mut |socket| {
                 socket.stamp(stamp);
             });
         }
-        if selection.rooms().is_empty() {
+        if selection.rooms.is_empty() {
             sockets
                 .iter()
                 .filter(|socket| socket.0.stamp(stamp))
                 .for_each(|socket| visit(&socket.0));
         }
-        for room in selection.rooms() {
+        for room in &selection.rooms {
             for_each_member(room, &mut |socket| {
                 if socket.stamp(stamp) {
                     visit(socket);

@@ -1,19 +1,22 @@
 //! A node: its shards, and the handle by which everybody reaches them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use adapter::{Member, Selection};
 use futures_util::future::join_all;
 use tokio::sync::{Notify, oneshot};
 
 use crate::application::{Application, EngineApplication};
 use crate::assets::Assets;
+use crate::cluster::Cluster;
 use crate::config::{Config, Pattern};
 use crate::counters::Counters;
 use crate::emitter::{Broadcast, Emitter};
 use crate::event::EmitError;
 use crate::ids::NodeTag;
 use crate::shard::{self, Inbox, Mail, Shard};
+use crate::socket::{Socket, SocketInfo};
 
 /// Bytes of broadcasts that may wait for one shard before sessions are read no further, and emits
 /// from outside are refused.
@@ -26,6 +29,8 @@ const OTHER_NAMESPACE: &str = "other";
 pub(crate) struct Node {
     config: Config,
     tag: NodeTag,
+    /// The other nodes; set before the shards start, if there are others at all.
+    cluster: OnceLock<Cluster>,
     shards: Box<[ShardHandle]>,
     mounts: Box<[Mount]>,
     assets: Assets,
@@ -70,6 +75,7 @@ impl Node {
         Self {
             config,
             tag: NodeTag::random(),
+            cluster: OnceLock::new(),
             shards,
             mounts: mounts.into(),
             assets,
@@ -85,6 +91,17 @@ impl Node {
 
     pub(crate) fn tag(&self) -> NodeTag {
         self.tag
+    }
+
+    /// The other nodes; `None` if this one stands alone.
+    pub(crate) fn cluster(&self) -> Option<&Cluster> {
+        self.cluster.get()
+    }
+
+    /// Takes part in a cluster; to be called once, before the shards start.
+    pub(crate) fn join_cluster(&self, cluster: Cluster) {
+        let is_first = self.cluster.set(cluster).is_ok();
+        debug_assert!(is_first);
     }
 
     pub(crate) fn assets(&self) -> &Assets {
@@ -124,12 +141,18 @@ impl Node {
         self.last_ack_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Delivers to the calling shard at once and posts to the others.
+    /// Delivers what this node emits, unless it comes from outside and a shard is far behind.
     pub(crate) fn broadcast(&self, broadcast: Broadcast) -> Result<(), EmitError> {
-        let here = shard::current(self);
-        if here.is_none() && self.is_congested() {
+        if self.is_congested() && shard::current(self).is_none() {
             return Err(EmitError::Overloaded);
         }
+        self.deliver(broadcast);
+        Ok(())
+    }
+
+    /// Delivers to the calling shard at once and posts to the others.
+    pub(crate) fn deliver(&self, broadcast: Broadcast) {
+        let here = shard::current(self);
         let broadcast = Arc::new(broadcast);
         for (index, shard) in self.shards.iter().enumerate() {
             match &here {
@@ -137,7 +160,6 @@ impl Node {
                 _ => shard.post(Mail::Broadcast(Arc::clone(&broadcast))),
             }
         }
-        Ok(())
     }
 
     /// Runs `job` on every shard, on the calling one at once.
@@ -152,6 +174,47 @@ impl Node {
                     shard.post(Mail::Run(Box::new(move |shard| job(shard))));
                 }
             }
+        }
+    }
+
+    /// Runs `job` on the first shard, in its turn there.
+    pub(crate) fn run_on_one(&self, job: impl FnOnce(&std::rc::Rc<Shard>) + Send + 'static) {
+        if let Some(shard) = self.shards.first() {
+            shard.post(Mail::Run(Box::new(job)));
+        }
+    }
+
+    /// The selected sockets of this node, as they are now.
+    pub(crate) fn sockets(
+        &self,
+        namespace: &Arc<str>,
+        selection: Selection,
+    ) -> impl Future<Output = Vec<SocketInfo>> + Send + 'static {
+        let namespace = Arc::clone(namespace);
+        let node = self.cluster().map(|it| it.adapter().node().to_string());
+        let found = self.query(move |shard| {
+            let selected = shard.select(&namespace, &selection);
+            selected.iter().map(Socket::snapshot).collect::<Vec<_>>()
+        });
+        async move {
+            let mut found: Vec<_> = found.await.into_iter().flatten().collect();
+            found.iter_mut().for_each(|it| it.node.clone_from(&node));
+            found
+        }
+    }
+
+    /// The rooms of a namespace on this node, private ones among them.
+    pub(crate) fn room_names(
+        &self,
+        namespace: &Arc<str>,
+    ) -> impl Future<Output = Vec<String>> + Send + 'static {
+        let namespace = Arc::clone(namespace);
+        let found = self.query(move |shard| shard.room_names(&namespace));
+        async move {
+            let mut names: Vec<_> = found.await.into_iter().flatten().collect();
+            names.sort_unstable();
+            names.dedup();
+            names
         }
     }
 
@@ -243,6 +306,12 @@ impl Gateway {
     /// An emitter to a namespace.
     pub fn of(&self, namespace: &str) -> Emitter {
         Emitter::new(self.clone(), namespace)
+    }
+
+    /// The live gateway nodes, this one among them; none if it stands alone.
+    pub fn nodes(&self) -> Arc<[Member]> {
+        let cluster = self.0.cluster();
+        cluster.map_or_else(|| Arc::from([]), |it| it.adapter().members())
     }
 
     /// Open sessions on this node.

@@ -1,17 +1,24 @@
 //! The application without code: clients join rooms and publish to them.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use protocol::socketio::{Arguments, is_reserved, json};
 
 use crate::application::{Application, Flow};
 use crate::config::{Config, Pattern};
-use crate::event::{EmitError, Event};
+use crate::event::{Ack, EmitError, Event};
 use crate::ids::is_id_shaped;
-use crate::socket::Socket;
+use crate::socket::{Joined, Socket};
 
 /// Longest room name in bytes that clients may use.
 pub const MAX_ROOM_BYTES: usize = 512;
+
+/// How long the acknowledgement of a join is held back until the join holds on every node.
+pub const JOIN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Most joins of one socket whose acknowledgements are held back.
+pub const MAX_HELD_JOINS: u32 = 100;
 
 /// The relay application: its events are `join`, `leave`, `publish`, `broadcast` and `echo`, each
 /// with an optional acknowledgement.
@@ -36,6 +43,8 @@ enum RelayError {
     BadEvent,
     #[error("the socket is in as many rooms as it may be")]
     TooManyRooms,
+    #[error("joined on this node, but the other nodes cannot be reached now")]
+    Unavailable,
 }
 
 impl RelayError {
@@ -46,6 +55,7 @@ impl RelayError {
             Self::ForbiddenRoom => "forbidden_room",
             Self::BadEvent => "bad_event",
             Self::TooManyRooms => "too_many_rooms",
+            Self::Unavailable => "unavailable",
         }
     }
 }
@@ -59,14 +69,13 @@ impl Relay {
         }
     }
 
-    fn handle(&self, socket: &Socket, event: &Event<'_>) -> Result<(), RelayError> {
+    fn handle(&self, socket: &Socket, event: &Event<'_>) -> Result<Done, RelayError> {
         match event.name() {
-            "join" => self.join(socket, event.arguments()),
+            "join" => return self.join(socket, event.arguments()).map(Done::Once),
             "leave" => {
                 for room in rooms(first(event.arguments())?)? {
                     socket.leave(&room);
                 }
-                Ok(())
             }
             "publish" => {
                 let (room, rest) = event.arguments().split_first().ok_or(RelayError::BadRoom)?;
@@ -75,17 +84,18 @@ impl Relay {
                 let to = rooms
                     .into_iter()
                     .fold(socket.broadcast(), |to, room| to.to(room));
-                emitted(to.emit(&name, arguments))
+                emitted(to.emit(&name, arguments))?;
             }
             "broadcast" => {
                 let (name, arguments) = named(event.arguments())?;
-                emitted(socket.broadcast().emit(&name, arguments))
+                emitted(socket.broadcast().emit(&name, arguments))?;
             }
-            _ => Err(RelayError::UnknownEvent),
+            _ => return Err(RelayError::UnknownEvent),
         }
+        Ok(Done::Now)
     }
 
-    fn join(&self, socket: &Socket, arguments: Arguments<'_>) -> Result<(), RelayError> {
+    fn join(&self, socket: &Socket, arguments: Arguments<'_>) -> Result<Joined, RelayError> {
         let rooms = rooms(first(arguments)?)?;
         if rooms.iter().any(|room| is_id_shaped(room)) {
             return Err(RelayError::ForbiddenRoom);
@@ -96,8 +106,7 @@ impl Relay {
         if socket.room_count() + new.len() > self.rooms_per_socket {
             return Err(RelayError::TooManyRooms);
         }
-        socket.join(new);
-        Ok(())
+        Ok(socket.join_everywhere(rooms))
     }
 }
 
@@ -114,13 +123,16 @@ impl Application for Relay {
             event.ack(arguments)
         } else {
             match self.handle(socket, &event) {
-                Ok(()) => event.ack((serde_json::json!({"ok": true}),)),
+                Ok(Done::Once(joined)) if !joined.is_everywhere() => {
+                    if let Some(ack) = event.take_ack() {
+                        hold_back(socket, ack, joined);
+                    }
+                    Ok(())
+                }
+                Ok(Done::Now | Done::Once(_)) => event.ack((ok(),)),
                 Err(error) => {
                     tracing::debug!(socket = %socket.id(), event = event.name(), %error, "event refused");
-                    event.ack((serde_json::json!({
-                        "ok": false,
-                        "error": {"code": error.code(), "message": error.to_string()},
-                    }),))
+                    event.ack((refused(error),))
                 }
             }
         };
@@ -129,6 +141,46 @@ impl Application for Relay {
         }
         Flow::Done
     }
+}
+
+/// When what was asked for is done.
+enum Done {
+    Now,
+    /// Once the join holds on every node.
+    Once(Joined),
+}
+
+fn ok() -> serde_json::Value {
+    serde_json::json!({"ok": true})
+}
+
+fn refused(error: RelayError) -> serde_json::Value {
+    serde_json::json!({
+        "ok": false,
+        "error": {"code": error.code(), "message": error.to_string()},
+    })
+}
+
+/// Acknowledges a join once it holds on every node.
+fn hold_back(socket: &Socket, ack: Ack, joined: Joined) {
+    let socket = socket.clone();
+    let answer = |ack: Ack, answer| {
+        if let Err(error) = ack.send((answer,)) {
+            tracing::debug!(%error, "acknowledgement not sent");
+        }
+    };
+    let Some(held) = socket.hold_join(MAX_HELD_JOINS) else {
+        answer(ack, refused(RelayError::Unavailable));
+        return;
+    };
+    tokio::task::spawn_local(async move {
+        let joined = tokio::time::timeout(JOIN_PATIENCE, joined).await;
+        drop(held);
+        answer(
+            ack,
+            joined.map_or_else(|_| refused(RelayError::Unavailable), |()| ok()),
+        );
+    });
 }
 
 fn first(arguments: Arguments<'_>) -> Result<&str, RelayError> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use adapter::{Adapter, Inbox as AdapterInbox, NodeId, NodeTag};
 use protocol::engineio::CloseReason;
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::net::TcpListener;
@@ -15,9 +16,12 @@ use tracing::{info, warn};
 use crate::acceptor::Acceptor;
 use crate::application::{Application, EngineApplication, Guarded};
 use crate::assets::{Assets, ClientDirError};
+use crate::cluster::{Arrivals, Cluster};
 use crate::config::Config;
+use crate::ids::random_characters;
 use crate::internal;
 use crate::node::{Gateway, Layer, Mount, Node};
+use crate::redis;
 use crate::relay::Relay;
 use crate::shard::{Inbox, Letterbox, Shard};
 
@@ -50,7 +54,11 @@ pub struct Server {
     config: Config,
     application: Option<Arc<dyn Application>>,
     engines: Vec<Mount>,
+    adapter: Option<JoinCluster>,
 }
+
+/// Makes the adapter of a node with this tag, which is to put what comes in into the inbox.
+type JoinCluster = Box<dyn FnOnce(NodeTag, Arc<dyn AdapterInbox>) -> Arc<dyn Adapter>>;
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +76,9 @@ pub enum StartError {
     /// The client's files are not where the configuration says.
     #[error(transparent)]
     ClientDir(#[from] ClientDirError),
+    /// The link between the nodes cannot be set up. That Redis is away now is no reason.
+    #[error("redis.url: {0}")]
+    Redis(String),
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
@@ -80,6 +91,7 @@ pub struct Running {
     internal_address: SocketAddr,
     acceptor: Option<Acceptor>,
     internal: JoinHandle<()>,
+    cluster: Option<JoinHandle<()>>,
     shards: Vec<ShardThread>,
 }
 
@@ -95,12 +107,22 @@ impl Server {
             config,
             application: None,
             engines: Vec::new(),
+            adapter: None,
         }
     }
 
     /// With this application in place of the relay.
     pub fn application(mut self, application: impl Application) -> Self {
         self.application = Some(Arc::new(application));
+        self
+    }
+
+    /// Joined to other nodes by this adapter, in place of the one that the configuration names.
+    pub fn adapter(
+        mut self,
+        join: impl FnOnce(NodeTag, Arc<dyn AdapterInbox>) -> Arc<dyn Adapter> + 'static,
+    ) -> Self {
+        self.adapter = Some(Box::new(join));
         self
     }
 
@@ -122,6 +144,7 @@ impl Server {
             config,
             application,
             engines,
+            adapter,
         } = self;
         let path = config.engine.path.to_string();
         let assets = Assets::load(config.demo, config.client_dir.as_deref(), &path)?;
@@ -149,6 +172,11 @@ impl Server {
         let (inboxes, letterboxes): (Vec<_>, Vec<_>) =
             (0..config.shards.get()).map(|_| Inbox::new()).unzip();
         let node = Arc::new(Node::new(config, inboxes, mounts, assets));
+        if let Some(adapter) = join_cluster(&node, adapter, internal_address)? {
+            let config = node.config();
+            let patience = config.cluster.request_timeout;
+            node.join_cluster(Cluster::new(adapter, patience, &config.namespaces));
+        }
         let shards = letterboxes
             .into_iter()
             .enumerate()
@@ -162,6 +190,14 @@ impl Server {
             address,
             internal_address,
             acceptor: Some(acceptor),
+            cluster: node.cluster().is_some().then(|| {
+                let node = Arc::clone(&node);
+                tokio::spawn(async move {
+                    if let Some(cluster) = node.cluster() {
+                        cluster.run(&node).await;
+                    }
+                })
+            }),
             internal: tokio::spawn(internal::serve(internal_listener, node)),
             shards,
         })
@@ -202,7 +238,48 @@ impl Running {
         if let Err(error) = ended {
             warn!(%error, "a shard did not end well");
         }
+        let left = tokio::task::spawn_blocking(move || {
+            if let Some(cluster) = node.cluster() {
+                cluster.close();
+            }
+        });
+        if let Err(error) = left.await {
+            warn!(%error, "the cluster was not left well");
+        }
     }
+}
+
+/// The adapter of a node that is to have one.
+fn join_cluster(
+    node: &Arc<Node>,
+    adapter: Option<JoinCluster>,
+    internal_address: SocketAddr,
+) -> Result<Option<Arc<dyn Adapter>>, StartError> {
+    let inbox: Arc<dyn AdapterInbox> = Arc::new(Arrivals::new(node));
+    let tag = NodeTag::new(node.tag().as_str()).expect("both kinds of tag have the same form");
+    if let Some(adapter) = adapter {
+        return Ok(Some(adapter(tag, inbox)));
+    }
+    let config = node.config();
+    let Some(settings) = &config.redis else {
+        return Ok(None);
+    };
+    let name = config.cluster.node_id.as_ref();
+    let name = name.map_or_else(random_name, |name| name.as_str().to_owned());
+    let id = NodeId::new(&name).expect("the configuration takes no other names");
+    let advertise = &config.cluster.advertise;
+    let address = if *advertise == config.internal_listen.into() {
+        internal_address.to_string()
+    } else {
+        advertise.to_string()
+    };
+    info!(node = name, address, "joining the other nodes");
+    redis::start(config, settings, (id, tag), address, inbox).map(Some)
+}
+
+fn random_name() -> String {
+    let random: [u8; 12] = random_characters();
+    format!("node-{}", String::from_utf8_lossy(&random))
 }
 
 /// Closes all sessions, a few in each step.
@@ -233,6 +310,9 @@ fn close_one_in(node: &Node, left: usize) {
 impl Drop for Running {
     fn drop(&mut self) {
         self.internal.abort();
+        if let Some(cluster) = &self.cluster {
+            cluster.abort();
+        }
     }
 }
 
@@ -248,8 +328,8 @@ impl ShardThread {
             .spawn(move || {
                 let local = LocalSet::new();
                 local.block_on(&runtime, async {
-                    let shard = Shard::new(node, index);
-                    tokio::task::spawn_local(std::rc::Rc::clone(&shard).run(letterbox));
+                    let shard = Shard::new(node, index, letterbox);
+                    tokio::task::spawn_local(std::rc::Rc::clone(&shard).run());
                     let _told_or_dropped = stopped.await;
                     shard.end();
                 });

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
+use adapter::Selection;
 use protocol::Encoded;
 use protocol::engineio::{CloseReason, Timing, Transport};
 use slab::Slab;
@@ -18,13 +19,12 @@ use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use crate::counters::Counters;
-use crate::emitter::{Broadcast, Gathered};
+use crate::emitter::{Broadcast, Tally};
 use crate::handshake::Handshake;
 use crate::http;
 use crate::ids::{MAX_SHARDS, Sid};
 use crate::namespace::Namespace;
 use crate::node::Node;
-use crate::selection::Selection;
 use crate::session::{Place, Session};
 use crate::socket::{Socket, Waiter};
 
@@ -52,7 +52,8 @@ impl Mail {
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::Broadcast(broadcast) => 256 + broadcast.packet.frames().len(),
-            Self::Connection(..) | Self::Run(_) => 0,
+            Self::Run(_) => 256,
+            Self::Connection(..) => 0,
         }
     }
 }
@@ -93,6 +94,7 @@ pub(crate) fn current(node: &Node) -> Option<Rc<Shard>> {
 pub(crate) struct Shard {
     node: Arc<Node>,
     index: usize,
+    letterbox: RefCell<Letterbox>,
     timing: Timing,
     registry: RefCell<Registry>,
     namespaces: RefCell<HashMap<Rc<str>, Rc<Namespace>>>,
@@ -117,7 +119,7 @@ struct Registry {
 }
 
 impl Shard {
-    pub(crate) fn new(node: Arc<Node>, index: usize) -> Rc<Self> {
+    pub(crate) fn new(node: Arc<Node>, index: usize, letterbox: Letterbox) -> Rc<Self> {
         let engine = &node.config().engine;
         let timing = Timing {
             ping_interval: engine.ping_interval,
@@ -127,6 +129,7 @@ impl Shard {
         let shard = Rc::new(Self {
             node,
             index,
+            letterbox: RefCell::new(letterbox),
             timing,
             registry: RefCell::default(),
             namespaces: RefCell::default(),
@@ -143,22 +146,20 @@ impl Shard {
     }
 
     /// Serves until the inbox is closed.
-    pub(crate) async fn run(self: Rc<Self>, mut letterbox: Letterbox) {
+    pub(crate) async fn run(self: Rc<Self>) {
         let mut sleep = Box::pin(tokio::time::sleep(Duration::from_secs(3600)));
-        std::future::poll_fn(|context| self.poll(context, &mut letterbox, sleep.as_mut())).await;
+        std::future::poll_fn(|context| self.poll(context, sleep.as_mut())).await;
         CURRENT.set(None);
     }
 
-    fn poll(
-        self: &Rc<Self>,
-        context: &mut Context<'_>,
-        letterbox: &mut Letterbox,
-        mut sleep: Pin<&mut Sleep>,
-    ) -> Poll<()> {
+    fn poll(self: &Rc<Self>, context: &mut Context<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<()> {
         self.set_waker(context.waker());
         let mut mail = Vec::new();
         loop {
-            let received = letterbox.poll_recv_many(context, &mut mail, MAIL_BATCH);
+            let received = {
+                let mut letterbox = self.letterbox.borrow_mut();
+                letterbox.poll_recv_many(context, &mut mail, MAIL_BATCH)
+            };
             mail.drain(..).for_each(|mail| self.handle(mail));
             self.fire_timers();
             self.settle();
@@ -177,6 +178,19 @@ impl Shard {
                 sleep.as_mut().reset(next.into());
             }
             ready!(sleep.as_mut().poll(context));
+        }
+    }
+
+    /// Handles what is in the inbox by now. To be called before what a client sent is handled: it may
+    /// have sent it because of something that was posted here before.
+    pub(crate) fn take_mail(self: &Rc<Self>) {
+        let waiting = self.letterbox.borrow().len();
+        for _ in 0..waiting {
+            let next = self.letterbox.borrow_mut().try_recv();
+            match next {
+                Ok(mail) => self.handle(mail),
+                Err(_) => break,
+            }
         }
     }
 
@@ -344,6 +358,7 @@ impl Shard {
         if sid.node() != self.node.tag() {
             job(None);
         } else if owner == self.index {
+            self.take_mail();
             job(self.session(&sid).as_ref());
         } else if let Some(owner) = self.node.shards().get(owner) {
             owner.post(Mail::Run(Box::new(move |shard| {
@@ -360,7 +375,9 @@ impl Shard {
         if let Some(namespace) = namespaces.get(name) {
             return Rc::clone(namespace);
         }
-        let namespace = Rc::new(Namespace::new(name));
+        let cluster = self.node.cluster();
+        let adapter = cluster.map(|cluster| Arc::clone(cluster.adapter()));
+        let namespace = Rc::new(Namespace::new(name, adapter));
         namespaces.insert(name.into(), Rc::clone(&namespace));
         namespace
     }
@@ -390,23 +407,29 @@ impl Shard {
         namespace.map_or_else(Vec::new, |namespace| namespace.select(selection))
     }
 
+    /// The rooms of a namespace on this shard, private ones among them.
+    pub(crate) fn room_names(&self, namespace: &str) -> Vec<String> {
+        let namespace = self.namespaces.borrow().get(namespace).cloned();
+        namespace.map_or_else(Vec::new, |namespace| namespace.room_names())
+    }
+
     /// Puts a broadcast into the outboxes of its recipients on this shard.
     pub(crate) fn deliver(self: &Rc<Self>, broadcast: &Broadcast) {
         let began = Instant::now();
         let namespace = self.namespaces.borrow().get(&*broadcast.namespace).cloned();
         let packet = Rc::new(broadcast.packet.clone());
+        let volatile = broadcast.selection.flags.volatile;
         let mut recipients = 0;
         if let Some(namespace) = namespace {
             match &broadcast.ack {
                 None => namespace.for_each(&broadcast.selection, |socket| {
-                    recipients +=
-                        u64::from(socket.push(&packet, broadcast.kind, broadcast.volatile));
+                    recipients += u64::from(socket.push(&packet, broadcast.kind, volatile));
                 }),
                 Some(_) => recipients = self.deliver_with_ack(&namespace, broadcast, &packet),
             }
         }
         if let Some(ack) = &broadcast.ack {
-            let _gone = ack.answers.send(Gathered::Recipients(recipients as usize));
+            let _gone = ack.answers.send(Tally::Recipients(recipients as usize));
         }
         let counters = self.counters();
         counters.broadcasts.of(broadcast.origin).increment();
@@ -429,7 +452,7 @@ impl Shard {
         let mut asked = Vec::new();
         for socket in namespace.select(&broadcast.selection) {
             if socket.expect_ack(id, Waiter::Many(ack.answers.clone())) {
-                if socket.push(packet, broadcast.kind, broadcast.volatile) {
+                if socket.push(packet, broadcast.kind, broadcast.selection.flags.volatile) {
                     asked.push(socket);
                 } else {
                     socket.forget_ack(id);

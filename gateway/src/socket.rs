@@ -1,13 +1,13 @@
 //! One client in one namespace.
 
 use std::any::Any;
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
+use adapter::Interest;
 use protocol::Encoded;
 use protocol::engineio::{CloseReason, Transport};
 use serde::Serialize;
@@ -16,13 +16,19 @@ use tokio::task::AbortHandle;
 
 use crate::application::DisconnectReason;
 use crate::counters::PacketType;
-use crate::emitter::{Emitter, Gathered};
+use crate::emitter::{Emitter, Tally};
 use crate::event::{EmitError, IntoArguments, OwnedArguments, check_name};
 use crate::handshake::Handshake;
 use crate::ids::SocketId;
 use crate::namespace::Namespace;
 use crate::node::Gateway;
 use crate::session::Session;
+
+mod info;
+mod joined;
+
+pub use info::SocketInfo;
+pub use joined::Joined;
 
 /// A client in a namespace: what handlers get to work with.
 ///
@@ -55,6 +61,14 @@ struct Extra {
     )]
     acks: Option<Box<HashMap<u64, Waiter>>>,
     data: Option<Rc<dyn Data>>,
+    /// Lets what other nodes emit to this socket alone reach this node, unless something else does.
+    #[expect(
+        clippy::box_collection,
+        reason = "most sockets have none, and a pointer is smaller"
+    )]
+    private: Option<Box<Interest>>,
+    /// How many joins await that they hold on every node.
+    held_joins: u32,
     /// The application's decision that is awaited.
     connecting: Option<AbortHandle>,
 }
@@ -64,7 +78,7 @@ pub(crate) enum Waiter {
     /// `emit_with_ack` of this socket.
     One(oneshot::Sender<OwnedArguments>),
     /// A broadcast to many.
-    Many(mpsc::UnboundedSender<Gathered>),
+    Many(mpsc::UnboundedSender<Tally>),
 }
 
 /// ```text
@@ -219,11 +233,28 @@ impl Socket {
     }
 
     /// Joins rooms. It may be called before the client is accepted; a disconnected socket joins
-    /// nothing.
+    /// nothing. What other nodes publish may be missed for a moment: see
+    /// [`join_everywhere`](Self::join_everywhere).
     pub fn join<R: AsRef<str>>(&self, rooms: impl IntoIterator<Item = R>) {
         for room in rooms {
             self.join_one(room.as_ref());
         }
+    }
+
+    /// Joins rooms, and tells when everything that any node publishes to them reaches the socket.
+    pub fn join_everywhere<R: AsRef<str>>(&self, rooms: impl IntoIterator<Item = R>) -> Joined {
+        let mut joined = Joined::default();
+        for room in rooms {
+            let room = room.as_ref();
+            self.join_one(room);
+            if self.is_connected() {
+                self.0
+                    .namespace
+                    .in_force(room)
+                    .for_each(|it| joined.and(it));
+            }
+        }
+        joined
     }
 
     /// Leaves a room. Its own is not left before it disconnects.
@@ -245,6 +276,16 @@ impl Socket {
     /// How many rooms it is in, its own not counted.
     pub fn room_count(&self) -> usize {
         self.0.rooms.borrow().len()
+    }
+
+    /// Takes one of the `most` places for joins that await that they hold on every node.
+    pub(crate) fn hold_join(&self, most: u32) -> Option<HeldJoin> {
+        let mut extra = self.0.extra.borrow_mut();
+        if extra.held_joins >= most {
+            return None;
+        }
+        extra.held_joins += 1;
+        Some(HeldJoin(self.clone()))
     }
 
     /// Whether it is in a room.
@@ -317,11 +358,7 @@ impl Socket {
     ) -> Result<bool, EmitError> {
         check_name(event)?;
         let arguments = arguments.as_ref();
-        let kind = if arguments.attachments().is_empty() {
-            PacketType::Event
-        } else {
-            PacketType::BinaryEvent
-        };
+        let kind = PacketType::event(!arguments.attachments().is_empty());
         let packet = Encoded::event(self.namespace(), ack, event, arguments);
         Ok(self.push(&Rc::new(packet), kind, volatile))
     }
@@ -369,7 +406,7 @@ impl Socket {
                 let _gone = sender.send(arguments.into());
             }
             Some(Waiter::Many(sender)) => {
-                let _gone = sender.send(Gathered::Ack(arguments.into()));
+                let _gone = sender.send(Tally::Ack(arguments.into()));
             }
             None => {}
         }
@@ -391,6 +428,24 @@ impl Socket {
 
     pub(crate) fn set_connecting(&self, decision: AbortHandle) {
         self.0.extra.borrow_mut().connecting = Some(decision);
+    }
+
+    /// Lets what other nodes emit to this socket alone reach this node. What is returned has to be
+    /// waited for; nothing if it is in force, or if the others cannot be heard now anyway.
+    pub(crate) fn open_private_room(&self) -> Joined {
+        let mut joined = Joined::default();
+        let Some(interest) = self.0.namespace.open_room(self.0.id.as_str()) else {
+            return joined;
+        };
+        if self.0.namespace.is_up() {
+            joined.and(interest.in_force());
+            let namespace = self.0.namespace.in_force("");
+            namespace.for_each(|it| joined.and(it));
+        }
+        if !interest.is_covered() {
+            self.0.extra.borrow_mut().private = Some(Box::new(interest));
+        }
+        joined
     }
 
     /// The application accepted: the socket enters its namespace and the rooms that it joined
@@ -418,11 +473,12 @@ impl Socket {
         if was != State::Disconnected {
             self.0.namespace.release();
         }
-        let (acks, connecting) = {
+        let (acks, connecting, private) = {
             let mut extra = self.0.extra.borrow_mut();
-            (extra.acks.take(), extra.connecting.take())
+            let (acks, connecting) = (extra.acks.take(), extra.connecting.take());
+            (acks, connecting, extra.private.take())
         };
-        drop(acks);
+        drop((acks, private));
         if let Some(decision) = connecting {
             decision.abort();
         }
@@ -440,17 +496,25 @@ impl Socket {
 
     /// What other threads may know of it.
     pub(crate) fn snapshot(&self) -> SocketInfo {
-        SocketInfo {
-            id: self.0.id,
-            namespace: self.namespace().into(),
-            rooms: self.rooms(),
-            data: self.data_json(),
-            transport: self.transport(),
-            auth: Ref::map(self.0.extra.borrow(), |extra| &extra.auth)
-                .as_deref()
-                .map(Into::into),
-            handshake: Arc::new(self.handshake().clone()),
-        }
+        let auth = self.0.extra.borrow().auth.clone();
+        SocketInfo::of_this_node(
+            self.0.id.to_string(),
+            self.namespace(),
+            self.rooms(),
+            self.data_json(),
+            self.transport(),
+            self.handshake().clone(),
+            auth,
+        )
+    }
+}
+
+/// A place among the joins that a socket may await.
+pub(crate) struct HeldJoin(Socket);
+
+impl Drop for HeldJoin {
+    fn drop(&mut self) {
+        self.0.0.extra.borrow_mut().held_joins -= 1;
     }
 }
 
@@ -475,23 +539,4 @@ impl std::fmt::Debug for Socket {
             .field("namespace", &self.namespace())
             .finish()
     }
-}
-
-/// A socket as it was when somebody asked for it.
-#[derive(Debug, Clone)]
-pub struct SocketInfo {
-    /// Its id.
-    pub id: SocketId,
-    /// Its namespace.
-    pub namespace: Box<str>,
-    /// Its rooms, its own first.
-    pub rooms: Vec<String>,
-    /// The application's data: JSON.
-    pub data: Option<String>,
-    /// The transport that it used.
-    pub transport: Transport,
-    /// The payload of its `CONNECT`: JSON.
-    pub auth: Option<Box<str>>,
-    /// What its request told.
-    pub handshake: Arc<Handshake>,
 }

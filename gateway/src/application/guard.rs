@@ -5,10 +5,14 @@ use futures_util::FutureExt;
 use protocol::engineio::{CloseReason, Message};
 use tracing::warn;
 
-use super::{Admission, Application, Connect, DisconnectReason, EngineApplication, Flow, Refusal};
+use super::{
+    Admission, Application, Connect, DisconnectReason, EngineApplication, Flow, Refusal,
+    ServerSideEvent,
+};
 use crate::engine::Connection;
 use crate::event::Event;
 use crate::handshake::Handshake;
+use crate::node::Gateway;
 use crate::socket::Socket;
 
 /// What a client is told whose request made the application panic.
@@ -87,6 +91,12 @@ impl Application for Guarded<dyn Application> {
 
     fn disconnect(&self, socket: &Socket, reason: DisconnectReason) {
         guard("disconnect", || self.0.disconnect(socket, reason)).unwrap_or_else(|| close(socket));
+    }
+
+    fn server_side_event(&self, gateway: &Gateway, event: ServerSideEvent<'_>) {
+        guard("server_side_event", || {
+            self.0.server_side_event(gateway, event)
+        });
     }
 }
 

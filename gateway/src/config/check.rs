@@ -93,6 +93,10 @@ impl Effective {
             url,
             prefix: self.read("redis.prefix"),
             mode: self.read("redis.mode"),
+            subscription_mode: self.read("redis.subscription_mode"),
+            specific_responses: self.read("redis.specific_responses"),
+            private_patterns: self.read("redis.private_patterns"),
+            buffer_bytes: self.read::<Size>("redis.buffer_bytes").0,
         });
         let config = Config {
             listen,
@@ -122,6 +126,7 @@ impl Effective {
                     .find("cluster.advertise")
                     .unwrap_or_else(|| HostPort::from(internal_listen)),
                 secret: self.find("cluster.secret"),
+                request_timeout: self.read("cluster.request_timeout"),
             },
             auth: Auth {
                 jwt_secret: self.find("auth.jwt_secret"),

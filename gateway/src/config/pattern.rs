@@ -27,6 +27,12 @@ impl Pattern {
         &self.0
     }
 
+    /// The one name that it matches, if it has no star.
+    #[must_use]
+    pub fn as_name(&self) -> Option<&str> {
+        (!self.0.contains('*')).then_some(&self.0)
+    }
+
     /// Whether `name` matches. Takes at most the product of both lengths.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {

@@ -88,6 +88,25 @@ pub struct Redis {
     pub prefix: String,
     /// Which of the two wire formats of Node's adapters is spoken.
     pub mode: RedisMode,
+    /// Which rooms have a channel of their own in the sharded format.
+    pub subscription_mode: SubscriptionMode,
+    /// Whether every answer goes to the channel of the node that asked.
+    pub specific_responses: bool,
+    /// In how many namespaces one pattern covers the private rooms of this node's sockets.
+    pub private_patterns: usize,
+    /// Bytes of messages that may wait while Redis is away.
+    pub buffer_bytes: usize,
+}
+
+/// Which rooms have a channel of their own (`redis.subscription_mode`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubscriptionMode {
+    /// None.
+    Static,
+    /// All but those of one socket, which Node recognizes by their 20 characters.
+    Dynamic,
+    /// All.
+    DynamicPrivate,
 }
 
 /// The wire format between the nodes (`redis.mode`).
@@ -108,6 +127,8 @@ pub struct Cluster {
     pub advertise: HostPort,
     /// What the nodes authenticate each other with.
     pub secret: Option<Secret>,
+    /// How long a question to the other nodes may take.
+    pub request_timeout: Duration,
 }
 
 /// How clients' tokens are verified (`auth.*`).

@@ -9,7 +9,7 @@ use super::address::{HostPort, Network, Origins};
 use super::name::{Cookie, EnginePath, Level, NodeName, StreamName, Transports};
 use super::pattern::NamespacePattern;
 use super::secret::Secret;
-use super::section::{LogFormat, RedisMode};
+use super::section::{LogFormat, RedisMode, SubscriptionMode};
 use super::setting::Setting;
 use super::url::{HttpUrl, RedisUrl};
 use super::value::Size;
@@ -220,40 +220,70 @@ pub static SETTINGS: &[Setting] = &[
         "Redis, which joins the nodes. `redis://`, or `rediss://` with TLS; `redis+sentinel://` and \
          `redis+cluster://` take several hosts with commas between them.",
     )
-    .secret()
-    .unbuilt(),
+    .secret(),
     Setting::with::<String>(
         "redis.prefix",
         "socket.io",
         "my-app",
         "What every channel begins with. The same on all nodes and emitters.",
     )
-    .needs(&["redis.url"])
-    .unbuilt(),
+    .needs(&["redis.url"]),
     Setting::with::<RedisMode>(
         "redis.mode",
         "pubsub",
         "sharded",
         "The wire format: `pubsub`, or `sharded` for Redis 7. The same on all nodes.",
     )
-    .needs(&["redis.url"])
-    .unbuilt(),
+    .needs(&["redis.url"]),
+    Setting::with::<SubscriptionMode>(
+        "redis.subscription_mode",
+        "dynamic",
+        "static",
+        "Which rooms have a channel of their own when `redis.mode` is `sharded`: none (`static`), \
+         all but those of single sockets (`dynamic`), or all (`dynamic-private`). The same on all \
+         nodes.",
+    )
+    .needs(&["redis.url"]),
+    Setting::with::<bool>(
+        "redis.specific_responses",
+        "false",
+        "true",
+        "Whether answers to Node servers go to the channel of the one that asked, as with Node's \
+         `publishOnSpecificResponseChannel`. Answers to gateway nodes always do.",
+    )
+    .needs(&["redis.url"]),
+    Setting::with::<usize>(
+        "redis.private_patterns",
+        "4",
+        "0",
+        "In how many namespaces one pattern subscription covers the private rooms of this node's \
+         sockets; beyond, each is a subscription of its own. 0 for a Redis user that may not use \
+         `PSUBSCRIBE`.",
+    )
+    .between("0", "64")
+    .needs(&["redis.url"]),
+    Setting::with::<Size>(
+        "redis.buffer_bytes",
+        "64MiB",
+        "16MiB",
+        "What may wait to be published while Redis is away. What exceeds it is dropped and counted.",
+    )
+    .between("64KiB", "16GiB")
+    .needs(&["redis.url"]),
     Setting::optional::<NodeName>(
         "cluster.node_id",
         "random",
         "gateway-0",
         "Name of this node among the others.",
     )
-    .needs(&["redis.url"])
-    .unbuilt(),
+    .needs(&["redis.url"]),
     Setting::optional::<HostPort>(
         "cluster.advertise",
         "`internal_listen`",
         "gateway-0.gateway:3001",
         "Where the other nodes reach the internal port of this one.",
     )
-    .needs(&["redis.url"])
-    .unbuilt(),
+    .needs(&["redis.url"]),
     Setting::optional::<Secret>(
         "cluster.secret",
         "none; only when `cluster.advertise` is this machine",
@@ -261,8 +291,16 @@ pub static SETTINGS: &[Setting] = &[
         "What the nodes authenticate each other with. The same on all nodes.",
     )
     .needs(&["redis.url"])
-    .secret()
-    .unbuilt(),
+    .secret(),
+    Setting::with::<Duration>(
+        "cluster.request_timeout",
+        "5s",
+        "2s",
+        "How long a question to the other nodes may take, such as which sockets are in a room. The \
+         answer then holds what came until then and names the nodes that are missing.",
+    )
+    .between("1ms", "1h")
+    .needs(&["redis.url"]),
     Setting::optional::<Secret>(
         "auth.jwt_secret",
         "tokens of this kind are not taken",

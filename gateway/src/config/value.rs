@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::section::{LogFormat, RedisMode};
+use super::section::{LogFormat, RedisMode, SubscriptionMode};
 
 /// A type that settings have.
 pub(super) trait Value: Sized {
@@ -226,6 +226,22 @@ impl Value for RedisMode {
             "pubsub" => Ok(Self::PubSub),
             "sharded" => Ok(Self::Sharded),
             _ => Err(format!("{text:?} is neither pubsub nor sharded")),
+        }
+    }
+}
+
+impl Value for SubscriptionMode {
+    const SHAPE: Shape = Shape::Text;
+    const KIND: &'static str = "mode (`static`, `dynamic` or `dynamic-private`)";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "static" => Ok(Self::Static),
+            "dynamic" => Ok(Self::Dynamic),
+            "dynamic-private" => Ok(Self::DynamicPrivate),
+            _ => Err(format!(
+                "{text:?} is neither static nor dynamic nor dynamic-private"
+            )),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a client's messages mean to Socket.IO.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use protocol::Encoded;
 use protocol::engineio::{CloseReason, Message};
@@ -13,6 +14,10 @@ use crate::counters::PacketType;
 use crate::engine::Connection;
 use crate::node::Layer;
 use crate::socket::{Socket, State};
+
+/// How long a client is kept waiting until other nodes reach it, before it is told that it is
+/// connected all the same.
+const REACHABLE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why the client's packet was legal and yet out of place.
 #[derive(Debug, thiserror::Error)]
@@ -157,20 +162,22 @@ impl Session {
 
     /// The application decided about a socket that may be gone by now.
     fn decided(self: &Rc<Self>, socket: &Socket, decision: Result<(), Refusal>) {
-        let Layer::SocketIo(application) = self.layer() else {
-            return;
-        };
         if socket.state() != State::Connecting {
             return;
         }
         match decision {
             Ok(()) => {
-                self.connect_deadline.set(None);
-                socket.set_connected();
-                let reply = Encoded::connect(socket.namespace(), socket.id().as_str());
-                socket.push_control(reply, PacketType::Connect);
-                self.outbox.borrow_mut().part();
-                application.connected(socket);
+                let reachable = socket.open_private_room();
+                if reachable.is_everywhere() {
+                    self.admit(socket);
+                    return;
+                }
+                let (session, connecting) = (Rc::clone(self), socket.clone());
+                let task = tokio::task::spawn_local(async move {
+                    let _late = tokio::time::timeout(REACHABLE_WITHIN, reachable).await;
+                    session.admit(&connecting);
+                });
+                socket.set_connecting(task.abort_handle());
             }
             Err(refusal) => {
                 self.sockets
@@ -181,6 +188,19 @@ impl Session {
                 self.refuse(socket.namespace(), &refusal);
             }
         }
+    }
+
+    /// The client is told that it is connected.
+    fn admit(self: &Rc<Self>, socket: &Socket) {
+        let Layer::SocketIo(application) = self.layer() else {
+            return;
+        };
+        self.connect_deadline.set(None);
+        socket.set_connected();
+        let reply = Encoded::connect(socket.namespace(), socket.id().as_str());
+        socket.push_control(reply, PacketType::Connect);
+        self.outbox.borrow_mut().part();
+        application.connected(socket);
     }
 
     fn refuse(self: &Rc<Self>, namespace: &str, refusal: &Refusal) {

@@ -221,6 +221,7 @@ impl Driver {
                         .received_bytes
                         .of(Transport::WebSocket)
                         .add(count as u64);
+                    shard.take_mail();
                     self.consume(&mut scratch[..count])
                 }
                 Poll::Ready(_) => {

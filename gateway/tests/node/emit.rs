@@ -51,8 +51,17 @@ async fn rooms_and_sockets_can_be_left_out() {
     let (mut third, _) = gateway.client().await;
     muted.send(r#"42["join"]"#).await;
     muted.send(r#"421["nothing"]"#).await;
-    crate::support::until(async || emitter.clone().to("muted").fetch_sockets().await.len() == 1)
-        .await;
+    crate::support::until(async || {
+        emitter
+            .clone()
+            .to("muted")
+            .fetch_sockets()
+            .await
+            .found
+            .len()
+            == 1
+    })
+    .await;
     emitter.clone().except("muted").emit("a", ()).unwrap();
     emitter.clone().except(&*other_id).emit("b", ()).unwrap();
     emitter
@@ -290,7 +299,7 @@ async fn sockets_of_all_shards_are_found_moved_and_disconnected() {
         clients.push(client);
         ids.push(id);
     }
-    let found = all.fetch_sockets().await;
+    let found = all.fetch_sockets().await.found;
     assert_eq!(found.len(), 4);
     for socket in &found {
         assert!(ids.contains(&socket.id.to_string()));
@@ -300,12 +309,12 @@ async fn sockets_of_all_shards_are_found_moved_and_disconnected() {
     let some = all.clone().to(&*ids[0]).to(&*ids[1]);
     some.join(["a", "b"]);
     some.leave(["b"]);
-    let found = all.clone().to("a").fetch_sockets().await;
+    let found = all.clone().to("a").fetch_sockets().await.found;
     assert_eq!(found.len(), 2);
     for socket in &found {
         assert_eq!(socket.rooms, [socket.id.to_string(), "a".to_owned()]);
     }
-    assert!(all.clone().to("b").fetch_sockets().await.is_empty());
+    assert!(all.clone().to("b").fetch_sockets().await.found.is_empty());
     all.clone().to("a").emit("last words", ()).unwrap();
     all.clone().to("a").disconnect(false);
     all.clone().except("a").to(&*ids[2]).disconnect(true);

@@ -107,7 +107,15 @@ async fn a_client_that_goes_while_it_is_decided_about_is_not_connected() {
     let mut client = gateway.websocket().await;
     client.send("40").await;
     assert_eq!(next(&mut log).await, "deciding");
-    assert!(gateway.gateway().of("/").fetch_sockets().await.is_empty());
+    assert!(
+        gateway
+            .gateway()
+            .of("/")
+            .fetch_sockets()
+            .await
+            .found
+            .is_empty()
+    );
     client.vanish();
     assert_eq!(next(&mut log).await, "dropped");
     gateway

@@ -96,9 +96,11 @@ describe("without the main namespace", () => {
 describe("a restart", { concurrency: 3 }, () => {
   for (const [version, io] of Object.entries(CLIENTS)) {
     for (const [name, transport] of Object.entries(TRANSPORTS)) {
-      test(`is survived by client ${version}, ${name}: it reconnects by itself, under a new id and without its rooms`, async () => {
+      test(`is survived by client ${version}, ${name}: it reconnects by itself, under a new id and without its rooms`, async (t) => {
         const first = await startRelay();
+        t.after(() => first.stop().catch(() => {}));
         const clients = new Clients(first.url);
+        t.after(() => clients.close());
         const options = { io, ...transport, reconnection: true, reconnectionDelay: 50, reconnectionDelayMax: 100 };
         const [ann, bob] = await Promise.all([clients.connect(options), clients.connect(options)]);
         const former = ann.id;
@@ -108,6 +110,7 @@ describe("a restart", { concurrency: 3 }, () => {
         for (const reason of await reasons) assert.match(reason, name === "websocket only" ? /^transport close$/ : /^transport (close|error)$/);
 
         const second = await startRelay([], { port: first.port });
+        t.after(() => second.stop());
         await Promise.all([connectedAgain(ann), connectedAgain(bob)]);
         assert.notEqual(ann.id, former);
         const inbox = heard(bob);
@@ -115,8 +118,6 @@ describe("a restart", { concurrency: 3 }, () => {
         assert.deepEqual(await call(bob, "join", "room"), [OK]);
         assert.deepEqual(await call(ann, "publish", "room", "back again"), [OK]);
         assert.deepEqual(await inbox.next(), ["back again"]);
-        clients.close();
-        await second.stop();
       });
     }
   }

@@ -1,0 +1,142 @@
+//! This node among others: what it tells and asks them, and what they tell and ask it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use adapter::{
+    Adapter, Answer, Away, ClusterMessage, Interest, Member, Outcome, PeersFuture, Pending,
+    Publish, Question, RequestId, Response,
+};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, oneshot};
+
+use crate::config::Pattern;
+use crate::ids::NodeTag;
+use crate::node::Node;
+use requests::Requests;
+
+pub(crate) use incoming::Arrivals;
+pub(crate) use requests::{Asked, RequestCounters, RequestKind, RequestResult};
+
+mod incoming;
+mod requests;
+
+/// How often the other nodes are told how many connections this one has.
+const CENSUS: Duration = Duration::from_secs(1);
+
+/// How this node takes part in its cluster.
+pub(crate) struct Cluster {
+    adapter: Arc<dyn Adapter>,
+    requests: Mutex<Requests>,
+    /// Tells the task behind [`Cluster::run`] that a deadline may be nearer than it was.
+    requests_changed: Notify,
+    /// How long a question may take.
+    patience: Duration,
+    /// Where work is done that belongs to no shard.
+    runtime: Handle,
+    /// The interests in the namespaces that the configuration names, kept for as long as the node
+    /// lives, so that it hears of them before the first client comes.
+    standing: Mutex<Vec<Interest>>,
+    counters: RequestCounters,
+}
+
+/// What the nodes of a cluster said together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gathered<T> {
+    /// What those said that answered, this node among them.
+    pub found: T,
+    /// The gateway nodes that did not answer, or not in full.
+    pub missing_nodes: Vec<String>,
+    /// How many other servers did not answer: Node servers have no name.
+    pub missing_others: usize,
+    /// Whether there was more than may be held.
+    pub truncated: bool,
+}
+
+impl<T> Gathered<T> {
+    /// Whether everybody answered, in full.
+    pub fn is_complete(&self) -> bool {
+        self.missing_nodes.is_empty() && self.missing_others == 0 && !self.truncated
+    }
+}
+
+impl Cluster {
+    /// To be called in the runtime that does what belongs to no shard.
+    pub(crate) fn new(
+        adapter: Arc<dyn Adapter>,
+        patience: Duration,
+        namespaces: &[Pattern],
+    ) -> Self {
+        let names = namespaces.iter().filter_map(Pattern::as_name);
+        let standing = names.map(|name| adapter.open_namespace(name)).collect();
+        Self {
+            adapter,
+            requests: Mutex::default(),
+            requests_changed: Notify::new(),
+            patience,
+            runtime: Handle::current(),
+            standing: Mutex::new(standing),
+            counters: RequestCounters::default(),
+        }
+    }
+
+    pub(crate) fn adapter(&self) -> &Arc<dyn Adapter> {
+        &self.adapter
+    }
+
+    pub(crate) fn counters(&self) -> &RequestCounters {
+        &self.counters
+    }
+
+    /// How long a question may take.
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// Tells the others. That it cannot be told is counted by the adapter.
+    pub(crate) fn publish(&self, namespace: &str, message: &ClusterMessage) {
+        match self.adapter.publish(namespace, message) {
+            Publish::Queued => {}
+            Publish::Dropped => tracing::debug!(namespace, "not published to the other nodes"),
+        }
+    }
+
+    /// The live node that issued ids with this tag.
+    pub(crate) fn member(&self, tag: NodeTag) -> Option<Member> {
+        let members = self.adapter.members();
+        let mut members = members.iter();
+        members.find(|member| member.tag == tag.as_str()).cloned()
+    }
+
+    /// Keeps the deadlines of questions, and tells the others how many connections there are.
+    /// Never ends.
+    pub(crate) async fn run(&self, node: &Node) {
+        let mut census = tokio::time::interval(CENSUS);
+        loop {
+            let due = self.requests().poll_timeout();
+            let due = due.unwrap_or_else(|| Instant::now() + CENSUS);
+            tokio::select! {
+                () = tokio::time::sleep_until(due.into()) => {
+                    self.requests().handle_timeout(Instant::now());
+                }
+                () = self.requests_changed.notified() => {}
+                _ = census.tick() => self.adapter.set_connections(node.session_count() as u64),
+            }
+        }
+    }
+
+    /// Leaves the cluster; blocks for a few seconds at most.
+    pub(crate) fn close(&self) {
+        let standing = std::mem::take(&mut *lock(&self.standing));
+        drop(standing);
+        self.adapter.close();
+    }
+
+    fn requests(&self) -> MutexGuard<'_, Requests> {
+        lock(&self.requests)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

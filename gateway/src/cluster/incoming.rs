@@ -1,0 +1,246 @@
+//! What comes from other nodes.
+
+use std::sync::Weak;
+
+use adapter::{
+    ArgumentsBuf, Broadcast as Published, EventBuf, Inbox, Incoming, ReplyTo, Selection,
+};
+use protocol::Encoded;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::application::{ServerSideAck, ServerSideEvent};
+use crate::counters::{Origin, PacketType};
+use crate::emitter::{AckRequest, Broadcast, Tally};
+use crate::event::OwnedArguments;
+use crate::node::{Gateway, Layer};
+use crate::socket::Socket;
+
+/// How long acknowledgements are awaited for a node that does not say for how long.
+const DEFAULT_ACK_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The longest that a node may have us wait for acknowledgements.
+const MAX_ACK_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Where an adapter puts what comes in.
+pub(crate) struct Arrivals(Weak<Node>);
+
+impl Arrivals {
+    pub(crate) fn new(node: &Arc<Node>) -> Self {
+        Self(Arc::downgrade(node))
+    }
+}
+
+impl Inbox for Arrivals {
+    fn handle(&self, incoming: Incoming) {
+        let Some(node) = self.0.upgrade() else {
+            return;
+        };
+        let Some(cluster) = node.cluster() else {
+            return;
+        };
+        match incoming {
+            Incoming::Message {
+                namespace,
+                message,
+                reply_to,
+            } => handle_message(&node, cluster, namespace, message, reply_to),
+            Incoming::Response { response, .. } => cluster.requests().handle_response(response),
+            Incoming::Members(members) => cluster.requests().handle_members(&members),
+            Incoming::Up(_) => {}
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.0.upgrade().is_some_and(|node| node.is_congested())
+    }
+}
+
+fn handle_message(
+    node: &Arc<Node>,
+    cluster: &Cluster,
+    namespace: Arc<str>,
+    message: ClusterMessage,
+    reply_to: Option<ReplyTo>,
+) {
+    let done = |reply_to: Option<ReplyTo>| {
+        if let Some(to) = reply_to {
+            cluster.adapter.respond(&namespace, &to, &Answer::Done);
+        }
+    };
+    match message {
+        ClusterMessage::Broadcast(published) => match reply_to {
+            None => deliver(node, namespace, &published, None),
+            Some(to) => deliver_and_answer(node, cluster, namespace, &published, to),
+        },
+        ClusterMessage::Join { selection, rooms } => {
+            change(node, &namespace, selection, move |socket| {
+                socket.join(&rooms);
+            });
+            done(reply_to);
+        }
+        ClusterMessage::Leave { selection, rooms } => {
+            change(node, &namespace, selection, move |socket| {
+                rooms.iter().for_each(|room| socket.leave(room));
+            });
+            done(reply_to);
+        }
+        ClusterMessage::Disconnect { selection, close } => {
+            change(node, &namespace, selection, move |socket| {
+                socket.disconnect(close);
+            });
+            done(reply_to);
+        }
+        ClusterMessage::FetchSockets { selection } => {
+            let found = node.sockets(&namespace, selection);
+            answer(node, cluster, namespace, reply_to, async move {
+                let found = found.await;
+                Answer::Sockets(found.iter().map(|socket| socket.to_details()).collect())
+            });
+        }
+        ClusterMessage::SocketIds { selection } => {
+            let found = node.sockets(&namespace, selection);
+            answer(node, cluster, namespace, reply_to, async move {
+                let found = found.await;
+                Answer::SocketIds(found.into_iter().map(|socket| socket.id.into()).collect())
+            });
+        }
+        ClusterMessage::AllRooms => {
+            let found = node.room_names(&namespace);
+            answer(node, cluster, namespace, reply_to, async move {
+                Answer::Rooms(found.await)
+            });
+        }
+        ClusterMessage::ServerSideEmit(event) => server_side(node, namespace, event, reply_to),
+    }
+}
+
+fn deliver(
+    node: &Node,
+    namespace: Arc<str>,
+    Published { selection, event }: &Published,
+    ack: Option<AckRequest>,
+) {
+    let id = ack.as_ref().map(|ack| ack.id);
+    let arguments = event.arguments.as_arguments();
+    node.deliver(Broadcast {
+        packet: Encoded::event(&namespace, id, &event.name, arguments),
+        kind: PacketType::event(!arguments.attachments().is_empty()),
+        namespace,
+        selection: selection.clone(),
+        origin: Origin::Cluster,
+        ack,
+    });
+}
+
+fn change(
+    node: &Node,
+    namespace: &Arc<str>,
+    selection: Selection,
+    change: impl Fn(&Socket) + Send + Sync + 'static,
+) {
+    let namespace = Arc::clone(namespace);
+    node.run_everywhere(move |shard| {
+        let selected = shard.select(&namespace, &selection);
+        selected.iter().for_each(&change);
+    });
+}
+
+/// Answers when it is known what. The others wait no longer than their patience, and so is nobody
+/// waited for here.
+fn answer(
+    node: &Arc<Node>,
+    cluster: &Cluster,
+    namespace: Arc<str>,
+    reply_to: Option<ReplyTo>,
+    answer: impl Future<Output = Answer> + Send + 'static,
+) {
+    let Some(to) = reply_to else {
+        return;
+    };
+    let node = Arc::clone(node);
+    cluster.runtime.spawn(async move {
+        let answer = answer.await;
+        if let Some(cluster) = node.cluster() {
+            cluster.adapter.respond(&namespace, &to, &answer);
+        }
+    });
+}
+
+/// Delivers, tells how many sockets got it, then passes each acknowledgement on.
+fn deliver_and_answer(
+    node: &Arc<Node>,
+    cluster: &Cluster,
+    namespace: Arc<str>,
+    published: &Published,
+    to: ReplyTo,
+) {
+    let timeout = published.selection.flags.timeout;
+    let timeout = timeout.unwrap_or(DEFAULT_ACK_TIMEOUT).min(MAX_ACK_TIMEOUT);
+    let (answers, mut tally) = mpsc::unbounded_channel();
+    let ack = AckRequest {
+        id: node.next_ack_id(),
+        timeout,
+        answers,
+    };
+    deliver(node, Arc::clone(&namespace), published, Some(ack));
+    let node = Arc::clone(node);
+    cluster.runtime.spawn(async move {
+        let Some(cluster) = node.cluster() else {
+            return;
+        };
+        let respond = |answer: Answer| {
+            cluster.adapter.respond(&namespace, &to, &answer);
+        };
+        let (mut shards, mut count) = (0, 0);
+        let mut early = Vec::new();
+        let answering = async {
+            while let Some(told) = tally.recv().await {
+                match told {
+                    Tally::Recipients(recipients) => {
+                        shards += 1;
+                        count += recipients;
+                        if shards == node.shard_count() {
+                            respond(Answer::ClientCount(count as u64));
+                            early.drain(..).for_each(&respond);
+                        }
+                    }
+                    Tally::Ack(values) => {
+                        let ack = Answer::Ack(first(&values));
+                        if shards < node.shard_count() {
+                            early.push(ack);
+                        } else {
+                            respond(ack);
+                        }
+                    }
+                }
+            }
+        };
+        let _over = tokio::time::timeout(timeout, answering).await;
+    });
+}
+
+/// Node passes on the first value of an acknowledgement.
+fn first(values: &OwnedArguments) -> ArgumentsBuf {
+    let values = values.as_ref();
+    ArgumentsBuf {
+        json: values.iter().next().unwrap_or_default().to_owned(),
+        attachments: values.attachments().to_vec(),
+    }
+}
+
+/// Runs where broadcasts of the same sender run, so that order is kept.
+fn server_side(node: &Arc<Node>, namespace: Arc<str>, event: EventBuf, reply_to: Option<ReplyTo>) {
+    let gateway = Gateway::of_node(Arc::clone(node));
+    node.run_on_one(move |_| {
+        for mount in gateway.node().mounts() {
+            if let Layer::SocketIo(application) = &mount.layer {
+                let ack = reply_to
+                    .clone()
+                    .map(|to| ServerSideAck::new(gateway.clone(), Arc::clone(&namespace), to));
+                let event = ServerSideEvent::new(&namespace, &event, ack);
+                application.server_side_event(&gateway, event);
+            }
+        }
+    });
+}

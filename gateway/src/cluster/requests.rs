@@ -1,0 +1,263 @@
+//! Questions to the other nodes.
+
+use std::collections::HashMap;
+
+use adapter::{Counter, Limits, NodeId};
+
+use super::*;
+
+/// The questions that await answers, and who waits for them.
+pub(super) struct Requests {
+    pending: Pending,
+    waiting: HashMap<RequestId, oneshot::Sender<Outcome>>,
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        Self {
+            pending: Pending::new(Limits::default()),
+            waiting: HashMap::new(),
+        }
+    }
+}
+
+impl Requests {
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.pending.poll_timeout()
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.pending.handle_timeout(now);
+        self.hand_out();
+    }
+
+    pub(super) fn handle_response(&mut self, response: Response) {
+        self.pending.handle_response(response);
+        self.hand_out();
+    }
+
+    pub(super) fn handle_members(&mut self, members: &[Member]) {
+        self.pending.handle_members(members);
+        self.hand_out();
+    }
+
+    /// `None` if there are too many questions already.
+    fn start(
+        &mut self,
+        request: &RequestId,
+        question: Question,
+        deadline: Instant,
+    ) -> Option<oneshot::Receiver<Outcome>> {
+        let started = self.pending.start(request.clone(), question, deadline);
+        started.ok()?;
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.insert(request.clone(), sender);
+        Some(receiver)
+    }
+
+    fn cancel(&mut self, request: &RequestId) {
+        self.pending.cancel(request);
+        self.waiting.remove(request);
+    }
+
+    fn hand_out(&mut self) {
+        while let Some(outcome) = self.pending.poll_outcome() {
+            if let Some(waiting) = self.waiting.remove(&outcome.request) {
+                let _gone = waiting.send(outcome);
+            }
+        }
+    }
+}
+
+/// What is asked, as a metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RequestKind {
+    Broadcast,
+    Sockets,
+    Rooms,
+    ServerSide,
+}
+
+/// How a question ended, as a metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RequestResult {
+    /// Everybody answered.
+    Complete,
+    /// Somebody did not.
+    Partial,
+    /// It could not be asked: no connection to the others.
+    Away,
+    /// It could not be asked: too many questions await answers.
+    Full,
+}
+
+impl RequestKind {
+    pub(crate) const ALL: [Self; 4] = [
+        Self::Broadcast,
+        Self::Sockets,
+        Self::Rooms,
+        Self::ServerSide,
+    ];
+
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Broadcast => "broadcast",
+            Self::Sockets => "sockets",
+            Self::Rooms => "rooms",
+            Self::ServerSide => "server_side",
+        }
+    }
+}
+
+impl RequestResult {
+    pub(crate) const ALL: [Self; 4] = [Self::Complete, Self::Partial, Self::Away, Self::Full];
+
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Partial => "partial",
+            Self::Away => "away",
+            Self::Full => "full",
+        }
+    }
+}
+
+impl From<Question> for RequestKind {
+    fn from(question: Question) -> Self {
+        match question {
+            Question::Broadcast => Self::Broadcast,
+            Question::Sockets => Self::Sockets,
+            Question::Rooms => Self::Rooms,
+            Question::ServerSide => Self::ServerSide,
+        }
+    }
+}
+
+/// How questions ended.
+#[derive(Debug, Default)]
+pub(crate) struct RequestCounters([[Counter; 4]; 4]);
+
+impl RequestCounters {
+    pub(crate) fn of(&self, kind: RequestKind, result: RequestResult) -> &Counter {
+        &self.0[kind as usize][result as usize]
+    }
+}
+
+/// What the other nodes answered.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) answers: Vec<(Option<NodeId>, Answer)>,
+    pub(crate) missing_nodes: Vec<String>,
+    pub(crate) missing_others: usize,
+    /// How many sockets got a broadcast and did not acknowledge it.
+    pub(crate) missing_acks: u64,
+    pub(crate) truncated: bool,
+}
+
+impl Asked {
+    /// The same answers, of which `found` was made.
+    pub(crate) fn into_gathered<T>(self, found: T) -> Gathered<T> {
+        Gathered {
+            found,
+            missing_nodes: self.missing_nodes,
+            missing_others: self.missing_others,
+            truncated: self.truncated,
+        }
+    }
+}
+
+impl Node {
+    /// Asks the other nodes at once; the future waits for their answers, at most for `patience`.
+    /// Without a cluster there is nobody to ask.
+    pub(crate) fn ask(
+        self: &Arc<Self>,
+        namespace: &str,
+        question: Question,
+        message: &ClusterMessage,
+        patience: Duration,
+    ) -> impl Future<Output = Asked> + Send + use<> {
+        let is_local = message.selection().is_some_and(|it| it.flags.local);
+        let sent = self.cluster().filter(|_| !is_local).map(|cluster| {
+            let sent = cluster.send(namespace, question, message, patience);
+            (sent, cluster.adapter.peers(namespace, question))
+        });
+        let node = Arc::clone(self);
+        async move {
+            match (node.cluster(), sent) {
+                (Some(cluster), Some((sent, peers))) => {
+                    cluster.collect(question, sent, peers).await
+                }
+                _ => Asked::default(),
+            }
+        }
+    }
+}
+
+type Sent = Option<(RequestId, oneshot::Receiver<Outcome>)>;
+
+impl Cluster {
+    fn send(
+        &self,
+        namespace: &str,
+        question: Question,
+        message: &ClusterMessage,
+        patience: Duration,
+    ) -> Sent {
+        let request = self.adapter.new_request();
+        let deadline = Instant::now() + patience;
+        let outcome = self.requests().start(&request, question, deadline)?;
+        self.requests_changed.notify_one();
+        match self.adapter.request(namespace, &request, message) {
+            Publish::Queued => {}
+            Publish::Dropped => tracing::debug!(namespace, "request not published"),
+        }
+        Some((request, outcome))
+    }
+
+    async fn collect(&self, question: Question, sent: Sent, peers: PeersFuture) -> Asked {
+        let count = |result| self.counters.of(question.into(), result).increment();
+        let Some((request, outcome)) = sent else {
+            count(RequestResult::Full);
+            return self.nobody_answered();
+        };
+        match peers.await {
+            Ok(peers) => {
+                let mut requests = self.requests();
+                requests.pending.handle_peers(&request, peers);
+                requests.hand_out();
+            }
+            Err(Away) => {
+                self.requests().cancel(&request);
+                count(RequestResult::Away);
+                return self.nobody_answered();
+            }
+        }
+        let Ok(outcome) = outcome.await else {
+            count(RequestResult::Away);
+            return self.nobody_answered();
+        };
+        let missing_nodes: Vec<_> = outcome.missing.iter().map(ToString::to_string).collect();
+        let is_complete = missing_nodes.is_empty() && outcome.missing_others == 0;
+        count(if is_complete && outcome.missing_acks == 0 {
+            RequestResult::Complete
+        } else {
+            RequestResult::Partial
+        });
+        Asked {
+            answers: outcome.answers,
+            missing_nodes,
+            missing_others: outcome.missing_others,
+            missing_acks: outcome.missing_acks,
+            truncated: outcome.truncated,
+        }
+    }
+
+    fn nobody_answered(&self) -> Asked {
+        let members = self.adapter.members();
+        let others = members.iter().filter(|it| it.id != *self.adapter.node());
+        Asked {
+            missing_nodes: others.map(|member| member.id.to_string()).collect(),
+            ..Asked::default()
+        }
+    }
+}

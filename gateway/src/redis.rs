@@ -1,0 +1,44 @@
+//! Joins the nodes by Redis.
+
+use std::sync::Arc;
+
+use adapter::{Adapter, Inbox, NodeId, NodeTag};
+use adapter_redis::wire::{Format, SubscriptionMode as WireMode};
+use adapter_redis::{RedisAdapter, Servers};
+
+use crate::config::{Config, Redis, RedisMode, SubscriptionMode};
+use crate::server::StartError;
+
+/// Starts to connect; that Redis is away now is no error.
+pub(crate) fn start(
+    config: &Config,
+    redis: &Redis,
+    (node, tag): (NodeId, NodeTag),
+    address: String,
+    inbox: Arc<dyn Inbox>,
+) -> Result<Arc<dyn Adapter>, StartError> {
+    let wrong = |error: &dyn std::fmt::Display| StartError::Redis(error.to_string());
+    let servers: Servers = redis.url.expose().parse().map_err(|error| wrong(&error))?;
+    let mut settings = adapter_redis::Config::new(servers, node, tag);
+    settings.prefix.clone_from(&redis.prefix);
+    settings.format = match redis.mode {
+        RedisMode::PubSub => Format::Classic {
+            specific_responses: redis.specific_responses,
+        },
+        RedisMode::Sharded => Format::Sharded(match redis.subscription_mode {
+            SubscriptionMode::Static => WireMode::Static,
+            SubscriptionMode::Dynamic => WireMode::Dynamic,
+            SubscriptionMode::DynamicPrivate => WireMode::DynamicPrivate,
+        }),
+    };
+    settings.address = address;
+    settings.version = env!("CARGO_PKG_VERSION").to_owned();
+    settings.private_patterns = redis.private_patterns;
+    settings.limits.queue_bytes = redis.buffer_bytes;
+    settings.limits.message_bytes = settings
+        .limits
+        .message_bytes
+        .max(config.engine.max_payload.saturating_mul(2));
+    let adapter = RedisAdapter::start(settings, inbox).map_err(|error| wrong(&error))?;
+    Ok(Arc::new(adapter))
+}

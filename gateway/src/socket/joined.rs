@@ -1,0 +1,39 @@
+//! When a join holds on every node.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use adapter::InForce;
+
+/// What [`Socket::join_everywhere`](super::Socket::join_everywhere) returns. The socket is in the rooms of this node at
+/// once. As a future it resolves when everything that any node publishes to the rooms from then on
+/// reaches the socket; that can take long while the connection between the nodes is down, so who
+/// waits sets a limit.
+#[derive(Debug, Default)]
+pub struct Joined(Vec<InForce>);
+
+impl Joined {
+    pub(super) fn and(&mut self, in_force: InForce) {
+        if !in_force.is_open() {
+            self.0.push(in_force);
+        }
+    }
+
+    /// Whether nothing has to be waited for.
+    pub fn is_everywhere(&self) -> bool {
+        self.0.iter().all(InForce::is_open)
+    }
+}
+
+impl Future for Joined {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        while let Some(last) = self.0.last_mut() {
+            ready!(Pin::new(last).poll(context));
+            self.0.pop();
+        }
+        Poll::Ready(())
+    }
+}

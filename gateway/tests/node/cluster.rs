@@ -1,0 +1,238 @@
+//! Nodes that are joined in this process: one server for their clients.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapter::NodeId;
+use adapter::memory::Cluster;
+use gateway::handlers::{Handlers, Namespace};
+use gateway::{Config, Server};
+
+use crate::support::{TestGateway, config, request, until};
+
+/// What is given comes in this time.
+const LONG: Duration = Duration::from_secs(60);
+
+/// What is not given is not waited for much longer than this.
+const SHORT: Duration = Duration::from_millis(50);
+
+fn node(cluster: &Cluster, name: &str, config: Config) -> Server {
+    let (cluster, id) = (cluster.clone(), NodeId::new(name).unwrap());
+    Server::new(config).adapter(move |tag, inbox| Arc::new(cluster.join(id, tag, inbox)))
+}
+
+async fn relays(names: [&str; 2]) -> (Cluster, [TestGateway; 2]) {
+    let cluster = Cluster::default();
+    let [a, b] = names.map(|name| node(&cluster, name, config()));
+    let nodes = [TestGateway::start(a).await, TestGateway::start(b).await];
+    (cluster, nodes)
+}
+
+async fn handlers(
+    define: impl Fn(Namespace) -> Namespace,
+    config: impl Fn() -> Config,
+) -> (Cluster, [TestGateway; 2]) {
+    let cluster = Cluster::default();
+    let start = |name| {
+        let handlers = Handlers::new().namespace("/", &define);
+        TestGateway::start(node(&cluster, name, config()).application(handlers))
+    };
+    let nodes = [start("a").await, start("b").await];
+    (cluster, nodes)
+}
+
+#[tokio::test]
+async fn a_publish_reaches_members_on_every_node_once_and_not_the_sender() {
+    let (_cluster, [a, b]) = relays(["a", "b"]).await;
+    let (mut sender, _) = a.client().await;
+    let (mut member, _) = b.client().await;
+    let (mut stranger, _) = b.client().await;
+    for client in [&mut sender, &mut member] {
+        client.send(r#"421["join",["r","s"]]"#).await;
+        client.expect(r#"431[{"ok":true}]"#).await;
+    }
+    sender.send(r#"422["publish",["r","s"],"hi",1]"#).await;
+    sender.expect(r#"432[{"ok":true}]"#).await;
+    sender.send(r#"423["broadcast","all",2]"#).await;
+    sender.expect(r#"433[{"ok":true}]"#).await;
+    member.expect(r#"42["hi",1]"#).await;
+    member.expect(r#"42["all",2]"#).await;
+    stranger.expect(r#"42["all",2]"#).await;
+    for client in [&mut sender, &mut member, &mut stranger] {
+        client.sync().await;
+    }
+}
+
+#[tokio::test]
+async fn binary_reaches_the_other_node() {
+    let (_cluster, [a, b]) = relays(["a", "b"]).await;
+    let (mut sender, _) = a.client().await;
+    let (mut other, _) = b.client().await;
+    sender
+        .send(r#"451-["broadcast","bin",{"_placeholder":true,"num":0}]"#)
+        .await;
+    sender.send_binary(b"\x01\x02").await;
+    other
+        .expect(r#"451-["bin",{"_placeholder":true,"num":0}]"#)
+        .await;
+    other.expect_binary(b"\x01\x02").await;
+}
+
+#[tokio::test]
+async fn an_emit_to_the_id_of_a_socket_finds_it_on_its_node() {
+    let (_cluster, [a, b]) = relays(["a", "b"]).await;
+    let (mut client, id) = b.client().await;
+    let (mut other, _) = b.client().await;
+    let emitter = a.gateway().of("/");
+    emitter.clone().to(&*id).emit("you", ()).unwrap();
+    emitter.clone().except(&*id).emit("others", ()).unwrap();
+    emitter.local().emit("nobody", ()).unwrap();
+    client.expect(r#"42["you"]"#).await;
+    client.sync().await;
+    other.expect(r#"42["others"]"#).await;
+    other.sync().await;
+}
+
+#[tokio::test]
+async fn acknowledgements_of_all_nodes_come_together() {
+    let (_cluster, [a, b]) = handlers(|main| main.on("echo", |_, _| ()), config).await;
+    let (mut here, _) = a.client().await;
+    let (mut there, _) = b.client().await;
+    let asking = a.gateway().of("/").emit_with_ack("who", (), LONG).unwrap();
+    let asking = tokio::spawn(asking);
+    for (client, name) in [(&mut here, "here"), (&mut there, "there")] {
+        let asked = client.next().await;
+        let id = asked.strip_prefix("42").unwrap().replace("[\"who\"]", "");
+        client.send(&format!("43{id}[\"{name}\"]")).await;
+    }
+    let answers = asking.await.unwrap().unwrap();
+    let mut answers: Vec<_> = answers
+        .iter()
+        .map(|answer| answer.parse::<(String,)>().unwrap().0)
+        .collect();
+    answers.sort_unstable();
+    assert_eq!(answers, ["here", "there"]);
+}
+
+#[tokio::test]
+async fn who_does_not_acknowledge_is_counted_as_missing() {
+    let (_cluster, [a, b]) = handlers(|main| main, config).await;
+    let (_silent, _) = b.client().await;
+    let asked = a.gateway().of("/").emit_with_ack("who", (), SHORT);
+    let missing = asked.unwrap().await.unwrap_err();
+    assert_eq!(missing.answers.len(), 0);
+    assert_eq!(missing.expected, 1);
+    assert_eq!(missing.missing_nodes, ["b"]);
+}
+
+#[tokio::test]
+async fn sockets_of_all_nodes_are_found_joined_moved_and_disconnected() {
+    let (_cluster, [a, b]) = relays(["a", "b"]).await;
+    let (mut here, here_id) = a.client().await;
+    let (mut there, there_id) = b.client().await;
+    let all = a.gateway().of("/");
+
+    let found = all.fetch_sockets().await;
+    assert!(found.is_complete());
+    let mut found: Vec<_> = found
+        .found
+        .iter()
+        .map(|it| (&*it.id, it.node.as_deref()))
+        .collect();
+    found.sort_unstable_by_key(|it| it.1);
+    assert_eq!(found, [(&*here_id, Some("a")), (&*there_id, Some("b"))]);
+
+    all.join(["r"]);
+    until(async || all.clone().to("r").fetch_sockets().await.found.len() == 2).await;
+    let rooms = b.gateway().of("/").rooms().await.found;
+    assert!(
+        rooms.contains(&"r".to_owned()) && rooms.contains(&here_id),
+        "{rooms:?}"
+    );
+    all.clone().to("r").emit("joined", ()).unwrap();
+    for client in [&mut here, &mut there] {
+        client.expect(r#"42["joined"]"#).await;
+    }
+    all.clone().to(&*there_id).leave(["r"]);
+    until(async || all.clone().to("r").fetch_sockets().await.found.len() == 1).await;
+    all.clone().except(&*here_id).disconnect(true);
+    there.expect("41").await;
+    there.expect_close().await;
+    here.sync().await;
+}
+
+#[tokio::test]
+async fn an_answer_names_the_node_that_died_until_it_has_left() {
+    let (cluster, [a, b]) = relays(["a", "b"]).await;
+    let (_there, _) = b.client().await;
+    let dead = NodeId::new("b").unwrap();
+    cluster.kill(&dead);
+    let found = a.gateway().of("/").fetch_sockets().await;
+    assert_eq!(found.found.len(), 0);
+    assert_eq!(found.missing_nodes, ["b"]);
+    assert!(!found.is_complete());
+    let partial = r#"gateway_cluster_requests_total{result="partial",type="sockets"}"#;
+    assert_eq!(a.metric(partial).await, 1.0);
+    cluster.forget(&dead);
+    assert!(a.gateway().of("/").fetch_sockets().await.is_complete());
+    assert_eq!(a.gateway().nodes().len(), 1);
+}
+
+#[tokio::test]
+async fn servers_emit_to_each_other() {
+    let (_cluster, [a, b]) = handlers(
+        |main| {
+            main.on_server_side("add", |gateway, event| {
+                let (x, y): (u32, u32) = event.parse().unwrap();
+                gateway.of("/").local().emit("sum", (x + y,)).unwrap();
+                if let Some(ack) = event.take_ack() {
+                    ack.send((x + y,)).unwrap();
+                }
+            })
+        },
+        config,
+    )
+    .await;
+    let (mut there, _) = b.client().await;
+    let servers = a.gateway().of("/");
+    servers.server_side_emit("add", (1, 2)).unwrap();
+    there.expect(r#"42["sum",3]"#).await;
+    let answers = servers
+        .server_side_emit_with_ack("add", (3, 4))
+        .unwrap()
+        .await;
+    assert!(answers.is_complete());
+    assert_eq!(answers.found.len(), 1);
+    assert_eq!(answers.found[0].parse::<(u32,)>().unwrap(), (7,));
+}
+
+#[tokio::test]
+async fn nobody_answers_an_event_that_no_server_handles() {
+    let quick = || {
+        let mut config = config();
+        config.cluster.request_timeout = SHORT;
+        config
+    };
+    let (_cluster, [a, _b]) = handlers(|main| main, quick).await;
+    let answers = a.gateway().of("/").server_side_emit_with_ack("x", ());
+    let answers = answers.unwrap().await;
+    assert_eq!(answers.found.len(), 0);
+    assert_eq!(answers.missing_nodes, ["b"]);
+}
+
+#[tokio::test]
+async fn a_node_of_a_cluster_is_ready_and_counts_what_it_hears() {
+    let (_cluster, [a, b]) = relays(["a", "b"]).await;
+    let (mut here, _) = a.client().await;
+    let (_there, _) = b.client().await;
+    assert_eq!(
+        request(a.internal_address(), "GET /ready", "").await.status,
+        200
+    );
+    b.gateway().of("/").emit("x", ()).unwrap();
+    here.expect(r#"42["x"]"#).await;
+    assert_eq!(a.metric("gateway_adapter_up").await, 1.0);
+    assert_eq!(a.metric("gateway_cluster_nodes").await, 2.0);
+    let heard = r#"gateway_broadcasts_total{origin="cluster"}"#;
+    a.until_metric(heard, 2.0).await;
+}
