@@ -102,6 +102,7 @@ impl Cluster {
     }
 
     /// The live node that issued ids with this tag.
+    #[allow(dead_code, reason = "requests are forwarded by it")]
     pub(crate) fn member(&self, tag: NodeTag) -> Option<Member> {
         let members = self.adapter.members();
         let mut members = members.iter();

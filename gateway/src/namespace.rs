@@ -152,13 +152,17 @@ impl Namespace {
     }
 
     /// What has to be in force for everything to be heard that other nodes publish to a room with
-    /// members here.
-    pub(crate) fn in_force(&self, room: &str) -> impl Iterator<Item = InForce> {
+    /// members here, beside [`in_force`](Self::in_force).
+    pub(crate) fn room_in_force(&self, room: &str) -> Option<InForce> {
         let rooms = self.rooms.borrow();
-        let room = rooms.get(room).and_then(|room| room.interest.as_deref());
-        let room = room.map(Interest::in_force);
-        room.into_iter()
-            .chain(self.interest.as_ref().map(Interest::in_force))
+        let interest = rooms.get(room)?.interest.as_deref()?;
+        Some(interest.in_force())
+    }
+
+    /// What has to be in force for everything to be heard that other nodes publish to the whole
+    /// namespace or to several rooms.
+    pub(crate) fn in_force(&self) -> Option<InForce> {
+        self.interest.as_ref().map(Interest::in_force)
     }
 
     /// Whether the other nodes can be heard now.

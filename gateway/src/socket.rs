@@ -62,10 +62,6 @@ struct Extra {
     acks: Option<Box<HashMap<u64, Waiter>>>,
     data: Option<Rc<dyn Data>>,
     /// Lets what other nodes emit to this socket alone reach this node, unless something else does.
-    #[expect(
-        clippy::box_collection,
-        reason = "most sockets have none, and a pointer is smaller"
-    )]
     private: Option<Box<Interest>>,
     /// How many joins await that they hold on every node.
     held_joins: u32,
@@ -248,12 +244,10 @@ impl Socket {
             let room = room.as_ref();
             self.join_one(room);
             if self.is_connected() {
-                self.0
-                    .namespace
-                    .in_force(room)
-                    .for_each(|it| joined.and(it));
+                joined.and(self.0.namespace.room_in_force(room));
             }
         }
+        joined.and(self.0.namespace.in_force());
         joined
     }
 
@@ -438,9 +432,8 @@ impl Socket {
             return joined;
         };
         if self.0.namespace.is_up() {
-            joined.and(interest.in_force());
-            let namespace = self.0.namespace.in_force("");
-            namespace.for_each(|it| joined.and(it));
+            joined.and(Some(interest.in_force()));
+            joined.and(self.0.namespace.in_force());
         }
         if !interest.is_covered() {
             self.0.extra.borrow_mut().private = Some(Box::new(interest));

@@ -102,7 +102,7 @@ fn handle_message(
             let found = node.sockets(&namespace, selection);
             answer(node, cluster, namespace, reply_to, async move {
                 let found = found.await;
-                Answer::SocketIds(found.into_iter().map(|socket| socket.id.into()).collect())
+                Answer::SocketIds(found.into_iter().map(|socket| socket.id).collect())
             });
         }
         ClusterMessage::AllRooms => {

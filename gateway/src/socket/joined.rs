@@ -14,10 +14,8 @@ use adapter::InForce;
 pub struct Joined(Vec<InForce>);
 
 impl Joined {
-    pub(super) fn and(&mut self, in_force: InForce) {
-        if !in_force.is_open() {
-            self.0.push(in_force);
-        }
+    pub(super) fn and(&mut self, in_force: Option<InForce>) {
+        self.0.extend(in_force.filter(|it| !it.is_open()));
     }
 
     /// Whether nothing has to be waited for.

@@ -324,7 +324,7 @@ describe("the life of a connection", { concurrency: 4 }, () => {
       const websocket = await engine();
       await meanwhile(websocket);
       const lasted = (await websocket.closing()).at - websocket.openedAt;
-      assert.ok(lasted > 900 && lasted < 1_500, `closed after ${lasted.toFixed(0)} ms`);
+      assert.ok(lasted > 900 && lasted < 5_000, `closed after ${lasted.toFixed(0)} ms`);
     });
   }
 
