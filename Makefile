@@ -3,13 +3,13 @@
 # Seconds for which each fuzz target runs.
 FUZZ_SECONDS ?= 60
 
-.PHONY: run test check fmt unit autobahn peers redis fuzz bench
+.PHONY: run test check fmt unit autobahn peers cluster redis fuzz bench
 
 run:
 	cargo run --release
 
 # Everything that CI runs. It installs what the tests need and says what it cannot install.
-test: check unit autobahn peers
+test: check unit autobahn peers cluster
 
 check:
 	cargo fmt --check
@@ -29,6 +29,13 @@ peers:
 	CONFORMANCE_BIN=target/debug/examples/conformance \
 	CLIENT_SUITE_BIN=target/debug/examples/client_suite \
 	node gateway/tests/peers/run.mjs
+
+# Nodes on a Redis of their own, beside Node's servers and emitters. CLUSTER_FULL=1 makes outages as long as they are meant to be.
+cluster:
+	cargo test --workspace --no-run
+	GATEWAY_BIN=target/debug/gateway \
+	CLUSTER_NODE_BIN=target/debug/examples/cluster_node \
+	node gateway/tests/cluster/run.mjs
 
 # The Redis wire against real Redis servers and Node servers; needs redis-server, node and npm.
 redis:

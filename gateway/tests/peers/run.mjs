@@ -3,9 +3,9 @@
 // GATEWAY_BIN, CONFORMANCE_BIN and CLIENT_SUITE_BIN name the programs under test; REFERENCE=1 takes the Node servers in their place.
 // A suite is a file name without .test.mjs, or the beginning of one; without any, all are run.
 import { execFileSync, spawnSync } from "node:child_process";
-import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { debianPackage, fail, npmPackages, once } from "./lib/install.mjs";
 
 const FOLDER = import.meta.dirname;
 const VENV = resolve(FOLDER, "../../../target/peers-venv");
@@ -44,7 +44,7 @@ for (const name of new Set(suites.flatMap((suite) => PROGRAMS[suite]))) {
   if (!existsSync(env[name])) fail(`${name}: there is no ${env[name]}`);
 }
 
-installClients();
+npmPackages(FOLDER, "the JavaScript clients");
 if (suites.includes("python")) installPython();
 if (suites.includes("browser")) installChromium();
 
@@ -66,14 +66,9 @@ function chosen(wanted) {
   return wanted.length === 0 ? all : all.filter((suite) => wanted.some((name) => suite.startsWith(name)));
 }
 
-function installClients() {
-  const installed = join(FOLDER, "node_modules/.installed");
-  once(installed, "package-lock.json", "the JavaScript clients from npm", () => execFileSync("npm", ["ci", "--no-audit", "--no-fund"], { cwd: FOLDER, stdio: "inherit" }));
-}
-
 function installPython() {
   if (process.env.PEERS_PYTHON) return;
-  once(join(VENV, ".installed"), "requirements.txt", "the Python client from PyPI (it needs python3 with venv)", () => {
+  once(join(VENV, ".installed"), join(FOLDER, "requirements.txt"), "the Python client from PyPI (it needs python3 with venv)", () => {
     execFileSync("python3", ["-m", "venv", VENV], { stdio: "inherit" });
     execFileSync(PYTHON, ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", join(FOLDER, "requirements.txt")], { stdio: "inherit" });
   });
@@ -81,29 +76,6 @@ function installPython() {
 
 function installChromium() {
   if (existsSync(CHROMIUM)) return;
-  const install = ["apt-get", "install", "-y", "--no-install-recommends", "chromium"];
-  const command = process.getuid() === 0 ? install : ["sudo", "-n", ...install];
-  attempt("Chromium from Debian (or set CHROMIUM to a browser that is there)", () => execFileSync(command[0], command.slice(1), { stdio: "inherit", env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" } }));
+  debianPackage("chromium", "Chromium from Debian (or set CHROMIUM to a browser that is there)");
   if (!existsSync(CHROMIUM)) fail(`Chromium was installed, but not as ${CHROMIUM}; set CHROMIUM to where it is`);
-}
-
-/** Runs `install` unless `stamp` says that this version of `list` is installed. */
-function once(stamp, list, what, install) {
-  const wanted = createHash("sha256").update(readFileSync(join(FOLDER, list))).digest("hex");
-  if (existsSync(stamp) && readFileSync(stamp, "utf8") === wanted) return;
-  attempt(what, install);
-  writeFileSync(stamp, wanted);
-}
-
-function attempt(what, install) {
-  try {
-    install();
-  } catch (error) {
-    fail(`cannot install ${what}: ${error.message}`);
-  }
-}
-
-function fail(message) {
-  console.error(`peers: ${message}`);
-  process.exit(2);
 }

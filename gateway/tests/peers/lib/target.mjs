@@ -40,6 +40,20 @@ export function startRelay(flags = [], { port, env = {} } = {}) {
   });
 }
 
+/** The library's node for clusters, `gateway/examples/cluster_node.rs`; it takes settings from the environment alone. */
+export function startClusterNode(env = {}) {
+  return start({
+    variable: "CLUSTER_NODE_BIN",
+    args: () => [],
+    env: (port, internalPort) => ({
+      GATEWAY_LISTEN: `127.0.0.1:${port}`,
+      GATEWAY_INTERNAL_LISTEN: `127.0.0.1:${internalPort}`,
+      GATEWAY_SHUTDOWN_DRAIN: "0s",
+      ...env,
+    }),
+  });
+}
+
 /** The two applications of the official conformance suites. */
 export function startConformance() {
   return start({ variable: "CONFORMANCE_BIN", script: "conformance.mjs", args: () => [], env: (port) => ({ PORT: `${port}` }) });
@@ -58,9 +72,10 @@ async function start({ variable, script, port, args, env }) {
   // A free port can be taken by somebody else before the program binds it, so a program that ends at once is tried again.
   for (let attempt = 1; ; attempt += 1) {
     const chosen = port ?? (await freePort());
-    const flags = args(chosen, await freePort());
+    const internalPort = await freePort();
+    const flags = args(chosen, internalPort);
     const command = REFERENCE ? [process.execPath, join(FOLDER, "reference", script)] : [program];
-    const server = new Target([...command, ...flags], chosen, env(chosen));
+    const server = new Target([...command, ...flags], chosen, env(chosen, internalPort), internalPort);
     try {
       await server.listening();
       return server;
@@ -78,8 +93,10 @@ class Target {
   #exited;
   #terminated = false;
 
-  constructor([program, ...args], port, env) {
+  constructor([program, ...args], port, env, internalPort) {
     this.port = port;
+    /** Where the gateway serves metrics and health. */
+    this.internalPort = internalPort;
     this.url = `http://127.0.0.1:${port}`;
     this.#child = spawn(program, args, { env: { ...withoutOurs(process.env), ...env }, stdio: ["ignore", "pipe", "pipe"] });
     const keep = (chunk) => {
@@ -128,6 +145,14 @@ class Target {
     this.#child.ref();
     if (this.running) this.#child.kill("SIGTERM");
     return within(TERMINATE_WITHIN_MS, this.#exited, "exit after SIGTERM");
+  }
+
+  /** Ends the program as `kill -9` does. */
+  async kill() {
+    this.#terminated = true;
+    this.#child.ref();
+    this.#child.kill("SIGKILL");
+    await this.#exited;
   }
 
   /** Ends the program, and fails if it had ended by itself or panicked. */

@@ -1,0 +1,79 @@
+// From the acknowledgement of a join on, nothing is missed.
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
+import { World } from "./lib/world.mjs";
+
+const ROUNDS = 100;
+const FROZEN_MS = 1_500;
+
+for (const mode of ["classic", "sharded"]) {
+  describe(`joins, ${mode}`, () => {
+    let world;
+    before(async () => {
+      world = await World.start({
+        relays: ["a", "b"],
+        libraries: ["d"],
+        settings: { "redis.mode": mode === "classic" ? "pubsub" : mode },
+        node: { mode },
+        emitter: mode === "classic" ? "redis" : undefined,
+      });
+    });
+    after(() => world.stop());
+
+    /** Everything that can publish to a room, and whether `joiner` would hear it. */
+    function publishers(joiner) {
+      const senders = new Map(world.senders());
+      for (const name of ["a/websocket", "b/polling"]) if (name !== joiner) senders.set(name, ({ rooms }, ...args) => world.client(name).socket.emit("publish", rooms, ...args));
+      return [...senders];
+    }
+
+    for (const joiner of ["a/polling", "a/websocket", "d/websocket"]) {
+      it(`${joiner} misses nothing in ${ROUNDS} rooms`, async () => {
+        const client = world.client(joiner);
+        const others = publishers(joiner);
+        for (let round = 0; round < ROUNDS; round += 1) {
+          const [name, emit] = others[round % others.length];
+          const room = `${joiner} ${round}`;
+          await client.join(room);
+          emit({ rooms: [room] }, "published", name, round);
+          assert.deepEqual(await client.next(), ["published", name, round]);
+        }
+      });
+    }
+
+    it("several rooms joined together are all there", async () => {
+      const client = world.client("a/websocket");
+      const rooms = Array.from({ length: 300 }, (_, number) => `many ${number}`);
+      await client.join(...rooms);
+      for (const room of rooms) world.node.io.to(room).emit("in", room);
+      for (const room of rooms) assert.deepEqual(await client.next(), ["in", room]);
+    });
+
+    it("no join is acknowledged before Redis has confirmed it", async () => {
+      const clients = ["a/polling", "a/websocket", "b/websocket", "d/websocket"].map((name) => world.client(name));
+      world.redis.freeze();
+      let acknowledged = 0;
+      const joins = clients.map((client) => client.join("frozen").then(() => {
+        acknowledged += 1;
+      }));
+      try {
+        await delay(FROZEN_MS);
+        assert.equal(acknowledged, 0);
+        // What is published on the same node arrives all the same.
+        world.client("a/websocket").socket.emit("publish", "frozen", "here already");
+        assert.deepEqual(await world.client("a/polling").next(), ["here already"]);
+      } finally {
+        world.redis.thaw();
+      }
+      await Promise.all(joins);
+      world.node.io.to("frozen").emit("thawed");
+      for (const client of clients) {
+        let event;
+        // The other nodes hear of the former now, or not, if they joined behind it.
+        do event = await client.next(); while (event[0] === "here already");
+        assert.deepEqual(event, ["thawed"]);
+      }
+    });
+  });
+}
