@@ -1,6 +1,7 @@
 //! Who lives: every node writes a key that expires, and reads those of the others.
 
 use std::collections::BTreeMap;
+use std::string::FromUtf8Error;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -43,7 +44,7 @@ pub(crate) struct Membership {
     /// Since when Redis answers without a break.
     reachable: Option<Instant>,
     /// Members whose key is gone, to be struck off the index.
-    gone: Vec<String>,
+    gone: Vec<Raw>,
 }
 
 /// In one slot, so that one command can name several.
@@ -60,8 +61,11 @@ impl Keys {
     }
 }
 
+/// What stands in Redis: others may have written it, and it need not be text.
+type Raw = Vec<u8>;
+
 /// What a heartbeat reads first: who has our id and our tag, and who may be there.
-type First = (Option<String>, Option<String>, Vec<String>);
+type First = (Option<Raw>, Option<Raw>, Vec<Raw>);
 
 impl Membership {
     pub(crate) fn new(shared: Arc<Shared>, commands: Arc<Commands>) -> Self {
@@ -106,8 +110,13 @@ impl Membership {
         let config = &self.shared.config;
         let ttl = milliseconds(config.timing.member_ttl);
         let (record, holder, ids): First = self.commands.run(&self.claims(ttl)).await?;
-        let problem = self.problem(record, holder);
-        let ids: Vec<String> = ids.into_iter().take(config.limits.members).collect();
+        let problem = self.problem(record.as_deref(), holder.as_deref());
+        let ids = ids.into_iter().take(config.limits.members);
+        let (ids, illegible): (Vec<_>, Vec<_>) =
+            ids.map(String::from_utf8).partition(Result::is_ok);
+        let ids: Vec<String> = ids.into_iter().flatten().collect();
+        let illegible = illegible.into_iter().filter_map(Result::err);
+        let illegible = illegible.map(FromUtf8Error::into_bytes).collect();
         let mut commands = redis::pipe();
         commands.atomic();
         self.confirm(&mut commands, problem.as_ref(), ttl);
@@ -115,16 +124,17 @@ impl Membership {
         let keys = ids.iter().map(|id| self.keys.of(id));
         let keys: Vec<String> = std::iter::once(self.keys.own.clone()).chain(keys).collect();
         commands.cmd("MGET").arg(keys);
-        let (mut texts,): (Vec<Option<String>>,) = self.commands.run(&commands).await?;
+        let (mut texts,): (Vec<Option<Raw>>,) = self.commands.run(&commands).await?;
         texts.drain(..texts.len().min(1));
 
         let now = Instant::now();
         let reachable = *self.reachable.get_or_insert(now);
         // After Redis was away, perhaps restarted empty, nodes need a while to come back.
         let is_patient = now < reachable + config.timing.member_ttl;
-        self.update(&ids, texts, is_patient);
+        self.gone = illegible;
+        self.update(&ids, &texts, is_patient);
         if problem != Some(Problem::IdTaken)
-            && let Some(own) = Record::parse(&self.json())
+            && let Some(own) = Record::parse(self.json().as_bytes())
         {
             self.known.insert(own.member.id.clone(), own);
         }
@@ -168,28 +178,27 @@ impl Membership {
     }
 
     /// Whether the claims are good, as the keys say.
-    fn problem(&self, record: Option<String>, holder: Option<String>) -> Option<Problem> {
-        let record = record.as_deref().and_then(Record::parse);
+    fn problem(&self, record: Option<&[u8]>, holder: Option<&[u8]>) -> Option<Problem> {
+        let record = record.and_then(Record::parse);
         if record.is_some_and(|record| record.seed != self.shared.seed) {
             return Some(Problem::IdTaken);
         }
-        let holder = holder.filter(|it| it != self.shared.config.node.as_str())?;
+        let holder = holder.filter(|it| *it != self.shared.config.node.as_str().as_bytes())?;
+        let holder = String::from_utf8_lossy(holder).into_owned();
         Some(Problem::TagTaken(holder))
     }
 
-    fn update(&mut self, ids: &[String], texts: Vec<Option<String>>, is_patient: bool) {
+    fn update(&mut self, ids: &[String], texts: &[Option<Raw>], is_patient: bool) {
         let records: BTreeMap<NodeId, Record> = texts
             .iter()
             .flatten()
             .filter_map(|text| Record::parse(text))
             .map(|record| (record.member.id.clone(), record))
             .collect();
-        let missing = ids.iter().zip(&texts).filter(|(_, text)| text.is_none());
+        let missing = ids.iter().zip(texts).filter(|(_, text)| text.is_none());
         let own = self.shared.config.node.as_str();
-        self.gone = missing
-            .map(|(id, _)| id.clone())
-            .filter(|id| id != own)
-            .collect();
+        let missing = missing.map(|(id, _)| id).filter(|id| *id != own);
+        self.gone.extend(missing.map(|id| id.clone().into_bytes()));
         if !is_patient {
             self.known.clear();
         }
@@ -243,8 +252,8 @@ pub(crate) async fn leave(shared: &Arc<Shared>, commands: &Arc<Commands>) {
 }
 
 impl Record {
-    fn parse(text: &str) -> Option<Self> {
-        let json: Json = serde_json::from_str(text).ok()?;
+    fn parse(text: &[u8]) -> Option<Self> {
+        let json: Json = serde_json::from_slice(text).ok()?;
         Some(Self {
             member: Member {
                 id: NodeId::new(&json.id).ok()?,

@@ -77,6 +77,12 @@ impl Cluster {
         }
     }
 
+    /// Says where a node is reached.
+    pub fn set_address(&self, id: &NodeId, address: impl Into<String>) {
+        self.with_node(id, |node| node.member.address = address.into());
+        self.tell_members();
+    }
+
     /// Strikes a node off the members.
     pub fn forget(&self, id: &NodeId) {
         self.nodes().retain(|node| node.member.id != *id);

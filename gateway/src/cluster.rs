@@ -11,14 +11,17 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 
 use crate::config::Pattern;
+use crate::forward::Roll;
 use crate::ids::NodeTag;
 use crate::node::Node;
+use recent::RecentJoins;
 use requests::Requests;
 
 pub(crate) use incoming::Arrivals;
 pub(crate) use requests::{Asked, RequestCounters, RequestKind, RequestResult};
 
 mod incoming;
+mod recent;
 mod requests;
 
 /// How often the other nodes are told how many connections this one has.
@@ -37,7 +40,11 @@ pub(crate) struct Cluster {
     /// The interests in the namespaces that the configuration names, kept for as long as the node
     /// lives, so that it hears of them before the first client comes.
     standing: Mutex<Vec<Interest>>,
+    /// Rooms that sockets of other nodes were made to join.
+    recent_joins: Mutex<RecentJoins>,
     counters: RequestCounters,
+    /// Who is and was a member.
+    roll: Mutex<Roll>,
 }
 
 /// What the nodes of a cluster said together.
@@ -69,6 +76,8 @@ impl Cluster {
     ) -> Self {
         let names = namespaces.iter().filter_map(Pattern::as_name);
         let standing = names.map(|name| adapter.open_namespace(name)).collect();
+        let mut roll = Roll::default();
+        roll.note(&adapter.members());
         Self {
             adapter,
             requests: Mutex::default(),
@@ -76,7 +85,9 @@ impl Cluster {
             patience,
             runtime: Handle::current(),
             standing: Mutex::new(standing),
+            recent_joins: Mutex::default(),
             counters: RequestCounters::default(),
+            roll: Mutex::new(roll),
         }
     }
 
@@ -95,7 +106,26 @@ impl Cluster {
 
     /// Tells the others. That it cannot be told is counted by the adapter.
     pub(crate) fn publish(&self, namespace: &str, message: &ClusterMessage) {
-        match self.adapter.publish(namespace, message) {
+        let detour = match message {
+            ClusterMessage::Join { rooms, .. } => {
+                lock(&self.recent_joins).add(namespace, rooms, Instant::now());
+                None
+            }
+            ClusterMessage::Broadcast(broadcast) => {
+                let recent = lock(&self.recent_joins);
+                recent.detour(namespace, broadcast, Instant::now())
+            }
+            ClusterMessage::Leave { .. }
+            | ClusterMessage::Disconnect { .. }
+            | ClusterMessage::FetchSockets { .. }
+            | ClusterMessage::SocketIds { .. }
+            | ClusterMessage::AllRooms
+            | ClusterMessage::ServerSideEmit(_) => None,
+        };
+        match self
+            .adapter
+            .publish(namespace, detour.as_ref().unwrap_or(message))
+        {
             Publish::Queued => {}
             Publish::Dropped => tracing::debug!(namespace, "not published to the other nodes"),
         }
@@ -107,6 +137,16 @@ impl Cluster {
         let members = self.adapter.members();
         let mut members = members.iter();
         members.find(|member| member.tag == tag.as_str()).cloned()
+    }
+
+    /// Whether a node that issued ids with this tag is or was a member, as far as it is remembered.
+    pub(crate) fn has_known(&self, tag: NodeTag) -> bool {
+        lock(&self.roll).knows(tag)
+    }
+
+    fn handle_members(&self, members: &[Member]) {
+        self.requests().handle_members(members);
+        lock(&self.roll).note(members);
     }
 
     /// Keeps the deadlines of questions, and tells the others how many connections there are.
@@ -121,7 +161,10 @@ impl Cluster {
                     self.requests().handle_timeout(Instant::now());
                 }
                 () = self.requests_changed.notified() => {}
-                _ = census.tick() => self.adapter.set_connections(node.session_count() as u64),
+                _ = census.tick() => {
+                    self.adapter.set_connections(node.session_count() as u64);
+                    lock(&self.roll).note(&self.adapter.members());
+                }
             }
         }
     }

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use protocol::engineio::{CloseReason, ProbeFailure, Transport};
 
+use crate::forward::{Kind, Outcome, Unknown};
+
 /// Counts one thing.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -325,6 +327,8 @@ pub(crate) struct Counters {
     pub(crate) opened: Family<Transport>,
     pub(crate) closed: Family<(Transport, CloseReason)>,
     pub(crate) refused: Family<Refused>,
+    pub(crate) unknown_sids: Family<Unknown>,
+    pub(crate) forwarded: Family<(Kind, Outcome)>,
     pub(crate) upgrades: Family<Upgraded>,
     pub(crate) heartbeats_sent: Counter,
     pub(crate) heartbeats_answered: Counter,
@@ -350,6 +354,8 @@ impl Counters {
             opened: Family::default(),
             closed: Family::default(),
             refused: Family::default(),
+            unknown_sids: Family::default(),
+            forwarded: Family::default(),
             upgrades: Family::default(),
             heartbeats_sent: Counter::default(),
             heartbeats_answered: Counter::default(),

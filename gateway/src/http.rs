@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tracing::debug;
 
 use crate::counters::Refused;
+use crate::forward::{self, Relayed, Tunnel};
 use crate::ids::Sid;
 use crate::node::Layer;
 use crate::shard::Shard;
@@ -28,6 +29,9 @@ pub(crate) use refusal::Refusal;
 
 /// What answers a client.
 pub(crate) type Answer = Response<Full<Bytes>>;
+
+/// The same, or what another node answered.
+pub(crate) type Outgoing = Response<Either<Full<Bytes>, Relayed>>;
 
 /// What a session says to an HTTP request.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,27 +52,63 @@ pub(crate) enum Next {
     Session(driver::Attached),
     /// The WebSocket that probes for the session of this id.
     Probe(Sid),
+    /// The WebSocket of a session of another node.
+    Tunnel(Tunnel),
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer {
+    /// Where it came from.
+    address: SocketAddr,
+    /// By TLS.
+    secure: bool,
+    /// It is another node, which forwards requests of its clients and says whose they are.
+    is_node: bool,
 }
 
 /// Most headers of a request.
 const MAX_HEADERS: usize = 100;
 
-/// Serves a connection on this shard for as long as it lasts.
+/// Headers, and bytes of them, that another node may add to those of its client.
+const ADDED_HEAD: (usize, usize) = (8, 512);
+
+/// Serves a client's connection on this shard for as long as it lasts.
 pub(crate) fn serve(shard: &Rc<Shard>, stream: std::net::TcpStream, address: SocketAddr) {
+    let peer = Peer {
+        address,
+        secure: false,
+        is_node: false,
+    };
+    serve_peer(shard, stream, peer);
+}
+
+/// Serves a connection on which another node forwards its clients' requests.
+pub(crate) fn serve_node(shard: &Rc<Shard>, stream: std::net::TcpStream, address: SocketAddr) {
+    let peer = Peer {
+        address,
+        secure: false,
+        is_node: true,
+    };
+    serve_peer(shard, stream, peer);
+}
+
+fn serve_peer(shard: &Rc<Shard>, stream: std::net::TcpStream, peer: Peer) {
     let stream = match TcpStream::from_std(stream) {
         Ok(stream) => stream,
         Err(error) => {
-            debug!(%address, %error, "connection lost before it was served");
+            debug!(address = %peer.address, %error, "connection lost before it was served");
             return;
         }
     };
     let shard = Rc::clone(shard);
     tokio::task::spawn_local(async move {
-        let http = Box::pin(serve_http(Rc::clone(&shard), stream, address)).await;
+        let http = Box::pin(serve_http(Rc::clone(&shard), stream, peer)).await;
         if let Some((next, stream, read)) = http {
             match next {
                 Next::Session(attached) => driver::run(attached, stream, read).await,
                 Next::Probe(sid) => Box::pin(driver::hand_over(&shard, sid, stream, read)).await,
+                Next::Tunnel(tunnel) => forward::run_tunnel(shard, stream, read, tunnel).await,
             }
         }
     });
@@ -78,23 +118,26 @@ pub(crate) fn serve(shard: &Rc<Shard>, stream: std::net::TcpStream, address: Soc
 async fn serve_http(
     shard: Rc<Shard>,
     stream: TcpStream,
-    address: SocketAddr,
+    peer: Peer,
 ) -> Option<(Next, TcpStream, Vec<u8>)> {
     let limits = &shard.node().config().limits;
     let mut builder = http1::Builder::new();
+    let (patience, added) = if peer.is_node {
+        (forward::IDLE_LIMIT, ADDED_HEAD)
+    } else {
+        (limits.header_timeout, (0, 0))
+    };
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(limits.request_headers);
+        .header_read_timeout(patience)
+        .max_headers(MAX_HEADERS + added.0)
+        .max_buf_size(limits.request_headers + added.1);
     let next = Rc::new(RefCell::new(None));
     let service = service_fn({
         let (shard, next) = (Rc::clone(&shard), Rc::clone(&next));
         move |request| {
             let (shard, next) = (Rc::clone(&shard), Rc::clone(&next));
-            async move {
-                Ok::<_, std::convert::Infallible>(route(&shard, request, address, &next).await)
-            }
+            async move { Ok::<_, std::convert::Infallible>(route(&shard, request, peer, &next).await) }
         }
     });
     let parts = match builder
@@ -107,7 +150,7 @@ async fn serve_http(
             if !error.is_incomplete_message() {
                 shard.counters().refused.of(Refused::Http).increment();
             }
-            debug!(%address, %error, "HTTP connection failed");
+            debug!(address = %peer.address, %error, "HTTP connection failed");
             return None;
         }
     };
@@ -118,10 +161,16 @@ async fn serve_http(
 
 async fn route(
     shard: &Rc<Shard>,
-    request: Request<Incoming>,
-    address: SocketAddr,
+    mut request: Request<Incoming>,
+    mut peer: Peer,
     next: &RefCell<Option<Next>>,
-) -> Answer {
+) -> Outgoing {
+    if peer.is_node {
+        match forward::take_client(request.headers_mut()) {
+            Some(client) => (peer.address, peer.secure) = (client.address, client.secure),
+            None => return own(Refusal::BadRequest.answer()),
+        }
+    }
     let path = request.uri().path();
     let mount = shard
         .node()
@@ -133,13 +182,13 @@ async fn route(
             .node()
             .assets()
             .respond_page(request.method(), path, request.headers());
-        return page.unwrap_or_else(not_found);
+        return own(page.unwrap_or_else(not_found));
     };
     let mount = &shard.node().mounts()[index];
     let origin = cors::Origin::of(request.headers());
     let cors = &shard.node().config().cors;
     if *request.method() == Method::OPTIONS && cors::is_enabled(cors) {
-        return cors::preflight(cors, &origin, request.headers());
+        return own(cors::preflight(cors, &origin, request.headers()));
     }
     let file = match mount.layer {
         Layer::SocketIo(_) => {
@@ -153,10 +202,17 @@ async fn route(
     };
     let mut answer = match file {
         Some(file) => file,
-        None => engineio::respond(shard, index as u8, request, address, next).await,
+        None => match engineio::respond(shard, index as u8, request, peer, next).await {
+            Either::Left(answer) => answer,
+            Either::Right(relayed) => return relayed.map(Either::Right),
+        },
     };
     cors::allow(cors, &origin, answer.headers_mut());
-    answer
+    own(answer)
+}
+
+fn own(answer: Answer) -> Outgoing {
+    answer.map(Either::Left)
 }
 
 fn not_found() -> Answer {

@@ -1,4 +1,4 @@
-//! The internal port: metrics and health. Never for clients.
+//! The internal port: metrics, health, and other nodes. Never for clients.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tracing::debug;
 
+use crate::forward::{self, Door};
 use crate::metrics;
 use crate::node::Node;
 
@@ -30,8 +31,8 @@ pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>) {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
             return;
         };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 debug!(%error, "cannot accept on the internal port");
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -40,23 +41,29 @@ pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>) {
         };
         let node = Arc::clone(&node);
         tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let node = Arc::clone(&node);
-                async move { Ok::<_, std::convert::Infallible>(respond(&node, &request).await) }
+            let door = Door::new(peer);
+            let service = service_fn(|request| {
+                let (node, door) = (&node, &door);
+                async move { Ok::<_, std::convert::Infallible>(respond(node, &request, door).await) }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = connection.await {
-                debug!(%error, "internal connection failed");
+                .serve_connection(TokioIo::new(stream), service)
+                .without_shutdown();
+            match (connection.await, door.opened()) {
+                (Ok(parts), Some(shard)) => {
+                    forward::let_in(&node, shard, parts.io.into_inner(), peer)
+                }
+                (Ok(_), None) => {}
+                (Err(error), _) => debug!(%error, "internal connection failed"),
             }
             drop(place);
         });
     }
 }
 
-async fn respond<B>(node: &Arc<Node>, request: &Request<B>) -> Response<Full<Bytes>> {
+async fn respond<B>(node: &Arc<Node>, request: &Request<B>, door: &Door) -> Response<Full<Bytes>> {
     let json = "application/json";
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/metrics") => answer(
@@ -80,7 +87,8 @@ async fn respond<B>(node: &Arc<Node>, request: &Request<B>) -> Response<Full<Byt
             ),
             None => answer(StatusCode::OK, json, "{\"ready\":true}".into()),
         },
-        (_, "/metrics" | "/live" | "/ready") => answer(
+        (&Method::GET, forward::PATH) => door.answer(node, request),
+        (_, "/metrics" | "/live" | "/ready" | forward::PATH) => answer(
             StatusCode::METHOD_NOT_ALLOWED,
             "text/plain",
             "GET only\n".into(),

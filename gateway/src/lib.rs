@@ -22,6 +22,7 @@ pub mod emitter;
 pub mod encoding;
 pub mod engine;
 pub mod event;
+mod forward;
 pub mod handlers;
 pub mod handshake;
 mod http;

@@ -9,6 +9,7 @@ use prometheus::{Encoder, TextEncoder};
 use protocol::engineio::Transport;
 
 use crate::counters::{self, Counters, Distribution, Family, Label};
+use crate::forward::{Kind, Outcome};
 use crate::node::Node;
 use crate::shard::Shard;
 
@@ -24,6 +25,7 @@ const NANOSECONDS: f64 = 1e-9;
 struct Census {
     sessions: [u64; 2],
     outbox_bytes: u64,
+    tunnels: u64,
     /// Name, sockets and rooms of each namespace.
     namespaces: Vec<(String, u64, u64)>,
 }
@@ -55,6 +57,7 @@ impl Census {
             census.sessions[session.transport().index()] += u64::from(session.is_open());
             census.outbox_bytes += session.outbox_bytes() as u64;
         }
+        census.tunnels = shard.links().tunnel_count() as u64;
         shard.for_each_namespace(|namespace| {
             let rooms = namespace.room_count() as u64;
             census
@@ -66,6 +69,7 @@ impl Census {
 
     fn join(mut self, other: Self) -> Self {
         self.outbox_bytes += other.outbox_bytes;
+        self.tunnels += other.tunnels;
         for (sum, value) in self.sessions.iter_mut().zip(other.sessions) {
             *sum += value;
         }
@@ -153,6 +157,19 @@ fn families(node: &Node, census: &Census) -> Vec<MetricFamily> {
             "Requests refused on the clients' port, by reason.",
             "reason",
             |it| &it.refused,
+        ),
+        family(
+            &shards,
+            "gateway_unknown_sid_total",
+            "Requests for a session that nobody knows, by why.",
+            "cause",
+            |it| &it.unknown_sids,
+        ),
+        forwarded(&shards),
+        gauges(
+            "gateway_tunnels",
+            "WebSockets of other nodes' sessions that go through this node.",
+            &[(Vec::new(), census.tunnels as f64)],
         ),
         family(
             &shards,
@@ -337,6 +354,29 @@ fn closed(shards: &[&Counters]) -> MetricFamily {
     metric_family(
         "gateway_connections_closed_total",
         "Sessions closed, by transport and reason.",
+        MetricType::COUNTER,
+        metrics.collect(),
+    )
+}
+
+fn forwarded(shards: &[&Counters]) -> MetricFamily {
+    let metrics = <(Kind, Outcome) as Label>::ALL.iter().map(|value| {
+        let sum = shards
+            .iter()
+            .map(|shard| shard.forwarded.of(*value).value())
+            .sum();
+        let (kind, outcome) = value;
+        count(
+            &[
+                ("kind", kind.label().to_owned()),
+                ("result", outcome.label().to_owned()),
+            ],
+            sum,
+        )
+    });
+    metric_family(
+        "gateway_requests_forwarded_total",
+        "Requests for sessions of other nodes, by what became of them.",
         MetricType::COUNTER,
         metrics.collect(),
     )

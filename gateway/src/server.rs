@@ -28,8 +28,8 @@ use crate::shard::{Inbox, Letterbox, Shard};
 /// Connections that the kernel keeps until they are accepted; it may keep fewer.
 const BACKLOG: i32 = 4096;
 
-/// The same for connections to the internal port.
-const INTERNAL_BACKLOG: i32 = 128;
+/// The same for connections to the internal port, of which other nodes make many at a time.
+const INTERNAL_BACKLOG: i32 = 1024;
 
 /// How often a stopping node closes a few more of its sessions.
 const DRAIN_STEP: Duration = Duration::from_millis(100);
@@ -304,6 +304,8 @@ fn close_one_in(node: &Node, left: usize) {
         for session in open.take(share) {
             session.close(CloseReason::ServerShuttingDown);
         }
+        let links = shard.links();
+        links.close_tunnels(links.tunnel_count().div_ceil(left));
     });
 }
 

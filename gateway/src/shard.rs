@@ -20,6 +20,7 @@ use tokio::time::Sleep;
 
 use crate::counters::Counters;
 use crate::emitter::{Broadcast, Tally};
+use crate::forward::Links;
 use crate::handshake::Handshake;
 use crate::http;
 use crate::ids::{MAX_SHARDS, Sid};
@@ -109,6 +110,8 @@ pub(crate) struct Shard {
     ping: Rc<Encoded>,
     scratch: Cell<Option<Box<[u8]>>>,
     last_request: Cell<u64>,
+    /// Connections to the other nodes.
+    links: Rc<Links>,
 }
 
 #[derive(Default)]
@@ -140,6 +143,7 @@ impl Shard {
             ping: Rc::new(Encoded::engine_text("2")),
             scratch: Cell::new(None),
             last_request: Cell::new(index as u64),
+            links: Rc::default(),
         });
         CURRENT.set(Some(Rc::clone(&shard)));
         shard
@@ -253,6 +257,10 @@ impl Shard {
 
     pub(crate) fn timing(&self) -> Timing {
         self.timing
+    }
+
+    pub(crate) fn links(&self) -> Rc<Links> {
+        Rc::clone(&self.links)
     }
 
     pub(crate) fn counters(&self) -> &Counters {

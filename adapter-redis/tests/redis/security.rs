@@ -9,7 +9,7 @@ use adapter_redis::wire::{Format, SubscriptionMode};
 use crate::clusters::Cluster;
 use crate::gateway::{Gateway, rooms, socket};
 use crate::peer::Peer;
-use crate::server::Redis;
+use crate::server::{PATIENCE, Redis};
 
 /// The recipe of docs/redis.md for prefix `socket.io`; since Redis 7.2 there is `+client|setinfo` too.
 const COMMON: &str = "resetkeys resetchannels -@all +auth +client|setname +ping +select +unwatch +multi +exec \
@@ -182,7 +182,10 @@ fn over_tls() {
     let Ok(url) = std::env::var("ADAPTER_REDIS_URL") else {
         return;
     };
-    let [a, b] = ["gw-a", "gw-b"].map(|id| Gateway::start(&url, id));
+    let [a, b] = ["gw-a", "gw-b"].map(|id| {
+        // A handshake of a debug build on a busy machine takes its time.
+        Gateway::start_with(&url, id, |it| it.timing.connect = PATIENCE)
+    });
     let _room = b.join("room1");
     let text = format!("\"{}\"", "x".repeat(1_000_000));
     a.emit(rooms(&["room1"]), "large", &text);

@@ -46,8 +46,8 @@ impl Inbox for Arrivals {
                 reply_to,
             } => handle_message(&node, cluster, namespace, message, reply_to),
             Incoming::Response { response, .. } => cluster.requests().handle_response(response),
-            Incoming::Members(members) => cluster.requests().handle_members(&members),
-            Incoming::Up(_) => {}
+            Incoming::Members(members) => cluster.handle_members(&members),
+            Incoming::Up(up) => lock(&cluster.recent_joins).handle_up(up, Instant::now()),
         }
     }
 

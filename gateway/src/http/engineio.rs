@@ -1,13 +1,12 @@
 //! Engine.IO requests: verification, handshakes, polls, posts and upgrades.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use fastwebsockets::upgrade;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Either, Full};
 use hyper::body::{Body, Incoming};
 use hyper::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, ORIGIN,
@@ -18,9 +17,10 @@ use protocol::engineio::Transport;
 use tokio::sync::oneshot;
 use tracing::debug;
 
-use super::{Answer, Next, Refusal, Reply};
+use super::{Answer, Next, Peer, Refusal, Reply};
 use crate::application::Admission;
 use crate::encoding::{Encoding, compress, negotiate};
+use crate::forward::{self, Client, Kind, Relayed, Unknown};
 use crate::handshake::Handshake;
 use crate::ids::Sid;
 use crate::node::Layer;
@@ -39,47 +39,78 @@ const COMPRESSION_THRESHOLD: usize = 1024;
 /// instead of a reset connection.
 const MAX_DISCARDED_BYTES: usize = 16 * 1024 * 1024;
 
-/// Answers an Engine.IO request. `next` is set when the connection becomes a WebSocket.
+/// Answers an Engine.IO request, or has the node answer whose session is meant. `next` is set when
+/// the connection becomes a WebSocket.
 pub(super) async fn respond(
     shard: &Rc<Shard>,
     mount: u8,
     mut request: Request<Incoming>,
-    address: SocketAddr,
+    peer: Peer,
     next: &RefCell<Option<Next>>,
-) -> Answer {
+) -> Either<Answer, Response<Relayed>> {
     let websocket = upgrade::is_upgrade_request(&request);
     let outcome = match verify(shard, &request, websocket) {
+        Ok(Verified::Handshake { .. }) if peer.is_node => Err(Refusal::BadRequest),
         Ok(Verified::Handshake { transport, base64 }) => {
-            handshake(shard, mount, &mut request, address, transport, base64, next).await
+            handshake(shard, mount, &mut request, peer, transport, base64, next).await
+        }
+        Ok(Verified::Request { .. })
+            if !matches!(*request.method(), Method::GET | Method::POST) =>
+        {
+            Err(Refusal::BadMethod)
+        }
+        Ok(Verified::Upgrade { sid } | Verified::Request { sid } | Verified::Mismatch { sid })
+            if sid.node() != shard.node().tag() && !peer.is_node =>
+        {
+            let target = (Kind::of(&request, websocket), sid);
+            match forward::forward(shard, request, peer.into(), target, next).await {
+                Ok(relayed) => return Either::Right(relayed),
+                Err(refusal) => Err(refusal),
+            }
         }
         Ok(Verified::Upgrade { sid }) => probe(shard, &mut request, sid, next).await,
-        Ok(Verified::Request { sid }) => match *request.method() {
-            Method::GET => poll(shard, sid, request.headers()).await,
-            Method::POST => post(shard, sid, request).await,
-            _ => Err(Refusal::BadMethod),
-        },
+        Ok(Verified::Request { sid }) if *request.method() == Method::GET => {
+            poll(shard, sid, request.headers()).await
+        }
+        Ok(Verified::Request { sid }) => post(shard, sid, request).await,
         Ok(Verified::Mismatch { sid }) => {
             if is_known(shard, sid).await {
                 Err(Refusal::BadRequest)
             } else {
-                Err(Refusal::UnknownSid)
+                Err(unknown(shard, sid))
             }
         }
         Err(refusal) => Err(refusal),
     };
-    outcome.unwrap_or_else(|refusal| {
+    Either::Left(outcome.unwrap_or_else(|refusal| {
+        if let Refusal::UnknownSid(cause) = refusal {
+            shard.counters().unknown_sids.of(cause).increment();
+        }
         shard
             .counters()
             .refused
             .of(refusal.counted_as())
             .increment();
-        debug!(%address, reason = ?refusal, "request refused");
+        debug!(address = %peer.address, reason = ?refusal, "request refused");
         if websocket {
             refusal.answer_websocket()
         } else {
             refusal.answer()
         }
-    })
+    }))
+}
+
+fn unknown(shard: &Shard, sid: Sid) -> Refusal {
+    Refusal::UnknownSid(forward::why_unknown(shard, sid))
+}
+
+impl From<Peer> for Client {
+    fn from(peer: Peer) -> Self {
+        Self {
+            address: peer.address,
+            secure: peer.secure,
+        }
+    }
 }
 
 /// What a request that passed verification asks for.
@@ -125,7 +156,7 @@ fn verify(
     }
     let is_revision = query.revision.as_deref() == Some(REVISION);
     if let Some(sid) = &query.sid {
-        let sid = Sid::parse(sid).ok_or(Refusal::UnknownSid)?;
+        let sid = Sid::parse(sid).ok_or(Refusal::UnknownSid(Unknown::NeverIssued))?;
         return match (websocket, transport) {
             (false, Transport::Polling) if is_revision => Ok(Verified::Request { sid }),
             (true, Transport::WebSocket) if is_revision && engine.allow_upgrades => {
@@ -176,7 +207,7 @@ async fn handshake(
     shard: &Rc<Shard>,
     mount: u8,
     request: &mut Request<Incoming>,
-    address: SocketAddr,
+    peer: Peer,
     transport: Transport,
     base64: bool,
     next: &RefCell<Option<Next>>,
@@ -193,7 +224,7 @@ async fn handshake(
         .uri()
         .path_and_query()
         .map_or("", |target| target.as_str());
-    let handshake = Handshake::new(target, request.headers(), address, false);
+    let handshake = Handshake::new(target, request.headers(), peer.address, peer.secure);
     if let Layer::SocketIo(application) = &node.mounts()[usize::from(mount)].layer {
         match application.admit(&handshake) {
             Admission::Admit => {}
@@ -279,7 +310,7 @@ async fn probe(
     next: &RefCell<Option<Next>>,
 ) -> Result<Answer, Refusal> {
     if !is_known(shard, sid).await {
-        return Err(Refusal::UnknownSid);
+        return Err(unknown(shard, sid));
     }
     let answer = switch_protocols(request)?;
     *next.borrow_mut() = Some(Next::Probe(sid));
@@ -297,10 +328,11 @@ async fn is_known(shard: &Rc<Shard>, sid: Sid) -> bool {
 async fn poll(shard: &Rc<Shard>, sid: Sid, headers: &HeaderMap) -> Result<Answer, Refusal> {
     let (sender, receiver) = oneshot::channel();
     let number = shard.next_request();
+    let no_session = unknown(shard, sid);
     shard.with_session(sid, move |session| match session {
         Some(session) => session.handle_poll(number, sender),
         None => {
-            let _gone = sender.send(Reply::Refused(Refusal::UnknownSid));
+            let _gone = sender.send(Reply::Refused(no_session));
         }
     });
     let mut given_up = GivenUp::new(shard, sid, move |session| {
@@ -311,7 +343,7 @@ async fn poll(shard: &Rc<Shard>, sid: Sid, headers: &HeaderMap) -> Result<Answer
     match reply {
         Ok(Reply::Payload(body)) => Ok(payload(body, headers)),
         Ok(Reply::Refused(refusal)) => Err(refusal),
-        Ok(Reply::Continue | Reply::Ok) | Err(_) => Err(Refusal::UnknownSid),
+        Ok(Reply::Continue | Reply::Ok) | Err(_) => Err(unknown(shard, sid)),
     }
 }
 
@@ -321,6 +353,7 @@ async fn post(shard: &Rc<Shard>, sid: Sid, request: Request<Incoming>) -> Result
         .headers()
         .get(CONTENT_TYPE)
         .is_some_and(|kind| kind == "application/octet-stream");
+    let no_session = unknown(shard, sid);
     shard.with_session(sid, move |session| {
         let reply = match session {
             Some(session) if binary => {
@@ -328,14 +361,14 @@ async fn post(shard: &Rc<Shard>, sid: Sid, request: Request<Incoming>) -> Result
                 Reply::Refused(Refusal::OctetStream)
             }
             Some(session) => session.handle_post(),
-            None => Reply::Refused(Refusal::UnknownSid),
+            None => Reply::Refused(no_session),
         };
         let _gone = sender.send(reply);
     });
     match receiver.await {
         Ok(Reply::Continue) => {}
         Ok(Reply::Refused(refusal)) => return Err(refusal),
-        Ok(Reply::Ok | Reply::Payload(_)) | Err(_) => return Err(Refusal::UnknownSid),
+        Ok(Reply::Ok | Reply::Payload(_)) | Err(_) => return Err(unknown(shard, sid)),
     }
     let mut given_up = GivenUp::new(shard, sid, Session::handle_post_aborted);
     relieved(shard).await;
@@ -354,16 +387,17 @@ async fn post(shard: &Rc<Shard>, sid: Sid, request: Request<Incoming>) -> Result
     };
     given_up.disarm();
     let (sender, receiver) = oneshot::channel();
+    let no_session = unknown(shard, sid);
     shard.with_session(sid, move |session| match session {
         Some(session) => session.handle_post_body(&body, sender),
         None => {
-            let _gone = sender.send(Reply::Refused(Refusal::UnknownSid));
+            let _gone = sender.send(Reply::Refused(no_session));
         }
     });
     match receiver.await {
         Ok(Reply::Ok) => Ok(taken()),
         Ok(Reply::Refused(refusal)) => Err(refusal),
-        Ok(Reply::Continue | Reply::Payload(_)) | Err(_) => Err(Refusal::UnknownSid),
+        Ok(Reply::Continue | Reply::Payload(_)) | Err(_) => Err(unknown(shard, sid)),
     }
 }
 

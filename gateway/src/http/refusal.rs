@@ -7,14 +7,15 @@ use hyper::{Response, StatusCode};
 
 use super::Answer;
 use crate::counters::Refused;
+use crate::forward::Unknown;
 
 /// Why a request is not served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// Code 0.
     UnknownTransport,
-    /// Code 1.
-    UnknownSid,
+    /// Code 1, and why.
+    UnknownSid(Unknown),
     /// Code 2.
     BadHandshakeMethod,
     /// Code 3.
@@ -48,7 +49,7 @@ impl Refusal {
     pub(crate) fn counted_as(&self) -> Refused {
         match self {
             Self::UnknownTransport => Refused::UnknownTransport,
-            Self::UnknownSid => Refused::UnknownSid,
+            Self::UnknownSid(_) => Refused::UnknownSid,
             Self::BadHandshakeMethod | Self::BadMethod => Refused::BadMethod,
             Self::BadRequest | Self::WebSocketVersion => Refused::BadRequest,
             Self::Forbidden(_) => Refused::Forbidden,
@@ -70,7 +71,7 @@ impl Refusal {
             Self::BadMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::ConnectionLimit | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::UnknownTransport
-            | Self::UnknownSid
+            | Self::UnknownSid(_)
             | Self::BadHandshakeMethod
             | Self::BadRequest
             | Self::WebSocketVersion
@@ -84,7 +85,7 @@ impl Refusal {
     fn error(&self) -> Option<(u8, Cow<'_, str>)> {
         let (code, message) = match self {
             Self::UnknownTransport => (0, "Transport unknown"),
-            Self::UnknownSid => (1, "Session ID unknown"),
+            Self::UnknownSid(_) => (1, "Session ID unknown"),
             Self::BadHandshakeMethod => (2, "Bad handshake method"),
             Self::BadRequest | Self::WebSocketVersion => (3, "Bad request"),
             Self::Forbidden(None) => (4, "Forbidden"),

@@ -8,6 +8,7 @@ use protocol::engineio::{Answer, CloseReason, Poll, Post, Transport, payload};
 use tokio::sync::oneshot;
 
 use super::Session;
+use crate::forward::Unknown;
 use crate::http::{Refusal, Reply};
 
 /// The requests that wait for an answer.
@@ -35,7 +36,7 @@ impl Session {
             }
             Poll::Overlap => answer(reply, Reply::Refused(Refusal::Overlap)),
             Poll::Mismatch => answer(reply, Reply::Refused(Refusal::BadRequest)),
-            Poll::Unknown => answer(reply, Reply::Refused(Refusal::UnknownSid)),
+            Poll::Unknown => answer(reply, Reply::Refused(Refusal::UnknownSid(Unknown::Closed))),
         }
         self.pump();
     }
@@ -58,7 +59,7 @@ impl Session {
             Post::Accepted => Reply::Continue,
             Post::Overlap => Reply::Refused(Refusal::Overlap),
             Post::Mismatch => Reply::Refused(Refusal::BadRequest),
-            Post::Unknown => Reply::Refused(Refusal::UnknownSid),
+            Post::Unknown => Reply::Refused(Refusal::UnknownSid(Unknown::Closed)),
         }
     }
 

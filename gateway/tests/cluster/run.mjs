@@ -5,11 +5,17 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { debianPackage, fail, npmPackages } from "../peers/lib/install.mjs";
+import { debianPackage, fail, npmPackages, redis } from "../peers/lib/install.mjs";
 
 const FOLDER = import.meta.dirname;
 /** A whole file counts as one test as well. */
 const TEST_TIMEOUT_MS = 300_000;
+
+/** A program, the Debian package that has it, and how to see that it is there. */
+const PROGRAMS = [
+  ["/usr/sbin/nginx", "nginx-light", "-v"],
+  ["/usr/sbin/haproxy", "haproxy", "-v"],
+];
 
 const all = readdirSync(FOLDER).filter((name) => name.endsWith(".test.mjs"));
 const wanted = process.argv.slice(2);
@@ -26,10 +32,11 @@ for (const name of ["GATEWAY_BIN", "CLUSTER_NODE_BIN"]) {
 
 npmPackages(join(FOLDER, "../peers"), "the JavaScript clients");
 npmPackages(FOLDER, "Node's servers and emitters");
-for (const [program, debian] of [["redis-server", "redis-server"], ["redis-cli", "redis-tools"]]) {
-  const isThere = () => spawnSync(program, ["--version"]).status === 0;
+redis();
+for (const [program, debian, version] of PROGRAMS) {
+  const isThere = () => spawnSync(program, [version]).status === 0;
   if (isThere()) continue;
-  debianPackage(debian, `${program} from Debian (or install Redis 7 yourself)`);
+  debianPackage(debian, `${program} from Debian (or install it yourself)`);
   if (!isThere()) fail(`${debian} was installed, but ${program} cannot be run`);
 }
 

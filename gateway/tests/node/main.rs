@@ -4,6 +4,7 @@
 
 mod cluster;
 mod emit;
+mod forward;
 mod handlers;
 mod limits;
 mod observe;

@@ -14,6 +14,7 @@ async fn every_series_is_there_from_the_start_at_zero() {
     let metrics = gateway.metrics().await;
     let mut series = vec![
         "gateway_outbox_bytes".to_owned(),
+        "gateway_tunnels".to_owned(),
         "gateway_draining".to_owned(),
         "gateway_heartbeats_sent_total".to_owned(),
         "gateway_heartbeats_answered_total".to_owned(),
@@ -69,6 +70,8 @@ async fn every_series_is_there_from_the_start_at_zero() {
         "http",
     ];
     add("gateway_handshakes_rejected_total", "reason", &refusals);
+    let causes = ["closed", "gone", "unreachable", "never_issued"];
+    add("gateway_unknown_sid_total", "cause", &causes);
     let upgrades = [
         "completed",
         "refused",

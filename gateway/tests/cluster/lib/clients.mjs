@@ -1,9 +1,11 @@
 // Clients that keep what they hear and answer what wants an answer.
 import { io } from "socket.io-client";
-import { call, connected } from "../../peers/lib/clients.mjs";
+import { connected } from "../../peers/lib/clients.mjs";
 import { Inbox } from "../../peers/lib/wait.mjs";
 
 const HEARS_WITHIN_MS = 20_000;
+/** Longer than the relay holds a join back. */
+const ANSWERS_WITHIN_MS = 30_000;
 
 /** A connected client of a server. */
 export class Client {
@@ -38,14 +40,13 @@ export class Client {
 
   /** Joins rooms, on whichever kind of server it is; resolves when it misses nothing any more. */
   async join(...rooms) {
-    const isRelay = this.server.relay;
-    const [answer] = await call(this.socket, isRelay ? "join" : "enter", rooms);
+    const answer = await this.call(this.server.relay ? "join" : "enter", rooms);
     if (answer !== true && answer?.ok !== true) throw new Error(`${this.name} cannot join: ${JSON.stringify(answer)}`);
   }
 
   /** Emits, and returns the first value of the acknowledgement. */
-  async call(event, ...args) {
-    return (await call(this.socket, event, ...args))[0];
+  call(event, ...args) {
+    return this.socket.timeout(ANSWERS_WITHIN_MS).emitWithAck(event, ...args);
   }
 
   close() {

@@ -66,7 +66,7 @@ export function broadcasts(world, senderNames) {
       await expect(members.r1, [args]);
     });
     it(`${name} keeps its order`, async () => {
-      const numbers = [...Array(300).keys()];
+      const numbers = [...Array(99).keys()];
       for (const number of numbers) emit([{}, { rooms: ["r1"] }, { rooms: ["r1", "r2"] }][number % 3], "n", number);
       const heard = await world().heard(emit);
       for (const client of members.r1) assert.deepEqual(heard.get(client), numbers.map((number) => ["n", number]));
@@ -191,11 +191,13 @@ export function questions(world, asking, { allRooms = true } = {}) {
     for (const [name, { join, leave }] of Object.entries(changes)) {
       const before = await members("r1");
       await join(["r1"], [`${name} 1`, `${name} 2`]);
-      for (const room of [`${name} 1`, `${name} 2`]) await until(`members of r1 are in ${room}`, async () => `${await members(room)}` === `${before}`);
+      // Node's nodes hear every room. Ours hear one that a Node server made them join when they have subscribed to it.
+      if (name === "node") for (const room of [`${name} 1`, `${name} 2`]) await until(`members of r1 are in ${room}`, async () => `${await members(room)}` === `${before}`);
       const emit = world().senders().get(name);
       emit({ rooms: [`${name} 1`] }, "moved");
       await world().expect(emit, world().names.filter((it) => before.includes(world().client(it).id)), [["moved"]]);
       await leave([], [`${name} 1`]);
+      await until(`members of r1 are in ${name} 2`, async () => `${await members(`${name} 2`)}` === `${before}`);
       await until(`nobody is in ${name} 1`, async () => (await members(`${name} 1`)).length === 0);
       assert.deepEqual(await members(`${name} 2`), before);
     }

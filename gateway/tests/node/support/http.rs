@@ -39,7 +39,7 @@ impl Connection {
         Self::of(TcpStream::connect(address).await.unwrap())
     }
 
-    pub(super) fn of(stream: TcpStream) -> Self {
+    pub(crate) fn of(stream: TcpStream) -> Self {
         Self {
             stream,
             read: Vec::new(),
@@ -47,13 +47,19 @@ impl Connection {
     }
 
     pub(crate) async fn send(&mut self, head: &str, body: &str) {
+        self.send_with(head, "", body).await;
+    }
+
+    /// With further headers, each with its line's end.
+    pub(crate) async fn send_with(&mut self, head: &str, headers: &str, body: &str) {
         let length = body.len();
-        let request =
-            format!("{head} HTTP/1.1\r\nHost: gateway\r\nContent-Length: {length}\r\n\r\n{body}");
+        let request = format!(
+            "{head} HTTP/1.1\r\nHost: gateway\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+        );
         self.write(request.as_bytes()).await;
     }
 
-    pub(super) async fn write(&mut self, bytes: &[u8]) {
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
         soon(self.stream.write_all(bytes)).await.unwrap();
     }
 
@@ -77,12 +83,12 @@ impl Connection {
         };
         let length = response.header("content-length").unwrap_or("0");
         let body = self.take(length.parse().unwrap()).await;
-        response.body = String::from_utf8(body).unwrap();
+        response.body = String::from_utf8_lossy(&body).into_owned();
         response
     }
 
     /// Reads what there is; `false` at the end.
-    pub(super) async fn fill(&mut self) -> bool {
+    pub(crate) async fn fill(&mut self) -> bool {
         soon(self.stream.read_buf(&mut self.read))
             .await
             .is_ok_and(|count| count > 0)

@@ -37,6 +37,11 @@ impl WebSocket {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         let stream = socket.connect(address).await.unwrap();
+        Self::open_on(stream).await
+    }
+
+    /// Opens a session on a connection that is there.
+    pub(crate) async fn open_on(stream: TcpStream) -> Self {
         let mut websocket = Self::handshake_on(stream, "").await.unwrap();
         websocket.sid = sid(&websocket.next().await);
         websocket
@@ -47,7 +52,7 @@ impl WebSocket {
         Self::handshake_on(TcpStream::connect(address).await.unwrap(), query).await
     }
 
-    async fn handshake_on(stream: TcpStream, query: &str) -> Result<Self, Response> {
+    pub(crate) async fn handshake_on(stream: TcpStream, query: &str) -> Result<Self, Response> {
         let mut connection = Connection::of(stream);
         let request = format!(
             "GET /socket.io/?EIO=4&transport=websocket{query} HTTP/1.1\r\nHost: gateway\r\n\

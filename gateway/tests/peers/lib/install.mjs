@@ -1,5 +1,5 @@
 // Installs what tests need, once, and says what it cannot install.
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -14,6 +14,16 @@ export function debianPackage(name, what) {
   const install = ["apt-get", "install", "-y", "--no-install-recommends", name];
   const command = process.getuid() === 0 ? install : ["sudo", "-n", ...install];
   attempt(what, () => execFileSync(command[0], command.slice(1), { stdio: "inherit", env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" } }));
+}
+
+/** redis-server and redis-cli. */
+export function redis() {
+  for (const [program, debian] of [["redis-server", "redis-server"], ["redis-cli", "redis-tools"]]) {
+    const isThere = () => spawnSync(program, ["--version"]).status === 0;
+    if (isThere()) continue;
+    debianPackage(debian, `${program} from Debian (or install Redis 7 yourself)`);
+    if (!isThere()) fail(`${debian} was installed, but ${program} cannot be run`);
+  }
 }
 
 /** Runs `install` unless `stamp` says that this version of `list` is installed. */

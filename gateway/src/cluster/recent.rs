@@ -1,0 +1,144 @@
+//! Rooms that sockets of other nodes were made to join a moment ago.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adapter::{Broadcast, ClusterMessage};
+
+/// How long a node may take to subscribe to a room that it was told to join.
+const SETTLING: Duration = Duration::from_secs(5);
+
+/// Most rooms that are remembered.
+const MAX_ROOMS: usize = 10_000;
+
+/// What is emitted to a room right behind a [`ClusterMessage::Join`] has to reach nodes that heard of
+/// the room by it, and are only about to subscribe to it. They hear the channel of the
+/// namespace in any case, and in the same order.
+#[derive(Default)]
+pub(super) struct RecentJoins {
+    rooms: HashMap<Key, Instant>,
+    /// In the order of the joins; the time tells whether it is the last one of that room.
+    order: VecDeque<(Key, Instant)>,
+    /// The other nodes cannot be heard: what was published is still to be sent.
+    is_away: bool,
+    /// Since when they are heard again.
+    back: Option<Instant>,
+}
+
+type Key = Arc<(String, String)>;
+
+impl RecentJoins {
+    /// Sockets were told to join `rooms`.
+    pub(super) fn add(&mut self, namespace: &str, rooms: &[String], now: Instant) {
+        for room in rooms {
+            let key = Key::new((namespace.to_owned(), room.clone()));
+            self.rooms.insert(Arc::clone(&key), now);
+            self.order.push_back((key, now));
+        }
+        while let Some((key, at)) = self.order.front() {
+            if self.order.len() <= MAX_ROOMS && self.is_recent(*at, now) {
+                break;
+            }
+            if self.rooms.get(key) == Some(at) {
+                self.rooms.remove(key);
+            }
+            self.order.pop_front();
+        }
+    }
+
+    /// The broadcast as it has to be published, if not as it is. A room that is named twice counts as
+    /// several, and such broadcasts go by the channel of the namespace.
+    pub(super) fn detour(
+        &self,
+        namespace: &str,
+        broadcast: &Broadcast,
+        now: Instant,
+    ) -> Option<ClusterMessage> {
+        let [room] = broadcast.selection.rooms.as_slice() else {
+            return None;
+        };
+        if self.rooms.is_empty() {
+            return None;
+        }
+        let at = self.rooms.get(&(namespace.to_owned(), room.clone()))?;
+        self.is_recent(*at, now).then(|| {
+            let mut broadcast = broadcast.clone();
+            broadcast.selection.rooms.push(room.clone());
+            ClusterMessage::Broadcast(broadcast)
+        })
+    }
+
+    /// The other nodes are heard again, or not any more.
+    pub(super) fn handle_up(&mut self, up: bool, now: Instant) {
+        self.is_away = !up;
+        if up {
+            self.back = Some(now);
+        }
+    }
+
+    fn is_recent(&self, at: Instant, now: Instant) -> bool {
+        let since = self.back.map_or(at, |back| back.max(at));
+        self.is_away || now < since + SETTLING
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adapter::{EventBuf, Selection};
+
+    use super::*;
+
+    fn to(room: &str) -> Broadcast {
+        let event = EventBuf {
+            name: "x".to_owned(),
+            arguments: adapter::ArgumentsBuf::from_json("1"),
+        };
+        let selection = Selection::everybody().to(room);
+        Broadcast { selection, event }
+    }
+
+    #[test]
+    fn a_room_goes_by_the_namespace_for_a_while_after_a_join() {
+        let mut recent = RecentJoins::default();
+        let start = Instant::now();
+        recent.add("/", &["r".to_owned()], start);
+        let ClusterMessage::Broadcast(detour) = recent.detour("/", &to("r"), start).unwrap() else {
+            panic!("not a broadcast");
+        };
+        assert_eq!(detour.selection.rooms, ["r", "r"]);
+        assert_eq!(recent.detour("/", &to("other"), start), None);
+        assert_eq!(recent.detour("/chat", &to("r"), start), None);
+        let several = Broadcast {
+            selection: Selection::everybody().to("r").to("s"),
+            ..to("r")
+        };
+        assert_eq!(recent.detour("/", &several, start), None);
+        assert_eq!(recent.detour("/", &to("r"), start + SETTLING), None);
+    }
+
+    #[test]
+    fn time_while_the_others_are_away_does_not_count() {
+        let mut recent = RecentJoins::default();
+        let start = Instant::now();
+        recent.add("/", &["r".to_owned()], start);
+        recent.handle_up(false, start);
+        let back = start + SETTLING * 3;
+        assert!(recent.detour("/", &to("r"), back).is_some());
+        recent.handle_up(true, back);
+        assert!(recent.detour("/", &to("r"), back + SETTLING / 2).is_some());
+        assert_eq!(recent.detour("/", &to("r"), back + SETTLING), None);
+    }
+
+    #[test]
+    fn rooms_are_forgotten() {
+        let mut recent = RecentJoins::default();
+        let start = Instant::now();
+        for number in 0..2 * MAX_ROOMS {
+            recent.add("/", &[number.to_string()], start);
+        }
+        assert_eq!(recent.rooms.len(), MAX_ROOMS);
+        recent.add("/", &["r".to_owned()], start + SETTLING);
+        assert_eq!((recent.rooms.len(), recent.order.len()), (1, 1));
+    }
+}

@@ -1,0 +1,275 @@
+//! One connection to a shard of another node.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::join;
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue, UPGRADE};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+
+use super::links::{Failure, Owner, Place};
+use super::proof::{Side, Terms, draw};
+use super::tunnel::Tunnel;
+use super::welcome::{CHALLENGE, NONCE, PATH, PROOF, PROTOCOL, SHARD, TAG};
+use crate::config::Secret;
+
+/// How long a connection may be silent before the kernel asks whether its other end is there.
+const PROBE_AFTER: Duration = Duration::from_secs(10);
+
+/// How often it asks, and how often without an answer it takes the other end for dead.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+const PROBES: u32 = 3;
+
+/// A connection that the owner has welcomed. Dropped, it is closed, which the owner sees.
+pub(super) struct Link {
+    sender: SendRequest<Incoming>,
+    /// The connection itself, once the owner switched protocols.
+    switched: oneshot::Receiver<(TcpStream, Vec<u8>)>,
+    driver: Driver,
+    place: Place,
+    pub(super) idle_since: Instant,
+}
+
+/// The task that reads and writes.
+struct Driver(AbortHandle);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Why no answer came.
+pub(super) enum Broken {
+    /// Nothing of the request was written.
+    Unsent(Box<Request<Incoming>>),
+    /// The owner may have read it.
+    Lost,
+}
+
+/// Why a connection could not be had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Http(#[from] hyper::Error),
+    #[error("no answer in time")]
+    Timeout,
+    #[error("another node, or another life of this one, is at its address")]
+    Misdirected,
+    #[error("it asks for cluster.secret, which is not set here")]
+    SecretMissing,
+    #[error("cluster.secret is not the same there as here")]
+    SecretDiffers,
+    #[error("without cluster.secret the other node must be on this machine")]
+    NotLoopback,
+    #[error("it answered with {0}")]
+    Unexpected(StatusCode),
+}
+
+impl Link {
+    pub(super) async fn connect(
+        owner: &Owner,
+        secret: Option<&Secret>,
+        mut place: Place,
+        timeout: Duration,
+    ) -> Result<Self, ConnectError> {
+        let greeted = async {
+            let stream = TcpStream::connect(&*owner.member.address).await?;
+            if secret.is_none() && !stream.peer_addr()?.ip().is_loopback() {
+                return Err(ConnectError::NotLoopback);
+            }
+            prepare(&stream)?;
+            let stream = greet(stream, owner, secret).await?;
+            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+            Ok((sender, connection))
+        };
+        let (sender, connection) = tokio::time::timeout(timeout, greeted)
+            .await
+            .unwrap_or(Err(ConnectError::Timeout))?;
+        place.welcome();
+        let (give, switched) = oneshot::channel();
+        let driver = tokio::task::spawn_local(async move {
+            if let Ok(parts) = connection.without_shutdown().await {
+                let switched = (parts.io.into_inner(), parts.read_buf.to_vec());
+                let _closed = give.send(switched);
+            }
+        });
+        Ok(Self {
+            sender,
+            switched,
+            driver: Driver(driver.abort_handle()),
+            place,
+            idle_since: Instant::now(),
+        })
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.sender.is_ready()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    pub(super) async fn send(
+        &mut self,
+        request: Request<Incoming>,
+    ) -> Result<Response<Incoming>, Broken> {
+        let sent = self.sender.try_send_request(request).await;
+        sent.map_err(|mut error| match error.take_message() {
+            Some(request) => Broken::Unsent(Box::new(request)),
+            None => Broken::Lost,
+        })
+    }
+
+    /// The connection, after the owner answered that it switches protocols.
+    pub(super) async fn into_tunnel(self) -> Result<Tunnel, Failure> {
+        let Self {
+            switched,
+            driver,
+            place,
+            ..
+        } = self;
+        let switched = switched.await;
+        drop(driver);
+        let (stream, read) = switched.map_err(|_| Failure::Lost)?;
+        Ok(Tunnel {
+            stream,
+            read,
+            place,
+        })
+    }
+
+    /// Lets the owner close the connection, as it said. It may still read what the client sends.
+    pub(super) fn finish_within(self, timeout: Duration) {
+        tokio::task::spawn_local(async move {
+            let Self {
+                sender,
+                switched,
+                driver,
+                ..
+            } = self;
+            drop(sender);
+            let _over = tokio::time::timeout(timeout, switched).await;
+            drop(driver);
+        });
+    }
+}
+
+/// Has a dead node be noticed, even where nothing is sent.
+pub(super) fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(PROBE_AFTER)
+        .with_interval(PROBE_EVERY)
+        .with_retries(PROBES);
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(PROBE_AFTER + PROBE_EVERY * PROBES))?;
+    Ok(())
+}
+
+/// Asks the owner to serve requests on this connection.
+async fn greet(
+    stream: TcpStream,
+    owner: &Owner,
+    secret: Option<&Secret>,
+) -> Result<TcpStream, ConnectError> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let (connection, answer) = join(
+        connection.without_shutdown(),
+        ask_and_prove(sender, owner, secret),
+    )
+    .await;
+    answer?;
+    let parts = connection?;
+    if !parts.read_buf.is_empty() {
+        return Err(ConnectError::Unexpected(StatusCode::SWITCHING_PROTOCOLS));
+    }
+    Ok(parts.io.into_inner())
+}
+
+async fn ask_and_prove(
+    mut sender: SendRequest<Empty<Bytes>>,
+    owner: &Owner,
+    secret: Option<&Secret>,
+) -> Result<(), ConnectError> {
+    let nonce = draw();
+    let answer = sender.send_request(question(owner, &nonce, None)).await?;
+    let Some(secret) = secret else {
+        return match answer.status() {
+            StatusCode::UNAUTHORIZED => Err(ConnectError::SecretMissing),
+            status => welcomed(status),
+        };
+    };
+    if answer.status() != StatusCode::UNAUTHORIZED {
+        welcomed(answer.status())?;
+        return Err(ConnectError::SecretDiffers);
+    }
+    let terms = Terms {
+        nonce: &nonce,
+        challenge: text(&answer, &CHALLENGE),
+        tag: &owner.member.tag,
+        shard: owner.shard,
+    };
+    let proof = terms.prove(Side::Asking, secret);
+    sender.ready().await?;
+    let proven = sender
+        .send_request(question(owner, &nonce, Some(&proof)))
+        .await?;
+    welcomed(proven.status())?;
+    if terms.verify(Side::Welcoming, secret, text(&proven, &PROOF).as_bytes()) {
+        Ok(())
+    } else {
+        Err(ConnectError::SecretDiffers)
+    }
+}
+
+fn question(owner: &Owner, nonce: &str, proof: Option<&str>) -> Request<Empty<Bytes>> {
+    let mut request = Request::new(Empty::new());
+    *request.uri_mut() = hyper::Uri::from_static(PATH);
+    let headers = request.headers_mut();
+    headers.insert(HOST, HeaderValue::from_static("gateway"));
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static(PROTOCOL));
+    headers.insert(SHARD, HeaderValue::from(owner.shard));
+    let texts = [
+        (NONCE, Some(nonce)),
+        (TAG, Some(&*owner.member.tag)),
+        (PROOF, proof),
+    ];
+    for (name, text) in texts {
+        if let Some(Ok(value)) = text.map(HeaderValue::from_str) {
+            headers.insert(name, value);
+        }
+    }
+    request
+}
+
+fn welcomed(status: StatusCode) -> Result<(), ConnectError> {
+    match status {
+        StatusCode::SWITCHING_PROTOCOLS => Ok(()),
+        StatusCode::MISDIRECTED_REQUEST => Err(ConnectError::Misdirected),
+        StatusCode::FORBIDDEN => Err(ConnectError::SecretDiffers),
+        other => Err(ConnectError::Unexpected(other)),
+    }
+}
+
+fn text<'a, B>(answer: &'a Response<B>, name: &HeaderName) -> &'a str {
+    let value = answer.headers().get(name);
+    value
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+}

@@ -1,0 +1,301 @@
+//! A shard's connections to other nodes.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use adapter::Member;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use slab::Slab;
+use tokio::sync::Notify;
+use tracing::warn;
+
+use super::link::{Broken, ConnectError, Link};
+use super::outcome::{Outcome, Unknown};
+use crate::http::Refusal;
+use crate::shard::Shard;
+
+/// Most connections of a shard to one node. A parked poll holds one, a tunnel too.
+const MAX_CONNECTIONS: usize = 8192;
+
+/// Most connections to one shard of a node that are kept for later.
+const MAX_IDLE: usize = 256;
+
+/// How long a connection is kept for later; less than the owner waits for a request, so that it
+/// does not close one that is about to be used.
+const IDLE: Duration = Duration::from_secs(20);
+
+/// How long it may take until a connection can be used.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long no connection to a node is tried after one failed and while none is there.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Where a request goes.
+pub(super) struct Owner {
+    pub(super) member: Member,
+    pub(super) shard: usize,
+}
+
+/// A shard of a node, by the node's tag.
+pub(super) type Seat = (Rc<str>, usize);
+
+impl Owner {
+    pub(super) fn seat(&self) -> Seat {
+        (Rc::from(&*self.member.tag), self.shard)
+    }
+}
+
+/// Why a request was not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    Unreachable,
+    Gone,
+    Lost,
+    Limit,
+}
+
+/// The connections of one shard.
+#[derive(Default)]
+pub(crate) struct Links {
+    idle: RefCell<HashMap<Seat, Vec<Link>>>,
+    nodes: RefCell<HashMap<Box<str>, Rc<Standing>>>,
+    is_swept: Cell<bool>,
+    /// How each tunnel is told to end.
+    tunnels: RefCell<Slab<Rc<Notify>>>,
+}
+
+/// How this shard stands with one node.
+#[derive(Default)]
+struct Standing {
+    connections: Cell<usize>,
+    /// Those of them that were welcomed.
+    welcomed: Cell<usize>,
+    /// No connection is tried before this.
+    paused_until: Cell<Option<Instant>>,
+    /// The operator was told of the trouble that lasts.
+    was_told: Cell<bool>,
+}
+
+/// One of the connections that a node may have from here.
+pub(super) struct Place {
+    standing: Rc<Standing>,
+    is_welcomed: bool,
+}
+
+impl Place {
+    fn take(standing: &Rc<Standing>) -> Option<Self> {
+        let connections = standing.connections.get();
+        (connections < MAX_CONNECTIONS).then(|| {
+            standing.connections.set(connections + 1);
+            Self {
+                standing: Rc::clone(standing),
+                is_welcomed: false,
+            }
+        })
+    }
+
+    pub(super) fn welcome(&mut self) {
+        self.is_welcomed = true;
+        let welcomed = &self.standing.welcomed;
+        welcomed.set(welcomed.get() + 1);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Standing {
+            connections,
+            welcomed,
+            ..
+        } = &*self.standing;
+        connections.set(connections.get() - 1);
+        welcomed.set(welcomed.get() - usize::from(self.is_welcomed));
+    }
+}
+
+/// A tunnel, as long as it lasts.
+pub(super) struct Listed {
+    links: Rc<Links>,
+    key: usize,
+    end: Rc<Notify>,
+}
+
+impl Listed {
+    /// Waits until the tunnel is to end.
+    pub(super) async fn ending(&self) {
+        self.end.notified().await;
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.links.tunnels.borrow_mut().remove(self.key);
+    }
+}
+
+impl Links {
+    /// WebSockets of other nodes' sessions that go through this shard.
+    pub(crate) fn tunnel_count(&self) -> usize {
+        self.tunnels.borrow().len()
+    }
+
+    /// Ends so many of them; their clients come back elsewhere.
+    pub(crate) fn close_tunnels(&self, count: usize) {
+        let tunnels = self.tunnels.borrow();
+        for (_, end) in tunnels.iter().take(count) {
+            end.notify_one();
+        }
+    }
+
+    pub(super) fn list(self: &Rc<Self>) -> Listed {
+        let end = Rc::new(Notify::new());
+        let key = self.tunnels.borrow_mut().insert(Rc::clone(&end));
+        Listed {
+            links: Rc::clone(self),
+            key,
+            end,
+        }
+    }
+
+    /// Sends a request by a connection that is there, or by a new one.
+    pub(super) async fn send(
+        self: &Rc<Self>,
+        shard: &Rc<Shard>,
+        owner: &Owner,
+        mut request: Request<Incoming>,
+    ) -> Result<(Link, Response<Incoming>), Failure> {
+        let seat = owner.seat();
+        if let Some(mut link) = self.take(&seat) {
+            match link.send(request).await {
+                Ok(answer) => return Ok((link, answer)),
+                Err(Broken::Unsent(unsent)) => request = *unsent,
+                Err(Broken::Lost) => return Err(Failure::Lost),
+            }
+            // What one of them met the others did as well.
+            self.idle.borrow_mut().remove(&seat);
+        }
+        let mut link = self.connect(shard, owner).await?;
+        match link.send(request).await {
+            Ok(answer) => Ok((link, answer)),
+            Err(Broken::Unsent(_)) => Err(Failure::Unreachable),
+            Err(Broken::Lost) => Err(Failure::Lost),
+        }
+    }
+
+    /// An idle connection that can be used at once, the one that was used last.
+    fn take(&self, seat: &Seat) -> Option<Link> {
+        let mut idle = self.idle.borrow_mut();
+        let links = idle.get_mut(seat)?;
+        links.retain(|link| !link.is_closed());
+        let ready = links.iter().rposition(Link::is_ready)?;
+        Some(links.remove(ready))
+    }
+
+    /// Keeps a connection whose answer is whole.
+    pub(super) fn give_back(self: &Rc<Self>, seat: Seat, mut link: Link) {
+        if link.is_closed() {
+            return;
+        }
+        link.idle_since = Instant::now();
+        let mut idle = self.idle.borrow_mut();
+        let links = idle.entry(seat).or_default();
+        if links.len() < MAX_IDLE {
+            links.push(link);
+        }
+        drop(idle);
+        if !self.is_swept.replace(true) {
+            tokio::task::spawn_local(Rc::clone(self).sweep());
+        }
+    }
+
+    /// Closes what is not used, until nothing is left.
+    async fn sweep(self: Rc<Self>) {
+        while self.is_swept.get() {
+            tokio::time::sleep(IDLE / 4).await;
+            let mut idle = self.idle.borrow_mut();
+            idle.retain(|_, links| {
+                links.retain(|link| !link.is_closed() && link.idle_since.elapsed() < IDLE);
+                !links.is_empty()
+            });
+            let mut nodes = self.nodes.borrow_mut();
+            nodes.retain(|_, standing| Rc::strong_count(standing) > 1 || standing.is_paused());
+            self.is_swept.set(!idle.is_empty());
+        }
+    }
+
+    async fn connect(&self, shard: &Shard, owner: &Owner) -> Result<Link, Failure> {
+        let standing = self.standing(&owner.member.tag);
+        if standing.is_paused() {
+            return Err(Failure::Unreachable);
+        }
+        let place = Place::take(&standing).ok_or(Failure::Limit)?;
+        let secret = shard.node().config().cluster.secret.as_ref();
+        match Link::connect(owner, secret, place, CONNECT_TIMEOUT).await {
+            Ok(link) => {
+                standing.paused_until.set(None);
+                standing.was_told.set(false);
+                Ok(link)
+            }
+            Err(error) => {
+                if standing.welcomed.get() == 0 {
+                    standing.paused_until.set(Some(Instant::now() + PAUSE));
+                }
+                if !standing.was_told.replace(true) {
+                    let (node, address) = (&owner.member.id, &owner.member.address);
+                    warn!(%node, address, %error, "cannot forward requests to another node");
+                }
+                Err(match error {
+                    ConnectError::Misdirected => Failure::Gone,
+                    ConnectError::Io(_)
+                    | ConnectError::Http(_)
+                    | ConnectError::Timeout
+                    | ConnectError::SecretMissing
+                    | ConnectError::SecretDiffers
+                    | ConnectError::NotLoopback
+                    | ConnectError::Unexpected(_) => Failure::Unreachable,
+                })
+            }
+        }
+    }
+
+    fn standing(&self, tag: &str) -> Rc<Standing> {
+        let mut nodes = self.nodes.borrow_mut();
+        if let Some(standing) = nodes.get(tag) {
+            return Rc::clone(standing);
+        }
+        nodes.retain(|_, standing| Rc::strong_count(standing) > 1 || standing.is_paused());
+        let standing = Rc::<Standing>::default();
+        nodes.insert(tag.into(), Rc::clone(&standing));
+        standing
+    }
+}
+
+impl Standing {
+    fn is_paused(&self) -> bool {
+        self.paused_until
+            .get()
+            .is_some_and(|until| Instant::now() < until)
+    }
+}
+
+impl Failure {
+    pub(super) fn outcome(self) -> Outcome {
+        match self {
+            Self::Unreachable => Outcome::Unreachable,
+            Self::Gone => Outcome::Gone,
+            Self::Lost => Outcome::Lost,
+            Self::Limit => Outcome::Limit,
+        }
+    }
+
+    pub(super) fn refusal(self) -> Refusal {
+        match self {
+            Self::Unreachable | Self::Lost => Refusal::UnknownSid(Unknown::Unreachable),
+            Self::Gone => Refusal::UnknownSid(Unknown::Gone),
+            Self::Limit => Refusal::ConnectionLimit,
+        }
+    }
+}

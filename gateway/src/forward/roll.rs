@@ -1,0 +1,66 @@
+//! Which nodes there were, so that a session of one that left can be told from one that never was.
+
+use adapter::Member;
+use indexmap::IndexSet;
+
+use crate::ids::NodeTag;
+
+/// Most nodes that are remembered after they left; who left longest ago is forgotten first.
+const MAX_DEPARTED: usize = 1024;
+
+/// The tags of the nodes that are, and of those that were, in the order in which they left.
+#[derive(Debug, Default)]
+pub(crate) struct Roll(IndexSet<Box<str>>);
+
+impl Roll {
+    /// These are the nodes now.
+    pub(crate) fn note(&mut self, members: &[Member]) {
+        for member in members {
+            self.0.shift_remove(&*member.tag);
+        }
+        let excess = self.0.len().saturating_sub(MAX_DEPARTED);
+        self.0.drain(..excess);
+        self.0
+            .extend(members.iter().map(|member| Box::from(&*member.tag)));
+    }
+
+    /// Whether a node with this tag is or was a member.
+    pub(crate) fn knows(&self, tag: NodeTag) -> bool {
+        self.0.contains(tag.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adapter::NodeId;
+
+    use super::*;
+
+    fn members(tags: &[NodeTag]) -> Vec<Member> {
+        let member = |tag: &NodeTag| Member {
+            id: NodeId::new(tag.as_str().trim_matches('-')).unwrap_or(NodeId::new("x").unwrap()),
+            tag: tag.as_str().to_owned(),
+            address: String::new(),
+            version: String::new(),
+            connections: 0,
+        };
+        tags.iter().map(member).collect()
+    }
+
+    #[test]
+    fn who_left_is_remembered_up_to_a_bound() {
+        let mut roll = Roll::default();
+        let stays = NodeTag::random();
+        let first = NodeTag::random();
+        roll.note(&members(&[stays, first]));
+        assert!(!roll.knows(NodeTag::random()));
+        roll.note(&members(&[stays]));
+        assert!(roll.knows(first));
+        for _ in 0..MAX_DEPARTED + 1 {
+            roll.note(&members(&[stays, NodeTag::random()]));
+        }
+        assert!(roll.knows(stays));
+        assert!(!roll.knows(first));
+        assert!(roll.0.len() <= MAX_DEPARTED + 2);
+    }
+}

@@ -1,0 +1,134 @@
+//! The owner's end: other nodes ask at the internal port to forward requests.
+
+use std::net::{SocketAddr, TcpStream as StdTcpStream};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, UPGRADE};
+use hyper::{Request, Response, StatusCode};
+use tokio::net::TcpStream;
+use tracing::debug;
+
+use super::link::prepare;
+use super::proof::{Side, Terms, draw};
+use crate::http;
+use crate::node::Node;
+use crate::shard::Mail;
+
+/// What is asked for.
+pub(crate) const PATH: &str = "/cluster/v1/forward";
+
+/// What the connection is to speak, with the version of all this.
+pub(super) const PROTOCOL: &str = "gateway-forward/1";
+
+/// The node that is meant.
+pub(super) const TAG: HeaderName = HeaderName::from_static("gateway-tag");
+
+/// The shard that is meant.
+pub(super) const SHARD: HeaderName = HeaderName::from_static("gateway-shard");
+
+/// What the node that asks drew.
+pub(super) const NONCE: HeaderName = HeaderName::from_static("gateway-nonce");
+
+/// What the node that welcomes drew.
+pub(super) const CHALLENGE: HeaderName = HeaderName::from_static("gateway-challenge");
+
+/// The proof of either side.
+pub(super) const PROOF: HeaderName = HeaderName::from_static("gateway-proof");
+
+/// How long a connection may be idle; longer than the other node keeps it so.
+pub(crate) const IDLE_LIMIT: Duration = Duration::from_secs(60);
+
+/// What one connection to the internal port is asked and told.
+pub(crate) struct Door {
+    peer: SocketAddr,
+    challenge: String,
+    /// The shard that it goes to, once it was let in.
+    opened: OnceLock<usize>,
+}
+
+impl Door {
+    pub(crate) fn new(peer: SocketAddr) -> Self {
+        Self {
+            peer,
+            challenge: draw(),
+            opened: OnceLock::new(),
+        }
+    }
+
+    /// The shard that the connection goes to now that it switches protocols.
+    pub(crate) fn opened(&self) -> Option<usize> {
+        self.opened.get().copied()
+    }
+
+    /// Answers a node that asks to forward requests.
+    pub(crate) fn answer<B>(&self, node: &Node, request: &Request<B>) -> Response<Full<Bytes>> {
+        let mut answer = Response::new(Full::new(Bytes::new()));
+        *answer.status_mut() = self.judge(node, request.headers(), answer.headers_mut());
+        answer
+    }
+
+    fn judge(&self, node: &Node, asked: &HeaderMap, told: &mut HeaderMap) -> StatusCode {
+        if node.cluster().is_none() {
+            return StatusCode::NOT_FOUND;
+        }
+        let of = |name: HeaderName| asked.get(name).and_then(|value| value.to_str().ok());
+        let (Some(PROTOCOL), Some(tag), Some(shard), Some(nonce)) = (
+            of(UPGRADE),
+            of(TAG),
+            of(SHARD).and_then(|shard| shard.parse().ok()),
+            of(NONCE),
+        ) else {
+            return StatusCode::BAD_REQUEST;
+        };
+        if tag != node.tag().as_str() || shard >= node.shard_count() {
+            return StatusCode::MISDIRECTED_REQUEST;
+        }
+        let terms = Terms {
+            nonce,
+            challenge: &self.challenge,
+            tag,
+            shard,
+        };
+        match (&node.config().cluster.secret, of(PROOF)) {
+            (None, _) if self.peer.ip().is_loopback() => {}
+            (Some(_), None) => {
+                insert(told, CHALLENGE, &self.challenge);
+                return StatusCode::UNAUTHORIZED;
+            }
+            (Some(secret), Some(proof)) if terms.verify(Side::Asking, secret, proof.as_bytes()) => {
+                insert(told, PROOF, &terms.prove(Side::Welcoming, secret));
+            }
+            (Some(_), Some(_)) | (None, _) => {
+                debug!(peer = %self.peer, "refused a node that does not know cluster.secret");
+                insert(told, CONNECTION, "close");
+                return StatusCode::FORBIDDEN;
+            }
+        }
+        insert(told, CONNECTION, "Upgrade");
+        insert(told, UPGRADE, PROTOCOL);
+        let _once = self.opened.set(shard);
+        StatusCode::SWITCHING_PROTOCOLS
+    }
+}
+
+/// Hands a connection that was let in to its shard.
+pub(crate) fn let_in(node: &Node, shard: usize, stream: TcpStream, peer: SocketAddr) {
+    let stream = prepare(&stream).and_then(|()| stream.into_std());
+    match (stream, node.shards().get(shard)) {
+        (Ok(stream), Some(owner)) => owner.post(Mail::Run(Box::new(move |shard| {
+            let stream: StdTcpStream = stream;
+            http::serve_node(shard, stream, peer);
+        }))),
+        (Err(error), _) => debug!(%peer, %error, "connection lost before it was served"),
+        (Ok(_), None) => {}
+    }
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
