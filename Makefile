@@ -3,13 +3,13 @@
 # Seconds for which each fuzz target runs.
 FUZZ_SECONDS ?= 60
 
-.PHONY: run test check fmt unit autobahn peers cluster redis redis-all fuzz bench
+.PHONY: run test check fmt unit autobahn peers cluster redis redis-all deploy-check deploy-write deploy-image-steps fuzz bench
 
 run:
 	cargo run --release
 
 # Everything that CI runs. It installs what the tests need and says what it cannot install.
-test: check unit autobahn peers redis cluster
+test: check unit autobahn peers redis cluster deploy-check
 
 check:
 	cargo fmt --check
@@ -46,6 +46,19 @@ redis:
 redis-all:
 	node adapter-redis/tests/node/install.mjs
 	cargo test --workspace --test redis -- --include-ignored --skip measure:: --test-threads=2
+
+# What is in deploy/ against the tools that read it (kubectl, nginx, HAProxy, Prometheus, hadolint) and the program.
+deploy-check:
+	cargo test --workspace --no-run
+	python3 deploy/tests/run.py
+
+# The files in deploy/ that are made from others.
+deploy-write:
+	python3 deploy/tests/generated.py
+
+# The steps of deploy/Dockerfile without Docker: a release build, and a start as the image would start it; needs root.
+deploy-image-steps:
+	python3 deploy/tests/image_steps.py
 
 fmt:
 	cargo fmt

@@ -1,0 +1,180 @@
+"""Starts the programs that the tests need, on free ports of loopback, and ends them."""
+
+import functools
+import http.client
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+
+DEPLOY = pathlib.Path(__file__).resolve().parent.parent
+DOCS = DEPLOY.parent / "docs"
+TARGET = DEPLOY.parent / "target" / "deploy"
+GATEWAY = os.environ["GATEWAY_BIN"]
+
+# For a machine that is busy with other work.
+PATIENCE_SECONDS = 60
+
+
+class Process:
+    """A program that runs until the test is over; its output is kept in a file."""
+
+    def __init__(self, test, folder, *command, environment=None):
+        self.output = pathlib.Path(folder) / f"{pathlib.Path(command[0]).name}-{time.monotonic_ns()}.log"
+        libraries = {}
+        if os.environ.get("DEPLOY_LIBRARIES") and command[0] != GATEWAY:
+            libraries["LD_LIBRARY_PATH"] = os.environ["DEPLOY_LIBRARIES"]
+        environment = {**os.environ, **libraries} if environment is None else environment
+        with open(self.output, "wb") as output:
+            self.child = subprocess.Popen(command, stdout=output, stderr=output, env=environment, start_new_session=True)
+        test.addCleanup(self.stop)
+
+    def log(self):
+        return self.output.read_text(errors="replace")
+
+    def stop(self, seconds=PATIENCE_SECONDS):
+        """Ends it as an orchestrator does, and returns its status."""
+        if self.child.poll() is None:
+            self.child.send_signal(signal.SIGTERM)
+        try:
+            return self.child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.child.pid, signal.SIGKILL)
+            return self.child.wait()
+
+    def until(self, what, holds):
+        """Waits until `holds()`; an error of the network counts as not yet."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            if self.child.poll() is not None:
+                raise AssertionError(f"ended with {self.child.returncode} before {what}:\n{self.log()}")
+            try:
+                if holds():
+                    return
+            except (OSError, http.client.HTTPException):
+                pass
+            time.sleep(0.05)
+        raise AssertionError(f"not within {PATIENCE_SECONDS} s: {what}\n{self.log()[-4000:]}")
+
+
+class Gateway(Process):
+    """A node on free ports. `settings` are variables without GATEWAY_."""
+
+    def __init__(self, test, folder, **settings):
+        self.port, self.internal = free_ports(2)
+        settings = {
+            "LISTEN": f"127.0.0.1:{self.port}",
+            "INTERNAL_LISTEN": f"127.0.0.1:{self.internal}",
+            "SHARDS": "2",
+            "SHUTDOWN_DRAIN": "0",
+            **settings,
+        }
+        environment = {"PATH": os.environ["PATH"], **{f"GATEWAY_{name}": value for name, value in settings.items()}}
+        super().__init__(test, folder, GATEWAY, environment=environment)
+
+    def ready(self):
+        self.until("ready", lambda: status(self.internal, "/ready") == 200)
+
+
+def cluster(test, folder, nodes, **settings):
+    """So many nodes, joined by a Redis of their own."""
+    joined = {"REDIS_URL": redis(test, folder), "CLUSTER_SECRET": "a secret of this test"}
+    gateways = [Gateway(test, folder, **joined, **settings) for _ in range(nodes)]
+    for gateway in gateways:
+        gateway.ready()
+    return gateways
+
+
+def redis(test, folder):
+    """Starts Redis and returns its address."""
+    (port,) = free_ports(1)
+    server = Process(test, folder, tool("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder)
+    server.until("Redis listens", lambda: socket.create_connection(("127.0.0.1", port), 1).close() is None)
+    return f"redis://127.0.0.1:{port}"
+
+
+def tool(name):
+    path = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
+    for folder in path.split(os.pathsep):
+        if os.access(os.path.join(folder, name), os.X_OK):
+            return os.path.join(folder, name)
+    raise AssertionError(f"{name} is not there; run.py installs it")
+
+
+def run_tool(name, *arguments, **options):
+    """Runs a tool to its end and returns its status and what it said."""
+    libraries = {"LD_LIBRARY_PATH": os.environ["DEPLOY_LIBRARIES"]} if os.environ.get("DEPLOY_LIBRARIES") else {}
+    command = [name if os.path.isabs(name) else tool(name), *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **libraries}, timeout=PATIENCE_SECONDS, **options)
+    return done.returncode, done.stdout
+
+
+@functools.cache
+def reference():
+    """The program's own words on each setting, by its variable."""
+    text = subprocess.run([GATEWAY, "default-config", "--markdown"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    entries = re.split(r"^### ", text, flags=re.M)[1:]
+    return {re.search(r"- Elsewhere: `(GATEWAY_\w+)`", entry)[1]: entry for entry in entries}
+
+
+def check_config(environment):
+    """Status of the program's check of this environment, and what it says."""
+    environment = {"PATH": os.environ["PATH"], **environment}
+    done = subprocess.run([GATEWAY, "check-config"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return done.returncode, done.stdout
+
+
+def unbuilt():
+    """The variables that the program knows and refuses, since what they set is not built yet."""
+    return {variable for variable, entry in reference().items() if "Not built yet" in entry}
+
+
+def default(variable):
+    return re.search(r"^- Default: `?([^`\n]*)`?$", reference()[variable], flags=re.M)[1]
+
+
+def seconds(duration):
+    """`25s`, `1m30s` and the like, as nginx, HAProxy, Kubernetes and the program write them."""
+    units = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+    parts = re.findall(r"(\d+)(ms|s|m|h|d)", duration)
+    if not parts or "".join(number + unit for number, unit in parts) != duration:
+        raise ValueError(duration)
+    return sum(int(number) * units[unit] for number, unit in parts)
+
+
+def free_ports(count):
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [listener.getsockname()[1] for listener in listeners]
+    for listener in listeners:
+        listener.close()
+    return ports
+
+
+def status(port, path, method="GET"):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def metrics(node):
+    """The names of the metrics that a node exports."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{node.internal}/metrics", timeout=30) as answer:
+        return set(re.findall(r"^# TYPE (\S+)", answer.read().decode(), flags=re.M))
+
+
+def fetch(url):
+    """Status and JSON of an answer, whatever its status."""
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
