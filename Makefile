@@ -3,13 +3,13 @@
 # Seconds for which each fuzz target runs.
 FUZZ_SECONDS ?= 60
 
-.PHONY: run test check fmt unit autobahn peers cluster redis redis-all deploy-check deploy-write deploy-image-steps fuzz bench
+.PHONY: run test check fmt unit autobahn peers cluster examples redis redis-all deploy-check deploy-write deploy-image-steps fuzz bench
 
 run:
 	cargo run --release
 
 # Everything that CI runs. It installs what the tests need and says what it cannot install.
-test: check unit autobahn peers redis cluster deploy-check
+test: check unit autobahn peers redis cluster examples deploy-check
 
 check:
 	cargo fmt --check
@@ -29,6 +29,11 @@ peers:
 	CONFORMANCE_BIN=target/debug/examples/conformance \
 	CLIENT_SUITE_BIN=target/debug/examples/client_suite \
 	node gateway/tests/peers/run.mjs
+
+# The examples of docs/examples, and tokens, backends and the HTTP API with other people's libraries.
+examples:
+	cargo test --workspace --no-run
+	GATEWAY_BIN=target/debug/gateway node docs/examples/run.mjs
 
 # Nodes on a Redis of their own, beside Node's servers and emitters. CLUSTER_FULL=1 makes outages as long as they are meant to be.
 cluster:
@@ -68,6 +73,7 @@ fuzz:
 	cd protocol && for target in packet payload attachments; do \
 		cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 	cd gateway && cargo +nightly fuzz run frames -- -max_total_time=$(FUZZ_SECONDS)
+	cd adapter-redis && cargo +nightly fuzz run redis_message -- -max_total_time=$(FUZZ_SECONDS)
 
 bench:
 	cargo bench -p protocol

@@ -66,7 +66,7 @@ impl Whom {
 
 /// The arguments behind the first `count`.
 fn behind(arguments: Arguments<'_>, count: usize) -> OwnedArguments {
-    let behind = (0..count).fold(Some(arguments), |rest, _| Some(rest?.split_first()?.1));
+    let behind = (0..count).try_fold(arguments, |rest, _| Some(rest.split_first()?.1));
     behind.map(OwnedArguments::from).unwrap_or_default()
 }
 

@@ -4,10 +4,15 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use gateway::config::{Config, Default, Error, Errors, SETTINGS, Setting, Sources, reference};
+use gateway::auth::Right;
+use gateway::auth::issue::{Wanted, issue};
+use gateway::config::{
+    Config, Default, Error, Errors, SETTINGS, Setting, Sources, duration, reference,
+};
 
 /// Status of a process that was told something wrong; clap's own is the same.
 const WRONG: u8 = 2;
@@ -32,6 +37,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Task {
     }
     match matches.subcommand() {
         Some(("default-config", matches)) => Task::Done(default_config(matches)),
+        Some(("token", matches)) => Task::Done(token(matches)),
         Some(("check-config", matches)) => Task::Done(check_config(&sources(matches))),
         Some((_, matches)) => serve(&sources(matches)),
         None => serve(&sources(&matches)),
@@ -53,6 +59,49 @@ fn check_config(sources: &Sources) -> ExitCode {
         },
         Err(errors) => wrong(&errors),
     }
+}
+
+/// Prints a token for development.
+fn token(matches: &ArgMatches) -> ExitCode {
+    let config = match Config::load(&sources(matches)) {
+        Ok(config) => config,
+        Err(errors) => return wrong(&errors),
+    };
+    let texts = |name| {
+        let given = matches.get_many::<String>(name);
+        given.into_iter().flatten().cloned().collect::<Vec<_>>()
+    };
+    let rooms = texts("token-rooms")
+        .iter()
+        .map(|rule| right(rule))
+        .collect();
+    let ttl = matches.get_one::<Duration>("token-ttl").copied();
+    let wanted = Wanted {
+        sub: matches.get_one::<String>("token-sub").cloned(),
+        namespaces: texts("token-namespace"),
+        rooms,
+        events: texts("token-events"),
+    };
+    match issue(&config.auth, &wanted, ttl.unwrap_or(USUAL_TTL)) {
+        Ok(token) => print(&format!("{token}\n")),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(WRONG)
+        }
+    }
+}
+
+/// How long a token lasts that is not given a time.
+const USUAL_TTL: Duration = Duration::from_secs(3600);
+
+/// `chat:*` gives all rights in these rooms, `news=join` the one.
+fn right(rule: &str) -> (String, Vec<Right>) {
+    for (end, right) in [("=join", Right::Join), ("=publish", Right::Publish)] {
+        if let Some(rooms) = rule.strip_suffix(end) {
+            return (rooms.to_owned(), vec![right]);
+        }
+    }
+    (rule.to_owned(), vec![Right::Join, Right::Publish])
 }
 
 fn default_config(matches: &ArgMatches) -> ExitCode {
@@ -117,13 +166,60 @@ fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Print the reference of all settings instead, docs/configuration.md"),
         );
+    let token = Command::new("token")
+        .about("Print a token for development, signed with auth.jwt_secret")
+        .arg(file("config").long("config"))
+        .args(token_arguments())
+        .args(flags());
     Command::new("gateway")
         .about("A horizontally scaled Socket.IO gateway")
         .version(version)
         .disable_help_subcommand(true)
         .arg(file("config").long("config"))
         .args(flags())
-        .subcommands([serve, check, default])
+        .subcommands([serve, check, default, token])
+}
+
+/// What a token shall say.
+fn token_arguments() -> impl Iterator<Item = Arg> {
+    let several = |name: &'static str, long: &'static str, value, help: &'static str| {
+        Arg::new(name)
+            .long(long)
+            .value_name(value)
+            .value_delimiter(',')
+            .action(ArgAction::Append)
+            .help(help)
+    };
+    [
+        Arg::new("token-sub")
+            .long("sub")
+            .value_name("USER")
+            .help("The user"),
+        several(
+            "token-rooms",
+            "rooms",
+            "ROOMS",
+            "Rooms to join and publish to, `*` for anything; with =join or =publish behind it only that [default: all]",
+        ),
+        several(
+            "token-namespace",
+            "namespace",
+            "NAMESPACE",
+            "Namespaces to connect to [default: all]",
+        ),
+        several(
+            "token-events",
+            "events",
+            "EVENTS",
+            "Events for the backend [default: all]",
+        ),
+        Arg::new("token-ttl")
+            .long("ttl")
+            .value_name("DURATION")
+            .value_parser(duration)
+            .help("How long it lasts [default: 1h]"),
+    ]
+    .into_iter()
 }
 
 fn file(name: &'static str) -> Arg {
@@ -190,7 +286,17 @@ fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
 
 /// The flags that do not exist. What follows the flag of a secret is its value, not a flag.
 fn unknown_flags(arguments: &[OsString]) -> Vec<Error> {
-    let other = ["config", "help", "version", "markdown"];
+    let other = [
+        "config",
+        "help",
+        "version",
+        "markdown",
+        "sub",
+        "rooms",
+        "namespace",
+        "events",
+        "ttl",
+    ];
     let known =
         |name: &str| other.contains(&name) || SETTINGS.iter().any(|setting| setting.flag() == name);
     let name = |argument: &OsString| {

@@ -15,6 +15,7 @@ pub mod log;
 mod name;
 mod pattern;
 pub mod reference;
+mod route;
 mod secret;
 mod section;
 mod setting;
@@ -27,7 +28,8 @@ pub use address::{HostPort, Network, Origins};
 pub use error::{Error, Errors, Place};
 pub use name::{Cookie, EnginePath, Level, NodeName, StreamName, Transports};
 pub use pattern::Pattern;
-pub use secret::Secret;
+pub use route::{Route, Target};
+pub use secret::{Keys, Secret};
 pub use section::{
     Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, LogFormat, Proxy, Redis, RedisMode,
     Shutdown, SubscriptionMode, Tls, Webhook,
@@ -36,6 +38,7 @@ pub use setting::{Default, Setting};
 pub use source::Sources;
 pub use table::{SETTINGS, setting};
 pub use url::{HttpUrl, RedisUrl};
+pub use value::duration;
 
 use check::{Effective, Given};
 

@@ -189,7 +189,9 @@ impl Emitter {
         elsewhere.into_gathered(found)
     }
 
-    /// Makes the selected sockets of all nodes join rooms.
+    /// Makes the selected sockets of all nodes join rooms. What this node emits to these rooms
+    /// afterwards reaches them. What others emit may be missed until the members' nodes have
+    /// subscribed to the rooms.
     pub fn join(&self, rooms: impl IntoIterator<Item = impl Into<String>>) {
         let rooms: Vec<String> = rooms.into_iter().map(Into::into).collect();
         let selection = self.selection.clone();

@@ -142,6 +142,15 @@ impl Handshake {
     }
 }
 
+/// A time, in milliseconds since 1970, as ISO 8601 writes it.
+pub(crate) fn timestamp(millis: u64) -> String {
+    let seconds = millis / 1000;
+    let (year, month, day) = civil_from_days((seconds / 86_400) as i64);
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    let millis = millis % 1000;
+    format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
 /// A time as JavaScript's `Date.toString()` writes it, in UTC.
 fn time_text(millis: u64) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
@@ -224,6 +233,11 @@ mod tests {
             2
         );
         assert!(handshake.cross_domain());
+    }
+
+    #[test]
+    fn a_timestamp_is_iso_8601() {
+        assert_eq!(timestamp(1_709_210_096_789), "2024-02-29T12:34:56.789Z");
     }
 
     #[test]

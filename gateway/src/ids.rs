@@ -117,6 +117,24 @@ pub fn is_id_shaped(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
+/// What the room of a user's sockets begins with.
+const USER_ROOM: &str = "$user:";
+
+/// The room that all sockets of a user are in.
+pub fn user_room(user: &str) -> String {
+    format!("{USER_ROOM}{user}")
+}
+
+/// The user whose sockets are in a room, if it is one of those.
+pub fn user_of_room(room: &str) -> Option<&str> {
+    room.strip_prefix(USER_ROOM)
+}
+
+/// Whether `room` belongs to one socket or one user: no client may enter it.
+pub fn is_private(room: &str) -> bool {
+    is_id_shaped(room) || user_of_room(room).is_some()
+}
+
 fn random_id(tag: NodeTag, shard: usize) -> [u8; ID_LENGTH] {
     let mut id = [0; ID_LENGTH];
     let (head, random) = id.split_at_mut(TAG_LENGTH + 1);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -14,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tracing::debug;
 
+use crate::api::{self, Api};
 use crate::forward::{self, Door};
 use crate::metrics;
 use crate::node::Node;
@@ -25,7 +27,7 @@ const MAX_CONNECTIONS: usize = 256;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves the internal port until the task is aborted.
-pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>) {
+pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, api: Option<Arc<Api>>) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -39,12 +41,19 @@ pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>) {
                 continue;
             }
         };
-        let node = Arc::clone(&node);
+        let (node, api) = (Arc::clone(&node), api.clone());
         tokio::spawn(async move {
             let door = Door::new(peer);
-            let service = service_fn(|request| {
-                let (node, door) = (&node, &door);
-                async move { Ok::<_, std::convert::Infallible>(respond(node, &request, door).await) }
+            let service = service_fn(|request: Request<Incoming>| {
+                let (node, api, door) = (&node, &api, &door);
+                async move {
+                    Ok::<_, std::convert::Infallible>(match api {
+                        Some(api) if request.uri().path().starts_with(api::PREFIX) => {
+                            api.respond(request).await
+                        }
+                        Some(_) | None => respond(node, &request, door).await,
+                    })
+                }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())

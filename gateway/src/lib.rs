@@ -13,8 +13,11 @@
 //! - [`websocket`]: frames, read on demand.
 
 mod acceptor;
+mod api;
 pub mod application;
 pub mod assets;
+pub mod auth;
+mod binary;
 mod cluster;
 pub mod config;
 mod counters;
@@ -31,6 +34,7 @@ mod internal;
 mod metrics;
 mod namespace;
 mod node;
+mod outbound;
 mod outbox;
 mod query;
 mod redis;
@@ -39,6 +43,8 @@ mod server;
 mod session;
 mod shard;
 pub mod socket;
+mod tally;
+mod webhook;
 pub mod websocket;
 
 pub use adapter::Selection;

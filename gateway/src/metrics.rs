@@ -8,10 +8,12 @@ use prometheus::proto::{
 use prometheus::{Encoder, TextEncoder};
 use protocol::engineio::Transport;
 
-use crate::counters::{self, Counters, Distribution, Family, Label};
+use crate::counters::{self, Counters, DURATIONS, Distribution, Family, Label};
 use crate::forward::{Kind, Outcome};
 use crate::node::Node;
 use crate::shard::Shard;
+use crate::tally::{Durations, Tallies};
+use crate::webhook::client::Backends;
 
 mod cluster;
 
@@ -39,6 +41,9 @@ pub(crate) async fn gather(node: &Arc<Node>) -> Vec<u8> {
         .fold(Census::default(), Census::join);
     let mut families = families(node, &census);
     families.extend(cluster::families(node));
+    if let Some(backends) = node.tallies().backends.get() {
+        families.extend(backend_families(backends));
+    }
     families.extend(prometheus::core::Collector::collect(
         &prometheus::process_collector::ProcessCollector::for_self(),
     ));
@@ -261,10 +266,93 @@ fn families(node: &Node, census: &Census) -> Vec<MetricFamily> {
             "Sessions closed because their outbox overflowed.",
             sum(&|it| &it.slow_consumers),
         ),
+        tallies(
+            "gateway_tokens_total",
+            "Tokens shown at connect, by what became of them.",
+            "result",
+            &node.tallies().tokens,
+        ),
+        tallies(
+            "gateway_token_refreshes_total",
+            "Tokens sent in place of older ones, by what became of them.",
+            "result",
+            &node.tallies().token_refreshes,
+        ),
+        counter(
+            "gateway_tokens_expired_total",
+            "Sockets closed because their token had expired.",
+            node.tallies().tokens_expired.value(),
+        ),
+        tallies(
+            "gateway_api_requests_total",
+            "Requests to the HTTP API that were authorized, by call.",
+            "call",
+            &node.tallies().api_requests,
+        ),
+        tallies(
+            "gateway_api_errors_total",
+            "Requests to the HTTP API that were refused, by code.",
+            "code",
+            &node.tallies().api_errors,
+        ),
+        durations(
+            "gateway_api_duration_seconds",
+            "Time to answer a request to the HTTP API.",
+            &node.tallies().api_duration,
+        ),
         counter(
             "gateway_volatile_dropped_total",
             "Volatile packets that a client was not ready for.",
             sum(&|it| &it.volatile_dropped),
+        ),
+    ]
+}
+
+/// What there is only with `backend.url`.
+fn backend_families(backends: &Backends) -> Vec<MetricFamily> {
+    let tallies_of = backends.tallies();
+    let gauge = |name, help, value: usize| gauges(name, help, &[(Vec::new(), value as f64)]);
+    vec![
+        tallies(
+            "gateway_backend_requests_total",
+            "Requests to backends, their attempts counted as one, by how they ended.",
+            "result",
+            &tallies_of.requests,
+        ),
+        durations(
+            "gateway_backend_duration_seconds",
+            "Time of a request to a backend, with waiting and all attempts.",
+            &tallies_of.duration,
+        ),
+        counter(
+            "gateway_backend_retries_total",
+            "Attempts after the first.",
+            tallies_of.retries.value(),
+        ),
+        counter(
+            "gateway_backend_bad_replies_total",
+            "Replies of backends that were not understood.",
+            tallies_of.bad_replies.value(),
+        ),
+        counter(
+            "gateway_backend_events_lost_total",
+            "Events and disconnects that no backend took.",
+            tallies_of.lost.value(),
+        ),
+        gauge(
+            "gateway_backend_in_flight",
+            "Requests to backends that are under way.",
+            backends.in_flight(),
+        ),
+        gauge(
+            "gateway_backend_waiting",
+            "Requests to backends that wait for their turn.",
+            backends.waiting(),
+        ),
+        gauge(
+            "gateway_backend_breakers_open",
+            "Backends that are left alone because they failed.",
+            backends.open(),
         ),
     ]
 }
@@ -336,6 +424,19 @@ fn family<L: Label>(
     metric_family(name, help, MetricType::COUNTER, metrics.collect())
 }
 
+fn durations(name: &str, help: &str, of: &Durations) -> MetricFamily {
+    let counts: Vec<_> = of.counts().collect();
+    filled(name, help, &DURATIONS, NANOSECONDS, &counts, of.sum())
+}
+
+fn tallies<L: Label>(name: &str, help: &str, label: &'static str, of: &Tallies<L>) -> MetricFamily {
+    let metrics = L::ALL.iter().map(|value| {
+        let count_of = of.of(*value).value();
+        count(&[(label, value.label().to_owned())], count_of)
+    });
+    metric_family(name, help, MetricType::COUNTER, metrics.collect())
+}
+
 fn closed(shards: &[&Counters]) -> MetricFamily {
     let metrics = <(Transport, _) as Label>::ALL.iter().map(|value| {
         let sum = shards
@@ -398,9 +499,20 @@ fn histogram(
         }
         sum += of(shard).sum();
     }
+    filled(name, help, first.bounds(), unit, &counts, sum)
+}
+
+fn filled(
+    name: &str,
+    help: &str,
+    bounds: &[u64],
+    unit: f64,
+    counts: &[u64],
+    sum: u64,
+) -> MetricFamily {
     let mut histogram = Histogram::default();
     let mut cumulative = 0;
-    let buckets = first.bounds().iter().zip(&counts).map(|(bound, count)| {
+    let buckets = bounds.iter().zip(counts).map(|(bound, count)| {
         cumulative += count;
         let mut bucket = Bucket::default();
         bucket.set_upper_bound(*bound as f64 * unit);

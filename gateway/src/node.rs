@@ -17,6 +17,7 @@ use crate::event::EmitError;
 use crate::ids::NodeTag;
 use crate::shard::{self, Inbox, Mail, Shard};
 use crate::socket::{Socket, SocketInfo};
+use crate::tally::NodeTallies;
 
 /// Bytes of broadcasts that may wait for one shard before sessions are read no further, and emits
 /// from outside are refused.
@@ -34,6 +35,7 @@ pub(crate) struct Node {
     shards: Box<[ShardHandle]>,
     mounts: Box<[Mount]>,
     assets: Assets,
+    tallies: NodeTallies,
     last_ack_id: AtomicU64,
     stopping: AtomicBool,
     /// Tells sessions that wait for a full inbox that one has room again.
@@ -79,6 +81,7 @@ impl Node {
             shards,
             mounts: mounts.into(),
             assets,
+            tallies: NodeTallies::default(),
             last_ack_id: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             relieved: Arc::default(),
@@ -91,6 +94,14 @@ impl Node {
 
     pub(crate) fn tag(&self) -> NodeTag {
         self.tag
+    }
+
+    /// How this node is called among others, and by backends.
+    pub(crate) fn name(&self) -> String {
+        match self.cluster() {
+            Some(cluster) => cluster.adapter().node().to_string(),
+            None => self.tag.as_str().to_owned(),
+        }
     }
 
     /// The other nodes; `None` if this one stands alone.
@@ -106,6 +117,11 @@ impl Node {
 
     pub(crate) fn assets(&self) -> &Assets {
         &self.assets
+    }
+
+    /// What is counted outside of the shards.
+    pub(crate) fn tallies(&self) -> &NodeTallies {
+        &self.tallies
     }
 
     pub(crate) fn mounts(&self) -> &[Mount] {

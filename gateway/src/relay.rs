@@ -6,9 +6,10 @@ use std::time::Duration;
 use protocol::socketio::{Arguments, is_reserved, json};
 
 use crate::application::{Application, Flow};
+use crate::auth::Right;
 use crate::config::{Config, Pattern};
 use crate::event::{Ack, EmitError, Event};
-use crate::ids::is_id_shaped;
+use crate::ids::{is_private, user_of_room};
 use crate::socket::{Joined, Socket};
 
 /// Longest room name in bytes that clients may use.
@@ -37,10 +38,12 @@ enum RelayError {
         "a room is a string of 1 to {MAX_ROOM_BYTES} bytes, several are a list of such strings"
     )]
     BadRoom,
-    #[error("rooms of this shape belong to one socket each")]
+    #[error("rooms of this shape belong to one socket or one user each")]
     ForbiddenRoom,
     #[error("an event to publish needs a name that is a string and not reserved")]
     BadEvent,
+    #[error("the token does not allow it")]
+    Forbidden,
     #[error("the socket is in as many rooms as it may be")]
     TooManyRooms,
     #[error("joined on this node, but the other nodes cannot be reached now")]
@@ -54,6 +57,7 @@ impl RelayError {
             Self::BadRoom => "bad_room",
             Self::ForbiddenRoom => "forbidden_room",
             Self::BadEvent => "bad_event",
+            Self::Forbidden => "forbidden",
             Self::TooManyRooms => "too_many_rooms",
             Self::Unavailable => "unavailable",
         }
@@ -73,14 +77,17 @@ impl Relay {
         match event.name() {
             "join" => return self.join(socket, event.arguments()).map(Done::Once),
             "leave" => {
-                for room in rooms(first(event.arguments())?)? {
-                    socket.leave(&room);
+                let rooms = rooms(first(event.arguments())?)?;
+                if rooms.iter().any(|room| user_of_room(room).is_some()) {
+                    return Err(RelayError::ForbiddenRoom);
                 }
+                rooms.iter().for_each(|room| socket.leave(room));
             }
             "publish" => {
                 let (room, rest) = event.arguments().split_first().ok_or(RelayError::BadRoom)?;
                 let rooms = rooms(room)?;
                 let (name, arguments) = named(rest)?;
+                allow(socket, Right::Publish, &rooms)?;
                 let to = rooms
                     .into_iter()
                     .fold(socket.broadcast(), |to, room| to.to(room));
@@ -88,6 +95,12 @@ impl Relay {
             }
             "broadcast" => {
                 let (name, arguments) = named(event.arguments())?;
+                if socket
+                    .claims()
+                    .is_some_and(|claims| !claims.allows_broadcast())
+                {
+                    return Err(RelayError::Forbidden);
+                }
                 emitted(socket.broadcast().emit(&name, arguments))?;
             }
             _ => return Err(RelayError::UnknownEvent),
@@ -97,13 +110,15 @@ impl Relay {
 
     fn join(&self, socket: &Socket, arguments: Arguments<'_>) -> Result<Joined, RelayError> {
         let rooms = rooms(first(arguments)?)?;
-        if rooms.iter().any(|room| is_id_shaped(room)) {
+        if rooms.iter().any(|room| is_private(room)) {
             return Err(RelayError::ForbiddenRoom);
         }
+        allow(socket, Right::Join, &rooms)?;
         let mut new: Vec<_> = rooms.iter().filter(|room| !socket.is_in(room)).collect();
         new.sort_unstable();
         new.dedup();
-        if socket.room_count() + new.len() > self.rooms_per_socket {
+        let joined = socket.room_count() - usize::from(socket.user().is_some());
+        if joined + new.len() > self.rooms_per_socket {
             return Err(RelayError::TooManyRooms);
         }
         Ok(socket.join_everywhere(rooms))
@@ -181,6 +196,18 @@ fn hold_back(socket: &Socket, ack: Ack, joined: Joined) {
             joined.map_or_else(|_| refused(RelayError::Unavailable), |()| ok()),
         );
     });
+}
+
+/// Whether the client's token, where it needs one, gives it a right in all of the rooms.
+fn allow(socket: &Socket, right: Right, rooms: &[Cow<'_, str>]) -> Result<(), RelayError> {
+    let allowed = socket
+        .claims()
+        .is_none_or(|claims| rooms.iter().all(|room| claims.allows(right, room)));
+    if allowed {
+        Ok(())
+    } else {
+        Err(RelayError::Forbidden)
+    }
 }
 
 fn first(arguments: Arguments<'_>) -> Result<&str, RelayError> {

@@ -14,16 +14,20 @@ use tokio::task::{JoinHandle, LocalSet};
 use tracing::{info, warn};
 
 use crate::acceptor::Acceptor;
+use crate::api::Api;
 use crate::application::{Application, EngineApplication, Guarded};
 use crate::assets::{Assets, ClientDirError};
+use crate::auth::{Authenticated, KeyError};
 use crate::cluster::{Arrivals, Cluster};
 use crate::config::Config;
 use crate::ids::random_characters;
 use crate::internal;
 use crate::node::{Gateway, Layer, Mount, Node};
+use crate::outbound::Outbound;
 use crate::redis;
 use crate::relay::Relay;
 use crate::shard::{Inbox, Letterbox, Shard};
+use crate::webhook::WebhookApplication;
 
 /// Connections that the kernel keeps until they are accepted; it may keep fewer.
 const BACKLOG: i32 = 4096;
@@ -79,6 +83,9 @@ pub enum StartError {
     /// The link between the nodes cannot be set up. That Redis is away now is no reason.
     #[error("redis.url: {0}")]
     Redis(String),
+    /// A key for clients' tokens cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
@@ -163,7 +170,24 @@ impl Server {
         let internal_address = internal_listener
             .local_addr()
             .unwrap_or(config.internal_listen);
-        let application = application.unwrap_or_else(|| Arc::new(Relay::new(&config)));
+        let outbound = if config.auth.jwks_url.is_some() || config.backend.webhook.is_some() {
+            Some(Outbound::start().map_err(StartError::Thread)?)
+        } else {
+            None
+        };
+        let mut backends = None;
+        let application: Arc<dyn Application> =
+            match (application, &config.backend.webhook, &outbound) {
+                (Some(application), _, _) => application,
+                (None, Some(webhook), Some(outbound)) => {
+                    let outbound = Arc::clone(outbound);
+                    let application = WebhookApplication::new(&config, webhook, outbound);
+                    backends = Some(Arc::clone(application.backends()));
+                    Arc::new(application)
+                }
+                (None, _, _) => Arc::new(Relay::new(&config)),
+            };
+        let application = Authenticated::wrap(application, &config.auth, outbound.as_ref())?;
         let mut mounts = vec![Mount {
             path,
             layer: Layer::SocketIo(Arc::new(Guarded::new(application))),
@@ -177,6 +201,10 @@ impl Server {
             let patience = config.cluster.request_timeout;
             node.join_cluster(Cluster::new(adapter, patience, &config.namespaces));
         }
+        if let Some(backends) = backends {
+            // It is set here alone.
+            let _first = node.tallies().backends.set(backends);
+        }
         let shards = letterboxes
             .into_iter()
             .enumerate()
@@ -185,8 +213,10 @@ impl Server {
             .map_err(StartError::Thread)?;
         let acceptor = Acceptor::start(listener, Arc::clone(&node)).map_err(StartError::Thread)?;
         info!(%address, internal = %internal_address, shards = node.shard_count(), "listening");
+        let gateway = Gateway::of_node(Arc::clone(&node));
+        let api = Api::new(gateway.clone(), &node.config().api);
         Ok(Running {
-            gateway: Gateway::of_node(Arc::clone(&node)),
+            gateway,
             address,
             internal_address,
             acceptor: Some(acceptor),
@@ -198,7 +228,7 @@ impl Server {
                     }
                 })
             }),
-            internal: tokio::spawn(internal::serve(internal_listener, node)),
+            internal: tokio::spawn(internal::serve(internal_listener, node, api)),
             shards,
         })
     }

@@ -15,11 +15,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::application::DisconnectReason;
+use crate::auth::Claims;
 use crate::counters::PacketType;
 use crate::emitter::{Emitter, Tally};
 use crate::event::{EmitError, IntoArguments, OwnedArguments, check_name};
 use crate::handshake::Handshake;
-use crate::ids::SocketId;
+use crate::ids::{SocketId, user_of_room, user_room};
 use crate::namespace::Namespace;
 use crate::node::Gateway;
 use crate::session::Session;
@@ -65,6 +66,8 @@ struct Extra {
     private: Option<Box<Interest>>,
     /// How many joins await that they hold on every node.
     held_joins: u32,
+    /// What its token says, where tokens are wanted.
+    claims: Option<Rc<Claims>>,
     /// The application's decision that is awaited.
     connecting: Option<AbortHandle>,
 }
@@ -170,6 +173,36 @@ impl Socket {
             .auth
             .clone()
             .unwrap_or_else(|| "{}".into())
+    }
+
+    /// What its token says; `None` where no tokens are wanted.
+    pub fn claims(&self) -> Option<Rc<Claims>> {
+        self.0.extra.borrow().claims.clone()
+    }
+
+    pub(crate) fn set_claims(&self, claims: Claims) {
+        if let Some(user) = claims.user()
+            && self.user().is_none()
+        {
+            self.set_user(user);
+        }
+        self.0.extra.borrow_mut().claims = Some(Rc::new(claims));
+    }
+
+    /// The user whose socket it is, as its token or the application says.
+    pub fn user(&self) -> Option<Box<str>> {
+        let rooms = self.0.rooms.borrow();
+        let found = rooms.iter().find_map(|room| user_of_room(room));
+        found.map(Into::into)
+    }
+
+    /// Says whose socket it is: it joins the room of that user, by which all sockets of a user are
+    /// found on every node.
+    pub fn set_user(&self, user: &str) {
+        if let Some(before) = self.user() {
+            self.leave(&user_room(&before));
+        }
+        self.join_one(&user_room(user));
     }
 
     /// The transport that it uses now.

@@ -138,7 +138,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(config.limits.rooms_per_socket, 1000);
     assert_eq!(config.redis, None);
     assert_eq!(config.cluster.advertise.to_string(), "127.0.0.1:3001");
-    assert_eq!(config.api.key, None);
+    assert_eq!(config.api.keys, None);
     assert_eq!(config.backend.webhook, None);
     assert_eq!(config.shutdown.drain, Duration::from_secs(30));
     assert_eq!(config.tls, None);
@@ -500,6 +500,7 @@ fn with_what_it_needs(setting: &'static Setting) -> Vec<&'static Setting> {
     let mut next = 0;
     while let Some(setting) = with.get(next) {
         let mut needs = setting.needs.to_vec();
+        needs.extend(setting.needs_any.first());
         if setting.name == "redis.url" {
             needs.push("cluster.secret");
         }

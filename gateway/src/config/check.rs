@@ -8,12 +8,14 @@ use std::time::Duration;
 use super::address::{HostPort, Origins};
 use super::error::{Error, Place};
 use super::pattern::NamespacePattern;
+use super::secret::Secret;
 use super::section::{
     Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, Proxy, Redis, Shutdown, Tls, Webhook,
     same_port,
 };
 use super::setting::Default as Fallback;
 use super::table::setting;
+use super::url::HttpUrl;
 use super::value::{Size, Value};
 use super::{Config, Setting};
 
@@ -77,10 +79,19 @@ impl Effective {
                 if missing && !self.refused.contains(given.setting.name) {
                     errors.push(Error::Alone {
                         setting: given.setting.name,
-                        other,
+                        other: (*other).to_owned(),
                         place: given.place.clone(),
                     });
                 }
+            }
+            let any = given.setting.needs_any;
+            let missing = |name: &&str| self.text(name).is_none() && !self.refused.contains(name);
+            if !any.is_empty() && any.iter().all(missing) {
+                errors.push(Error::Alone {
+                    setting: given.setting.name,
+                    other: any.join(" or "),
+                    place: given.place.clone(),
+                });
             }
         }
     }
@@ -132,16 +143,23 @@ impl Effective {
                 jwt_secret: self.find("auth.jwt_secret"),
                 jwt_public_key: self.find("auth.jwt_public_key"),
                 jwks_url: self.find("auth.jwks_url"),
+                jwks_refresh: self.read("auth.jwks_refresh"),
+                issuer: self.find("auth.issuer"),
+                audience: self.read("auth.audience"),
+                leeway: self.read("auth.leeway"),
+                grace: self.read("auth.grace"),
             },
             backend: Backend {
                 webhook: self
                     .find("backend.url")
                     .zip(self.find("backend.secret"))
-                    .map(|(url, secret)| Webhook { url, secret }),
+                    .map(|(url, secret)| self.webhook(url, secret)),
                 stream: self.find("backend.stream"),
+                stream_length: self.read("backend.stream_length"),
             },
             api: Api {
-                key: self.find("api.key"),
+                keys: self.find("api.key"),
+                max_body: self.read::<Size>("api.max_body").0,
             },
             shutdown: Shutdown {
                 drain: self.read("shutdown.drain"),
@@ -171,6 +189,23 @@ impl Effective {
             allow_upgrades: self.read("engine.allow_upgrades"),
             allow_eio3: self.read("engine.allow_eio3"),
             cookie: self.find("engine.cookie"),
+        }
+    }
+
+    fn webhook(&self, url: HttpUrl, secret: Secret) -> Webhook {
+        Webhook {
+            url,
+            secret,
+            routes: self.read("backend.routes"),
+            http2: self.read("backend.http2"),
+            timeout: self.read("backend.timeout"),
+            concurrency: self.read("backend.concurrency"),
+            queue: self.read("backend.queue"),
+            batch: self.read("backend.batch"),
+            retries: self.read("backend.retries"),
+            idempotent: self.read("backend.idempotent"),
+            breaker_failures: self.read("backend.breaker_failures"),
+            breaker_pause: self.read("backend.breaker_pause"),
         }
     }
 

@@ -95,7 +95,7 @@ pub enum Error {
         /// Name of the setting.
         setting: &'static str,
         /// Name of the missing one.
-        other: &'static str,
+        other: String,
         /// Where it was written.
         place: Place,
     },

@@ -117,6 +117,9 @@ fn notes(setting: &Setting) -> Option<String> {
     if let Some((least, most)) = setting.range {
         notes.push(format!("From {least} to {most}."));
     }
+    if !setting.needs_any.is_empty() {
+        notes.push(format!("Needs {}.", setting.needs_any.join(" or ")));
+    }
     if !setting.needs.is_empty() {
         notes.push(format!("Needs {}.", setting.needs.join(", ")));
     }

@@ -59,6 +59,29 @@ impl Value for Secret {
     }
 }
 
+/// Secrets of which each is as good as the others, so that callers can change from one to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys(Vec<Secret>);
+
+impl Keys {
+    /// Whether `candidate` is one of them. All are compared.
+    #[must_use]
+    pub fn verify(&self, candidate: &[u8]) -> bool {
+        let fits = |fits, key: &Secret| fits | key.verify(candidate);
+        self.0.iter().fold(false, fits)
+    }
+}
+
+impl Value for Keys {
+    const SHAPE: Shape = Shape::Text;
+    const KIND: &'static str = "secret";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let keys = text.split(',').map(|key| Secret::parse(key.trim()));
+        Ok(Self(keys.collect::<Result<_, _>>()?))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +101,14 @@ mod tests {
         ] {
             assert!(!secret.verify(wrong), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn each_of_several_keys_verifies() {
+        let keys = Keys::parse("0123456789abcdef, fedcba9876543210").unwrap();
+        assert!(keys.verify(b"0123456789abcdef") && keys.verify(b"fedcba9876543210"));
+        assert!(!keys.verify(b"0123456789abcdef, fedcba9876543210"));
+        assert!(Keys::parse("0123456789abcdef,").is_err());
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::address::{HostPort, Network, Origins};
 use super::name::{Cookie, EnginePath, Level, NodeName, StreamName, Transports};
-use super::secret::Secret;
+use super::route::Route;
+use super::secret::{Keys, Secret};
 use super::url::{HttpUrl, RedisUrl};
 
 /// Engine.IO: transports, heartbeat and the first request (`engine.*`).
@@ -140,6 +141,16 @@ pub struct Auth {
     pub jwt_public_key: Option<PathBuf>,
     /// Where the public keys are published.
     pub jwks_url: Option<HttpUrl>,
+    /// How long published keys are used before they are fetched again.
+    pub jwks_refresh: Duration,
+    /// The only issuer whose tokens are taken.
+    pub issuer: Option<String>,
+    /// Audiences of which a token has to name one.
+    pub audience: Vec<String>,
+    /// How far the issuer's clock and ours may differ.
+    pub leeway: Duration,
+    /// How long a socket stays after its token expired.
+    pub grace: Duration,
 }
 
 /// Who is told about connects and events (`backend.*`).
@@ -149,22 +160,46 @@ pub struct Backend {
     pub webhook: Option<Webhook>,
     /// Redis Stream that events are appended to.
     pub stream: Option<StreamName>,
+    /// About how many entries the stream keeps.
+    pub stream_length: NonZeroUsize,
 }
 
-/// A backend that is asked over HTTP (`backend.url`, `backend.secret`).
+/// A backend that is asked over HTTP (`backend.*`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhook {
     /// Where requests are posted.
     pub url: HttpUrl,
     /// What requests are signed with.
     pub secret: Secret,
+    /// What goes elsewhere than to `url`; the first that matches counts.
+    pub routes: Vec<Route>,
+    /// Whether HTTP/2 is spoken without asking.
+    pub http2: bool,
+    /// How long one attempt may take.
+    pub timeout: Duration,
+    /// Requests under way at a time.
+    pub concurrency: NonZeroUsize,
+    /// Requests that may wait for their turn.
+    pub queue: usize,
+    /// Events of one socket that may share a request.
+    pub batch: NonZeroUsize,
+    /// Further attempts after a failed one.
+    pub retries: u32,
+    /// Whether the backend remembers ids, so that an event may be sent twice.
+    pub idempotent: bool,
+    /// Failures in a row after which the backend is left alone.
+    pub breaker_failures: NonZeroU32,
+    /// For how long, at first.
+    pub breaker_pause: Duration,
 }
 
 /// The HTTP API on the internal port (`api.*`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Api {
-    /// The bearer key that callers present; the API is off when there is none.
-    pub key: Option<Secret>,
+    /// The bearer keys that callers present; the API is off when there are none.
+    pub keys: Option<Keys>,
+    /// Largest body of a request in bytes.
+    pub max_body: usize,
 }
 
 /// The end of the process (`shutdown.*`).

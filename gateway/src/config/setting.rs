@@ -20,6 +20,8 @@ pub struct Setting {
     pub secret: bool,
     /// Settings without which it has no effect.
     pub needs: &'static [&'static str],
+    /// Settings of which at least one has to be set for it to have an effect.
+    pub needs_any: &'static [&'static str],
     /// Smallest and largest value.
     pub range: Option<(&'static str, &'static str)>,
     pub(super) shape: Shape,
@@ -71,6 +73,7 @@ impl Setting {
             built: true,
             secret: false,
             needs: &[],
+            needs_any: &[],
             range: None,
             shape: T::SHAPE,
             parse: |text| T::parse(text).map(|value| value.magnitude()),
@@ -86,6 +89,12 @@ impl Setting {
     /// Without those it would be ignored.
     pub(super) const fn needs(mut self, others: &'static [&'static str]) -> Self {
         self.needs = others;
+        self
+    }
+
+    /// Without one of those it would be ignored.
+    pub(super) const fn needs_any(mut self, others: &'static [&'static str]) -> Self {
+        self.needs_any = others;
         self
     }
 

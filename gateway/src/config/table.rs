@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::address::{HostPort, Network, Origins};
 use super::name::{Cookie, EnginePath, Level, NodeName, StreamName, Transports};
 use super::pattern::NamespacePattern;
-use super::secret::Secret;
+use super::route::Route;
+use super::secret::{Keys, Secret};
 use super::section::{LogFormat, RedisMode, SubscriptionMode};
 use super::setting::Setting;
 use super::url::{HttpUrl, RedisUrl};
@@ -305,32 +306,70 @@ pub static SETTINGS: &[Setting] = &[
         "auth.jwt_secret",
         "tokens of this kind are not taken",
         "a secret of the token issuer",
-        "Shared secret of tokens signed with HMAC.",
+        "Shared secret of tokens signed with HMAC (HS256, HS384, HS512). With it, or with one of \
+         the two settings below, every client needs a token.",
     )
-    .secret()
-    .unbuilt(),
+    .secret(),
     Setting::optional::<PathBuf>(
         "auth.jwt_public_key",
         "tokens of this kind are not taken",
         "/etc/gateway/issuer.pem",
-        "PEM file with the public key of signed tokens.",
-    )
-    .unbuilt(),
+        "PEM file with the public key of signed tokens: RSA (RS256, RS384, RS512), P-256 (ES256), \
+         P-384 (ES384) or Ed25519 (EdDSA).",
+    ),
     Setting::optional::<HttpUrl>(
         "auth.jwks_url",
         "tokens of this kind are not taken",
         "https://issuer.example.com/jwks.json",
         "Where the public keys of signed tokens are published.",
+    ),
+    Setting::with::<Duration>(
+        "auth.jwks_refresh",
+        "5m",
+        "1h",
+        "How long published keys are used before they are fetched again. A token with an unknown \
+         key has them fetched at once, but not twice within 10 seconds.",
     )
-    .unbuilt(),
+    .between("1s", "1d")
+    .needs(&["auth.jwks_url"]),
+    Setting::optional::<String>(
+        "auth.issuer",
+        "any issuer",
+        "https://issuer.example.com/",
+        "The issuer (`iss`) that every token has to name.",
+    )
+    .needs_any(KEYS),
+    Setting::with::<Vec<String>>(
+        "auth.audience",
+        "",
+        "chat,https://chat.example.com",
+        "Audiences (`aud`) of which every token has to name one. Without any, a token that names \
+         an audience is refused: it is meant for somebody else.",
+    )
+    .needs_any(KEYS),
+    Setting::with::<Duration>(
+        "auth.leeway",
+        "10s",
+        "1m",
+        "How far the issuer's clock and this one may differ.",
+    )
+    .between("0", "10m")
+    .needs_any(KEYS),
+    Setting::with::<Duration>(
+        "auth.grace",
+        "30s",
+        "1m",
+        "How long a socket stays after its token expired, for the client to send another.",
+    )
+    .between("0", "1d")
+    .needs_any(KEYS),
     Setting::optional::<HttpUrl>(
         "backend.url",
         "the relay application, without a backend",
         "http://backend:8000/socket",
         "The backend that is told about connects and events and answers what to do.",
     )
-    .needs(&["backend.secret"])
-    .unbuilt(),
+    .needs(&["backend.secret"]),
     Setting::optional::<Secret>(
         "backend.secret",
         "none",
@@ -338,8 +377,91 @@ pub static SETTINGS: &[Setting] = &[
         "What requests to the backend are signed with.",
     )
     .needs(&["backend.url"])
-    .secret()
-    .unbuilt(),
+    .secret(),
+    Setting::with::<Vec<Route>>(
+        "backend.routes",
+        "",
+        "/orders * http://orders:8000/hook,/ typing relay,/ debug-* nowhere",
+        "What goes elsewhere than to `backend.url`; the first that matches counts. Each has a \
+         namespace and an event, both with `*` for any run of characters, and a URL, `relay` (the \
+         relay application does it) or `nowhere`. The events `connect` and `disconnect` are those \
+         of the socket itself.",
+    )
+    .needs(&["backend.url"]),
+    Setting::with::<bool>(
+        "backend.http2",
+        "false",
+        "true",
+        "Whether the backend is spoken to in HTTP/2 without asking. With `https` the two agree on \
+         it by themselves.",
+    )
+    .needs(&["backend.url"]),
+    Setting::with::<Duration>(
+        "backend.timeout",
+        "5s",
+        "2s",
+        "How long the backend may take for one request.",
+    )
+    .between("10ms", "10m")
+    .needs(&["backend.url"]),
+    Setting::with::<NonZeroUsize>(
+        "backend.concurrency",
+        "64",
+        "256",
+        "Requests to the backend that are under way at a time.",
+    )
+    .between("1", "10000")
+    .needs(&["backend.url"]),
+    Setting::with::<usize>(
+        "backend.queue",
+        "10000",
+        "1000",
+        "Requests that may wait for their turn; what comes beyond is refused at once.",
+    )
+    .between("0", "1000000")
+    .needs(&["backend.url"]),
+    Setting::with::<NonZeroUsize>(
+        "backend.batch",
+        "1",
+        "16",
+        "Events of one socket that may share a request when they wait anyway. The backend has to \
+         know batches.",
+    )
+    .between("1", "1000")
+    .needs(&["backend.url"]),
+    Setting::with::<u32>(
+        "backend.retries",
+        "2",
+        "5",
+        "Further attempts after one that failed.",
+    )
+    .between("0", "20")
+    .needs(&["backend.url"]),
+    Setting::with::<bool>(
+        "backend.idempotent",
+        "false",
+        "true",
+        "Whether the backend remembers the ids of requests, so that an event may be sent again \
+         when nobody knows whether it arrived.",
+    )
+    .needs(&["backend.url"]),
+    Setting::with::<NonZeroU32>(
+        "backend.breaker_failures",
+        "5",
+        "20",
+        "Failures in a row after which the backend is left alone for a while.",
+    )
+    .between("1", "100000")
+    .needs(&["backend.url"]),
+    Setting::with::<Duration>(
+        "backend.breaker_pause",
+        "500ms",
+        "2s",
+        "How long it is left alone before one request tries it; doubled with each try that fails, \
+         up to 16 times as long.",
+    )
+    .between("10ms", "10m")
+    .needs(&["backend.url"]),
     Setting::optional::<StreamName>(
         "backend.stream",
         "none",
@@ -348,14 +470,31 @@ pub static SETTINGS: &[Setting] = &[
     )
     .needs(&["redis.url"])
     .unbuilt(),
-    Setting::optional::<Secret>(
+    Setting::with::<NonZeroUsize>(
+        "backend.stream_length",
+        "100000",
+        "1000000",
+        "About how many entries the stream keeps.",
+    )
+    .between("1", "1000000000")
+    .needs(&["backend.stream"])
+    .unbuilt(),
+    Setting::optional::<Keys>(
         "api.key",
         "the API is off",
         "a key for the HTTP API",
-        "Bearer key of the HTTP API on the internal port.",
+        "Bearer key of the HTTP API on the internal port. Several, with commas between them, are \
+         equally good, so that callers can change from one to another.",
     )
-    .secret()
-    .unbuilt(),
+    .secret(),
+    Setting::with::<Size>(
+        "api.max_body",
+        "1MiB",
+        "256KiB",
+        "Largest body of a request to the HTTP API.",
+    )
+    .between("1KiB", "1GiB")
+    .needs(&["api.key"]),
     Setting::with::<Duration>(
         "shutdown.drain",
         "30s",
@@ -393,6 +532,9 @@ pub static SETTINGS: &[Setting] = &[
          component.",
     ),
 ];
+
+/// Each of them makes clients need a token.
+const KEYS: &[&str] = &["auth.jwt_secret", "auth.jwt_public_key", "auth.jwks_url"];
 
 /// The names of all settings.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
@@ -451,7 +593,8 @@ mod tests {
 
     #[test]
     fn what_a_setting_needs_exists() {
-        for name in SETTINGS.iter().flat_map(|setting| setting.needs) {
+        let needs = |setting: &Setting| [setting.needs, setting.needs_any].concat();
+        for name in SETTINGS.iter().flat_map(needs) {
             assert!(setting(name).is_some(), "{name}");
         }
     }

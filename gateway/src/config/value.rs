@@ -62,6 +62,19 @@ impl Value for usize {
     }
 }
 
+impl Value for u32 {
+    const SHAPE: Shape = Shape::Number;
+    const KIND: &'static str = "number";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        whole(text)
+    }
+
+    fn magnitude(&self) -> u128 {
+        (*self).into()
+    }
+}
+
 impl Value for NonZeroUsize {
     const SHAPE: Shape = Shape::Number;
     const KIND: &'static str = "number";
@@ -153,6 +166,11 @@ impl Value for Duration {
     fn magnitude(&self) -> u128 {
         self.as_nanos()
     }
+}
+
+/// Reads a duration as settings have it: `25s`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    Duration::parse(text)
 }
 
 /// A number of bytes.

@@ -22,6 +22,12 @@ use super::tunnel::Tunnel;
 use super::welcome::{CHALLENGE, NONCE, PATH, PROOF, PROTOCOL, SHARD, TAG};
 use crate::config::Secret;
 
+/// How long a node's machine may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long the node may then take to let it in. A busy one is slow and alive.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How long a connection may be silent before the kernel asks whether its other end is there.
 const PROBE_AFTER: Duration = Duration::from_secs(10);
 
@@ -82,21 +88,15 @@ impl Link {
         owner: &Owner,
         secret: Option<&Secret>,
         mut place: Place,
-        timeout: Duration,
     ) -> Result<Self, ConnectError> {
-        let greeted = async {
-            let stream = TcpStream::connect(&*owner.member.address).await?;
-            if secret.is_none() && !stream.peer_addr()?.ip().is_loopback() {
-                return Err(ConnectError::NotLoopback);
-            }
-            prepare(&stream)?;
-            let stream = greet(stream, owner, secret).await?;
-            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-            Ok((sender, connection))
-        };
-        let (sender, connection) = tokio::time::timeout(timeout, greeted)
-            .await
-            .unwrap_or(Err(ConnectError::Timeout))?;
+        let connecting = TcpStream::connect(&*owner.member.address);
+        let stream = in_time(CONNECT_TIMEOUT, connecting).await?;
+        if secret.is_none() && !stream.peer_addr()?.ip().is_loopback() {
+            return Err(ConnectError::NotLoopback);
+        }
+        prepare(&stream)?;
+        let stream = in_time(WELCOME_TIMEOUT, greet(stream, owner, secret)).await?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         place.welcome();
         let (give, switched) = oneshot::channel();
         let driver = tokio::task::spawn_local(async move {
@@ -164,6 +164,16 @@ impl Link {
             let _over = tokio::time::timeout(timeout, switched).await;
             drop(driver);
         });
+    }
+}
+
+async fn in_time<T, E: Into<ConnectError>>(
+    limit: Duration,
+    what: impl Future<Output = Result<T, E>>,
+) -> Result<T, ConnectError> {
+    match tokio::time::timeout(limit, what).await {
+        Ok(result) => result.map_err(Into::into),
+        Err(_) => Err(ConnectError::Timeout),
     }
 }
 

@@ -27,9 +27,6 @@ const MAX_IDLE: usize = 256;
 /// does not close one that is about to be used.
 const IDLE: Duration = Duration::from_secs(20);
 
-/// How long it may take until a connection can be used.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-
 /// How long no connection to a node is tried after one failed and while none is there.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -233,7 +230,7 @@ impl Links {
         }
         let place = Place::take(&standing).ok_or(Failure::Limit)?;
         let secret = shard.node().config().cluster.secret.as_ref();
-        match Link::connect(owner, secret, place, CONNECT_TIMEOUT).await {
+        match Link::connect(owner, secret, place).await {
             Ok(link) => {
                 standing.paused_until.set(None);
                 standing.was_told.set(false);

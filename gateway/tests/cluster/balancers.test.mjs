@@ -11,7 +11,7 @@ import { Redis } from "./lib/redis.mjs";
 
 const FULL = process.env.CLUSTER_FULL === "1";
 /** Clients of each kind, and how long they come and go. */
-const CLIENTS = FULL ? 500 : 40;
+const CLIENTS = Number(process.env.CLUSTER_CLIENTS ?? (FULL ? 500 : 40));
 const CHURN_MS = FULL ? 120_000 : 7_000;
 /** How long a client stays. */
 const LIFE_MS = FULL ? [5_000, 30_000] : [500, 3_000];
@@ -20,7 +20,7 @@ const REST_MS = FULL ? [200, 2_000] : [50, 400];
 /** Over how long the first clients come. */
 const ARRIVE_MS = FULL ? 20_000 : 500;
 /** How long something may take on a machine that is busy with other things. */
-const PATIENCE_MS = 60_000;
+const PATIENCE_MS = 100_000;
 
 const io = VERSIONS["4.8.4"];
 const KINDS = { "polling only": { transports: ["polling"] }, upgrade: {} };
@@ -31,7 +31,15 @@ let nodes = [];
 
 before(async () => {
   redis = await Redis.start();
-  const settings = { "redis.url": redis.url, "cluster.secret": "a secret of these nodes", "log.level": "warn" };
+  const settings = {
+    "redis.url": redis.url,
+    "cluster.secret": "a secret of these nodes",
+    "log.level": "warn",
+    // A thousand clients in one process are slow on a busy machine; this test is not about deadlines.
+    "engine.connect_timeout": "2m",
+    "engine.upgrade_timeout": "2m",
+    "engine.ping_timeout": "2m",
+  };
   nodes = await Promise.all(["one", "two", "three"].map((id) => relay(id, settings)));
   for (const node of nodes) await joined(node, nodes.length);
 });
@@ -58,16 +66,21 @@ for (const [name, start] of Object.entries(BALANCERS)) {
       const end = performance.now() + CHURN_MS;
       const places = Object.entries(KINDS).flatMap(([kind, options]) => Array.from({ length: CLIENTS }, () => place(balancer.url, kind, options, end, tally)));
       const peak = delay(CHURN_MS / 2).then(() => nodes.map((node) => Math.round(node.residentBytes() / 1e6)));
-      await Promise.all(places);
+      const ends = await Promise.allSettled(places);
       await balancer.stop();
       const answers = balancer.statuses();
       const later = await series();
       const counted = new Map([...later].map(([name, value]) => [name, value - (earlier.get(name) ?? 0)]));
       report(name, tally, answers, counted, await peak);
 
+      assert.deepEqual(
+        ends.filter(({ status }) => status === "rejected").map(({ reason }) => reason.message),
+        [],
+        "no client loses its session",
+      );
       assert.deepEqual(Object.keys(answers), ["101", "200"], "no other answers");
       assert.equal(sum(counted, "gateway_unknown_sid_total"), 0);
-      assert.equal(sum(counted, "gateway_handshakes_rejected_total"), 0);
+      assert.equal(sum(counted, "gateway_handshakes_rejected_total", (name) => !name.includes('reason="http"')), 0);
       for (const kind of ["poll", "post", "upgrade"]) {
         assert.ok(forwarded(counted, kind, "answered") > CLIENTS / 2, `${kind}: forwarded`);
         for (const result of ["lost", "unreachable", "gone", "limit"]) assert.equal(forwarded(counted, kind, result), 0, `${kind}: ${result}`);
@@ -84,10 +97,10 @@ async function place(url, kind, options, end, tally) {
     const socket = io(url, { forceNew: true, reconnection: false, timeout: PATIENCE_MS, ...options });
     const lost = new Promise((_resolve, reject) => socket.once("disconnect", (reason) => reject(new Error(`${kind}: ${reason}`))));
     lost.catch(() => {});
-    await Promise.race([connected(socket, kind), lost]);
     socket.io.engine.once("upgrade", () => {
       tally.upgrades += 1;
     });
+    await Promise.race([connected(socket, kind), lost]);
     tally.sessions += 1;
     const leaves = Math.min(end, performance.now() + between(LIFE_MS));
     for (let number = 0; performance.now() < leaves; number += 1) {
@@ -130,8 +143,8 @@ async function series() {
   return sums;
 }
 
-function sum(series, name) {
-  return [...series].filter(([key]) => key.startsWith(`${name}{`)).reduce((sum, [, value]) => sum + value, 0);
+function sum(series, name, counts = () => true) {
+  return [...series].filter(([key]) => key.startsWith(`${name}{`) && counts(key)).reduce((sum, [, value]) => sum + value, 0);
 }
 
 function forwarded(series, kind, result) {
@@ -140,7 +153,7 @@ function forwarded(series, kind, result) {
 
 function report(name, tally, answers, counted, resident) {
   const kinds = ["poll", "post", "upgrade"].map((kind) => `${kind} ${forwarded(counted, kind, "answered")} (and ${forwarded(counted, kind, "given_up")} given up)`);
-  console.log(`${name}: ${tally.sessions} sessions, ${tally.upgrades} upgrades, ${tally.calls} calls; answers by status ${JSON.stringify(answers)}; forwarded: ${kinds.join(", ")}; resident half-way ${resident.join(", ")} MB`);
+  console.log(`${name}: ${tally.sessions} sessions, ${tally.upgrades} upgrades, ${tally.calls} calls; answers by status ${JSON.stringify(answers)}; forwarded: ${kinds.join(", ")}; unknown: ${sum(counted, "gateway_unknown_sid_total")}, of them closed ${counted.get('gateway_unknown_sid_total{cause="closed"}')}; resident half-way ${resident.join(", ")} MB`);
 }
 
 function between([least, most]) {

@@ -11,7 +11,7 @@ import { until } from "./lib/until.mjs";
 import { World } from "./lib/world.mjs";
 
 const FULL = process.env.CLUSTER_FULL === "1";
-const MESSAGES = FULL ? 200_000 : 10_000;
+const MESSAGES = FULL ? 200_000 : 5_000;
 const AT_A_TIME = 500;
 /** What is published here would be obeyed if it were legal; clients of this namespace go on talking. */
 const CALM = "/calm";

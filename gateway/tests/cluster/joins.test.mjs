@@ -4,7 +4,7 @@ import { after, before, describe, it } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { World } from "./lib/world.mjs";
 
-const ROUNDS = 100;
+const ROUNDS = 60;
 const FROZEN_MS = 1_500;
 
 for (const mode of ["classic", "sharded"]) {

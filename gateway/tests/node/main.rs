@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests, too")]
 
+mod api;
+mod auth;
 mod cluster;
 mod emit;
 mod forward;
@@ -12,3 +14,4 @@ mod panics;
 mod relay;
 mod stop;
 mod support;
+mod webhook;

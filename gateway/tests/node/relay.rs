@@ -20,7 +20,7 @@ async fn every_event_is_acknowledged() {
     );
     let forbidden = refusal(
         "forbidden_room",
-        "rooms of this shape belong to one socket each",
+        "rooms of this shape belong to one socket or one user each",
     );
     for (event, answer) in [
         (r#"["join","a"]"#.to_owned(), &ok),

@@ -46,9 +46,9 @@ http {
   return Balancer.start("/usr/sbin/nginx", config, (folder, path) => ["-e", "/dev/stderr", "-p", folder, "-c", path]);
 }
 
-/** Starts HAProxy in front of `nodes`. */
+/** Starts HAProxy in front of `nodes`. Like nginx it gives idle connections up before the nodes do (limits.header_timeout). */
 export function startHaproxy(nodes) {
-  const servers = nodes.map(({ port }, number) => `  server node${number} 127.0.0.1:${port}`).join("\n");
+  const servers = nodes.map(({ port }, number) => `  server node${number} 127.0.0.1:${port} pool-purge-delay 4s`).join("\n");
   const config = (port) => `
 global
   log stdout format raw local0

@@ -28,6 +28,18 @@ pub(crate) async fn request(address: SocketAddr, head: &str, body: &str) -> Resp
     connection.response().await
 }
 
+/// The same with headers, each ending with a line break.
+pub(crate) async fn request_with(
+    address: SocketAddr,
+    head: &str,
+    headers: &str,
+    body: &str,
+) -> Response {
+    let mut connection = Connection::open(address).await;
+    connection.send_with(head, headers, body).await;
+    connection.response().await
+}
+
 /// A connection that is kept alive.
 pub(crate) struct Connection {
     pub(super) stream: TcpStream,

@@ -52,10 +52,27 @@ impl WebSocket {
         Self::handshake_on(TcpStream::connect(address).await.unwrap(), query).await
     }
 
+    /// Opens a session with more in its query and its headers, each of which ends with a line break.
+    pub(crate) async fn open_with(address: SocketAddr, query: &str, headers: &str) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let opened = Self::handshake_with(stream, query, headers).await;
+        let mut websocket = opened.unwrap();
+        websocket.sid = sid(&websocket.next().await);
+        websocket
+    }
+
     pub(crate) async fn handshake_on(stream: TcpStream, query: &str) -> Result<Self, Response> {
+        Self::handshake_with(stream, query, "").await
+    }
+
+    async fn handshake_with(
+        stream: TcpStream,
+        query: &str,
+        headers: &str,
+    ) -> Result<Self, Response> {
         let mut connection = Connection::of(stream);
         let request = format!(
-            "GET /socket.io/?EIO=4&transport=websocket{query} HTTP/1.1\r\nHost: gateway\r\n\
+            "GET /socket.io/?EIO=4&transport=websocket{query} HTTP/1.1\r\nHost: gateway\r\n{headers}\
              Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );

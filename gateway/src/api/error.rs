@@ -1,0 +1,128 @@
+//! What callers are told when something is wrong.
+
+use std::borrow::Cow;
+
+use hyper::header::HeaderValue;
+
+use super::types::{Failure, Problem};
+use super::{ALLOW, Answer, StatusCode, WWW_AUTHENTICATE, json};
+use crate::counters::Label;
+
+/// A refusal.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    code: Code,
+    message: Cow<'static, str>,
+    /// The method that would be right.
+    allow: Option<&'static str>,
+}
+
+/// What is wrong, for programs; also a metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Code {
+    BadRequest,
+    Unauthorized,
+    NotFound,
+    MethodNotAllowed,
+    IdempotencyConflict,
+    InProgress,
+    BodyTooLarge,
+    TooManyRequests,
+    Overloaded,
+}
+
+impl Label for Code {
+    const ALL: &'static [Self] = &[
+        Self::BadRequest,
+        Self::Unauthorized,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::IdempotencyConflict,
+        Self::InProgress,
+        Self::BodyTooLarge,
+        Self::TooManyRequests,
+        Self::Overloaded,
+    ];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::Unauthorized => "unauthorized",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::IdempotencyConflict => "idempotency_conflict",
+            Self::InProgress => "in_progress",
+            Self::BodyTooLarge => "body_too_large",
+            Self::TooManyRequests => "too_many_requests",
+            Self::Overloaded => "overloaded",
+        }
+    }
+}
+
+impl Code {
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::IdempotencyConflict | Self::InProgress => StatusCode::CONFLICT,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl ApiError {
+    pub(crate) fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            allow: None,
+        }
+    }
+
+    pub(crate) fn bad(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::BadRequest, message)
+    }
+
+    pub(super) fn method(allow: &'static str) -> Self {
+        Self {
+            code: Code::MethodNotAllowed,
+            message: format!("{allow} only").into(),
+            allow: Some(allow),
+        }
+    }
+
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+
+    pub(super) fn body(&self) -> Failure {
+        Failure {
+            error: Problem {
+                code: self.code.label().into(),
+                message: self.message.to_string(),
+            },
+        }
+    }
+
+    pub(super) fn answer(&self) -> Answer {
+        let body = serde_json::to_vec(&self.body()).unwrap_or_default();
+        let mut answer = json(self.code.status(), body.into());
+        if let Some(allow) = self.allow {
+            let allow = HeaderValue::from_static(allow);
+            answer.headers_mut().insert(ALLOW, allow);
+        }
+        if self.code == Code::Unauthorized {
+            let scheme = HeaderValue::from_static("Bearer");
+            answer.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+        }
+        answer
+    }
+}

@@ -1,0 +1,432 @@
+//! What the calls do.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::calls::Parameter;
+use super::error::{ApiError, Code};
+use super::types::{
+    Batch, Disconnect, Done, Emit, Emitted, MAX_NAME, Missing, Move, Namespace, NodeEntry, Nodes,
+    Presence, Results, Room, RoomEntry, Rooms, SocketEntry, Sockets, User, UserEntry,
+};
+use crate::binary::{from_backend, to_backend};
+use crate::cluster::Gathered;
+use crate::emitter::Emitter;
+use crate::event::EmitError;
+use crate::handshake::timestamp;
+use crate::ids::{is_private, user_of_room, user_room};
+use crate::node::Gateway;
+use crate::socket::SocketInfo;
+
+/// Entries of a page when the caller does not say how many.
+pub(super) const USUAL_LIMIT: usize = 100;
+
+/// Most entries of a page.
+pub(super) const MAX_LIMIT: usize = 1000;
+
+/// Most bytes of acknowledgements in an answer.
+const MAX_ACK_BYTES: usize = 16 * 1024 * 1024;
+
+/// Most characters of a cursor, which is a name.
+pub(super) const MAX_CURSOR: usize = MAX_NAME;
+
+/// What stood in the query.
+#[derive(Debug)]
+pub(super) struct Query {
+    namespace: Namespace,
+    room: Option<Room>,
+    user: Option<User>,
+    counts: bool,
+    limit: usize,
+    cursor: Option<String>,
+}
+
+impl Query {
+    pub(super) fn parse(query: &str, known: &[Parameter]) -> Result<Self, ApiError> {
+        let mut parsed = Self {
+            namespace: Namespace::default(),
+            room: None,
+            user: None,
+            counts: false,
+            limit: USUAL_LIMIT,
+            cursor: None,
+        };
+        for (name, value) in crate::query::pairs(query) {
+            let Some(parameter) = known.iter().find(|known| known.name() == name) else {
+                return Err(ApiError::bad(format!(
+                    "{name:?} is no parameter of this call"
+                )));
+            };
+            let set = match parameter {
+                Parameter::Namespace => Namespace::try_from(value).map(|it| parsed.namespace = it),
+                Parameter::Room => Room::try_from(value).map(|it| parsed.room = Some(it)),
+                Parameter::User => User::try_from(value).map(|it| parsed.user = Some(it)),
+                Parameter::Counts => match value.as_str() {
+                    "true" | "false" => {
+                        parsed.counts = value == "true";
+                        Ok(())
+                    }
+                    _ => Err("it is true or false".to_owned()),
+                },
+                Parameter::Limit => match value.parse() {
+                    Ok(limit) if (1..=MAX_LIMIT).contains(&limit) && !value.starts_with('+') => {
+                        parsed.limit = limit;
+                        Ok(())
+                    }
+                    _ => Err(format!("it is a number from 1 to {MAX_LIMIT}")),
+                },
+                Parameter::Cursor if value.chars().count() > MAX_CURSOR => {
+                    Err("it is too long".to_owned())
+                }
+                Parameter::Cursor => {
+                    parsed.cursor = Some(value).filter(|value| !value.is_empty());
+                    Ok(())
+                }
+            };
+            set.map_err(|problem| ApiError::bad(format!("{name}: {problem}")))?;
+        }
+        Ok(parsed)
+    }
+
+    /// The part of a sorted list that was asked for, and the cursor of what is behind it.
+    fn page<T>(&self, sorted: Vec<T>, name: impl Fn(&T) -> &str) -> (Vec<T>, Option<String>) {
+        let begin = self.cursor.as_deref().map_or(0, |cursor| {
+            sorted.partition_point(|entry| name(entry) <= cursor)
+        });
+        let rest = sorted.len().saturating_sub(begin);
+        let page: Vec<T> = sorted.into_iter().skip(begin).take(self.limit).collect();
+        let last = page.last().filter(|_| rest > self.limit);
+        let next = last.map(|entry| name(entry).to_owned());
+        (page, next)
+    }
+}
+
+/// An emitter for what an emit selects.
+pub(crate) fn emitter(gateway: &Gateway, emit: &Emit) -> Emitter {
+    let to = gateway.of(&emit.namespace.0);
+    let to = emit.rooms.0.iter().fold(to, |to, room| to.to(&*room.0));
+    let to = emit
+        .except
+        .0
+        .iter()
+        .fold(to, |to, room| to.except(&*room.0));
+    if emit.volatile { to.volatile() } else { to }
+}
+
+pub(super) async fn emit(gateway: &Gateway, call: Emit) -> Result<Emitted, ApiError> {
+    let arguments = from_backend(call.args.as_deref());
+    let arguments = arguments.map_err(|error| ApiError::bad(error.to_string()))?;
+    let to = emitter(gateway, &call);
+    let Some(timeout) = call.ack_timeout else {
+        to.emit(&call.event.0, arguments).map_err(refused)?;
+        return Ok(Emitted {
+            ok: true,
+            acks: None,
+            missing_acks: None,
+            missing_nodes: None,
+        });
+    };
+    let gathered = to.emit_with_ack(&call.event.0, arguments, timeout.0);
+    let (answers, missing, missing_nodes) = match gathered.map_err(refused)?.await {
+        Ok(answers) => (answers, 0, Vec::new()),
+        Err(missing) => {
+            let count = missing.expected.saturating_sub(missing.answers.len());
+            (missing.answers, count, missing.missing_nodes)
+        }
+    };
+    let all = answers.len();
+    let mut bytes = 0;
+    let acks: Vec<_> = answers
+        .iter()
+        .map(|answer| to_backend(answer.as_ref()))
+        .take_while(|answer| {
+            bytes += answer.get().len();
+            bytes <= MAX_ACK_BYTES
+        })
+        .collect();
+    Ok(Emitted {
+        ok: true,
+        missing_acks: Some(missing + all - acks.len()),
+        acks: Some(acks),
+        missing_nodes: Some(missing_nodes),
+    })
+}
+
+fn refused(error: EmitError) -> ApiError {
+    match error {
+        EmitError::Overloaded => ApiError::new(Code::Overloaded, error.to_string()),
+        EmitError::ReservedName(_) | EmitError::Json(_) | EmitError::TooManyAttachments => {
+            ApiError::bad(error.to_string())
+        }
+    }
+}
+
+/// An emitter to the members of rooms.
+fn to_rooms(gateway: &Gateway, namespace: &Namespace, rooms: Vec<String>) -> Emitter {
+    let to = gateway.of(&namespace.0);
+    rooms.into_iter().fold(to, Emitter::to)
+}
+
+pub(super) fn join(gateway: &Gateway, call: Move) -> Result<Done, ApiError> {
+    let (to, rooms) = moved(gateway, call)?;
+    to.join(rooms);
+    Ok(Done { ok: true })
+}
+
+pub(super) fn leave(gateway: &Gateway, call: Move) -> Result<Done, ApiError> {
+    let (to, rooms) = moved(gateway, call)?;
+    to.leave(rooms);
+    Ok(Done { ok: true })
+}
+
+fn moved(gateway: &Gateway, call: Move) -> Result<(Emitter, Vec<String>), ApiError> {
+    if call.rooms.0.is_empty() {
+        return Err(ApiError::bad("rooms names no room"));
+    }
+    let selected = call.select.rooms().map_err(ApiError::bad)?;
+    let rooms = call.rooms.0.into_iter().map(|room| room.0).collect();
+    Ok((to_rooms(gateway, &call.namespace, selected), rooms))
+}
+
+pub(super) fn disconnect(gateway: &Gateway, call: Disconnect) -> Result<Done, ApiError> {
+    let selected = call.select.rooms().map_err(ApiError::bad)?;
+    to_rooms(gateway, &call.namespace, selected).disconnect(call.close);
+    Ok(Done { ok: true })
+}
+
+pub(super) async fn batch(gateway: &Gateway, batch: Batch) -> Result<Results, ApiError> {
+    if !(1..=super::types::MAX_BATCH).contains(&batch.calls.len()) {
+        let most = super::types::MAX_BATCH;
+        return Err(ApiError::bad(format!("a batch has 1 to {most} calls")));
+    }
+    // A batch whose shape is wrong is refused before anything of it is done.
+    let calls: Vec<_> = batch
+        .calls
+        .iter()
+        .map(|call| BatchCall::read(call))
+        .collect::<Result<_, _>>()?;
+    let mut results = Vec::with_capacity(calls.len());
+    for call in calls {
+        let result = match call {
+            BatchCall::Emit(call) => emit(gateway, call).await.and_then(raw),
+            BatchCall::Join(call) => join(gateway, call).and_then(raw),
+            BatchCall::Leave(call) => leave(gateway, call).and_then(raw),
+            BatchCall::Disconnect(call) => disconnect(gateway, call).and_then(raw),
+        };
+        results.push(result.or_else(|error| raw(error.body()))?);
+    }
+    Ok(Results { results })
+}
+
+fn raw(answer: impl serde::Serialize) -> Result<Box<RawValue>, ApiError> {
+    serde_json::value::to_raw_value(&answer).map_err(|error| ApiError::bad(error.to_string()))
+}
+
+/// A call of a batch.
+enum BatchCall {
+    Emit(Emit),
+    Join(Move),
+    Leave(Move),
+    Disconnect(Disconnect),
+}
+
+impl BatchCall {
+    /// Reads the name, then the rest without it: serde cannot keep raw text in a tagged enum.
+    fn read(call: &RawValue) -> Result<Self, ApiError> {
+        let bad = |error: serde_json::Error| ApiError::bad(error.to_string());
+        let mut fields: BTreeMap<String, Box<RawValue>> =
+            serde_json::from_str(call.get()).map_err(bad)?;
+        let name = fields.remove("call");
+        let name = name.and_then(|name| serde_json::from_str::<String>(name.get()).ok());
+        let rest = serde_json::to_string(&fields).map_err(bad)?;
+        fn of<T: for<'a> Deserialize<'a>>(text: &str) -> Result<T, ApiError> {
+            serde_json::from_str(text).map_err(|error| ApiError::bad(error.to_string()))
+        }
+        match name.as_deref() {
+            Some("emit") => of(&rest).map(Self::Emit),
+            Some("join") => of(&rest).map(Self::Join),
+            Some("leave") => of(&rest).map(Self::Leave),
+            Some("disconnect") => of(&rest).map(Self::Disconnect),
+            _ => Err(ApiError::bad("call is emit, join, leave or disconnect")),
+        }
+    }
+}
+
+/// The sockets in a namespace or a room.
+async fn fetch(
+    gateway: &Gateway,
+    namespace: &Namespace,
+    room: Option<String>,
+) -> Gathered<Vec<SocketInfo>> {
+    let found = to_rooms(gateway, namespace, room.into_iter().collect());
+    found.fetch_sockets().await
+}
+
+fn user(socket: &SocketInfo) -> Option<&str> {
+    socket.rooms.iter().find_map(|room| user_of_room(room))
+}
+
+pub(super) async fn sockets(gateway: &Gateway, query: Query) -> Sockets {
+    let room = query.room.as_ref().map(|room| room.0.clone());
+    let wanted = query.user.as_ref().map(|user| &*user.0);
+    let within = room.or_else(|| wanted.map(user_room));
+    let gathered = fetch(gateway, &query.namespace, within).await;
+    let missing = Missing::of(&gathered);
+    let mut sockets = gathered.found;
+    sockets.retain(|socket| wanted.is_none() || user(socket) == wanted);
+    sockets.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    let (sockets, next) = query.page(sockets, |socket| &socket.id);
+    Sockets {
+        sockets: sockets.iter().map(SocketEntry::from).collect(),
+        missing,
+        next,
+    }
+}
+
+impl From<&SocketInfo> for SocketEntry {
+    fn from(socket: &SocketInfo) -> Self {
+        let shared = |room: &&String| **room != socket.id && user_of_room(room).is_none();
+        Self {
+            id: socket.id.clone(),
+            user: user(socket).map(str::to_owned),
+            rooms: socket.rooms.iter().filter(shared).cloned().collect(),
+            node: socket.node.clone(),
+            transport: socket.transport.map(|it| it.name().to_owned()),
+            connected_at: socket.issued().map(timestamp),
+            address: socket.address(),
+        }
+    }
+}
+
+impl Missing {
+    fn of<T>(gathered: &Gathered<T>) -> Self {
+        Self {
+            missing_nodes: gathered.missing_nodes.clone(),
+            missing_others: gathered.missing_others,
+        }
+    }
+}
+
+pub(super) async fn rooms(gateway: &Gateway, query: Query) -> Rooms {
+    let gathered = fetch(gateway, &query.namespace, None).await;
+    let missing = Missing::of(&gathered);
+    let mut members: BTreeMap<String, usize> = BTreeMap::new();
+    for room in gathered.found.into_iter().flat_map(|socket| socket.rooms) {
+        if !is_private(&room) {
+            *members.entry(room).or_default() += 1;
+        }
+    }
+    let rooms = members.into_iter();
+    let rooms = rooms.map(|(name, members)| RoomEntry { name, members });
+    let (rooms, next) = query.page(rooms.collect(), |room: &RoomEntry| &room.name);
+    Rooms {
+        rooms,
+        missing,
+        next,
+    }
+}
+
+pub(super) async fn presence(gateway: &Gateway, query: Query) -> Presence {
+    let room = query.room.as_ref().map(|room| room.0.clone());
+    let gathered = fetch(gateway, &query.namespace, room).await;
+    let missing = Missing::of(&gathered);
+    let sockets = gathered.found;
+    let mut users: BTreeMap<&str, usize> = BTreeMap::new();
+    for user in sockets.iter().filter_map(user) {
+        *users.entry(user).or_default() += 1;
+    }
+    let identified: usize = users.values().sum();
+    let user_count = users.len();
+    let entries = users.into_iter().filter(|_| !query.counts);
+    let entries = entries.map(|(user, sockets)| UserEntry {
+        user: user.to_owned(),
+        sockets,
+    });
+    let (users, next) = query.page(entries.collect(), |entry: &UserEntry| &entry.user);
+    Presence {
+        users,
+        anonymous: sockets.len() - identified,
+        user_count,
+        socket_count: sockets.len(),
+        missing,
+        next,
+    }
+}
+
+pub(super) fn nodes(gateway: &Gateway) -> Nodes {
+    let node = gateway.node();
+    let name = node.name();
+    let own = NodeEntry {
+        id: name.clone(),
+        address: node.config().cluster.advertise.to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        connections: gateway.connections() as u64,
+        is_self: true,
+    };
+    let members = gateway.nodes();
+    let others = members
+        .iter()
+        .filter(|member| member.id.to_string() != name);
+    let others = others.map(|member| NodeEntry {
+        id: member.id.to_string(),
+        address: member.address.clone(),
+        version: member.version.clone(),
+        connections: member.connections,
+        is_self: false,
+    });
+    Nodes {
+        nodes: std::iter::once(own).chain(others).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: &[Parameter] = &[
+        Parameter::Namespace,
+        Parameter::Room,
+        Parameter::User,
+        Parameter::Limit,
+        Parameter::Cursor,
+        Parameter::Counts,
+    ];
+
+    #[test]
+    fn a_query_is_checked() {
+        let query = Query::parse("namespace=/a&room=r+1&limit=2&cursor=", ALL).unwrap();
+        assert_eq!((&*query.namespace.0, query.limit), ("/a", 2));
+        assert_eq!(query.room.unwrap().0, "r 1");
+        assert_eq!(query.cursor, None);
+        for query in [
+            "limit=0",
+            "limit=1001",
+            "limit=x",
+            "namespace=a",
+            "room=",
+            "counts=1",
+            "x=1",
+        ] {
+            assert!(Query::parse(query, ALL).is_err(), "{query}");
+        }
+        assert!(Query::parse("room=r", &[]).is_err());
+    }
+
+    #[test]
+    fn pages_follow_one_another() {
+        let names = || ["a", "b", "c"].map(str::to_owned).to_vec();
+        let page = |query: &str| {
+            let query = Query::parse(query, ALL).unwrap();
+            query.page(names(), |name| name)
+        };
+        assert_eq!(
+            page("limit=2"),
+            (vec!["a".into(), "b".into()], Some("b".into()))
+        );
+        assert_eq!(page("limit=2&cursor=b"), (vec!["c".into()], None));
+        assert_eq!(page("limit=3"), (names(), None));
+        assert_eq!(page("cursor=z"), (vec![], None));
+    }
+}

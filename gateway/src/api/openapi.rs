@@ -1,0 +1,156 @@
+//! The OpenAPI file, made from the table of calls.
+
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use super::calls::{CALLS, Call, Parameter};
+use super::error::Code;
+use super::handle::{MAX_CURSOR, MAX_LIMIT, USUAL_LIMIT};
+use super::types::{Failure, Namespace, Room, User};
+use crate::counters::Label;
+
+/// The whole document.
+pub(crate) fn document() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    let mut generator = settings.into_generator();
+    let mut paths = Map::new();
+    for call in CALLS {
+        let operation = operation(call, &mut generator);
+        let path = format!("/api/v1/{}", call.path);
+        paths.insert(path, json!({call.method.to_lowercase(): operation}));
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Gateway",
+            "version": env!("CARGO_PKG_VERSION"),
+            "summary": "What backends do by themselves: emit, move and disconnect sockets, ask who is there.",
+            "description": "It is served on the internal port and acts on the whole cluster. Nodes \
+                that did not answer are named in `missing_nodes`.",
+            "license": {"name": "MIT OR Apache-2.0"},
+        },
+        "servers": [{"url": "http://127.0.0.1:3001"}],
+        "security": [{"key": []}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer", "description": "A key of `api.key`."},
+            },
+            "schemas": generator.take_definitions(true),
+        },
+    })
+}
+
+fn operation(call: &Call, generator: &mut SchemaGenerator) -> Value {
+    let mut parameters: Vec<_> = call
+        .query
+        .iter()
+        .map(|parameter| parameter.document(generator))
+        .collect();
+    let mut refusals = vec![
+        Code::BadRequest,
+        Code::Unauthorized,
+        Code::TooManyRequests,
+        Code::Overloaded,
+    ];
+    if call.body.is_some() {
+        refusals.extend([Code::BodyTooLarge, Code::IdempotencyConflict]);
+        parameters.push(json!({
+            "name": "Idempotency-Key",
+            "in": "header",
+            "description": "The call is done once for each key; a repetition within 10 minutes \
+                gets the first answer. Each node remembers for itself.",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+        }));
+    }
+    let failure = generator.subschema_for::<Failure>();
+    let mut responses = Map::new();
+    for code in refusals {
+        let content = json!({"application/json": {"schema": failure}});
+        let response = json!({"description": code.meaning(), "content": content});
+        responses.insert(code.status().as_str().to_owned(), response);
+    }
+    let answer = (call.answer)(generator);
+    let content = json!({"application/json": {"schema": answer}});
+    responses.insert(
+        "200".to_owned(),
+        json!({"description": "Done.", "content": content}),
+    );
+    let mut operation = json!({
+        "operationId": call.name.label(),
+        "summary": call.summary,
+        "parameters": parameters,
+        "responses": responses,
+    });
+    if let Some(body) = call.body {
+        let content = json!({"application/json": {"schema": body(generator)}});
+        operation["requestBody"] = json!({"required": true, "content": content});
+    }
+    operation
+}
+
+impl Parameter {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Namespace => "namespace",
+            Self::Room => "room",
+            Self::User => "user",
+            Self::Limit => "limit",
+            Self::Cursor => "cursor",
+            Self::Counts => "counts",
+        }
+    }
+
+    fn document(self, generator: &mut SchemaGenerator) -> Value {
+        let (description, schema) = match self {
+            Self::Namespace => (
+                "The namespace.",
+                generator.subschema_for::<Namespace>().to_value(),
+            ),
+            Self::Room => (
+                "Only members of this room.",
+                generator.subschema_for::<Room>().to_value(),
+            ),
+            Self::User => (
+                "Only sockets of this user.",
+                generator.subschema_for::<User>().to_value(),
+            ),
+            Self::Limit => (
+                "Most entries of the page.",
+                json!({"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": USUAL_LIMIT}),
+            ),
+            Self::Cursor => (
+                "What `next` was in the page before; empty for the first.",
+                json!({"type": "string", "maxLength": MAX_CURSOR}),
+            ),
+            Self::Counts => (
+                "Only count, do not list.",
+                json!({"type": "boolean", "default": false}),
+            ),
+        };
+        json!({
+            "name": self.name(), "in": "query", "description": description, "schema": schema,
+        })
+    }
+}
+
+impl Code {
+    fn meaning(self) -> &'static str {
+        match self {
+            Self::BadRequest => "The request is wrong.",
+            Self::Unauthorized => "The key is missing or wrong.",
+            Self::NotFound => "There is no such call.",
+            Self::MethodNotAllowed => "The call has another method.",
+            Self::IdempotencyConflict | Self::InProgress => {
+                "The idempotency key belongs to another call, or to one that is under way."
+            }
+            Self::BodyTooLarge => "The body is larger than `api.max_body`.",
+            Self::TooManyRequests => "Too many requests at a time.",
+            Self::Overloaded => "The node has too much to do.",
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Requests to other services, made on a thread of their own so that no shard waits for them.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::{Request, Response, StatusCode, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tracing::warn;
+
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a connection is kept that nobody uses.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A thread with a client for HTTP/1.1 and HTTP/2, whose connections are pooled. Dropped, it ends
+/// with all that is under way.
+pub(crate) struct Outbound {
+    handle: Handle,
+    client: HttpClient,
+    /// Speaks HTTP/2 without asking.
+    client_http2: HttpClient,
+    _stop: oneshot::Sender<()>,
+}
+
+type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// Which protocol a request is made in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// HTTP/1.1, or HTTP/2 if TLS agrees on it.
+    Negotiated,
+    /// HTTP/2.
+    Http2,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CallError {
+    /// The request never left.
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    /// It may have arrived.
+    #[error("the connection failed: {0}")]
+    Broken(String),
+    /// It may have arrived.
+    #[error("no answer in time")]
+    Timeout,
+    /// The answer is too large.
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(usize),
+    /// The answer is none that was hoped for.
+    #[error("the answer is {0}")]
+    Status(StatusCode),
+}
+
+impl Outbound {
+    pub(crate) fn start() -> std::io::Result<Arc<Self>> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        thread::Builder::new()
+            .name("outbound".to_owned())
+            .spawn(move || {
+                let _told_or_dropped = runtime.block_on(stopped);
+            })?;
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT);
+        let client = builder.build(connector()?);
+        let client_http2 = builder.http2_only(true).build(connector()?);
+        Ok(Arc::new(Self {
+            handle,
+            client,
+            client_http2,
+            _stop: stop,
+        }))
+    }
+
+    /// Runs a future on the thread.
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.handle.spawn(future)
+    }
+
+    /// Makes a request, in a future that was spawned here.
+    pub(crate) async fn call(
+        &self,
+        protocol: Protocol,
+        request: Request<Full<Bytes>>,
+        timeout: Duration,
+        max_bytes: usize,
+    ) -> Result<Response<Bytes>, CallError> {
+        let client = match protocol {
+            Protocol::Negotiated => &self.client,
+            Protocol::Http2 => &self.client_http2,
+        };
+        let answered = async {
+            let response = client.request(request).await.map_err(|error| {
+                if error.is_connect() {
+                    CallError::Connect(innermost(&error))
+                } else {
+                    CallError::Broken(innermost(&error))
+                }
+            })?;
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, max_bytes).collect().await;
+            let body = body.map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    CallError::TooLarge(max_bytes)
+                } else {
+                    CallError::Broken(error.to_string())
+                }
+            })?;
+            Ok(Response::from_parts(head, body.to_bytes()))
+        };
+        match tokio::time::timeout(timeout, answered).await {
+            Ok(answered) => answered,
+            Err(_) => Err(CallError::Timeout),
+        }
+    }
+
+    /// The body of a resource, in a future that was spawned here.
+    pub(crate) async fn get(
+        &self,
+        url: &Uri,
+        timeout: Duration,
+        max_bytes: usize,
+    ) -> Result<Bytes, CallError> {
+        let mut request = Request::new(Full::default());
+        *request.uri_mut() = url.clone();
+        let response = self.call(Protocol::Negotiated, request, timeout, max_bytes);
+        let response = response.await?;
+        if response.status().is_success() {
+            Ok(response.into_body())
+        } else {
+            Err(CallError::Status(response.status()))
+        }
+    }
+}
+
+/// What went wrong at the bottom, in one sentence.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut inner = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
+}
+
+fn connector() -> std::io::Result<HttpsConnector<HttpConnector>> {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        warn!("no trusted root certificates were found: no https service can be reached");
+    }
+    let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(std::io::Error::other)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    Ok(HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_all_versions()
+        .wrap_connector(http))
+}

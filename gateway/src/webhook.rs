@@ -1,0 +1,343 @@
+//! The application that asks a backend over HTTP: who may connect, what an event does.
+//!
+//! Each socket has a lane, which keeps its order:
+//!
+//! ```text
+//!              event                      taken: one, or a batch
+//!   Idle ---------------> Waiting ---------------------------------> Under way
+//!    ^                      ^  |  more come: they wait in the lane       |
+//!    |                      |  +--> full: the session is read no further |
+//!    |   nothing waits      |                                            |
+//!    +----------------------+----- answered: ack, data, actions ---------+
+//!                           |                                            |
+//!                           +----- failed: ack with an error ------------+
+//!
+//!   gone: the disconnect is the last in the lane
+//! ```
+//!
+//! A request ([`client`]) waits for one of `backend.concurrency` places, is tried, and tried again
+//! if that can do no harm. Behind it stands a circuit breaker ([`breaker`]) for each backend: while
+//! it is open everything fails at once, so that nothing piles up.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use serde_json::value::RawValue;
+use tracing::{debug, warn};
+
+use crate::api::emitter;
+use crate::api::types::{List, SharedRoom};
+use crate::application::{Application, Connect, DisconnectReason, Flow, Refusal};
+use crate::binary::{from_backend, to_backend};
+use crate::config::{Config, Pattern, Route, Target, Webhook};
+use crate::event::{Ack, Event};
+use crate::outbound::Outbound;
+use crate::relay::Relay;
+use crate::socket::Socket;
+
+pub(crate) mod breaker;
+pub(crate) mod client;
+mod lane;
+mod message;
+
+use client::{Backends, CallFailure, Repeat};
+use lane::{Lane, Queued};
+use message::{Action, Call, Kind, Reply};
+
+/// How long it is waited for a join to hold on every node.
+const JOIN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The application of `backend.url`. One for all shards.
+pub(crate) struct WebhookApplication(Arc<Shared>);
+
+struct Shared {
+    namespaces: Vec<Pattern>,
+    routes: Vec<Route>,
+    /// Events of one socket that may share a request.
+    batch: usize,
+    backends: Arc<Backends>,
+    relay: Relay,
+}
+
+/// Where an event goes.
+enum Way {
+    /// To the backend of this number.
+    Backend(usize),
+    Relay,
+    Nowhere,
+}
+
+impl WebhookApplication {
+    pub(crate) fn new(config: &Config, webhook: &Webhook, outbound: Arc<Outbound>) -> Self {
+        Self(Arc::new(Shared {
+            namespaces: config.namespaces.clone(),
+            routes: webhook.routes.clone(),
+            batch: webhook.batch.get(),
+            backends: Arc::new(Backends::new(webhook, outbound)),
+            relay: Relay::new(config),
+        }))
+    }
+
+    pub(crate) fn backends(&self) -> &Arc<Backends> {
+        &self.0.backends
+    }
+}
+
+impl Shared {
+    fn way(&self, namespace: &str, event: &str) -> Way {
+        let mut routes = self.routes.iter();
+        match routes.find(|route| route.matches(namespace, event)) {
+            None => Way::Backend(0),
+            Some(route) => match &route.target {
+                Target::Backend(url) => Way::Backend(self.backends.number(url)),
+                Target::Relay => Way::Relay,
+                Target::Nowhere => Way::Nowhere,
+            },
+        }
+    }
+
+    /// Asks whether the socket may connect, and does what has to be done before it is.
+    async fn ask(&self, backend: usize, socket: &Socket, lane: &Lane) -> Result<(), Refusal> {
+        let id = message::id();
+        let call = Call::connect(socket, &id);
+        let reply = match self.call(backend, &call, Repeat::Always).await {
+            Ok(reply) => reply,
+            Err(failure) => {
+                debug!(socket = %socket.id(), %failure, "connect not decided by the backend");
+                return Err(
+                    Refusal::new(failure.to_string()).with_data(&json!({"code": failure.code()}))
+                );
+            }
+        };
+        if let Some(refuse) = reply.refuse {
+            let data = refuse.data.map(|data| data.get().to_owned());
+            return Err(Refusal {
+                message: refuse.message,
+                data,
+            });
+        }
+        if let Some(user) = &reply.user {
+            socket.set_user(&user.0);
+        }
+        lane.set_data(reply.data);
+        for action in reply.actions {
+            match action {
+                Action::Join(rooms) => join(socket, &rooms).await,
+                later @ (Action::Emit(_) | Action::Leave(_) | Action::Disconnect(_)) => {
+                    lane.postpone(later);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn call(
+        &self,
+        backend: usize,
+        call: &Call<'_>,
+        repeat: Repeat,
+    ) -> Result<Reply, CallFailure> {
+        let body = call.to_json();
+        let answered = self.backends.call(backend, call.id(), body, repeat);
+        let answer = answered.await?;
+        let reply = Reply::read(&answer, call.size());
+        reply.map_err(|error| {
+            warn!(%error, "the backend's reply is not one");
+            self.backends.tallies().bad_replies.increment();
+            CallFailure::BadReply
+        })
+    }
+
+    /// Sends what waits in a lane, until nothing does.
+    async fn work(self: Arc<Self>, socket: Socket, lane: Rc<Lane>) {
+        while let Some(taken) = lane.take(self.batch) {
+            let repeat = match taken.kind() {
+                Kind::Disconnect => Repeat::Always,
+                Kind::Connect | Kind::Event | Kind::Batch => Repeat::Harmless,
+            };
+            let result = {
+                let call = Call::of(&socket, &lane, &taken);
+                self.call(taken.backend, &call, repeat).await
+            };
+            match result {
+                Ok(mut reply) if taken.queued.len() > 1 => {
+                    lane.set_data(reply.data.take());
+                    self.perform(&socket, std::mem::take(&mut reply.actions))
+                        .await;
+                    for (queued, reply) in taken.queued.into_iter().zip(reply.replies) {
+                        self.answered(&socket, &lane, queued, reply).await;
+                    }
+                }
+                Ok(reply) => {
+                    if let Some(queued) = taken.queued.into_iter().next() {
+                        self.answered(&socket, &lane, queued, reply).await;
+                    }
+                }
+                Err(failure) => {
+                    debug!(socket = %socket.id(), %failure, "event not taken by the backend");
+                    let lost = taken.queued.len() as u64;
+                    self.backends.tallies().lost.add(lost);
+                    for queued in taken.queued {
+                        refuse(&socket, queued.ack(), failure.code(), &failure.to_string());
+                    }
+                }
+            }
+        }
+    }
+
+    async fn answered(&self, socket: &Socket, lane: &Lane, queued: Queued, reply: Reply) {
+        lane.set_data(reply.data);
+        self.perform(socket, reply.actions).await;
+        let Some(ack) = queued.ack() else {
+            return;
+        };
+        let sent = from_backend(reply.ack.as_deref()).map(|arguments| ack.send(arguments));
+        match sent {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!(socket = %socket.id(), %error, "acknowledgement not sent"),
+            Err(error) => warn!(%error, "the backend's ack is not one"),
+        }
+    }
+
+    /// Does what the backend wants done.
+    async fn perform(&self, socket: &Socket, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Emit(emit) => {
+                    let arguments = from_backend(emit.args.as_deref());
+                    let emitted = arguments.map(|arguments| {
+                        emitter(&socket.gateway(), &emit).emit(&emit.event.0, arguments)
+                    });
+                    match emitted {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => warn!(%error, "the backend's emit failed"),
+                        Err(error) => warn!(%error, "the backend's emit has bad arguments"),
+                    }
+                }
+                Action::Join(rooms) => join(socket, &rooms).await,
+                Action::Leave(rooms) => rooms.0.iter().for_each(|room| socket.leave(&room.0)),
+                Action::Disconnect(true) => socket.disconnect(false),
+                Action::Disconnect(false) => {}
+            }
+        }
+    }
+
+    /// Puts something into a socket's lane and sees to it that the lane is worked on.
+    fn queue(self: &Arc<Self>, socket: &Socket, lane: &Rc<Lane>, queued: Queued) {
+        if lane.push(queued) {
+            let work = Arc::clone(self).work(socket.clone(), Rc::clone(lane));
+            tokio::task::spawn_local(work);
+        }
+    }
+}
+
+impl Application for WebhookApplication {
+    fn has_namespace(&self, namespace: &str) -> bool {
+        let mut patterns = self.0.namespaces.iter();
+        patterns.any(|pattern| pattern.matches(namespace))
+    }
+
+    fn connect(&self, socket: &Socket) -> Connect {
+        socket.set_data(Lane::default());
+        let Some(lane) = socket.data::<Lane>() else {
+            return Connect::Accept;
+        };
+        match self.0.way(socket.namespace(), "connect") {
+            Way::Relay | Way::Nowhere => Connect::Accept,
+            Way::Backend(backend) => {
+                let (shared, socket) = (Arc::clone(&self.0), socket.clone());
+                Connect::Pending(Box::pin(async move {
+                    shared.ask(backend, &socket, &lane).await
+                }))
+            }
+        }
+    }
+
+    fn connected(&self, socket: &Socket) {
+        let Some(lane) = socket.data::<Lane>() else {
+            return;
+        };
+        let actions = lane.postponed();
+        if !actions.is_empty() {
+            let (shared, socket) = (Arc::clone(&self.0), socket.clone());
+            tokio::task::spawn_local(async move { shared.perform(&socket, actions).await });
+        }
+    }
+
+    fn event(&self, socket: &Socket, mut event: Event<'_>) -> Flow {
+        let Some(lane) = socket.data::<Lane>() else {
+            return Flow::Done;
+        };
+        let backend = match self.0.way(socket.namespace(), event.name()) {
+            Way::Backend(backend) => backend,
+            Way::Relay => return self.0.relay.event(socket, event),
+            Way::Nowhere => {
+                let ack = event.take_ack();
+                refuse(socket, ack, "unknown_event", "there is no such event");
+                return Flow::Done;
+            }
+        };
+        let claims = socket.claims();
+        if claims.is_some_and(|claims| !claims.allows_event(event.name())) {
+            let ack = event.take_ack();
+            refuse(socket, ack, "forbidden", "the token does not allow it");
+            return Flow::Done;
+        }
+        let queued = Queued::Event {
+            backend,
+            id: message::id(),
+            name: event.name().into(),
+            args: to_backend(event.arguments()),
+            ack: event.take_ack(),
+        };
+        self.0.queue(socket, &lane, queued);
+        if lane.is_full() {
+            Flow::Pending(Box::pin(async move { lane.until_roomy().await }))
+        } else {
+            Flow::Done
+        }
+    }
+
+    fn disconnecting(&self, socket: &Socket, _reason: DisconnectReason) {
+        if let Some(lane) = socket.data::<Lane>() {
+            lane.set_last_rooms(socket.rooms());
+        }
+    }
+
+    fn disconnect(&self, socket: &Socket, reason: DisconnectReason) {
+        let Some(lane) = socket.data::<Lane>() else {
+            return;
+        };
+        if let Way::Backend(backend) = self.0.way(socket.namespace(), "disconnect") {
+            let queued = Queued::Disconnect {
+                backend,
+                id: message::id(),
+                reason: reason.as_node(),
+            };
+            self.0.queue(socket, &lane, queued);
+        }
+    }
+}
+
+/// Joins, and waits until what any node publishes to the rooms arrives.
+async fn join(socket: &Socket, rooms: &List<SharedRoom>) {
+    let joined = socket.join_everywhere(rooms.0.iter().map(|room| &*room.0));
+    if tokio::time::timeout(JOIN_PATIENCE, joined).await.is_err() {
+        warn!(socket = %socket.id(), "joined on this node only: the others cannot be reached now");
+    }
+}
+
+/// Tells a client why its event has no effect.
+fn refuse(socket: &Socket, ack: Option<Ack>, code: &str, message: &str) {
+    let answer = json!({"ok": false, "error": {"code": code, "message": message}});
+    if let Some(ack) = ack
+        && let Err(error) = ack.send((answer,))
+    {
+        debug!(socket = %socket.id(), %error, "acknowledgement not sent");
+    }
+}
+
+/// What a backend keeps with a socket: JSON.
+type Data = Option<Box<RawValue>>;

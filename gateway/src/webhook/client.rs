@@ -1,0 +1,443 @@
+//! Requests to backends: signed, bounded, tried again where that does no harm.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::hmac;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::{Method, Request, StatusCode, Uri};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tracing::debug;
+
+use super::breaker::Breaker;
+use crate::auth::unix_now;
+use crate::config::{HttpUrl, Target, Webhook};
+use crate::counters::Label;
+use crate::outbound::{CallError, Outbound, Protocol};
+use crate::tally::{Durations, Tallies, Tally};
+
+/// Largest reply that is read.
+const MAX_REPLY: usize = 1024 * 1024;
+
+/// The pause before the second attempt; doubled before each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest pause between attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The backends of the configuration, the one of `backend.url` first.
+pub(crate) struct Backends {
+    backends: Vec<Arc<Backend>>,
+    outbound: Arc<Outbound>,
+    tallies: Arc<BackendTallies>,
+}
+
+struct Backend {
+    uri: Uri,
+    key: hmac::Key,
+    protocol: Protocol,
+    timeout: Duration,
+    retries: u32,
+    /// It remembers ids.
+    idempotent: bool,
+    places: Semaphore,
+    concurrency: usize,
+    waiting: AtomicUsize,
+    queue: usize,
+    breaker: Mutex<Breaker>,
+    tallies: Arc<BackendTallies>,
+}
+
+/// When a request may be made again although it may have arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// Always: it changes nothing.
+    Always,
+    /// When the backend remembers ids.
+    Harmless,
+}
+
+/// Why there is no reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CallFailure {
+    #[error("the backend is not available")]
+    Down,
+    #[error("the backend does not answer")]
+    Failed,
+    #[error("the backend does not answer in time")]
+    Timeout,
+    #[error("the backend has too much to do")]
+    Overloaded,
+    #[error("the backend refused the request")]
+    Refused,
+    #[error("the backend's reply is not valid")]
+    BadReply,
+}
+
+impl CallFailure {
+    /// Its name for clients.
+    pub(super) fn code(self) -> &'static str {
+        match self {
+            Self::Down | Self::Failed => "backend_unavailable",
+            Self::Timeout => "backend_timeout",
+            Self::Overloaded => "backend_overloaded",
+            Self::Refused | Self::BadReply => "backend_error",
+        }
+    }
+}
+
+/// How a request ended, as a metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Ok,
+    Down,
+    Failed,
+    Timeout,
+    Overloaded,
+    Refused,
+}
+
+impl Label for Outcome {
+    const ALL: &'static [Self] = &[
+        Self::Ok,
+        Self::Down,
+        Self::Failed,
+        Self::Timeout,
+        Self::Overloaded,
+        Self::Refused,
+    ];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Down => "down",
+            Self::Failed => "failed",
+            Self::Timeout => "timeout",
+            Self::Overloaded => "overloaded",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// What is counted of requests to backends.
+#[derive(Debug, Default)]
+pub(crate) struct BackendTallies {
+    pub(crate) requests: Tallies<Outcome>,
+    pub(crate) retries: Tally,
+    pub(crate) bad_replies: Tally,
+    /// Events that no backend took.
+    pub(crate) lost: Tally,
+    pub(crate) duration: Durations,
+}
+
+impl Backends {
+    pub(super) fn new(webhook: &Webhook, outbound: Arc<Outbound>) -> Self {
+        let mut uris = vec![webhook.url.uri()];
+        for route in &webhook.routes {
+            if let Target::Backend(url) = &route.target
+                && !uris.contains(&url.uri())
+            {
+                uris.push(url.uri());
+            }
+        }
+        let tallies = Arc::<BackendTallies>::default();
+        let backends = uris.iter().map(|uri| {
+            Arc::new(Backend {
+                uri: (*uri).clone(),
+                key: hmac::Key::new(hmac::HMAC_SHA256, webhook.secret.expose()),
+                protocol: if webhook.http2 {
+                    Protocol::Http2
+                } else {
+                    Protocol::Negotiated
+                },
+                timeout: webhook.timeout,
+                retries: webhook.retries,
+                idempotent: webhook.idempotent,
+                places: Semaphore::new(webhook.concurrency.get()),
+                concurrency: webhook.concurrency.get(),
+                waiting: AtomicUsize::new(0),
+                queue: webhook.queue,
+                breaker: Mutex::new(Breaker::new(
+                    webhook.breaker_failures.get(),
+                    webhook.breaker_pause,
+                )),
+                tallies: Arc::clone(&tallies),
+            })
+        });
+        Self {
+            backends: backends.collect(),
+            outbound,
+            tallies,
+        }
+    }
+
+    /// The number of the backend at an address.
+    pub(super) fn number(&self, url: &HttpUrl) -> usize {
+        let mut backends = self.backends.iter();
+        backends
+            .position(|backend| backend.uri == *url.uri())
+            .unwrap_or(0)
+    }
+
+    /// Makes a request, on another thread.
+    pub(super) async fn call(
+        &self,
+        backend: usize,
+        id: &str,
+        body: Bytes,
+        repeat: Repeat,
+    ) -> Result<Bytes, CallFailure> {
+        let backend = Arc::clone(&self.backends[backend]);
+        let (outbound, id) = (Arc::clone(&self.outbound), id.to_owned());
+        let called = self.outbound.spawn(async move {
+            let began = Instant::now();
+            let answered = backend.call(&outbound, &id, body, repeat).await;
+            backend.tallies.duration.observe(began.elapsed());
+            let outcome = answered
+                .as_ref()
+                .map_or_else(|failure| failure.outcome(), |_| Outcome::Ok);
+            backend.tallies.requests.of(outcome).increment();
+            answered
+        });
+        called.await.unwrap_or(Err(CallFailure::Down))
+    }
+
+    pub(crate) fn tallies(&self) -> &BackendTallies {
+        &self.tallies
+    }
+
+    /// Requests under way.
+    pub(crate) fn in_flight(&self) -> usize {
+        let busy =
+            |backend: &Arc<Backend>| backend.concurrency - backend.places.available_permits();
+        self.backends.iter().map(busy).sum()
+    }
+
+    /// Requests that wait for a place.
+    pub(crate) fn waiting(&self) -> usize {
+        let waiting = |backend: &Arc<Backend>| backend.waiting.load(Ordering::Relaxed);
+        self.backends.iter().map(waiting).sum()
+    }
+
+    /// Backends that are left alone.
+    pub(crate) fn open(&self) -> usize {
+        let open = |backend: &&Arc<Backend>| backend.breaker().is_open();
+        self.backends.iter().filter(open).count()
+    }
+}
+
+impl CallFailure {
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::Down => Outcome::Down,
+            Self::Failed => Outcome::Failed,
+            Self::Timeout => Outcome::Timeout,
+            Self::Overloaded => Outcome::Overloaded,
+            Self::Refused | Self::BadReply => Outcome::Refused,
+        }
+    }
+}
+
+/// What one attempt came to.
+enum Attempt {
+    Answered(Bytes),
+    /// The backend lives and does not want it.
+    Refused(StatusCode),
+    /// It did not arrive, or the backend says that it did nothing.
+    Undone(CallFailure),
+    /// Nobody knows.
+    Unknown(CallFailure),
+}
+
+impl Backend {
+    async fn call(
+        &self,
+        outbound: &Outbound,
+        id: &str,
+        body: Bytes,
+        repeat: Repeat,
+    ) -> Result<Bytes, CallFailure> {
+        let _place = self.place().await?;
+        let mut pause = FIRST_PAUSE;
+        for attempt in 0.. {
+            if !self.breaker().admit(Instant::now()) {
+                return Err(CallFailure::Down);
+            }
+            let request = self.request(id, body.clone());
+            let result = outbound.call(self.protocol, request, self.timeout, MAX_REPLY);
+            let (failure, again) = match Attempt::from(result.await) {
+                Attempt::Answered(reply) => {
+                    self.breaker().succeeded();
+                    return Ok(reply);
+                }
+                Attempt::Refused(status) => {
+                    debug!(%status, "the backend refused a request");
+                    self.breaker().succeeded();
+                    return Err(CallFailure::Refused);
+                }
+                Attempt::Undone(failure) => (failure, true),
+                Attempt::Unknown(failure) => (failure, self.idempotent || repeat == Repeat::Always),
+            };
+            self.breaker().failed(Instant::now());
+            if !again || attempt >= self.retries {
+                return Err(failure);
+            }
+            self.tallies.retries.increment();
+            tokio::time::sleep(jittered(pause)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        Err(CallFailure::Failed)
+    }
+
+    /// Waits for a place, as long as one attempt may take.
+    async fn place(&self) -> Result<SemaphorePermit<'_>, CallFailure> {
+        struct Waiting<'a>(&'a AtomicUsize);
+
+        impl Drop for Waiting<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+
+        if let Ok(place) = self.places.try_acquire() {
+            return Ok(place);
+        }
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting(&self.waiting);
+        if before >= self.queue {
+            return Err(CallFailure::Overloaded);
+        }
+        match tokio::time::timeout(self.timeout, self.places.acquire()).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) | Err(_) => Err(CallFailure::Overloaded),
+        }
+    }
+
+    fn request(&self, id: &str, body: Bytes) -> Request<Full<Bytes>> {
+        let signature = sign(&self.key, unix_now() as u64, &body);
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(
+            USER_AGENT,
+            HeaderValue::from_static(concat!("gateway/", env!("CARGO_PKG_VERSION"))),
+        );
+        for (name, value) in [
+            ("gateway-signature", signature),
+            ("idempotency-key", id.to_owned()),
+            ("traceparent", traceparent()),
+        ] {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(name, value);
+            }
+        }
+        request
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<Result<hyper::Response<Bytes>, CallError>> for Attempt {
+    fn from(result: Result<hyper::Response<Bytes>, CallError>) -> Self {
+        match result {
+            Ok(response) => {
+                let status = response.status();
+                let busy = response.headers().contains_key(RETRY_AFTER);
+                match status {
+                    _ if status.is_success() => Self::Answered(response.into_body()),
+                    StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE if busy => {
+                        Self::Undone(CallFailure::Failed)
+                    }
+                    _ if status.is_server_error() => Self::Unknown(CallFailure::Failed),
+                    _ => Self::Refused(status),
+                }
+            }
+            Err(CallError::Timeout) => Self::Unknown(CallFailure::Timeout),
+            Err(error @ CallError::Connect(_)) => {
+                debug!(%error, "the backend cannot be reached");
+                Self::Undone(CallFailure::Failed)
+            }
+            Err(error) => {
+                debug!(%error, "a request to the backend failed");
+                Self::Unknown(CallFailure::Failed)
+            }
+        }
+    }
+}
+
+/// `t=<unix>,v1=<hex HMAC-SHA256 of "t.body">`.
+fn sign(key: &hmac::Key, time: u64, body: &[u8]) -> String {
+    let mut signing = hmac::Context::with_key(key);
+    signing.update(format!("{time}.").as_bytes());
+    signing.update(body);
+    format!("t={time},v1={}", hex(signing.sign().as_ref()))
+}
+
+/// A new W3C trace context.
+fn traceparent() -> String {
+    let mut random = [0; 24];
+    if getrandom::fill(&mut random).is_err() {
+        // An all-zero context is invalid, and so ignored.
+        random = [0; 24];
+    }
+    let (trace, span) = random.split_at(16);
+    format!("00-{}-{}-01", hex(trace), hex(span))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .map(|digit| char::from(DIGITS[usize::from(digit)]))
+        .collect()
+}
+
+/// Between half of a pause and all of it.
+fn jittered(pause: Duration) -> Duration {
+    let random = getrandom::u32().unwrap_or(u32::MAX);
+    pause.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_covers_time_and_body() {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, b"0123456789abcdef");
+        // printf '1700000000.{"a":1}' | openssl dgst -sha256 -hmac 0123456789abcdef
+        assert_eq!(
+            sign(&key, 1_700_000_000, br#"{"a":1}"#),
+            "t=1700000000,v1=9eb18f493f8ec135d9eb2dad817c369bb4e9cbfa818657897a7437c1cd8c3a23"
+        );
+    }
+
+    #[test]
+    fn a_pause_is_jittered() {
+        for _ in 0..100 {
+            let pause = jittered(FIRST_PAUSE);
+            assert!(
+                pause >= FIRST_PAUSE / 2 && pause <= FIRST_PAUSE,
+                "{pause:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_trace_context_is_one_of_version_zero() {
+        let context = traceparent();
+        let parts: Vec<_> = context.split('-').map(str::len).collect();
+        assert_eq!(parts, [2, 32, 16, 2]);
+    }
+}

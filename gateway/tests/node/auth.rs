@@ -1,0 +1,370 @@
+//! Tokens: at connect, in the relay, refreshed, expired, and forged.
+
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use gateway::{Config, Server};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use serde_json::{Value, json};
+
+use crate::support::{Backend, Frame, TestGateway, WebSocket, config, sid};
+
+const SECRET: &str = "a secret that only tests know";
+
+async fn gateway(more: &str) -> TestGateway {
+    let toml = format!("[auth]\njwt_secret = \"{SECRET}\"\n{more}");
+    start(&toml).await
+}
+
+async fn start(toml: &str) -> TestGateway {
+    let mut config = config();
+    let read = Config::from_toml(toml).unwrap();
+    config.auth = read.auth;
+    config.namespaces = read.namespaces;
+    TestGateway::start(Server::new(config)).await
+}
+
+fn now() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs() as i64
+}
+
+fn signed(algorithm: Algorithm, claims: &Value) -> String {
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    encode(&Header::new(algorithm), claims, &key).unwrap()
+}
+
+/// A token that lasts for `seconds`, and what else it says.
+fn token(seconds: i64, more: Value) -> String {
+    let mut claims = json!({"sub": "ann", "exp": now() + seconds});
+    claims
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    signed(Algorithm::HS256, &claims)
+}
+
+/// What a client with this token is answered in a namespace.
+async fn answer(gateway: &TestGateway, namespace: &str, token: &str) -> String {
+    let mut client = gateway.websocket().await;
+    let auth = json!({"token": token});
+    client.send(&format!("40{namespace}{auth}")).await;
+    client.answer().await
+}
+
+fn refused(code: &str, message: &str) -> String {
+    let error = json!({"message": message, "data": {"code": code}});
+    let error: Value = error;
+    format!(
+        "44{{\"message\":{},\"data\":{}}}",
+        error["message"], error["data"]
+    )
+}
+
+fn invalid() -> String {
+    refused("token_invalid", "the token is not valid")
+}
+
+async fn client(gateway: &TestGateway, token: &str) -> WebSocket {
+    let mut client = gateway.websocket().await;
+    client.send(&format!("40{}", json!({"token": token}))).await;
+    sid(&client.answer().await);
+    client
+}
+
+#[tokio::test]
+async fn a_token_may_come_in_auth_header_or_query() {
+    let gateway = gateway("").await;
+    let token = token(60, json!({}));
+    client(&gateway, &token).await;
+    let header = format!("Authorization: Bearer {token}\r\n");
+    let mut client = WebSocket::open_with(gateway.address(), "", &header).await;
+    client.connect().await;
+    let query = format!("&token={token}");
+    let mut client = WebSocket::open_with(gateway.address(), &query, "").await;
+    client.connect().await;
+    let mut client =
+        WebSocket::open_with(gateway.address(), "", "Authorization: Basic YQ==\r\n").await;
+    client.send("40").await;
+    assert_eq!(
+        client.answer().await,
+        refused("token_missing", "a token is needed")
+    );
+    gateway
+        .until_metric("gateway_tokens_total{result=\"accepted\"}", 3.0)
+        .await;
+    gateway
+        .until_metric("gateway_tokens_total{result=\"missing\"}", 1.0)
+        .await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_token_is_told_by_a_code() {
+    let gateway = gateway("").await;
+    let expired = refused("token_expired", "the token has expired");
+    assert_eq!(answer(&gateway, "", &token(-100, json!({}))).await, expired);
+    let namespaces = token(60, json!({"namespaces": ["/chat-*"]}));
+    let forbidden = refused(
+        "namespace_forbidden",
+        "the token does not allow this namespace",
+    );
+    assert_eq!(answer(&gateway, "", &namespaces).await, forbidden);
+    for wrong in [
+        token(60, json!({"nbf": now() + 100})),
+        token(60, json!({"aud": "somebody else"})),
+        token(60, json!({"sub": 7})),
+        token(60, json!({"sub": ""})),
+        signed(Algorithm::HS256, &json!({"sub": "ann"})),
+        String::new(),
+        "x".to_owned(),
+        "a.b.c".to_owned(),
+    ] {
+        assert_eq!(answer(&gateway, "", &wrong).await, invalid(), "{wrong}");
+    }
+    let mut client = gateway.websocket().await;
+    client.send("40{\"token\":7}").await;
+    assert_eq!(client.answer().await, invalid());
+}
+
+#[tokio::test]
+async fn every_hmac_algorithm_is_taken() {
+    let gateway = gateway("").await;
+    for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
+        client(&gateway, &signed(algorithm, &json!({"exp": now() + 60}))).await;
+    }
+}
+
+#[tokio::test]
+async fn issuer_and_audience_are_checked() {
+    let gateway = gateway("issuer = \"me\"\naudience = [\"chat\", \"news\"]\n").await;
+    client(&gateway, &token(60, json!({"iss": "me", "aud": "news"}))).await;
+    client(
+        &gateway,
+        &token(60, json!({"iss": "me", "aud": ["x", "chat"]})),
+    )
+    .await;
+    for wrong in [
+        json!({}),
+        json!({"iss": "me"}),
+        json!({"aud": "chat"}),
+        json!({"iss": "you", "aud": "chat"}),
+        json!({"iss": "me", "aud": "x"}),
+        json!({"iss": ["me"], "aud": []}),
+    ] {
+        let token = token(60, wrong.clone());
+        assert_eq!(answer(&gateway, "", &token).await, invalid(), "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn the_relay_keeps_to_the_rights_of_the_token() {
+    let gateway = gateway("").await;
+    let rooms = json!({"rooms": {"chat:*": ["join", "publish"], "news": ["join"]}});
+    let mut client = client(&gateway, &token(60, rooms)).await;
+    let ok = r#"431[{"ok":true}]"#;
+    let forbidden =
+        r#"431[{"error":{"code":"forbidden","message":"the token does not allow it"},"ok":false}]"#;
+    let private = r#"431[{"error":{"code":"forbidden_room","message":"rooms of this shape belong to one socket or one user each"},"ok":false}]"#;
+    for (event, expected) in [
+        (r#"["join","chat:1"]"#, ok),
+        (r#"["join",["chat:1","news"]]"#, ok),
+        (r#"["join","other"]"#, forbidden),
+        (r#"["join",["chat:1","other"]]"#, forbidden),
+        (r#"["join","$user:ann"]"#, private),
+        (r#"["leave","$user:ann"]"#, private),
+        (r#"["publish","chat:1","x"]"#, ok),
+        (r#"["publish","news","x"]"#, forbidden),
+        (r#"["broadcast","x"]"#, forbidden),
+        (r#"["leave","other"]"#, ok),
+    ] {
+        client.send(&format!("421{event}")).await;
+        assert_eq!(client.answer().await, expected, "{event}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_token_takes_the_place_of_the_old_one() {
+    let gateway = gateway("grace = \"100ms\"\n").await;
+    let mut client = client(&gateway, &token(2, json!({"rooms": {}}))).await;
+    let longer = token(600, json!({}));
+    client
+        .send(&format!("421{}", json!(["token", longer])))
+        .await;
+    let expires = client.answer().await;
+    assert!(expires.contains(r#""ok":true"#), "{expires}");
+    client.send(r#"422["join","anywhere"]"#).await;
+    client.expect(r#"432[{"ok":true}]"#).await;
+    for (wrong, code) in [
+        (json!(token(600, json!({"sub": "bob"}))), "forbidden"),
+        (json!(token(-100, json!({}))), "token_expired"),
+        (json!({"token": "x"}), "token_invalid"),
+        (json!(7), "token_missing"),
+    ] {
+        client
+            .send(&format!("423{}", json!(["token", wrong])))
+            .await;
+        let answer = client.answer().await;
+        assert!(answer.contains(&format!(r#""code":"{code}""#)), "{answer}");
+    }
+    // Beyond the end of the first token.
+    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+    client.sync().await;
+    gateway
+        .until_metric("gateway_tokens_expired_total", 0.0)
+        .await;
+}
+
+#[tokio::test]
+async fn a_socket_is_told_and_closed_when_its_token_is_over() {
+    let gateway = gateway("grace = \"300ms\"\n").await;
+    let mut client = client(&gateway, &token(1, json!({}))).await;
+    let told = client.answer().await;
+    assert_eq!(
+        told,
+        r#"42["token",{"closes_in":0.3,"code":"token_expired"}]"#
+    );
+    assert_eq!(client.frame().await, Frame::Close(None));
+    gateway
+        .until_metric("gateway_tokens_expired_total", 1.0)
+        .await;
+    gateway
+        .until_metric("gateway_connections{transport=\"websocket\"}", 0.0)
+        .await;
+}
+
+/// A key pair of an issuer, and its public part as a JWK.
+fn issuer(id: &str) -> (EncodingKey, Value) {
+    let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+    let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
+    let x = URL_SAFE_NO_PAD.encode(pair.public_key().as_ref());
+    let jwk =
+        json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": id, "x": x});
+    (EncodingKey::from_ed_der(pkcs8.as_ref()), jwk)
+}
+
+fn issued(key: &EncodingKey, id: Option<&str>) -> String {
+    let mut header = Header::new(Algorithm::EdDSA);
+    header.kid = id.map(Into::into);
+    encode(&header, &json!({"sub": "ann", "exp": now() + 60}), key).unwrap()
+}
+
+#[tokio::test]
+async fn published_keys_are_fetched_once_and_rotated() {
+    let (first, first_jwk) = issuer("first");
+    let (second, second_jwk) = issuer("second");
+    let published = Arc::new(Mutex::new(vec![first_jwk]));
+    let keys = Arc::clone(&published);
+    let backend = Backend::start(move |_| (200, json!({"keys": *keys.lock().unwrap()}))).await;
+    let gateway = start(&format!(
+        "[auth]\njwks_url = \"http://{}/jwks\"",
+        backend.address()
+    ))
+    .await;
+    assert_eq!(
+        answer(&gateway, "", &issued(&second, Some("second"))).await,
+        invalid()
+    );
+    for id in [Some("first"), None] {
+        client(&gateway, &issued(&first, id)).await;
+    }
+    // An unknown name does not have the keys fetched again within ten seconds.
+    for id in ["second", "../../etc/passwd", "x' OR 1=1"] {
+        assert_eq!(
+            answer(&gateway, "", &issued(&second, Some(id))).await,
+            invalid()
+        );
+    }
+    assert_eq!(backend.calls().len(), 1);
+    published.lock().unwrap()[0] = second_jwk;
+    tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+    client(&gateway, &issued(&second, Some("second"))).await;
+    assert_eq!(
+        answer(&gateway, "", &issued(&first, Some("first"))).await,
+        invalid()
+    );
+    assert_eq!(backend.calls().len(), 2);
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_away_is_no_fault_of_the_token() {
+    let (key, jwk) = issuer("k");
+    let backend = Backend::start(|_| (503, json!({}))).await;
+    let address = backend.address();
+    let gateway = start(&format!("[auth]\njwks_url = \"http://{address}/jwks\"")).await;
+    let away = refused("token_unverifiable", "the token cannot be verified now");
+    assert_eq!(answer(&gateway, "", &issued(&key, None)).await, away);
+    drop(backend);
+    let keys = json!({"keys": [jwk]});
+    let published = move |_: &Value| (200, keys.clone());
+    crate::support::until(async || std::net::TcpListener::bind(address).is_ok()).await;
+    let _backend = Backend::start_at(address, published).await;
+    crate::support::until(async || {
+        answer(&gateway, "", &issued(&key, None))
+            .await
+            .starts_with("40")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn forged_tokens_are_refused() {
+    let (key, jwk) = issuer("k");
+    let public = URL_SAFE_NO_PAD.decode(jwk["x"].as_str().unwrap()).unwrap();
+    let backend = Backend::start(move |_| (200, json!({"keys": [jwk]}))).await;
+    let gateway = start(&format!(
+        "[auth]\njwt_secret = \"{SECRET}\"\njwks_url = \"http://{}/\"",
+        backend.address()
+    ))
+    .await;
+    client(&gateway, &issued(&key, Some("k"))).await;
+    let good = token(60, json!({}));
+    let part = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
+    let claims = part(json!({"sub": "eve", "exp": now() + 60}));
+    let (head, rest) = good.split_once('.').unwrap();
+    let signature = rest.rsplit('.').next().unwrap();
+    let confused = encode(
+        &Header::new(Algorithm::HS256),
+        &json!({"exp": now() + 60}),
+        &EncodingKey::from_secret(&public),
+    );
+    let mut critical = Header::new(Algorithm::HS256);
+    critical.crit = Some(vec!["b64".into()]);
+    let critical = encode(
+        &critical,
+        &json!({"exp": now() + 60}),
+        &EncodingKey::from_secret(SECRET.as_bytes()),
+    );
+    let mut embedded = Header::new(Algorithm::EdDSA);
+    let (own, own_jwk) = issuer("k");
+    embedded.jwk = serde_json::from_value(own_jwk).ok();
+    let embedded = encode(&embedded, &json!({"exp": now() + 60}), &own);
+    for forged in [
+        format!("{}.{claims}.", part(json!({"alg": "none"}))),
+        format!("{}.{claims}.{signature}", part(json!({"alg": "none"}))),
+        format!("{}.{claims}.", part(json!({"alg": "NoNe", "typ": "JWT"}))),
+        format!("{head}.{claims}."),
+        format!("{head}.{claims}.{signature}"),
+        format!(
+            "{}.{claims}.{signature}",
+            part(json!({"alg": "EdDSA", "kid": "k"}))
+        ),
+        confused.unwrap(),
+        critical.unwrap(),
+        embedded.unwrap(),
+        good[..good.len() - 1].to_owned(),
+        format!("{good}."),
+        format!("{good}.x"),
+        format!(" {good}"),
+        token(60, json!({"pad": "x".repeat(9000)})),
+        "x".repeat(500_000),
+    ] {
+        let shown: String = forged.chars().take(60).collect();
+        assert_eq!(answer(&gateway, "", &forged).await, invalid(), "{shown}");
+    }
+}
