@@ -3,6 +3,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// the shard to register it again.
 pub(crate) struct Acceptor {
     stop: Waker,
+    stopped: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -34,11 +36,14 @@ impl Acceptor {
         let mut listener = mio::net::TcpListener::from_std(listener);
         poll.registry()
             .register(&mut listener, LISTENER, Interest::READABLE)?;
-        let thread = thread::Builder::new()
-            .name("acceptor".to_owned())
-            .spawn(move || accept(poll, &listener, &node))?;
+        let stopped = Arc::new(AtomicBool::new(false));
+        let thread = thread::Builder::new().name("acceptor".to_owned()).spawn({
+            let stopped = Arc::clone(&stopped);
+            move || accept(poll, &listener, &node, &stopped)
+        })?;
         Ok(Self {
             stop,
+            stopped,
             thread: Some(thread),
         })
     }
@@ -46,6 +51,7 @@ impl Acceptor {
 
 impl Drop for Acceptor {
     fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Relaxed);
         if self.stop.wake().is_ok()
             && let Some(thread) = self.thread.take()
             && thread.join().is_err()
@@ -55,7 +61,7 @@ impl Drop for Acceptor {
     }
 }
 
-fn accept(mut poll: Poll, listener: &mio::net::TcpListener, node: &Node) {
+fn accept(mut poll: Poll, listener: &mio::net::TcpListener, node: &Node, stopped: &AtomicBool) {
     let mut events = Events::with_capacity(4);
     let mut turns = (0..node.shard_count()).cycle();
     loop {
@@ -66,7 +72,7 @@ fn accept(mut poll: Poll, listener: &mio::net::TcpListener, node: &Node) {
             }
             Ok(()) | Err(_) => {}
         }
-        if events.iter().any(|event| event.token() == STOP) {
+        if stopped.load(Ordering::Relaxed) {
             return;
         }
         loop {
@@ -82,7 +88,7 @@ fn accept(mut poll: Poll, listener: &mio::net::TcpListener, node: &Node) {
                 Err(error) => {
                     warn!(%error, "cannot accept");
                     thread::sleep(PAUSE);
-                    if node.is_stopping() {
+                    if stopped.load(Ordering::Relaxed) {
                         return;
                     }
                 }

@@ -49,6 +49,12 @@ pub trait Application: Send + Sync + 'static {
     /// The client emitted an event.
     fn event(&self, socket: &Socket, event: Event<'_>) -> Flow;
 
+    /// The client emitted an event above `limits.events_per_second`. It is dropped; this is the
+    /// place to say so in its acknowledgement, which is not sent otherwise.
+    fn rate_limited(&self, socket: &Socket, event: Event<'_>) {
+        let _ = (socket, event);
+    }
+
     /// The socket is about to leave its rooms.
     fn disconnecting(&self, socket: &Socket, reason: DisconnectReason) {
         let _ = (socket, reason);

@@ -14,6 +14,8 @@ use gateway::config::{
     Config, Default, Error, Errors, SETTINGS, Setting, Sources, duration, reference,
 };
 
+use crate::{doctor, healthcheck};
+
 /// Status of a process that was told something wrong; clap's own is the same.
 const WRONG: u8 = 2;
 
@@ -39,6 +41,8 @@ pub(crate) fn run(arguments: &[OsString]) -> Task {
         Some(("default-config", matches)) => Task::Done(default_config(matches)),
         Some(("token", matches)) => Task::Done(token(matches)),
         Some(("check-config", matches)) => Task::Done(check_config(&sources(matches))),
+        Some(("healthcheck", matches)) => Task::Done(healthcheck(&sources(matches))),
+        Some(("doctor", matches)) => Task::Done(doctor(matches)),
         Some((_, matches)) => serve(&sources(matches)),
         None => serve(&sources(&matches)),
     }
@@ -59,6 +63,27 @@ fn check_config(sources: &Sources) -> ExitCode {
         },
         Err(errors) => wrong(&errors),
     }
+}
+
+fn healthcheck(sources: &Sources) -> ExitCode {
+    match Config::load(sources) {
+        Ok(config) => healthcheck::run(config.internal_listen),
+        Err(errors) => wrong(&errors),
+    }
+}
+
+fn doctor(matches: &ArgMatches) -> ExitCode {
+    let given = |name| matches.get_one::<String>(name).cloned();
+    let idle_timeout = matches.get_one::<Duration>("idle-timeout").copied();
+    let order = doctor::Order {
+        url: given("url").unwrap_or_default(),
+        ca: matches.get_one::<PathBuf>("ca").cloned(),
+        idle_timeout: idle_timeout.unwrap_or_default(),
+    };
+    doctor::run(&order).unwrap_or_else(|error| {
+        eprintln!("{error:#}");
+        ExitCode::from(WRONG)
+    })
 }
 
 /// Prints a token for development.
@@ -166,6 +191,13 @@ fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Print the reference of all settings instead, docs/configuration.md"),
         );
+    let healthcheck = Command::new("healthcheck")
+        .about(
+            "Ask the running node of the same configuration for GET /ready: status 0 if it is \
+             ready, else 1",
+        )
+        .arg(file("config").long("config"))
+        .args(flags());
     let token = Command::new("token")
         .about("Print a token for development, signed with auth.jwt_secret")
         .arg(file("config").long("config"))
@@ -177,7 +209,36 @@ fn command() -> Command {
         .disable_help_subcommand(true)
         .arg(file("config").long("config"))
         .args(flags())
-        .subcommands([serve, check, default, token])
+        .subcommands([serve, check, default, token, healthcheck, doctor_command()])
+}
+
+fn doctor_command() -> Command {
+    Command::new("doctor")
+        .about(
+            "Try polling, WebSocket and the upgrade through whatever stands in front of a gateway, \
+             and say what is wrong: status 0 if nothing is, else 1",
+        )
+        .arg(
+            Arg::new("url")
+                .value_name("URL")
+                .required(true)
+                .help("Where clients connect: https://example.com, or with a path"),
+        )
+        .arg(
+            Arg::new("idle-timeout")
+                .long("idle-timeout")
+                .value_name("DURATION")
+                .default_value("70s")
+                .value_parser(duration)
+                .help("How long open connections are watched for idle timeouts; 0 leaves it out"),
+        )
+        .arg(
+            Arg::new("ca")
+                .long("ca")
+                .value_name("FILE")
+                .value_parser(clap::value_parser!(PathBuf))
+                .help("PEM file of certificates to trust beside those of this system"),
+        )
 }
 
 /// What a token shall say.
@@ -287,15 +348,17 @@ fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
 /// The flags that do not exist. What follows the flag of a secret is its value, not a flag.
 fn unknown_flags(arguments: &[OsString]) -> Vec<Error> {
     let other = [
+        "ca",
         "config",
-        "help",
-        "version",
-        "markdown",
-        "sub",
-        "rooms",
-        "namespace",
         "events",
+        "help",
+        "idle-timeout",
+        "markdown",
+        "namespace",
+        "rooms",
+        "sub",
         "ttl",
+        "version",
     ];
     let known =
         |name: &str| other.contains(&name) || SETTINGS.iter().any(|setting| setting.flag() == name);

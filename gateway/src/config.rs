@@ -31,8 +31,8 @@ pub use pattern::Pattern;
 pub use route::{Route, Target};
 pub use secret::{Keys, Secret};
 pub use section::{
-    Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, LogFormat, Proxy, Redis, RedisMode,
-    Shutdown, SubscriptionMode, Tls, Webhook,
+    Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, LogFormat, Metrics, Proxy, Redis,
+    RedisMode, Shutdown, SubscriptionMode, Tls, Webhook,
 };
 pub use setting::{Default, Setting};
 pub use source::Sources;
@@ -79,6 +79,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// TLS on `listen`; plain without it.
     pub tls: Option<Tls>,
+    /// The metrics.
+    pub metrics: Metrics,
     /// The log.
     pub log: Log,
 }

@@ -139,7 +139,11 @@ pub(crate) enum Refused {
     BodyTimeout,
     OctetStream,
     ConnectionLimit,
-    ShuttingDown,
+    AddressLimit,
+    HandshakeRate,
+    Draining,
+    ProxyProtocol,
+    Tls,
     Http,
 }
 
@@ -210,7 +214,11 @@ impl Label for Refused {
         Self::BodyTimeout,
         Self::OctetStream,
         Self::ConnectionLimit,
-        Self::ShuttingDown,
+        Self::AddressLimit,
+        Self::HandshakeRate,
+        Self::Draining,
+        Self::ProxyProtocol,
+        Self::Tls,
         Self::Http,
     ];
 
@@ -231,7 +239,11 @@ impl Label for Refused {
             Self::BodyTimeout => "body_timeout",
             Self::OctetStream => "octet_stream",
             Self::ConnectionLimit => "connection_limit",
-            Self::ShuttingDown => "shutting_down",
+            Self::AddressLimit => "address_limit",
+            Self::HandshakeRate => "handshake_rate",
+            Self::Draining => "draining",
+            Self::ProxyProtocol => "proxy_protocol",
+            Self::Tls => "tls",
             Self::Http => "http",
         }
     }
@@ -342,8 +354,10 @@ pub(crate) struct Counters {
     pub(crate) broadcasts: Family<Origin>,
     pub(crate) broadcast_recipients: Distribution,
     pub(crate) broadcast_duration: Distribution,
+    pub(crate) disconnects: Counter,
     pub(crate) slow_consumers: Counter,
     pub(crate) volatile_dropped: Counter,
+    pub(crate) events_rate_limited: Counter,
 }
 
 impl Counters {
@@ -369,8 +383,10 @@ impl Counters {
             broadcasts: Family::default(),
             broadcast_recipients: Distribution::new(&RECIPIENTS),
             broadcast_duration: Distribution::new(&DURATIONS),
+            disconnects: Counter::default(),
             slow_consumers: Counter::default(),
             volatile_dropped: Counter::default(),
+            events_rate_limited: Counter::default(),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -14,11 +15,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tracing::debug;
 
-use crate::counters::Refused;
+use crate::counters::{Label, Refused};
 use crate::forward::{self, Relayed, Tunnel};
 use crate::ids::Sid;
 use crate::node::Layer;
+use crate::proxy;
 use crate::shard::Shard;
+use crate::stream::{Seat, Stream};
 use crate::websocket::driver;
 
 mod cors;
@@ -59,7 +62,7 @@ pub(crate) enum Next {
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer {
-    /// Where it came from.
+    /// Where it came from, if nobody in between knows better.
     address: SocketAddr,
     /// By TLS.
     secure: bool,
@@ -119,7 +122,12 @@ async fn serve_http(
     shard: Rc<Shard>,
     stream: TcpStream,
     peer: Peer,
-) -> Option<(Next, TcpStream, Vec<u8>)> {
+) -> Option<(Next, Stream, Vec<u8>)> {
+    let (stream, peer) = if peer.is_node {
+        (Stream::Plain(stream), peer)
+    } else {
+        greet(&shard, stream, peer).await?
+    };
     let limits = &shard.node().config().limits;
     let mut builder = http1::Builder::new();
     let (patience, added) = if peer.is_node {
@@ -137,7 +145,11 @@ async fn serve_http(
         let (shard, next) = (Rc::clone(&shard), Rc::clone(&next));
         move |request| {
             let (shard, next) = (Rc::clone(&shard), Rc::clone(&next));
-            async move { Ok::<_, std::convert::Infallible>(route(&shard, request, peer, &next).await) }
+            async move {
+                let mut answer = route(&shard, request, peer, &next).await;
+                part(&shard, peer, &mut answer);
+                Ok::<_, std::convert::Infallible>(answer)
+            }
         }
     });
     let parts = match builder
@@ -147,16 +159,74 @@ async fn serve_http(
     {
         Ok(parts) => parts,
         Err(error) => {
-            if !error.is_incomplete_message() {
-                shard.counters().refused.of(Refused::Http).increment();
+            if error.is_incomplete_message() {
+                debug!(address = %peer.address, %error, "connection lost");
+            } else {
+                refuse(&shard, peer.address, Refused::Http, &error);
             }
-            debug!(address = %peer.address, %error, "HTTP connection failed");
             return None;
         }
     };
     let next = next.take()?;
     // Not the buffer itself: even empty it keeps 8 KiB.
     Some((next, parts.io.into_inner(), parts.read_buf.to_vec()))
+}
+
+/// What comes before HTTP: the header of a proxy, then TLS.
+async fn greet(shard: &Shard, mut stream: TcpStream, mut peer: Peer) -> Option<(Stream, Peer)> {
+    let config = shard.node().config();
+    if config.proxy.announces(peer.address.ip()) {
+        let header = in_time(shard, proxy::protocol::read(&mut stream)).await;
+        match header {
+            Ok(Some(client)) => peer.address = client,
+            Ok(None) => {}
+            Err(error) => {
+                refuse(shard, peer.address, Refused::ProxyProtocol, &error);
+                return None;
+            }
+        }
+    }
+    let Some(acceptor) = shard.node().tls() else {
+        return Some((Stream::Plain(stream), peer));
+    };
+    match in_time(shard, acceptor.accept(Seat::new(stream))).await {
+        Ok(stream) => {
+            peer.secure = true;
+            Some((Stream::Tls(Box::new(stream)), peer))
+        }
+        Err(error) => {
+            refuse(shard, peer.address, Refused::Tls, &error);
+            None
+        }
+    }
+}
+
+/// What takes longer than the head of a request may is an error.
+async fn in_time<T, E: Into<Box<dyn std::error::Error>>>(
+    shard: &Shard,
+    greeting: impl Future<Output = Result<T, E>>,
+) -> Result<T, Box<dyn std::error::Error>> {
+    let limit = shard.node().config().limits.header_timeout;
+    tokio::time::timeout(limit, greeting)
+        .await?
+        .map_err(Into::into)
+}
+
+/// Counts a connection that is closed without an answer of ours, and says why.
+fn refuse(shard: &Shard, address: SocketAddr, reason: Refused, error: &dyn std::fmt::Display) {
+    shard.counters().refused.of(reason).increment();
+    debug!(%address, reason = reason.label(), %error, "connection refused");
+}
+
+/// Has the client of a draining node come back on a new connection, which a balancer sends
+/// elsewhere.
+fn part(shard: &Shard, peer: Peer, answer: &mut Outgoing) {
+    let stays = peer.is_node || answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if shard.node().drain().has_begun() && !stays {
+        answer
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
 }
 
 async fn route(

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use tracing::debug;
 
 use crate::api::{self, Api};
+use crate::drain;
 use crate::forward::{self, Door};
 use crate::metrics;
 use crate::node::Node;
@@ -81,10 +82,10 @@ async fn respond<B>(node: &Arc<Node>, request: &Request<B>, door: &Door) -> Resp
             metrics::gather(node).await,
         ),
         (&Method::GET, "/live") => answer(StatusCode::OK, json, "{\"live\":true}".into()),
-        (&Method::GET, "/ready") if node.is_stopping() => answer(
+        (&Method::GET, "/ready") if node.drain().has_begun() => answer(
             StatusCode::SERVICE_UNAVAILABLE,
             json,
-            "{\"ready\":false,\"reason\":\"stopping\"}".into(),
+            "{\"ready\":false,\"reason\":\"draining\"}".into(),
         ),
         (&Method::GET, "/ready") => match node.cluster().and_then(|it| it.adapter().trouble()) {
             Some(trouble) => answer(
@@ -96,6 +97,17 @@ async fn respond<B>(node: &Arc<Node>, request: &Request<B>, door: &Door) -> Resp
             ),
             None => answer(StatusCode::OK, json, "{\"ready\":true}".into()),
         },
+        (&Method::POST, "/drain") => {
+            drain::begin(node, node.config().shutdown.drain);
+            let remaining = node.session_count();
+            let state = format!("{{\"draining\":true,\"remaining\":{remaining}}}");
+            answer(StatusCode::ACCEPTED, json, state.into())
+        }
+        (_, "/drain") => answer(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "text/plain",
+            "POST only\n".into(),
+        ),
         (&Method::GET, forward::PATH) => door.answer(node, request),
         (_, "/metrics" | "/live" | "/ready" | forward::PATH) => answer(
             StatusCode::METHOD_NOT_ALLOWED,

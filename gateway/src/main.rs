@@ -10,6 +10,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 mod cli;
+mod doctor;
+mod healthcheck;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -30,7 +32,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Serves until the process is told to stop. Told a second time, it ends at once.
+/// Serves until the process is told to stop. Told a second time, it ends without another word.
 fn serve(config: Config) -> anyhow::Result<()> {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         warn!(%error, "the limit of open files stays as it is");
@@ -41,33 +43,56 @@ fn serve(config: Config) -> anyhow::Result<()> {
     runtime.block_on(async {
         let mut stop = Stop::new()?;
         let demo = config.demo;
+        let scheme = if config.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
         let running = Server::new(config).start().await?;
-        announce(&running, demo)?;
+        announce(&running, scheme, demo)?;
         let told = stop.told().await;
-        info!(signal = told, "stopping");
+        info!(signal = ?told, "stopping");
+        let stopped = async {
+            match told {
+                Told::Terminate => running.stop().await,
+                Told::Interrupt => running.stop_at_once().await,
+            }
+        };
         tokio::select! {
-            () = running.stop() => info!("stopped"),
-            _ = stop.told() => warn!("told to stop again: ending at once"),
+            () = stopped => info!("stopped"),
+            _ = stop.told() => {
+                warn!("told to stop again: ending at once");
+                std::process::exit(0);
+            }
         }
         Ok(())
     })
 }
 
 /// Says on standard output where the node listens, for people and for scripts that wait for it.
-fn announce(running: &gateway::Running, demo: bool) -> std::io::Result<()> {
+fn announce(running: &gateway::Running, scheme: &str, demo: bool) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     let (clients, internal) = (running.address(), running.internal_address());
     writeln!(out, "gateway {} is listening", env!("CARGO_PKG_VERSION"))?;
-    writeln!(out, "  clients:          http://{clients}")?;
+    writeln!(out, "  clients:          {scheme}://{clients}")?;
     if demo {
         writeln!(
             out,
-            "  demo page:        http://localhost:{}/",
+            "  demo page:        {scheme}://localhost:{}/",
             clients.port()
         )?;
     }
     writeln!(out, "  metrics, health:  http://{internal}")?;
     out.flush()
+}
+
+/// What the process was told by a signal.
+#[derive(Debug)]
+enum Told {
+    /// SIGINT, by somebody at a keyboard: to stop at once.
+    Interrupt,
+    /// SIGTERM: to drain, then stop.
+    Terminate,
 }
 
 struct Stop {
@@ -83,10 +108,10 @@ impl Stop {
         })
     }
 
-    async fn told(&mut self) -> &'static str {
+    async fn told(&mut self) -> Told {
         tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => Told::Interrupt,
+            _ = self.terminate.recv() => Told::Terminate,
         }
     }
 }

@@ -8,7 +8,7 @@ use prometheus::proto::{
 use prometheus::{Encoder, TextEncoder};
 use protocol::engineio::Transport;
 
-use crate::counters::{self, Counters, DURATIONS, Distribution, Family, Label};
+use crate::counters::{self, Counters, DURATIONS, Distribution, Family, Label, PacketType};
 use crate::forward::{Kind, Outcome};
 use crate::node::Node;
 use crate::shard::Shard;
@@ -41,6 +41,9 @@ pub(crate) async fn gather(node: &Arc<Node>) -> Vec<u8> {
         .fold(Census::default(), Census::join);
     let mut families = families(node, &census);
     families.extend(cluster::families(node));
+    if node.config().metrics.socket_io_aliases {
+        families.extend(aliases(node, &census));
+    }
     if let Some(backends) = node.tallies().backends.get() {
         families.extend(backend_families(backends));
     }
@@ -94,6 +97,11 @@ fn families(node: &Node, census: &Census) -> Vec<MetricFamily> {
             census.sessions[transport.index()] as f64,
         )
     });
+    let remaining = if node.drain().has_begun() {
+        census.sessions.iter().sum()
+    } else {
+        0
+    };
     let namespaces = |value: &dyn Fn(&(String, u64, u64)) -> u64| {
         let mut values: Vec<(Vec<(&'static str, String)>, f64)> = Vec::new();
         for label in node.namespace_labels() {
@@ -129,8 +137,13 @@ fn families(node: &Node, census: &Census) -> Vec<MetricFamily> {
         ),
         gauges(
             "gateway_draining",
-            "1 while the node closes its sessions to stop.",
-            &[(Vec::new(), f64::from(u8::from(node.is_stopping())))],
+            "1 from the time at which the node began to drain.",
+            &[(Vec::new(), f64::from(u8::from(node.drain().has_begun())))],
+        ),
+        gauges(
+            "gateway_drain_remaining_connections",
+            "Open sessions that a draining node is still to close.",
+            &[(Vec::new(), remaining as f64)],
         ),
         gauges(
             "gateway_build_info",
@@ -304,6 +317,51 @@ fn families(node: &Node, census: &Census) -> Vec<MetricFamily> {
             "gateway_volatile_dropped_total",
             "Volatile packets that a client was not ready for.",
             sum(&|it| &it.volatile_dropped),
+        ),
+        counter(
+            "gateway_events_rate_limited_total",
+            "Events dropped because their socket sent more than it may.",
+            sum(&|it| &it.events_rate_limited),
+        ),
+    ]
+}
+
+/// The same under the names of npm's `socket.io-prometheus-metrics`, without its labels: an event's
+/// name is the client's to choose.
+fn aliases(node: &Node, census: &Census) -> [MetricFamily; 5] {
+    let sum = |of: &dyn Fn(&Counters) -> u64| {
+        let shards = node.shards().iter();
+        shards.map(|shard| of(&shard.counters)).sum()
+    };
+    let events = |of: &Family<PacketType>| {
+        of.of(PacketType::Event).value() + of.of(PacketType::BinaryEvent).value()
+    };
+    let connected: u64 = census.namespaces.iter().map(|entry| entry.1).sum();
+    [
+        gauges(
+            "socket_io_connected",
+            "Sockets that are connected.",
+            &[(Vec::new(), connected as f64)],
+        ),
+        counter(
+            "socket_io_connect_total",
+            "Sockets that connected.",
+            sum(&|it| it.packets_sent.of(PacketType::Connect).value()),
+        ),
+        counter(
+            "socket_io_disconnect_total",
+            "Sockets that disconnected.",
+            sum(&|it| it.disconnects.value()),
+        ),
+        counter(
+            "socket_io_events_received_total",
+            "Events received from clients.",
+            sum(&|it| events(&it.packets_received)),
+        ),
+        counter(
+            "socket_io_events_sent_total",
+            "Events queued for clients, one for each recipient.",
+            sum(&|it| events(&it.packets_sent)),
         ),
     ]
 }

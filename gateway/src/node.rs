@@ -1,20 +1,24 @@
 //! A node: its shards, and the handle by which everybody reaches them.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use adapter::{Member, Selection};
 use futures_util::future::join_all;
 use tokio::sync::{Notify, oneshot};
+use tokio_rustls::TlsAcceptor;
 
 use crate::application::{Application, EngineApplication};
 use crate::assets::Assets;
 use crate::cluster::Cluster;
 use crate::config::{Config, Pattern};
 use crate::counters::Counters;
+use crate::drain::Drain;
 use crate::emitter::{Broadcast, Emitter};
 use crate::event::EmitError;
+use crate::gate::Gate;
 use crate::ids::NodeTag;
+use crate::rate::Rate;
 use crate::shard::{self, Inbox, Mail, Shard};
 use crate::socket::{Socket, SocketInfo};
 use crate::tally::NodeTallies;
@@ -37,7 +41,12 @@ pub(crate) struct Node {
     assets: Assets,
     tallies: NodeTallies,
     last_ack_id: AtomicU64,
-    stopping: AtomicBool,
+    drain: Drain,
+    gate: Gate,
+    /// Of the events of one socket.
+    event_rate: Option<Rate>,
+    /// What makes TLS of a connection, if it is on.
+    tls: Option<TlsAcceptor>,
     /// Tells sessions that wait for a full inbox that one has room again.
     relieved: Arc<Notify>,
 }
@@ -66,6 +75,7 @@ impl Node {
         inboxes: Vec<Inbox>,
         mounts: Vec<Mount>,
         assets: Assets,
+        tls: Option<TlsAcceptor>,
     ) -> Self {
         let shards = inboxes
             .into_iter()
@@ -75,6 +85,9 @@ impl Node {
             })
             .collect();
         Self {
+            gate: Gate::new(&config.limits),
+            event_rate: config.limits.events_per_second.map(Rate::new),
+            tls,
             config,
             tag: NodeTag::random(),
             cluster: OnceLock::new(),
@@ -83,7 +96,7 @@ impl Node {
             assets,
             tallies: NodeTallies::default(),
             last_ack_id: AtomicU64::new(0),
-            stopping: AtomicBool::new(false),
+            drain: Drain::default(),
             relieved: Arc::default(),
         }
     }
@@ -144,12 +157,20 @@ impl Node {
             .sum()
     }
 
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
-    pub(crate) fn set_stopping(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+    pub(crate) fn event_rate(&self) -> Option<&Rate> {
+        self.event_rate.as_ref()
+    }
+
+    pub(crate) fn tls(&self) -> Option<&TlsAcceptor> {
+        self.tls.as_ref()
+    }
+
+    pub(crate) fn drain(&self) -> &Drain {
+        &self.drain
     }
 
     /// An id under which an acknowledgement is awaited. No other emit of this node has it.

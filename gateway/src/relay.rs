@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use protocol::socketio::{Arguments, is_reserved, json};
+use tracing::debug;
 
 use crate::application::{Application, Flow};
 use crate::auth::Right;
@@ -46,6 +47,8 @@ enum RelayError {
     Forbidden,
     #[error("the socket is in as many rooms as it may be")]
     TooManyRooms,
+    #[error("the socket sends more events than it may")]
+    RateLimited,
     #[error("joined on this node, but the other nodes cannot be reached now")]
     Unavailable,
 }
@@ -59,6 +62,7 @@ impl RelayError {
             Self::BadEvent => "bad_event",
             Self::Forbidden => "forbidden",
             Self::TooManyRooms => "too_many_rooms",
+            Self::RateLimited => "rate_limited",
             Self::Unavailable => "unavailable",
         }
     }
@@ -146,15 +150,21 @@ impl Application for Relay {
                 }
                 Ok(Done::Now | Done::Once(_)) => event.ack((ok(),)),
                 Err(error) => {
-                    tracing::debug!(socket = %socket.id(), event = event.name(), %error, "event refused");
+                    debug!(socket = %socket.id(), event = event.name(), reason = error.code(), "event refused");
                     event.ack((refused(error),))
                 }
             }
         };
         if let Err(error) = answered {
-            tracing::debug!(socket = %socket.id(), %error, "acknowledgement not sent");
+            debug!(socket = %socket.id(), %error, "acknowledgement not sent");
         }
         Flow::Done
+    }
+
+    fn rate_limited(&self, socket: &Socket, mut event: Event<'_>) {
+        if let Err(error) = event.ack((refused(RelayError::RateLimited),)) {
+            debug!(socket = %socket.id(), %error, "acknowledgement not sent");
+        }
     }
 }
 
@@ -181,7 +191,7 @@ fn hold_back(socket: &Socket, ack: Ack, joined: Joined) {
     let socket = socket.clone();
     let answer = |ack: Ack, answer| {
         if let Err(error) = ack.send((answer,)) {
-            tracing::debug!(%error, "acknowledgement not sent");
+            debug!(%error, "acknowledgement not sent");
         }
     };
     let Some(held) = socket.hold_join(MAX_HELD_JOINS) else {

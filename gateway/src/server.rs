@@ -3,10 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use adapter::{Adapter, Inbox as AdapterInbox, NodeId, NodeTag};
-use protocol::engineio::CloseReason;
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -20,6 +18,7 @@ use crate::assets::{Assets, ClientDirError};
 use crate::auth::{Authenticated, KeyError};
 use crate::cluster::{Arrivals, Cluster};
 use crate::config::Config;
+use crate::drain;
 use crate::ids::random_characters;
 use crate::internal;
 use crate::node::{Gateway, Layer, Mount, Node};
@@ -27,6 +26,7 @@ use crate::outbound::Outbound;
 use crate::redis;
 use crate::relay::Relay;
 use crate::shard::{Inbox, Letterbox, Shard};
+use crate::tls::{Certificate, TlsError};
 use crate::webhook::WebhookApplication;
 
 /// Connections that the kernel keeps until they are accepted; it may keep fewer.
@@ -34,12 +34,6 @@ const BACKLOG: i32 = 4096;
 
 /// The same for connections to the internal port, of which other nodes make many at a time.
 const INTERNAL_BACKLOG: i32 = 1024;
-
-/// How often a stopping node closes a few more of its sessions.
-const DRAIN_STEP: Duration = Duration::from_millis(100);
-
-/// How long a stopping node waits for its last packets to be read.
-const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// What a node will be; see [`Server::start`].
 ///
@@ -80,6 +74,9 @@ pub enum StartError {
     /// The client's files are not where the configuration says.
     #[error(transparent)]
     ClientDir(#[from] ClientDirError),
+    /// The certificate or its key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The link between the nodes cannot be set up. That Redis is away now is no reason.
     #[error("redis.url: {0}")]
     Redis(String),
@@ -98,6 +95,7 @@ pub struct Running {
     internal_address: SocketAddr,
     acceptor: Option<Acceptor>,
     internal: JoinHandle<()>,
+    renewal: Option<JoinHandle<()>>,
     cluster: Option<JoinHandle<()>>,
     shards: Vec<ShardThread>,
 }
@@ -155,6 +153,12 @@ impl Server {
         } = self;
         let path = config.engine.path.to_string();
         let assets = Assets::load(config.demo, config.client_dir.as_deref(), &path)?;
+        let (certificate, tls) = config
+            .tls
+            .as_ref()
+            .map(Certificate::load)
+            .transpose()?
+            .unzip();
         let failed = |setting, address| {
             move |error| StartError::Listen {
                 setting,
@@ -195,7 +199,7 @@ impl Server {
         mounts.extend(engines);
         let (inboxes, letterboxes): (Vec<_>, Vec<_>) =
             (0..config.shards.get()).map(|_| Inbox::new()).unzip();
-        let node = Arc::new(Node::new(config, inboxes, mounts, assets));
+        let node = Arc::new(Node::new(config, inboxes, mounts, assets, tls));
         if let Some(adapter) = join_cluster(&node, adapter, internal_address)? {
             let config = node.config();
             let patience = config.cluster.request_timeout;
@@ -229,6 +233,7 @@ impl Server {
                 })
             }),
             internal: tokio::spawn(internal::serve(internal_listener, node, api)),
+            renewal: certificate.map(|certificate| tokio::spawn(certificate.renew())),
             shards,
         })
     }
@@ -250,17 +255,28 @@ impl Running {
         &self.gateway
     }
 
-    /// Opens no more sessions and closes those that are there with a transport close, so that
-    /// clients come back elsewhere by themselves, then ends the threads. The closing is spread
-    /// evenly over `shutdown.drain`; meanwhile the others are served.
-    pub async fn stop(mut self) {
+    /// Drains the node over `shutdown.drain` and ends its threads.
+    ///
+    /// The node says that it is not ready. New sessions are still let in for the first half of the
+    /// time, since whoever sends clients here may learn of it late; then they are refused. All
+    /// sessions are closed with a transport close, as many in each second, so that clients come
+    /// back elsewhere by themselves in an even stream; until then they are served.
+    pub async fn stop(self) {
+        let node = self.gateway.node();
+        drain::begin(node, node.config().shutdown.drain);
+        drain::finished(node).await;
+        self.end().await;
+    }
+
+    /// Closes all sessions at once, as [`stop`](Self::stop) does over some time, and ends the
+    /// node's threads.
+    pub async fn stop_at_once(self) {
+        drain::cut_short(self.gateway.node()).await;
+        self.end().await;
+    }
+
+    async fn end(mut self) {
         let node = Arc::clone(self.gateway.node());
-        node.set_stopping();
-        drain(&node).await;
-        let deadline = Instant::now() + STOP_GRACE;
-        while node.session_count() > 0 && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
         self.acceptor.take();
         self.internal.abort();
         let shards = std::mem::take(&mut self.shards);
@@ -312,36 +328,12 @@ fn random_name() -> String {
     format!("node-{}", String::from_utf8_lossy(&random))
 }
 
-/// Closes all sessions, a few in each step.
-async fn drain(node: &Arc<Node>) {
-    let steps = node.config().shutdown.drain.as_millis() / DRAIN_STEP.as_millis();
-    for left in (1..=steps).rev() {
-        if node.session_count() == 0 {
-            return;
-        }
-        close_one_in(node, left as usize);
-        tokio::time::sleep(DRAIN_STEP).await;
-    }
-    close_one_in(node, 1);
-}
-
-/// Closes one in so many of the open sessions of each shard, and at least one.
-fn close_one_in(node: &Node, left: usize) {
-    node.run_everywhere(move |shard| {
-        let sessions = shard.sessions();
-        let open = sessions.iter().filter(|session| session.is_open());
-        let share = open.clone().count().div_ceil(left);
-        for session in open.take(share) {
-            session.close(CloseReason::ServerShuttingDown);
-        }
-        let links = shard.links();
-        links.close_tunnels(links.tunnel_count().div_ceil(left));
-    });
-}
-
 impl Drop for Running {
     fn drop(&mut self) {
         self.internal.abort();
+        if let Some(renewal) = &self.renewal {
+            renewal.abort();
+        }
         if let Some(cluster) = &self.cluster {
             cluster.abort();
         }

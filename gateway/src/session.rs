@@ -8,7 +8,7 @@ use std::time::Instant;
 use protocol::Encoded;
 use protocol::engineio::{self, CloseReason, Output, Transport};
 use protocol::socketio::Decoder;
-use tracing::debug;
+use tracing::{debug, trace};
 
 use crate::application::DisconnectReason;
 use crate::counters::{PacketType, Upgraded};
@@ -58,6 +58,19 @@ pub(crate) struct Session {
 pub(crate) struct Place {
     pub(crate) slot: u32,
     pub(crate) number: u32,
+}
+
+/// What the log calls a session, since its sid is a secret: its shard and its number there.
+#[derive(Clone, Copy)]
+pub(crate) struct LogName {
+    shard: usize,
+    number: u32,
+}
+
+impl std::fmt::Display for LogName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.shard, self.number)
+    }
 }
 
 /// How the session and the task of its WebSocket talk.
@@ -158,6 +171,13 @@ impl Session {
         self.place.set(place);
     }
 
+    pub(crate) fn log_name(&self) -> LogName {
+        LogName {
+            shard: self.shard.index(),
+            number: self.place.get().number,
+        }
+    }
+
     pub(crate) fn handshake(&self) -> &Handshake {
         &self.handshake
     }
@@ -208,6 +228,15 @@ impl Session {
         &self.shard.node().mounts()[usize::from(self.mount)].layer
     }
 
+    pub(crate) fn log_opened(&self) {
+        debug!(
+            session = %self.log_name(),
+            transport = self.transport().name(),
+            address = %self.handshake.address(),
+            "session opened"
+        );
+    }
+
     /// Tells the application above Engine.IO that the session is there.
     pub(crate) fn announce(self: &Rc<Self>) {
         if let Layer::Engine(application) = self.layer() {
@@ -227,6 +256,11 @@ impl Session {
             self.shard.counters().volatile_dropped.increment();
             return false;
         }
+        trace!(
+            session = %self.log_name(),
+            packet = format_args!("{:.200}", packet.text().unwrap_or_default()),
+            "packet queued"
+        );
         let queued = self.push_uncounted(packet);
         if queued {
             self.shard.counters().packets_sent.of(kind).increment();
@@ -368,12 +402,13 @@ impl Session {
             Output::AnswerProbe => self.order_link(LinkOrder::AnswerProbe),
             Output::DropProbe(failure) => {
                 counters.upgrades.of(Upgraded::Failed(failure)).increment();
-                debug!(?failure, "upgrade failed");
+                debug!(session = %self.log_name(), reason = ?failure, "upgrade failed");
                 self.order_link(LinkOrder::Close);
                 self.link.take();
             }
             Output::Upgraded => {
                 counters.upgrades.of(Upgraded::Completed).increment();
+                debug!(session = %self.log_name(), "upgraded");
                 self.wake_link();
             }
             Output::FlushWebSocket => self.order_link(LinkOrder::Flush),
@@ -413,12 +448,15 @@ impl Session {
             | CloseReason::ServerShuttingDown => {}
         }
         debug!(
+            session = %self.log_name(),
             transport = transport.name(),
             reason = reason.label(),
             address = %self.handshake.address(),
             "session closed"
         );
         self.connect_deadline.set(None);
+        let address = self.handshake.address().ip();
+        self.shard.node().gate().leave(address);
         let sockets = std::mem::take(&mut *self.sockets.borrow_mut());
         for socket in sockets {
             self.part_with(&socket, DisconnectReason::Closed(reason));
@@ -446,6 +484,14 @@ impl Session {
         };
         let was_connected = socket.state() == State::Connected;
         if was_connected {
+            self.shard.counters().disconnects.increment();
+            debug!(
+                session = %self.log_name(),
+                socket = %socket.id(),
+                namespace = socket.namespace(),
+                reason = reason.as_node(),
+                "socket disconnected"
+            );
             application.disconnecting(socket, reason);
         }
         socket.set_disconnected();

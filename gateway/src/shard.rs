@@ -299,6 +299,7 @@ impl Shard {
             .store(registry.sessions.len(), Ordering::Relaxed);
         drop(registry);
         self.counters().opened.of(transport).increment();
+        session.log_opened();
         session.arm();
         session
     }
@@ -341,6 +342,21 @@ impl Shard {
             .iter()
             .map(|(_, session)| Rc::clone(session))
             .collect()
+    }
+
+    /// How many sessions are open.
+    pub(crate) fn open_count(&self) -> usize {
+        let registry = self.registry.borrow();
+        let sessions = registry.sessions.iter();
+        sessions.filter(|(_, session)| session.is_open()).count()
+    }
+
+    /// At most `count` open sessions.
+    pub(crate) fn first_open(&self, count: usize) -> Vec<Rc<Session>> {
+        let registry = self.registry.borrow();
+        let sessions = registry.sessions.iter().map(|(_, session)| session);
+        let open = sessions.filter(|session| session.is_open());
+        open.take(count).cloned().collect()
     }
 
     fn session_at(&self, place: Place) -> Option<Rc<Session>> {

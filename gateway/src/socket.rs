@@ -23,6 +23,7 @@ use crate::handshake::Handshake;
 use crate::ids::{SocketId, user_of_room, user_room};
 use crate::namespace::Namespace;
 use crate::node::Gateway;
+use crate::rate::Due;
 use crate::session::Session;
 
 mod info;
@@ -45,6 +46,8 @@ struct Inner {
     state: Cell<State>,
     /// The last broadcast that reached or excluded this socket, so that it gets one copy.
     stamp: Cell<u32>,
+    /// When its next event is due, if their rate is limited.
+    event_due: Cell<Due>,
     /// The rooms that it is in, besides its own.
     rooms: RefCell<Vec<Rc<str>>>,
     extra: RefCell<Extra>,
@@ -131,6 +134,7 @@ impl Socket {
             namespace,
             state: Cell::new(State::Connecting),
             stamp: Cell::new(0),
+            event_due: Cell::default(),
             rooms: RefCell::default(),
             extra: RefCell::new(Extra {
                 auth: auth.map(Into::into),
@@ -138,6 +142,15 @@ impl Socket {
             }),
             session,
         }))
+    }
+
+    /// Whether the client may emit one event more now.
+    pub(crate) fn may_emit(&self) -> bool {
+        let Some(rate) = self.0.session.shard().node().event_rate() else {
+            return true;
+        };
+        let due = rate.take(self.0.event_due.get(), rate.now());
+        due.map(|due| self.0.event_due.set(due)).is_some()
     }
 
     /// Its public id, which is also the name of a room that it alone is in.

@@ -84,6 +84,11 @@ impl Application for Guarded<dyn Application> {
         }
     }
 
+    fn rate_limited(&self, socket: &Socket, event: Event<'_>) {
+        guard("rate_limited", || self.0.rate_limited(socket, event))
+            .unwrap_or_else(|| close(socket));
+    }
+
     fn disconnecting(&self, socket: &Socket, reason: DisconnectReason) {
         guard("disconnecting", || self.0.disconnecting(socket, reason))
             .unwrap_or_else(|| close(socket));

@@ -10,8 +10,8 @@ use super::error::{Error, Place};
 use super::pattern::NamespacePattern;
 use super::secret::Secret;
 use super::section::{
-    Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, Proxy, Redis, Shutdown, Tls, Webhook,
-    same_port,
+    Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, Metrics, Proxy, Redis, Shutdown, Tls,
+    Webhook, same_port,
 };
 use super::setting::Default as Fallback;
 use super::table::setting;
@@ -168,6 +168,9 @@ impl Effective {
                 .find::<PathBuf>("tls.cert")
                 .zip(self.find::<PathBuf>("tls.key"))
                 .map(|(cert, key)| Tls { cert, key }),
+            metrics: Metrics {
+                socket_io_aliases: self.read("metrics.socket_io_aliases"),
+            },
             log: Log {
                 format: self.read("log.format"),
                 level: self.read("log.level"),

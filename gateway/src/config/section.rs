@@ -1,6 +1,6 @@
 //! The sections of the configuration, as the rest of the gateway reads them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -50,8 +50,23 @@ pub struct Cors {
 pub struct Proxy {
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted: Vec<Network>,
-    /// Whether connections on `listen` begin with a PROXY protocol header.
+    /// Whether connections on `listen` begin with a PROXY protocol header: those of trusted peers,
+    /// or all if none are named.
     pub protocol: bool,
+}
+
+impl Proxy {
+    /// Whether what `peer` says about its client is believed.
+    #[must_use]
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(peer))
+    }
+
+    /// Whether a connection of `peer` begins with a PROXY protocol header.
+    #[must_use]
+    pub fn announces(&self, peer: IpAddr) -> bool {
+        self.protocol && (self.trusted.is_empty() || self.trusts(peer))
+    }
 }
 
 /// Bounds; what passes one is refused with a reason (`limits.*`).
@@ -216,6 +231,13 @@ pub struct Tls {
     pub cert: PathBuf,
     /// PEM file with its private key.
     pub key: PathBuf,
+}
+
+/// What Prometheus is told (`metrics.*`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Whether some metrics have a second name, the one that boards for Socket.IO's own server use.
+    pub socket_io_aliases: bool,
 }
 
 /// What is logged, and how (`log.*`).

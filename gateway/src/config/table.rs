@@ -134,16 +134,16 @@ pub static SETTINGS: &[Setting] = &[
         "proxy.trusted",
         "",
         "10.0.0.0/8,127.0.0.1",
-        "Addresses and networks of the proxies in front, whose `X-Forwarded-For` counts.",
-    )
-    .unbuilt(),
+        "Addresses and networks of the proxies in front, whose `X-Forwarded-For` and PROXY protocol count.",
+    ),
     Setting::with::<bool>(
         "proxy.protocol",
         "false",
         "true",
-        "Whether connections on `listen` begin with a PROXY protocol header.",
-    )
-    .unbuilt(),
+        "Whether connections on `listen` begin with a PROXY protocol header, of version 1 or 2. With \
+         `proxy.trusted` those of the others do not; without it all do, so that nobody else may reach \
+         the port.",
+    ),
     Setting::optional::<NonZeroUsize>(
         "limits.connections",
         "no limit",
@@ -154,23 +154,22 @@ pub static SETTINGS: &[Setting] = &[
         "limits.connections_per_ip",
         "no limit",
         "100",
-        "Sessions of one client address at a time.",
-    )
-    .unbuilt(),
+        "Sessions of one client address at a time; an IPv6 network of 64 bits counts as one address. \
+         Behind a proxy, set `proxy.trusted`, or all clients share its address.",
+    ),
     Setting::optional::<NonZeroU32>(
         "limits.handshakes_per_second",
         "no limit",
         "500",
-        "New sessions of this node per second.",
-    )
-    .unbuilt(),
+        "New sessions of this node per second; as many may come at once.",
+    ),
     Setting::optional::<NonZeroU32>(
         "limits.events_per_second",
         "no limit",
         "50",
-        "Events of one socket per second.",
-    )
-    .unbuilt(),
+        "Events of one socket per second; as many may come at once. Those above it are dropped; the \
+         relay says so in the acknowledgement.",
+    ),
     Setting::with::<Size>(
         "limits.outbox_bytes",
         "1MiB",
@@ -204,7 +203,8 @@ pub static SETTINGS: &[Setting] = &[
         "limits.header_timeout",
         "10s",
         "5s",
-        "How long a request's head may take to arrive.",
+        "How long a request's head may take to arrive, and what comes before it: a PROXY protocol \
+         header, a TLS handshake.",
     )
     .between("1ms", "1d"),
     Setting::with::<Duration>(
@@ -499,7 +499,8 @@ pub static SETTINGS: &[Setting] = &[
         "shutdown.drain",
         "30s",
         "1m",
-        "Over how long the sessions are closed at the end. Zero closes all at once.",
+        "Over how long the sessions are closed at the end, as many in each second. New ones are let in \
+         for the first half. Zero closes all at once.",
     )
     .between("0", "1d"),
     Setting::optional::<PathBuf>(
@@ -508,16 +509,21 @@ pub static SETTINGS: &[Setting] = &[
         "/etc/gateway/tls.crt",
         "PEM file with the certificate chain. Read again when it changes.",
     )
-    .needs(&["tls.key"])
-    .unbuilt(),
+    .needs(&["tls.key"]),
     Setting::optional::<PathBuf>(
         "tls.key",
         "no TLS",
         "/etc/gateway/tls.key",
         "PEM file with the certificate's private key. Read again when it changes.",
     )
-    .needs(&["tls.cert"])
-    .unbuilt(),
+    .needs(&["tls.cert"]),
+    Setting::with::<bool>(
+        "metrics.socket_io_aliases",
+        "false",
+        "true",
+        "Whether the metrics are also exported under the names of the Prometheus exporter for \
+         Socket.IO's server (`socket_io_connected` and others), so that existing boards keep working.",
+    ),
     Setting::with::<LogFormat>(
         "log.format",
         "text",

@@ -19,11 +19,13 @@ use tracing::debug;
 
 use super::{Answer, Next, Peer, Refusal, Reply};
 use crate::application::Admission;
+use crate::counters::Label;
 use crate::encoding::{Encoding, compress, negotiate};
 use crate::forward::{self, Client, Kind, Relayed, Unknown};
 use crate::handshake::Handshake;
 use crate::ids::Sid;
 use crate::node::Layer;
+use crate::proxy;
 use crate::query::EngineQuery;
 use crate::session::Session;
 use crate::shard::Shard;
@@ -45,9 +47,13 @@ pub(super) async fn respond(
     shard: &Rc<Shard>,
     mount: u8,
     mut request: Request<Incoming>,
-    peer: Peer,
+    mut peer: Peer,
     next: &RefCell<Option<Next>>,
 ) -> Either<Answer, Response<Relayed>> {
+    if !peer.is_node {
+        let proxy = &shard.node().config().proxy;
+        peer.address = proxy::client_address(proxy, peer.address, request.headers());
+    }
     let websocket = upgrade::is_upgrade_request(&request);
     let outcome = match verify(shard, &request, websocket) {
         Ok(Verified::Handshake { .. }) if peer.is_node => Err(Refusal::BadRequest),
@@ -86,12 +92,9 @@ pub(super) async fn respond(
         if let Refusal::UnknownSid(cause) = refusal {
             shard.counters().unknown_sids.of(cause).increment();
         }
-        shard
-            .counters()
-            .refused
-            .of(refusal.counted_as())
-            .increment();
-        debug!(address = %peer.address, reason = ?refusal, "request refused");
+        let reason = refusal.counted_as();
+        shard.counters().refused.of(reason).increment();
+        debug!(address = %peer.address, reason = reason.label(), "request refused");
         if websocket {
             refusal.answer_websocket()
         } else {
@@ -213,13 +216,14 @@ async fn handshake(
     next: &RefCell<Option<Next>>,
 ) -> Result<Answer, Refusal> {
     let node = shard.node();
-    if node.is_stopping() {
-        return Err(Refusal::ShuttingDown);
+    if node.drain().refuses() {
+        return Err(Refusal::Draining);
     }
     let limit = node.config().limits.connections;
     if limit.is_some_and(|limit| node.session_count() >= limit.get()) {
         return Err(Refusal::ConnectionLimit);
     }
+    let permit = node.gate().enter(peer.address.ip())?;
     let target = request
         .uri()
         .path_and_query()
@@ -239,6 +243,7 @@ async fn handshake(
     match transport {
         Transport::Polling => {
             let session = shard.open(mount, transport, handshake, base64);
+            permit.used();
             let body = open_packet(shard, &session, transport);
             let mut answer = payload(body.into_bytes(), request.headers());
             set_cookie(shard, &session, answer.headers_mut());
@@ -248,6 +253,7 @@ async fn handshake(
         Transport::WebSocket => {
             let mut answer = switch_protocols(request)?;
             let session = shard.open(mount, transport, handshake, base64);
+            permit.used();
             set_cookie(shard, &session, answer.headers_mut());
             session.push_open(&open_packet(shard, &session, transport));
             *next.borrow_mut() = Some(Next::Session(Attached::new(session)));

@@ -38,12 +38,19 @@ pub(crate) enum Refusal {
     BadMethod,
     /// The node has as many sessions as it may.
     ConnectionLimit,
-    /// The node stops.
-    ShuttingDown,
+    /// The client's address has as many sessions as it may.
+    AddressLimit,
+    /// The node opens no more sessions within this second.
+    HandshakeRate,
+    /// The node closes its sessions and opens no more.
+    Draining,
 }
 
 /// Seconds after which a client may try again that was refused for want of room.
-const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
+const WHEN_OTHERS_LEFT: HeaderValue = HeaderValue::from_static("5");
+
+/// Seconds after which a client may try again that another node or the same one may serve at once.
+const SOON: HeaderValue = HeaderValue::from_static("1");
 
 impl Refusal {
     pub(crate) fn counted_as(&self) -> Refused {
@@ -59,7 +66,9 @@ impl Refusal {
             Self::BodyTooLarge => Refused::BodyTooLarge,
             Self::BodyTimeout => Refused::BodyTimeout,
             Self::ConnectionLimit => Refused::ConnectionLimit,
-            Self::ShuttingDown => Refused::ShuttingDown,
+            Self::AddressLimit => Refused::AddressLimit,
+            Self::HandshakeRate => Refused::HandshakeRate,
+            Self::Draining => Refused::Draining,
         }
     }
 
@@ -69,7 +78,10 @@ impl Refusal {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BadMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::ConnectionLimit | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::AddressLimit => StatusCode::TOO_MANY_REQUESTS,
+            Self::ConnectionLimit | Self::HandshakeRate | Self::Draining => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::UnknownTransport
             | Self::UnknownSid(_)
             | Self::BadHandshakeMethod
@@ -92,7 +104,9 @@ impl Refusal {
             Self::Forbidden(Some(message)) => (4, message.as_str()),
             Self::UnsupportedVersion => (5, "Unsupported protocol version"),
             Self::ConnectionLimit => (4, "Too many connections"),
-            Self::ShuttingDown => (4, "Shutting down"),
+            Self::AddressLimit => (4, "Too many connections from this address"),
+            Self::HandshakeRate => (4, "Too many handshakes"),
+            Self::Draining => (4, "Draining"),
             Self::Overlap
             | Self::OctetStream
             | Self::BodyTooLarge
@@ -148,10 +162,22 @@ impl Refusal {
 
     fn finish(&self, answer: &mut Answer) {
         *answer.status_mut() = self.status();
-        if matches!(self, Self::ConnectionLimit | Self::ShuttingDown) {
-            answer
-                .headers_mut()
-                .insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
-        }
+        let retry_after = match self {
+            Self::ConnectionLimit | Self::AddressLimit => WHEN_OTHERS_LEFT,
+            Self::HandshakeRate | Self::Draining => SOON,
+            Self::UnknownTransport
+            | Self::UnknownSid(_)
+            | Self::BadHandshakeMethod
+            | Self::BadRequest
+            | Self::WebSocketVersion
+            | Self::Forbidden(_)
+            | Self::UnsupportedVersion
+            | Self::Overlap
+            | Self::OctetStream
+            | Self::BodyTooLarge
+            | Self::BodyTimeout
+            | Self::BadMethod => return,
+        };
+        answer.headers_mut().insert(RETRY_AFTER, retry_after);
     }
 }

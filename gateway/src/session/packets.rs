@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use protocol::Encoded;
 use protocol::engineio::{CloseReason, Message};
-use protocol::socketio::{DecodeError, Decoded, Packet};
-use tracing::debug;
+use protocol::socketio::{DecodeError, Decoded, Event, Packet};
+use tracing::{debug, trace};
 
 use super::Session;
 use crate::application::{Connect, DisconnectReason, Refusal};
 use crate::counters::PacketType;
 use crate::engine::Connection;
+use crate::event::{self, Ack};
 use crate::node::Layer;
 use crate::socket::{Socket, State};
 
@@ -39,7 +40,7 @@ impl Session {
             }
             Layer::SocketIo(_) => {
                 if let Err(violation) = self.decode(&message) {
-                    debug!(%violation, "protocol violation");
+                    debug!(session = %self.log_name(), reason = %violation, "protocol violation");
                     self.close(CloseReason::ForcedClose);
                 }
             }
@@ -59,6 +60,7 @@ impl Session {
     }
 
     fn handle_packet(self: &Rc<Self>, packet: &Packet<'_>) -> Result<(), Violation> {
+        self.trace(packet);
         let received = &self.shard.counters().packets_received;
         match packet {
             Packet::Connect { namespace, auth } => {
@@ -79,7 +81,11 @@ impl Session {
                     })
                     .increment();
                 let socket = self.connected(namespace)?;
-                self.dispatch(socket, *id, event);
+                if socket.may_emit() {
+                    self.dispatch(socket, *id, event);
+                } else {
+                    self.refuse_event(&socket, *id, event);
+                }
                 Ok(())
             }
             Packet::Ack {
@@ -104,6 +110,57 @@ impl Session {
                 self.drop_socket(&socket, DisconnectReason::ClientNamespaceDisconnect);
                 Ok(())
             }
+        }
+    }
+
+    /// A client's `auth` is left out: it may hold a token.
+    fn trace(&self, packet: &Packet<'_>) {
+        let session = self.log_name();
+        match packet {
+            Packet::Connect { namespace, .. } => {
+                trace!(%session, %namespace, kind = "connect", "packet received");
+            }
+            Packet::Event {
+                namespace,
+                id,
+                event,
+            } => trace!(
+                %session,
+                %namespace,
+                kind = "event",
+                id,
+                event = %event.name,
+                arguments = format_args!("{:.200}", event.arguments.json()),
+                attachments = event.arguments.attachments().len(),
+                "packet received"
+            ),
+            Packet::Ack {
+                namespace,
+                id,
+                arguments,
+            } => trace!(
+                %session,
+                %namespace,
+                kind = "ack",
+                id,
+                arguments = format_args!("{:.200}", arguments.json()),
+                attachments = arguments.attachments().len(),
+                "packet received"
+            ),
+            Packet::Disconnect { namespace } => {
+                trace!(%session, %namespace, kind = "disconnect", "packet received");
+            }
+        }
+    }
+
+    /// The client emits more than it may.
+    fn refuse_event(&self, socket: &Socket, id: Option<u64>, event: &Event<'_>) {
+        self.shard.counters().events_rate_limited.increment();
+        debug!(socket = %socket.id(), reason = "rate_limited", "event refused");
+        if let Layer::SocketIo(application) = self.layer() {
+            let ack = id.map(|id| Ack::new(socket.clone(), id));
+            let event = event::Event::new(&event.name, event.arguments, ack);
+            application.rate_limited(socket, event);
         }
     }
 
@@ -197,6 +254,12 @@ impl Session {
         };
         self.connect_deadline.set(None);
         socket.set_connected();
+        debug!(
+            session = %self.log_name(),
+            socket = %socket.id(),
+            namespace = socket.namespace(),
+            "socket connected"
+        );
         let reply = Encoded::connect(socket.namespace(), socket.id().as_str());
         socket.push_control(reply, PacketType::Connect);
         self.outbox.borrow_mut().part();
@@ -204,7 +267,7 @@ impl Session {
     }
 
     fn refuse(self: &Rc<Self>, namespace: &str, refusal: &Refusal) {
-        debug!(namespace, message = refusal.message, "connect refused");
+        debug!(session = %self.log_name(), namespace, reason = refusal.message, "connect refused");
         let packet = Encoded::connect_error(namespace, &refusal.message, refusal.data.as_deref());
         self.push(Rc::new(packet), PacketType::ConnectError, false);
     }

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use protocol::Encoded;
 use protocol::engineio::{Attach, CloseReason, Message, Packet, Transport};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::Sleep;
 
@@ -22,6 +21,7 @@ use crate::ids::Sid;
 use crate::outbox::BATCH;
 use crate::session::{Link, LinkOrder, Session};
 use crate::shard::{Mail, Shard};
+use crate::stream::Stream;
 
 /// How often one connection is read before the others get their turn.
 const READS: usize = 4;
@@ -71,22 +71,22 @@ impl Drop for Attached {
 }
 
 /// Brings a WebSocket that probes to the shard of its session.
-pub(crate) async fn hand_over(shard: &Rc<Shard>, sid: Sid, stream: TcpStream, read: Vec<u8>) {
+pub(crate) async fn hand_over(shard: &Rc<Shard>, sid: Sid, stream: Stream, read: Vec<u8>) {
     if sid.shard() == shard.index() {
         return attach(Rc::clone(shard), sid, stream, read).await;
     }
-    let (Ok(stream), Some(owner)) = (stream.into_std(), shard.node().shards().get(sid.shard()))
+    let (Ok(stream), Some(owner)) = (stream.detach(), shard.node().shards().get(sid.shard()))
     else {
         return;
     };
     owner.post(Mail::Run(Box::new(move |shard| {
-        if let Ok(stream) = TcpStream::from_std(stream) {
+        if let Ok(stream) = stream.attach() {
             tokio::task::spawn_local(attach(Rc::clone(shard), sid, stream, read));
         }
     })));
 }
 
-async fn attach(shard: Rc<Shard>, sid: Sid, stream: TcpStream, read: Vec<u8>) {
+async fn attach(shard: Rc<Shard>, sid: Sid, stream: Stream, read: Vec<u8>) {
     let Some(session) = shard.session(&sid) else {
         return Box::pin(finish(stream, End::default())).await;
     };
@@ -101,7 +101,7 @@ async fn attach(shard: Rc<Shard>, sid: Sid, stream: TcpStream, read: Vec<u8>) {
 }
 
 /// Serves a WebSocket to its end; `read` is what came behind the handshake.
-pub(crate) async fn run(attached: Attached, stream: TcpStream, mut read: Vec<u8>) {
+pub(crate) async fn run(attached: Attached, stream: Stream, mut read: Vec<u8>) {
     let mut driver = Driver {
         attached,
         stream,
@@ -133,7 +133,7 @@ pub(crate) async fn run(attached: Attached, stream: TcpStream, mut read: Vec<u8>
 
 struct Driver {
     attached: Attached,
-    stream: TcpStream,
+    stream: Stream,
     reader: Reader,
     /// The last write ended within a frame, so that nothing else can follow it.
     cut: bool,
@@ -183,6 +183,7 @@ impl Driver {
                 LinkOrder::Flush | LinkOrder::None => {}
             }
             if self.attached.is_probing() {
+                let _lost_is_seen_by_reading = self.flush(context);
                 return Poll::Pending;
             }
             if ready!(self.write(context)).is_err() {
@@ -301,7 +302,7 @@ impl Driver {
         loop {
             let mut outbox = session.outbox().borrow_mut();
             if outbox.is_empty() {
-                return Poll::Ready(Ok(()));
+                break;
             }
             let written = {
                 let mut slices = [IoSlice::new(&[]); BATCH];
@@ -331,19 +332,17 @@ impl Driver {
                 return self.write(context);
             }
         }
+        self.flush(context)
+    }
+
+    /// Writes what TLS took in; nothing else keeps anything.
+    fn flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 }
 
-/// Writes a few bytes to a WebSocket that nothing else is written to. A client that does not even
-/// take these is beyond help.
-fn write_small(stream: &TcpStream, frame: &[u8]) -> bool {
-    stream
-        .try_write(frame)
-        .is_ok_and(|written| written == frame.len())
-}
-
 impl Attached {
-    fn handle(&self, received: Received<'_>, stream: &mut TcpStream) -> Option<End> {
+    fn handle(&self, received: Received<'_>, stream: &mut Stream) -> Option<End> {
         match received {
             Received::Text(text) => match Packet::decode(&text) {
                 Ok(packet) => self.handle_packet(packet),
@@ -358,7 +357,7 @@ impl Attached {
                 if !self.is_probing() {
                     self.session
                         .push_uncounted(Rc::new(Encoded::control_frame(pong)));
-                } else if !write_small(stream, &pong) {
+                } else if !stream.write_small(&pong) {
                     self.lose(CloseReason::TransportError);
                 }
             }
@@ -385,7 +384,7 @@ impl Attached {
     }
 
     fn fail(&self, error: FrameError) -> End {
-        tracing::debug!(%error, "WebSocket failed");
+        tracing::debug!(session = %self.session.log_name(), reason = %error, "WebSocket failed");
         self.lose(CloseReason::TransportError);
         End {
             code: Some(error.close_code().into()),
@@ -394,7 +393,7 @@ impl Attached {
 }
 
 /// Closes in order: our close frame, then the client's, so that it reads all that was sent.
-async fn finish(mut stream: TcpStream, end: End) {
+async fn finish(mut stream: Stream, end: End) {
     let close = async {
         stream.write_all(&close_frame(end.code)).await?;
         stream.shutdown().await?;

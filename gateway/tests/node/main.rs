@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests are tests, too")]
 
+mod admission;
 mod api;
 mod auth;
 mod cluster;
@@ -9,9 +10,11 @@ mod emit;
 mod forward;
 mod handlers;
 mod limits;
+mod metrics_reference;
 mod observe;
 mod panics;
 mod relay;
 mod stop;
 mod support;
+mod tls;
 mod webhook;

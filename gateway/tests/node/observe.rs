@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use gateway::Server;
 use tracing::level_filters::LevelFilter;
 
-use crate::support::{TestGateway, until, value};
+use crate::support::{Polling, TestGateway, WebSocket, config, until, value};
 
 #[tokio::test]
 async fn every_series_is_there_from_the_start_at_zero() {
@@ -16,11 +17,13 @@ async fn every_series_is_there_from_the_start_at_zero() {
         "gateway_outbox_bytes".to_owned(),
         "gateway_tunnels".to_owned(),
         "gateway_draining".to_owned(),
+        "gateway_drain_remaining_connections".to_owned(),
         "gateway_heartbeats_sent_total".to_owned(),
         "gateway_heartbeats_answered_total".to_owned(),
         "gateway_heartbeat_timeouts_total".to_owned(),
         "gateway_slow_consumers_total".to_owned(),
         "gateway_volatile_dropped_total".to_owned(),
+        "gateway_events_rate_limited_total".to_owned(),
         "gateway_heartbeat_rtt_seconds_count".to_owned(),
         "gateway_heartbeat_lateness_seconds_count".to_owned(),
         "gateway_broadcast_recipients_count".to_owned(),
@@ -66,7 +69,11 @@ async fn every_series_is_there_from_the_start_at_zero() {
         "body_timeout",
         "octet_stream",
         "connection_limit",
-        "shutting_down",
+        "address_limit",
+        "handshake_rate",
+        "draining",
+        "proxy_protocol",
+        "tls",
         "http",
     ];
     add("gateway_handshakes_rejected_total", "reason", &refusals);
@@ -94,6 +101,37 @@ async fn every_series_is_there_from_the_start_at_zero() {
     }
     assert!(metrics.contains("gateway_build_info{version=\""));
     assert!(metrics.contains("process_resident_memory_bytes "));
+}
+
+#[tokio::test]
+async fn aliases_are_exported_on_demand_and_agree() {
+    let plain = TestGateway::relay().await;
+    assert!(!plain.metrics().await.contains("socket_io_"));
+    let mut config = config();
+    config.metrics.socket_io_aliases = true;
+    let gateway = TestGateway::start(Server::new(config)).await;
+    let aliases = async || {
+        let metrics = gateway.metrics().await;
+        [
+            "socket_io_connected",
+            "socket_io_connect_total",
+            "socket_io_disconnect_total",
+            "socket_io_events_received_total",
+            "socket_io_events_sent_total",
+        ]
+        .map(|name| value(&metrics, name).unwrap())
+    };
+    assert_eq!(aliases().await, [0.0; 5]);
+    let mut clients = gateway.clients(3).await;
+    clients[0].send(r#"421["broadcast","hello"]"#).await;
+    clients[0].expect(r#"431[{"ok":true}]"#).await;
+    for client in &mut clients[1..] {
+        client.expect(r#"42["hello"]"#).await;
+    }
+    assert_eq!(aliases().await, [3.0, 3.0, 0.0, 1.0, 2.0]);
+    clients.pop().unwrap().vanish();
+    until(async || gateway.gateway().connections() == 2).await;
+    assert_eq!(aliases().await, [2.0, 3.0, 1.0, 1.0, 2.0]);
 }
 
 const GAUGES: [&str; 6] = [
@@ -136,6 +174,78 @@ async fn gauges_are_right_while_clients_come_and_vanish() {
     let closed =
         r#"gateway_connections_closed_total{reason="transport_close",transport="websocket"}"#;
     assert_eq!(value(&metrics, closed), Some(120.0));
+}
+
+#[tokio::test]
+async fn gauges_are_right_after_ten_thousand_unclean_disconnects() {
+    const WAVES: usize = 50;
+    const CLIENTS: usize = 200;
+    let gateway = TestGateway::relay().await;
+    for _ in 0..WAVES {
+        let clients = (0..CLIENTS).map(|number| vanishing(&gateway, number));
+        let clients = futures_util::future::join_all(clients).await;
+        assert_eq!(gateway.gateway().connections(), CLIENTS);
+        drop(clients);
+        until(async || gateway.gateway().connections() == 0).await;
+    }
+    for gauge in GAUGES {
+        gateway.until_metric(gauge, 0.0).await;
+    }
+    let metrics = gateway.metrics().await;
+    let sum = |name: &str| -> f64 {
+        let lines = metrics.lines().filter(|line| line.starts_with(name));
+        let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        values.sum()
+    };
+    let all = (WAVES * CLIENTS) as f64;
+    assert_eq!(sum("gateway_connections_opened_total{"), all);
+    assert_eq!(sum("gateway_connections_closed_total{"), all);
+}
+
+/// Clients that will be dropped in the midst of something: each kind of what a client may be in the
+/// midst of.
+async fn vanishing(gateway: &TestGateway, number: usize) -> (Vec<Vanishing>, Option<Polling>) {
+    match number % 10 {
+        0..=2 => {
+            let (mut client, _) = gateway.client().await;
+            client.send(r#"421["join",["all","some"]]"#).await;
+            client.expect(r#"431[{"ok":true}]"#).await;
+            (vec![Vanishing(Some(client))], None)
+        }
+        3..=5 => {
+            let client = gateway.websocket().await;
+            (vec![Vanishing(Some(client))], None)
+        }
+        6..=7 => {
+            let (mut client, _) = gateway.client().await;
+            client.send_half_a_frame().await;
+            (vec![Vanishing(Some(client))], None)
+        }
+        8 => {
+            let mut polling = gateway.polling().await;
+            polling.connect().await;
+            polling.park().await;
+            (Vec::new(), Some(polling))
+        }
+        _ => {
+            let mut polling = gateway.polling().await;
+            polling.connect().await;
+            let mut upgraded = polling.probe().await;
+            upgraded.send("5").await;
+            upgraded.send(r#"421["echo"]"#).await;
+            upgraded.expect("431[]").await;
+            (vec![Vanishing(Some(upgraded))], Some(polling))
+        }
+    }
+}
+
+/// Goes without a word when it is dropped.
+struct Vanishing(Option<WebSocket>);
+
+impl Drop for Vanishing {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(WebSocket::vanish);
+    }
 }
 
 #[tokio::test]

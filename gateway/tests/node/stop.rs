@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gateway::Server;
 
-use crate::support::{TestGateway, config, request, until};
+use crate::support::{Polling, TestGateway, WebSocket, config, request, until};
 
 #[tokio::test]
 async fn clients_see_the_transport_close() {
@@ -35,7 +35,7 @@ async fn a_stopping_node_is_not_ready_and_hands_out_what_waits() {
     let stopping = tokio::spawn(gateway.stop());
     until(async || request(address, "GET /ready", "").await.status == 503).await;
     let ready = request(address, "GET /ready", "").await;
-    assert_eq!(ready.body, r#"{"ready":false,"reason":"stopping"}"#);
+    assert_eq!(ready.body, r#"{"ready":false,"reason":"draining"}"#);
     assert_eq!(request(address, "GET /live", "").await.status, 200);
     assert_eq!(client.poll().await.body, r#"42["last words"]"#);
     assert_eq!(client.poll().await.body, "6\x1e1");
@@ -43,16 +43,74 @@ async fn a_stopping_node_is_not_ready_and_hands_out_what_waits() {
 }
 
 #[tokio::test]
-async fn sessions_are_closed_a_few_at_a_time() {
-    let mut config = config();
-    config.shutdown.drain = Duration::from_secs(600);
-    let gateway = TestGateway::start(Server::new(config)).await;
-    let handle = gateway.gateway().clone();
-    let clients = gateway.clients(8).await;
-    let stopping = tokio::spawn(gateway.stop());
-    until(async || handle.connections() < 8).await;
+async fn a_draining_node_serves_and_lets_in_and_says_that_it_is_not_ready() {
+    let gateway = draining_over(Duration::from_secs(600)).await;
+    let internal = gateway.internal_address();
+    let mut old = gateway.clients(2).await;
+    assert_eq!(gateway.metric("gateway_draining").await, 0.0);
+    for _ in 0..2 {
+        let drained = request(internal, "POST /drain", "").await;
+        assert_eq!(drained.status, 202);
+        assert_eq!(drained.body, r#"{"draining":true,"remaining":2}"#);
+    }
+    let ready = request(internal, "GET /ready", "").await;
+    assert_eq!(ready.status, 503);
+    assert_eq!(ready.body, r#"{"ready":false,"reason":"draining"}"#);
+    assert_eq!(request(internal, "GET /live", "").await.status, 200);
+    assert_eq!(request(internal, "GET /drain", "").await.status, 405);
+    assert_eq!(gateway.metric("gateway_draining").await, 1.0);
+
+    for client in &mut old {
+        client.send(r#"421["echo",1]"#).await;
+        client.expect("431[1]").await;
+    }
+    let handshake = Polling::handshake(gateway.address()).await;
+    assert_eq!(handshake.status, 200);
+    assert_eq!(handshake.header("connection"), Some("close"));
+    gateway.websocket().await;
+    let remaining = "gateway_drain_remaining_connections";
+    assert!(gateway.metric(remaining).await >= 3.0);
+    gateway.stop_at_once().await;
+    for client in &mut old {
+        client.expect_close().await;
+    }
+}
+
+#[tokio::test]
+async fn after_the_first_half_new_sessions_are_refused() {
+    let gateway = draining_over(Duration::from_millis(200)).await;
+    let mut client = gateway.websocket().await;
+    let internal = gateway.internal_address();
+    request(internal, "POST /drain", "").await;
+    client.expect_close().await;
+    until(async || gateway.gateway().connections() == 0).await;
+    until(async || Polling::handshake(gateway.address()).await.status == 503).await;
+    let refused = Polling::handshake(gateway.address()).await;
+    assert_eq!(refused.body, r#"{"code":4,"message":"Draining"}"#);
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    let refused = WebSocket::handshake(gateway.address(), "").await;
+    assert_eq!(refused.err().expect("a refusal").status, 503);
+    let counted = r#"gateway_handshakes_rejected_total{reason="draining"}"#;
+    assert!(gateway.metric(counted).await >= 3.0);
+    assert_eq!(request(internal, "GET /live", "").await.status, 200);
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn sessions_are_closed_one_after_the_other() {
+    let gateway = draining_over(Duration::from_secs(60)).await;
+    let handle = gateway.gateway();
+    let clients = gateway.clients(100).await;
+    request(gateway.internal_address(), "POST /drain", "").await;
+    until(async || handle.connections() < 100).await;
     assert!(handle.connections() > 0);
-    until(async || handle.connections() == 0).await;
-    stopping.await.unwrap();
+    gateway.stop_at_once().await;
+    assert_eq!(handle.connections(), 0);
     drop(clients);
+}
+
+async fn draining_over(time: Duration) -> TestGateway {
+    let mut config = config();
+    config.shutdown.drain = time;
+    TestGateway::start(Server::new(config)).await
 }

@@ -95,6 +95,10 @@ impl TestGateway {
         self.0.stop().await;
     }
 
+    pub(crate) async fn stop_at_once(self) {
+        self.0.stop_at_once().await;
+    }
+
     /// A WebSocket client in no namespace.
     pub(crate) async fn websocket(&self) -> WebSocket {
         WebSocket::open(self.address()).await

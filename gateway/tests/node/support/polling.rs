@@ -14,7 +14,12 @@ pub(crate) struct Polling {
 
 impl Polling {
     pub(crate) async fn open(address: SocketAddr) -> Self {
-        let handshake = Self::handshake(address).await;
+        Self::open_with(address, "").await
+    }
+
+    /// With further headers in the handshake, each with its line's end.
+    pub(crate) async fn open_with(address: SocketAddr, headers: &str) -> Self {
+        let handshake = Self::handshake_with(address, headers).await;
         assert_eq!(handshake.status, 200, "{handshake:?}");
         Self {
             address,
@@ -26,7 +31,15 @@ impl Polling {
     }
 
     pub(crate) async fn handshake(address: SocketAddr) -> Response {
-        request(address, "GET /socket.io/?EIO=4&transport=polling", "").await
+        Self::handshake_with(address, "").await
+    }
+
+    /// With further headers, each with its line's end.
+    pub(crate) async fn handshake_with(address: SocketAddr, headers: &str) -> Response {
+        let mut connection = Connection::open(address).await;
+        let head = "GET /socket.io/?EIO=4&transport=polling";
+        connection.send_with(head, headers, "").await;
+        connection.response().await
     }
 
     fn target(&self) -> String {
@@ -66,7 +79,11 @@ impl Polling {
     }
 
     pub(crate) async fn polled(&mut self) -> Response {
-        self.polls.response().await
+        let response = self.polls.response().await;
+        if response.header("connection") == Some("close") {
+            self.polls = Connection::open(self.address).await;
+        }
+        response
     }
 
     pub(crate) async fn poll(&mut self) -> Response {

@@ -105,6 +105,12 @@ impl WebSocket {
         self.send_frame(8, &[]).await;
     }
 
+    /// The beginning of a frame whose end does not come.
+    pub(crate) async fn send_half_a_frame(&mut self) {
+        let head = [0x81, 0x80 | 100, 1, 2, 3, 4, b'4'];
+        self.connection.write(&head).await;
+    }
+
     async fn send_frame(&mut self, opcode: u8, payload: &[u8]) {
         let mut frame = vec![0x80 | opcode];
         match u16::try_from(payload.len()) {

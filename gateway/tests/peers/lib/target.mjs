@@ -17,6 +17,7 @@ export const REFERENCE = process.env.REFERENCE === "1";
 export const FOLDER = dirname(dirname(fileURLToPath(import.meta.url)));
 
 const STOP_WITHIN_MS = 5_000;
+const AGAIN_AFTER_MS = 1_000;
 const TERMINATE_WITHIN_MS = 10_000;
 const LISTEN_WITHIN_MS = 15_000;
 
@@ -33,8 +34,7 @@ export function startRelay(flags = [], { port, env = {} } = {}) {
       `127.0.0.1:${port}`,
       "--internal-listen",
       `127.0.0.1:${internalPort}`,
-      "--shutdown-drain",
-      "0s",
+      ...(flags.includes("--shutdown-drain") ? [] : ["--shutdown-drain", "0s"]),
       ...flags,
     ],
   });
@@ -140,11 +140,11 @@ class Target {
   }
 
   /** Sends SIGTERM and says how the program ended. */
-  async terminate() {
+  async terminate({ within: limit = TERMINATE_WITHIN_MS } = {}) {
     this.#terminated = true;
     this.#child.ref();
     if (this.running) this.#child.kill("SIGTERM");
-    return within(TERMINATE_WITHIN_MS, this.#exited, "exit after SIGTERM");
+    return within(limit, this.#exited, "exit after SIGTERM");
   }
 
   /** Ends the program as `kill -9` does. */
@@ -161,8 +161,11 @@ class Target {
     this.#child.ref();
     if (this.running) {
       this.#child.kill("SIGTERM");
+      // Told again, a gateway that drains ends at once.
+      const again = setTimeout(() => this.#child.kill("SIGTERM"), AGAIN_AFTER_MS);
       const reluctant = setTimeout(() => this.#child.kill("SIGKILL"), STOP_WITHIN_MS);
       await this.#exited;
+      clearTimeout(again);
       clearTimeout(reluctant);
     }
     if (ended) throw new Error(`the program ended by itself:\n${this.#output}`);

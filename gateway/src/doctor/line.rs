@@ -1,0 +1,379 @@
+//! The way to the gateway as a client goes it: addresses, TLS, requests, WebSockets.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, Role, WebSocket};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::{
+    CONNECTION, CONTENT_TYPE, HOST, HeaderMap, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use hyper::upgrade::Upgraded;
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::WebPkiServerVerifier;
+use tokio_rustls::rustls::client::danger::{
+    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
+};
+use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{
+    self, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
+
+/// How long one step may take; a poll that waits may take longer.
+pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Most bytes of an answer that are read.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// Why a step failed before there was an answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    #[error("the name {0} is not known: {1}")]
+    Name(String, io::Error),
+    #[error("nobody answers at {0}: {1}")]
+    Unreachable(String, io::Error),
+    #[error("TLS fails: {0}")]
+    Tls(io::Error),
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    #[error("no answer within {0:?}")]
+    Late(Duration),
+}
+
+/// What is to be examined.
+#[derive(Clone)]
+pub(super) struct Target {
+    host: String,
+    port: u16,
+    authority: String,
+    path: String,
+    tls: Option<(TlsConnector, ServerName<'static>, Arc<Judge>)>,
+}
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: String,
+    pub(super) took: Duration,
+}
+
+/// A WebSocket to the gateway.
+pub(super) struct Socket(FragmentCollector<TokioIo<Upgraded>>);
+
+trait Line: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Line for T {}
+
+impl Target {
+    /// Of a URL with `http`, `https`, `ws` or `wss`; its path is that of Engine.IO. `ca` names a
+    /// PEM file of certificates that are trusted beside those of the system.
+    pub(super) fn parse(url: &str, ca: Option<&PathBuf>) -> anyhow::Result<Self> {
+        let wrong = || anyhow::anyhow!("{url}: not a URL such as http://localhost:3000");
+        let uri: Uri = url.parse().map_err(|_| wrong())?;
+        let secure = match uri.scheme_str() {
+            Some("http" | "ws") => false,
+            Some("https" | "wss") => true,
+            _ => return Err(wrong()),
+        };
+        let bracketed = uri.host().ok_or_else(wrong)?;
+        let host = bracketed.trim_matches(['[', ']']).to_owned();
+        let usual = if secure { 443 } else { 80 };
+        let authority = match uri.port_u16() {
+            Some(port) => format!("{bracketed}:{port}"),
+            None => bracketed.to_owned(),
+        };
+        let path = match uri.path() {
+            "" | "/" => "/socket.io/".to_owned(),
+            path if path.ends_with('/') => path.to_owned(),
+            path => format!("{path}/"),
+        };
+        let tls = secure
+            .then(|| -> anyhow::Result<_> {
+                let name = ServerName::try_from(host.clone()).map_err(|_| wrong())?;
+                let judge = Arc::new(Judge::new(ca)?);
+                Ok((judge.connector()?, name, judge))
+            })
+            .transpose()?;
+        Ok(Self {
+            host,
+            port: uri.port_u16().unwrap_or(usual),
+            authority,
+            path,
+            tls,
+        })
+    }
+
+    /// The path of Engine.IO's requests.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(super) fn is_secure(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// What is wrong with the certificate that was shown.
+    pub(super) fn certificate_error(&self) -> Option<rustls::Error> {
+        let (_, _, judge) = self.tls.as_ref()?;
+        let wrong = judge.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        wrong.clone()
+    }
+
+    /// Connects and says where to.
+    pub(super) async fn reach(&self) -> Result<SocketAddr, Trouble> {
+        let (_, address) = self.connect().await?;
+        Ok(address)
+    }
+
+    async fn connect(&self) -> Result<(Box<dyn Line>, SocketAddr), Trouble> {
+        in_time(STEP_TIMEOUT, async {
+            let addresses = tokio::net::lookup_host((&*self.host, self.port)).await;
+            let addresses = addresses.map_err(|error| Trouble::Name(self.host.clone(), error))?;
+            let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+            for address in addresses {
+                match TcpStream::connect(address).await {
+                    Ok(stream) => return Ok((self.secured(stream).await?, address)),
+                    Err(error) => last = error,
+                }
+            }
+            let place = format!("{}, port {}", self.host, self.port);
+            Err(Trouble::Unreachable(place, last))
+        })
+        .await
+    }
+
+    async fn secured(&self, stream: TcpStream) -> Result<Box<dyn Line>, Trouble> {
+        let broken = |error: io::Error| Trouble::Broken(error.to_string());
+        stream.set_nodelay(true).map_err(broken)?;
+        let Some((connector, name, _)) = &self.tls else {
+            return Ok(Box::new(stream));
+        };
+        let secured = connector.connect(name.clone(), stream).await;
+        Ok(Box::new(secured.map_err(Trouble::Tls)?))
+    }
+
+    /// One request on a connection of its own, as a balancer might treat any.
+    pub(super) async fn request(
+        &self,
+        method: Method,
+        query: &str,
+        body: &'static str,
+        timeout: Duration,
+    ) -> Result<Reply, Trouble> {
+        let began = Instant::now();
+        let (line, _) = self.connect().await?;
+        in_time(timeout, async {
+            let request = self
+                .begin(method, "polling", query)
+                .header(CONNECTION, "close")
+                .header(CONTENT_TYPE, "text/plain;charset=UTF-8");
+            let answer = send(line, request.body(Full::from(body))).await?;
+            read(answer, began).await
+        })
+        .await
+    }
+
+    /// A WebSocket, or the answer that is none.
+    pub(super) async fn websocket(&self, query: &str) -> Result<Result<Socket, Reply>, Trouble> {
+        let began = Instant::now();
+        let (line, _) = self.connect().await?;
+        in_time(STEP_TIMEOUT, async {
+            let request = self
+                .begin(Method::GET, "websocket", query)
+                .header(CONNECTION, "Upgrade")
+                .header(UPGRADE, "websocket")
+                .header(SEC_WEBSOCKET_VERSION, "13")
+                .header(SEC_WEBSOCKET_KEY, fastwebsockets::handshake::generate_key());
+            let mut answer = send(line, request.body(Full::default())).await?;
+            if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+                return Ok(Err(read(answer, began).await?));
+            }
+            let upgraded = hyper::upgrade::on(&mut answer).await.map_err(broken)?;
+            let socket = WebSocket::after_handshake(TokioIo::new(upgraded), Role::Client);
+            Ok(Ok(Socket(FragmentCollector::new(socket))))
+        })
+        .await
+    }
+
+    fn begin(&self, method: Method, transport: &str, query: &str) -> hyper::http::request::Builder {
+        let target = format!("{}?EIO=4&transport={transport}{query}", self.path);
+        Request::builder()
+            .method(method)
+            .uri(target)
+            .header(HOST, &self.authority)
+    }
+}
+
+impl Socket {
+    pub(super) async fn send(&mut self, text: &str) -> Result<(), Trouble> {
+        let frame = Frame::text(Payload::Borrowed(text.as_bytes()));
+        self.0.write_frame(frame).await.map_err(broken)
+    }
+
+    /// The next text.
+    pub(super) async fn next(&mut self, timeout: Duration) -> Result<String, Trouble> {
+        in_time(timeout, async {
+            let frame = self.0.read_frame().await.map_err(broken)?;
+            match frame.opcode {
+                OpCode::Text => Ok(String::from_utf8_lossy(&frame.payload).into_owned()),
+                OpCode::Close => Err(Trouble::Broken("closed by the other side".to_owned())),
+                OpCode::Binary | OpCode::Continuation | OpCode::Ping | OpCode::Pong => {
+                    Err(Trouble::Broken("something else than text came".to_owned()))
+                }
+            }
+        })
+        .await
+    }
+}
+
+async fn send(
+    line: Box<dyn Line>,
+    request: Result<Request<Full<Bytes>>, hyper::http::Error>,
+) -> Result<Response<hyper::body::Incoming>, Trouble> {
+    let request = request.map_err(broken)?;
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(line));
+    let (mut sender, connection) = handshake.await.map_err(broken)?;
+    // It ends with the answer or the WebSocket that it carries.
+    tokio::spawn(connection.with_upgrades());
+    sender.send_request(request).await.map_err(broken)
+}
+
+async fn read(answer: Response<hyper::body::Incoming>, began: Instant) -> Result<Reply, Trouble> {
+    let (head, body) = answer.into_parts();
+    let body = Limited::new(body, MAX_ANSWER).collect().await;
+    let body = body.map_err(|error| Trouble::Broken(error.to_string()))?;
+    Ok(Reply {
+        status: head.status,
+        headers: head.headers,
+        body: String::from_utf8_lossy(&body.to_bytes()).into_owned(),
+        took: began.elapsed(),
+    })
+}
+
+async fn in_time<T>(
+    limit: Duration,
+    step: impl Future<Output = Result<T, Trouble>>,
+) -> Result<T, Trouble> {
+    tokio::time::timeout(limit, step)
+        .await
+        .unwrap_or(Err(Trouble::Late(limit)))
+}
+
+fn broken(error: impl std::error::Error) -> Trouble {
+    // hyper says what matters in the source of its error.
+    let source = error.source().map(|source| format!(": {source}"));
+    Trouble::Broken(format!("{error}{}", source.unwrap_or_default()))
+}
+
+/// Judges certificates and lets all of them pass, so that the rest can be examined as well.
+#[derive(Debug)]
+struct Judge {
+    provider: Arc<CryptoProvider>,
+    /// None without a single certificate to trust.
+    strict: Option<Arc<WebPkiServerVerifier>>,
+    wrong: Mutex<Option<rustls::Error>>,
+}
+
+impl Judge {
+    fn new(ca: Option<&PathBuf>) -> anyhow::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if let Some(path) = ca {
+            let wrong = |error| anyhow::anyhow!("{}: {error}", path.display());
+            for certificate in CertificateDer::pem_file_iter(path).map_err(wrong)? {
+                roots.add(certificate.map_err(wrong)?)?;
+            }
+        }
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let strict = (!roots.is_empty())
+            .then(|| {
+                let roots = Arc::new(roots);
+                WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build()
+            })
+            .transpose()?;
+        Ok(Self {
+            provider,
+            strict,
+            wrong: Mutex::default(),
+        })
+    }
+
+    fn connector(self: &Arc<Self>) -> anyhow::Result<TlsConnector> {
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::clone(self) as Arc<dyn ServerCertVerifier>)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(TlsConnector::from(Arc::new(config)))
+    }
+}
+
+impl ServerCertVerifier for Judge {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let judged = match &self.strict {
+            Some(strict) => strict
+                .verify_server_cert(certificate, intermediates, name, ocsp, now)
+                .map(|_| ()),
+            None => Err(CertificateError::UnknownIssuer.into()),
+        };
+        if let Err(error) = judged {
+            let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+            *wrong = Some(error);
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}

@@ -1,0 +1,221 @@
+//! The end of a node's service: it says that it is not ready, goes on serving, and closes its
+//! sessions evenly.
+
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use protocol::engineio::CloseReason;
+use tracing::info;
+
+use crate::node::Node;
+use crate::shard::Shard;
+
+/// How often a draining shard closes a few more of its sessions.
+const STEP: Duration = Duration::from_millis(50);
+
+/// How long a drained node waits for its last packets to be read.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How often somebody who waits for the end looks whether it is there.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Whether a node drains, and since when. It cannot be taken back.
+#[derive(Debug, Default)]
+pub(crate) struct Drain(OnceLock<Period>);
+
+#[derive(Debug, Clone, Copy)]
+struct Period {
+    began: Instant,
+    over: Duration,
+}
+
+impl Period {
+    fn end(self) -> Instant {
+        self.began + self.over
+    }
+
+    /// Until then new sessions are let in: whoever sends clients here needs time to learn that the
+    /// node is not ready.
+    fn closing_time(self) -> Instant {
+        self.began + self.over / 2
+    }
+}
+
+impl Drain {
+    pub(crate) fn has_begun(&self) -> bool {
+        self.0.get().is_some()
+    }
+
+    /// Whether new sessions are refused.
+    pub(crate) fn refuses(&self) -> bool {
+        self.0
+            .get()
+            .is_some_and(|period| Instant::now() >= period.closing_time())
+    }
+
+    /// Whether every session was told to close.
+    fn is_over(&self) -> bool {
+        self.0
+            .get()
+            .is_some_and(|period| Instant::now() >= period.end() + STEP)
+    }
+}
+
+/// Begins to drain, unless it was begun before. To be called in a Tokio runtime.
+pub(crate) fn begin(node: &Arc<Node>, over: Duration) {
+    let mut first = false;
+    let period = *node.drain().0.get_or_init(|| {
+        first = true;
+        let began = Instant::now();
+        Period { began, over }
+    });
+    if !first {
+        return;
+    }
+    info!(over = ?over, sessions = node.session_count(), "draining");
+    node.run_everywhere(move |shard| {
+        tokio::task::spawn_local(close_evenly(Rc::clone(shard), period));
+    });
+    let node = Arc::clone(node);
+    tokio::spawn(async move {
+        finished(&node).await;
+        info!(sessions = node.session_count(), "drained");
+    });
+}
+
+/// Waits until a drain that has begun is over: no session is left and none can come, or those that
+/// are left had their time.
+pub(crate) async fn finished(node: &Node) {
+    while !(node.drain().refuses() && node.session_count() == 0 || node.drain().is_over()) {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    emptied(node).await;
+}
+
+/// Closes all sessions now, those that a drain has not come to as well.
+pub(crate) async fn cut_short(node: &Arc<Node>) {
+    begin(node, Duration::ZERO);
+    node.run_everywhere(|shard| {
+        close(shard, usize::MAX);
+        shard.links().close_tunnels(usize::MAX);
+    });
+    emptied(node).await;
+}
+
+async fn emptied(node: &Node) {
+    let deadline = Instant::now() + GRACE;
+    while node.session_count() > 0 && Instant::now() < deadline {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Closes the sessions of one shard, those that come meanwhile among them, and the WebSockets of
+/// other nodes' sessions that go through it.
+async fn close_evenly(shard: Rc<Shard>, period: Period) {
+    let mut pace = Pace::new(period.began, period.end());
+    let mut tunnels = Pace::new(period.began, period.end());
+    let links = shard.links();
+    loop {
+        let now = Instant::now();
+        close(&shard, pace.due(now, shard.open_count()));
+        links.close_tunnels(tunnels.due(now, links.tunnel_count()));
+        if pace.is_over() {
+            return;
+        }
+        tokio::time::sleep(STEP.min(period.end().saturating_duration_since(Instant::now()))).await;
+    }
+}
+
+fn close(shard: &Rc<Shard>, count: usize) {
+    for session in shard.first_open(count) {
+        session.close(CloseReason::ServerShuttingDown);
+    }
+}
+
+/// How many sessions are to be closed by now, so that as many are closed in each second.
+#[derive(Debug)]
+struct Pace {
+    last: Instant,
+    end: Instant,
+    /// The part of a session that was due last time and could not be closed.
+    owed: f64,
+}
+
+impl Pace {
+    fn new(began: Instant, end: Instant) -> Self {
+        Self {
+            last: began,
+            end,
+            owed: 0.0,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.last >= self.end
+    }
+
+    /// Of `open` sessions.
+    fn due(&mut self, now: Instant, open: usize) -> usize {
+        let left = self.end.saturating_duration_since(self.last);
+        let passed = now.saturating_duration_since(self.last);
+        self.last = now;
+        if passed >= left {
+            return open;
+        }
+        self.owed += open as f64 * passed.as_secs_f64() / left.as_secs_f64();
+        let due = self.owed.floor();
+        self.owed -= due;
+        (due as usize).min(open)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many of `open` sessions are open after each step of `step` until `over` has passed.
+    fn open_after_steps(mut open: usize, over: Duration, step: Duration) -> Vec<usize> {
+        let began = Instant::now();
+        let mut pace = Pace::new(began, began + over);
+        let mut now = began;
+        let mut after = Vec::new();
+        while !pace.is_over() {
+            now += step;
+            open -= pace.due(now, open);
+            after.push(open);
+        }
+        after
+    }
+
+    #[test]
+    fn as_many_are_closed_in_each_part_of_the_time() {
+        let (minute, step) = (Duration::from_secs(60), Duration::from_millis(50));
+        for sessions in [1, 7, 150, 100_000] {
+            let open = open_after_steps(sessions, minute, step);
+            assert_eq!(open.len(), 1200);
+            for (index, open) in open.into_iter().enumerate() {
+                let even = sessions as f64 * (1.0 - (index + 1) as f64 / 1200.0);
+                assert!((open as f64 - even).abs() <= 1.0, "{open} after {index}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_late_step_makes_up_for_what_was_missed() {
+        let began = Instant::now();
+        let mut pace = Pace::new(began, began + Duration::from_secs(10));
+        assert_eq!(pace.due(began + Duration::from_secs(5), 100), 50);
+        assert_eq!(pace.due(began + Duration::from_secs(5), 50), 0);
+        assert_eq!(pace.due(began + Duration::from_secs(11), 50), 50);
+        assert!(pace.is_over());
+    }
+
+    #[test]
+    fn without_time_all_are_closed_at_once() {
+        let began = Instant::now();
+        let mut pace = Pace::new(began, began);
+        assert_eq!(pace.due(began, 100), 100);
+        assert!(pace.is_over());
+    }
+}

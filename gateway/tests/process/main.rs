@@ -1,0 +1,9 @@
+//! The program as processes: signals and its end, its log, and the commands that ask another one.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests, too")]
+
+mod doctor;
+mod log;
+mod proxy;
+mod signals;
+mod support;
