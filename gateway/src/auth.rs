@@ -270,6 +270,10 @@ impl Application for Authenticated {
         }
     }
 
+    fn rate_limited(&self, socket: &Socket, event: Event<'_>) {
+        self.0.application.rate_limited(socket, event);
+    }
+
     fn disconnecting(&self, socket: &Socket, reason: DisconnectReason) {
         expiry::forget(socket);
         self.0.application.disconnecting(socket, reason);

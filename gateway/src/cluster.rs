@@ -27,6 +27,12 @@ mod requests;
 /// How often the other nodes are told how many connections this one has.
 const CENSUS: Duration = Duration::from_secs(1);
 
+/// How long a node that nobody told of is waited for: twice the time between two heartbeats.
+const NEWCOMER_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long to wait before the members are looked at again.
+const NEWCOMER_PAUSE: Duration = Duration::from_millis(50);
+
 /// How this node takes part in its cluster.
 pub(crate) struct Cluster {
     adapter: Arc<dyn Adapter>,
@@ -147,6 +153,18 @@ impl Cluster {
     fn handle_members(&self, members: &[Member]) {
         self.requests().handle_members(members);
         lock(&self.roll).note(members);
+    }
+
+    /// The same; a node that was never heard of may have come a moment ago, and is waited for.
+    pub(crate) async fn member_or_newcomer(&self, tag: NodeTag) -> Option<Member> {
+        let deadline = Instant::now() + NEWCOMER_PATIENCE;
+        loop {
+            let member = self.member(tag);
+            if member.is_some() || self.has_known(tag) || Instant::now() >= deadline {
+                return member;
+            }
+            tokio::time::sleep(NEWCOMER_PAUSE).await;
+        }
     }
 
     /// Keeps the deadlines of questions, and tells the others how many connections there are.

@@ -83,10 +83,10 @@ pub(crate) async fn forward(
     (kind, sid): (Kind, Sid),
     next: &RefCell<Option<Next>>,
 ) -> Result<Response<Relayed>, Refusal> {
-    let member = shard
-        .node()
-        .cluster()
-        .and_then(|cluster| cluster.member(sid.node()));
+    let member = match shard.node().cluster() {
+        Some(cluster) => cluster.member_or_newcomer(sid.node()).await,
+        None => None,
+    };
     let Some(member) = member else {
         return Err(Refusal::UnknownSid(why_unknown(shard, sid)));
     };

@@ -111,7 +111,9 @@ fn serve_peer(shard: &Rc<Shard>, stream: std::net::TcpStream, peer: Peer) {
             match next {
                 Next::Session(attached) => driver::run(attached, stream, read).await,
                 Next::Probe(sid) => Box::pin(driver::hand_over(&shard, sid, stream, read)).await,
-                Next::Tunnel(tunnel) => forward::run_tunnel(shard, stream, read, tunnel).await,
+                Next::Tunnel(tunnel) => {
+                    Box::pin(forward::run_tunnel(shard, stream, read, tunnel)).await
+                }
             }
         }
     });

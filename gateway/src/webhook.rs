@@ -300,6 +300,11 @@ impl Application for WebhookApplication {
         }
     }
 
+    fn rate_limited(&self, socket: &Socket, mut event: Event<'_>) {
+        let message = "the socket sends more events than it may";
+        refuse(socket, event.take_ack(), "rate_limited", message);
+    }
+
     fn disconnecting(&self, socket: &Socket, _reason: DisconnectReason) {
         if let Some(lane) = socket.data::<Lane>() {
             lane.set_last_rooms(socket.rooms());

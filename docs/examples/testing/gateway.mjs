@@ -74,6 +74,8 @@ export async function startGateway(settings = {}) {
 export function next(socket, event) {
   return new Promise((resolve, reject) => {
     const late = setTimeout(() => reject(new Error(`no ${event}`)), PATIENCE_MS);
+    // Nobody waits for it any more when the test is over.
+    late.unref();
     socket.once(event, (...args) => {
       clearTimeout(late);
       resolve(args);

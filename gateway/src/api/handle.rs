@@ -181,18 +181,22 @@ pub(super) fn leave(gateway: &Gateway, call: Move) -> Result<Done, ApiError> {
     Ok(Done { ok: true })
 }
 
-fn moved(gateway: &Gateway, call: Move) -> Result<(Emitter, Vec<String>), ApiError> {
+/// A call that moves sockets names at least one room.
+fn with_rooms(call: Move) -> Result<Move, ApiError> {
     if call.rooms.0.is_empty() {
         return Err(ApiError::bad("rooms names no room"));
     }
-    let selected = call.select.rooms().map_err(ApiError::bad)?;
+    Ok(call)
+}
+
+fn moved(gateway: &Gateway, call: Move) -> Result<(Emitter, Vec<String>), ApiError> {
+    let call = with_rooms(call)?;
     let rooms = call.rooms.0.into_iter().map(|room| room.0).collect();
-    Ok((to_rooms(gateway, &call.namespace, selected), rooms))
+    Ok((to_rooms(gateway, &call.namespace, call.select.0), rooms))
 }
 
 pub(super) fn disconnect(gateway: &Gateway, call: Disconnect) -> Result<Done, ApiError> {
-    let selected = call.select.rooms().map_err(ApiError::bad)?;
-    to_rooms(gateway, &call.namespace, selected).disconnect(call.close);
+    to_rooms(gateway, &call.namespace, call.select.0).disconnect(call.close);
     Ok(Done { ok: true })
 }
 
@@ -246,8 +250,8 @@ impl BatchCall {
         }
         match name.as_deref() {
             Some("emit") => of(&rest).map(Self::Emit),
-            Some("join") => of(&rest).map(Self::Join),
-            Some("leave") => of(&rest).map(Self::Leave),
+            Some("join") => of(&rest).and_then(with_rooms).map(Self::Join),
+            Some("leave") => of(&rest).and_then(with_rooms).map(Self::Leave),
             Some("disconnect") => of(&rest).map(Self::Disconnect),
             _ => Err(ApiError::bad("call is emit, join, leave or disconnect")),
         }

@@ -89,10 +89,15 @@ pub(crate) enum BatchCall {
     Disconnect(Named<DisconnectName, Disconnect>),
 }
 
-/// Whom something concerns: all that any of these selects.
+/// Whom something concerns: the rooms whose members are meant, none for everybody.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "SelectFields")]
+pub(crate) struct Select(pub(crate) Vec<String>);
+
+/// The same as it is written: all that any of these selects.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Select {
+struct SelectFields {
     #[serde(default, deserialize_with = "some")]
     sockets: Option<List<SocketName>>,
     #[serde(default, deserialize_with = "some")]
@@ -285,20 +290,21 @@ pub(crate) struct Problem {
     pub(crate) message: String,
 }
 
-impl Select {
-    /// The rooms whose members are meant; empty for everybody.
-    pub(crate) fn rooms(self) -> Result<Vec<String>, &'static str> {
-        if let Some(all) = self.all {
-            let some = self.sockets.is_some() || self.rooms.is_some() || self.user.is_some();
+impl TryFrom<SelectFields> for Select {
+    type Error = &'static str;
+
+    fn try_from(fields: SelectFields) -> Result<Self, &'static str> {
+        if let Some(all) = fields.all {
+            let some = fields.sockets.is_some() || fields.rooms.is_some() || fields.user.is_some();
             return match (all, some) {
-                (true, false) => Ok(Vec::new()),
+                (true, false) => Ok(Self(Vec::new())),
                 (true, true) => Err("select names all, and others beside"),
                 (false, _) => Err("all can only be true"),
             };
         }
-        let sockets = self.sockets.into_iter().flat_map(|list| list.0);
-        let rooms = self.rooms.into_iter().flat_map(|list| list.0);
-        let user = self.user.map(|user| user_room(&user.0));
+        let sockets = fields.sockets.into_iter().flat_map(|list| list.0);
+        let rooms = fields.rooms.into_iter().flat_map(|list| list.0);
+        let user = fields.user.map(|user| user_room(&user.0));
         let rooms: Vec<_> = sockets
             .map(|socket| socket.0)
             .chain(rooms.map(|room| room.0))
@@ -307,7 +313,7 @@ impl Select {
         if rooms.is_empty() {
             return Err("select names neither sockets, rooms, a user nor all");
         }
-        Ok(rooms)
+        Ok(Self(rooms))
     }
 }
 
@@ -670,7 +676,7 @@ mod tests {
 
     #[test]
     fn a_selection_selects_somebody() {
-        let rooms = |json: &str| serde_json::from_str::<Select>(json).unwrap().rooms();
+        let rooms = |json: &str| serde_json::from_str::<Select>(json).map(|select| select.0);
         assert_eq!(
             rooms(r#"{"user":"ann","rooms":["a"]}"#).unwrap(),
             ["a", "$user:ann"]
@@ -681,9 +687,9 @@ mod tests {
             r#"{"rooms":[]}"#,
             r#"{"all":false}"#,
             r#"{"all":true,"rooms":[]}"#,
+            r#"{"user":null}"#,
         ] {
             assert!(rooms(json).is_err(), "{json}");
         }
-        assert!(serde_json::from_str::<Select>(r#"{"user":null}"#).is_err());
     }
 }

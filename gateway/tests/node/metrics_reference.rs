@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use gateway::Server;
+use gateway::{Config, Server};
 
 use crate::support::{TestGateway, config};
 
@@ -45,6 +45,8 @@ async fn the_reference_of_label_values_is_what_is_exported() {
 async fn all_metrics() -> String {
     let mut config = config();
     config.metrics.socket_io_aliases = true;
+    let backend = "backend.url = \"http://127.0.0.1:9/\"\nbackend.secret = \"0123456789abcdef\"\n";
+    config.backend = Config::from_toml(backend).unwrap().backend;
     let gateway = TestGateway::start(Server::new(config)).await;
     gateway.metrics().await
 }
