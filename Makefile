@@ -3,7 +3,7 @@
 # Seconds for which each fuzz target runs.
 FUZZ_SECONDS ?= 60
 
-.PHONY: run test check fmt unit autobahn peers cluster examples redis redis-all deploy-check deploy-write deploy-image-steps fuzz bench
+.PHONY: run test check fmt build unit autobahn peers cluster examples redis redis-all deploy-check deploy-write deploy-image-steps fuzz bench
 
 run:
 	cargo run --release
@@ -17,27 +17,28 @@ check:
 	.ci/cargo-deny.sh
 	.ci/protocol-is-pure.sh
 
-unit:
+# All programs and tests, once and with one set of features: a package built alone has others, and builds what it depends on again.
+build:
+	cargo build --workspace --bins --tests --examples
+
+unit: build
 	cargo test --workspace
 
 autobahn:
 	python3 gateway/tests/autobahn/run.py
 
-peers:
-	cargo test --workspace --no-run
+peers: build
 	GATEWAY_BIN=target/debug/gateway \
 	CONFORMANCE_BIN=target/debug/examples/conformance \
 	CLIENT_SUITE_BIN=target/debug/examples/client_suite \
 	node gateway/tests/peers/run.mjs
 
 # The examples of docs/examples, and tokens, backends and the HTTP API with other people's libraries.
-examples:
-	cargo test --workspace --no-run
+examples: build
 	GATEWAY_BIN=target/debug/gateway node docs/examples/run.mjs
 
 # Nodes on a Redis of their own, beside Node's servers and emitters. CLUSTER_FULL=1 makes outages as long as they are meant to be.
-cluster:
-	cargo test --workspace --no-run
+cluster: build
 	GATEWAY_BIN=target/debug/gateway \
 	CLUSTER_NODE_BIN=target/debug/examples/cluster_node \
 	node gateway/tests/cluster/run.mjs
@@ -53,8 +54,7 @@ redis-all:
 	cargo test --workspace --test redis -- --include-ignored --skip measure:: --test-threads=2
 
 # What is in deploy/ against the tools that read it (kubectl, nginx, HAProxy, Prometheus, hadolint) and the program.
-deploy-check:
-	cargo test --workspace --no-run
+deploy-check: build
 	python3 deploy/tests/run.py
 
 # The files in deploy/ that are made from others.

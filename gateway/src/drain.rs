@@ -6,8 +6,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use protocol::engineio::CloseReason;
+use tokio::sync::mpsc;
 use tracing::info;
 
+use crate::forward;
 use crate::node::Node;
 use crate::shard::Shard;
 
@@ -101,6 +103,19 @@ pub(crate) async fn cut_short(node: &Arc<Node>) {
         shard.links().close_tunnels(usize::MAX);
     });
     emptied(node).await;
+}
+
+/// Lets go of what goes through this node to others, when no more of it can come.
+pub(crate) async fn take_leave(node: &Node) {
+    let (sender, mut all) = mpsc::channel::<()>(1);
+    node.run_everywhere(move |shard| {
+        let (shard, done) = (Rc::clone(shard), sender.clone());
+        tokio::task::spawn_local(async move {
+            forward::take_leave(shard, GRACE).await;
+            drop(done);
+        });
+    });
+    let _all_dropped = all.recv().await;
 }
 
 async fn emptied(node: &Node) {

@@ -24,6 +24,8 @@
 //!        +----- the client left, or anything went wrong --> closed, which tells the owner
 //! ```
 //!
+//! A node that stops asks the owners to answer the polls that it has forwarded (`passage`).
+//!
 //! The owner never forwards what came by such a connection, so there are no loops. A request is sent
 //! a second time only if nothing of it was written to the first connection, so nothing is delivered
 //! twice.
@@ -31,6 +33,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::header::CONNECTION;
 use hyper::{Method, Request, Response, StatusCode};
@@ -39,11 +42,14 @@ use tracing::debug;
 use crate::http::{Next, Refusal};
 use crate::ids::Sid;
 use crate::shard::Shard;
-use links::{Failure, Owner};
+use link::Passed;
+use links::{Failure, Owner, Passing};
+use passage::Passage;
 
-pub(crate) use headers::{Client, take_client};
+pub(crate) use headers::{Client, is_release, take_client};
 pub(crate) use links::Links;
 pub(crate) use outcome::{Kind, Outcome, Unknown};
+pub(crate) use passage::take_leave;
 pub(crate) use relayed::Relayed;
 pub(crate) use roll::Roll;
 pub(crate) use tunnel::{Tunnel, run as run_tunnel};
@@ -53,6 +59,7 @@ mod headers;
 mod link;
 mod links;
 mod outcome;
+mod passage;
 mod proof;
 mod relayed;
 mod roll;
@@ -100,7 +107,13 @@ pub(crate) async fn forward(
         member,
         shard: sid.shard(),
     };
-    match answer(shard, &owner, request, next).await {
+    let passing = shard.links().pass(Passage {
+        owner: owner.clone(),
+        client,
+        poll: (kind == Kind::Poll).then(|| request.uri().clone()),
+    });
+    let request = request.map(Either::Left);
+    match answer(shard, &owner, request, passing, next).await {
         Ok(answer) => {
             counted.outcome = Outcome::Answered;
             Ok(answer)
@@ -116,7 +129,8 @@ pub(crate) async fn forward(
 async fn answer(
     shard: &Rc<Shard>,
     owner: &Owner,
-    request: Request<Incoming>,
+    request: Request<Passed>,
+    passing: Passing,
     next: &RefCell<Option<Next>>,
 ) -> Result<Response<Relayed>, Failure> {
     let links = shard.links();
@@ -140,7 +154,7 @@ async fn answer(
                 links.give_back(seat, link);
             }
         });
-        Relayed::new(body, link, done)
+        Relayed::new(body, link, done, passing)
     }))
 }
 

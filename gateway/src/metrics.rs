@@ -28,6 +28,7 @@ struct Census {
     sessions: [u64; 2],
     outbox_bytes: u64,
     tunnels: u64,
+    forwarding: u64,
     /// Name, sockets and rooms of each namespace.
     namespaces: Vec<(String, u64, u64)>,
 }
@@ -66,6 +67,7 @@ impl Census {
             census.outbox_bytes += session.outbox_bytes() as u64;
         }
         census.tunnels = shard.links().tunnel_count() as u64;
+        census.forwarding = shard.links().passage_count() as u64;
         shard.for_each_namespace(|namespace| {
             let rooms = namespace.room_count() as u64;
             census
@@ -78,6 +80,7 @@ impl Census {
     fn join(mut self, other: Self) -> Self {
         self.outbox_bytes += other.outbox_bytes;
         self.tunnels += other.tunnels;
+        self.forwarding += other.forwarding;
         for (sum, value) in self.sessions.iter_mut().zip(other.sessions) {
             *sum += value;
         }
@@ -184,6 +187,11 @@ fn families(node: &Node, census: &Census) -> Vec<MetricFamily> {
             |it| &it.unknown_sids,
         ),
         forwarded(&shards),
+        gauges(
+            "gateway_requests_forwarding",
+            "Polls and posts of other nodes' sessions that wait at this node for the owner's answer.",
+            &[(Vec::new(), census.forwarding as f64)],
+        ),
         gauges(
             "gateway_tunnels",
             "WebSockets of other nodes' sessions that go through this node.",

@@ -278,6 +278,7 @@ impl Running {
     async fn end(mut self) {
         let node = Arc::clone(self.gateway.node());
         self.acceptor.take();
+        drain::take_leave(&node).await;
         self.internal.abort();
         let shards = std::mem::take(&mut self.shards);
         let ended = tokio::task::spawn_blocking(move || drop(shards)).await;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use http_body_util::{Either, Empty};
 use hyper::header::{
     CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING,
     UPGRADE,
@@ -10,12 +11,17 @@ use hyper::http::uri::PathAndQuery;
 use hyper::{Request, Uri, Version};
 
 use super::Kind;
+use super::link::Passed;
 
 /// The client's address and port. Only connections of other nodes may say it.
 const CLIENT: HeaderName = HeaderName::from_static("gateway-client");
 
 /// `1` if the client came by TLS.
 const SECURE: HeaderName = HeaderName::from_static("gateway-secure");
+
+/// Asks for no packets, but that a poll which is parked be answered. Only connections of other nodes
+/// may say it.
+const RELEASE: HeaderName = HeaderName::from_static("gateway-release");
 
 /// Headers that concern one connection and not the request.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -42,7 +48,7 @@ pub(super) fn address_to_owner<B>(request: &mut Request<B>, kind: Kind, client: 
     let target = request.uri().path_and_query().cloned();
     *request.uri_mut() = Uri::from(target.unwrap_or(PathAndQuery::from_static("/")));
     let headers = request.headers_mut();
-    for name in &HOP_BY_HOP {
+    for name in HOP_BY_HOP.iter().chain([&RELEASE]) {
         headers.remove(name);
     }
     if kind == Kind::Upgrade {
@@ -58,6 +64,22 @@ pub(super) fn address_to_owner<B>(request: &mut Request<B>, kind: Kind, client: 
     }
     let secure = if client.secure { "1" } else { "0" };
     headers.insert(SECURE, HeaderValue::from_static(secure));
+}
+
+/// A request to the owner that the poll of this target be answered, whatever there is for it.
+pub(super) fn release(target: &Uri, client: Client) -> Request<Passed> {
+    let mut request = Request::new(Either::Right(Empty::new()));
+    *request.uri_mut() = target.clone();
+    address_to_owner(&mut request, Kind::Poll, client);
+    request
+        .headers_mut()
+        .insert(RELEASE, HeaderValue::from_static("1"));
+    request
+}
+
+/// Whether a request of another node asks for that.
+pub(crate) fn is_release(headers: &HeaderMap) -> bool {
+    headers.contains_key(RELEASE)
 }
 
 /// Takes what the node that forwards says of the client.
@@ -86,6 +108,7 @@ mod tests {
             .header(CLIENT, "6.6.6.6:7")
             .header(CONNECTION, "close")
             .header(EXPECT, "100-continue")
+            .header(RELEASE, "1")
             .header("x-kept", "1")
             .body(())
             .unwrap();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::join;
-use http_body_util::Empty;
+use http_body_util::{Either, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue, UPGRADE};
@@ -35,9 +35,12 @@ const PROBE_AFTER: Duration = Duration::from_secs(10);
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 const PROBES: u32 = 3;
 
+/// What a request carries: what a client sends, or nothing.
+pub(super) type Passed = Either<Incoming, Empty<Bytes>>;
+
 /// A connection that the owner has welcomed. Dropped, it is closed, which the owner sees.
 pub(super) struct Link {
-    sender: SendRequest<Incoming>,
+    sender: SendRequest<Passed>,
     /// The connection itself, once the owner switched protocols.
     switched: oneshot::Receiver<(TcpStream, Vec<u8>)>,
     driver: Driver,
@@ -57,7 +60,7 @@ impl Drop for Driver {
 /// Why no answer came.
 pub(super) enum Broken {
     /// Nothing of the request was written.
-    Unsent(Box<Request<Incoming>>),
+    Unsent(Box<Request<Passed>>),
     /// The owner may have read it.
     Lost,
 }
@@ -124,7 +127,7 @@ impl Link {
 
     pub(super) async fn send(
         &mut self,
-        request: Request<Incoming>,
+        request: Request<Passed>,
     ) -> Result<Response<Incoming>, Broken> {
         let sent = self.sender.try_send_request(request).await;
         sent.map_err(|mut error| match error.take_message() {

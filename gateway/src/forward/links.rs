@@ -12,8 +12,9 @@ use slab::Slab;
 use tokio::sync::Notify;
 use tracing::warn;
 
-use super::link::{Broken, ConnectError, Link};
+use super::link::{Broken, ConnectError, Link, Passed};
 use super::outcome::{Outcome, Unknown};
+use super::passage::{Passage, Passages};
 use crate::http::Refusal;
 use crate::shard::Shard;
 
@@ -31,6 +32,7 @@ const IDLE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Where a request goes.
+#[derive(Clone)]
 pub(super) struct Owner {
     pub(super) member: Member,
     pub(super) shard: usize,
@@ -62,6 +64,8 @@ pub(crate) struct Links {
     is_swept: Cell<bool>,
     /// How each tunnel is told to end.
     tunnels: RefCell<Slab<Rc<Notify>>>,
+    /// Requests whose answers are not whole.
+    passages: Passages,
 }
 
 /// How this shard stands with one node.
@@ -133,6 +137,18 @@ impl Drop for Listed {
     }
 }
 
+/// A request, until its answer is whole or nobody wants it any more.
+pub(super) struct Passing {
+    links: Rc<Links>,
+    key: usize,
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        self.links.passages.remove(self.key);
+    }
+}
+
 impl Links {
     /// WebSockets of other nodes' sessions that go through this shard.
     pub(crate) fn tunnel_count(&self) -> usize {
@@ -145,6 +161,23 @@ impl Links {
         for (_, end) in tunnels.iter().take(count) {
             end.notify_one();
         }
+    }
+
+    /// Remembers a request until what is returned is dropped.
+    pub(super) fn pass(self: &Rc<Self>, passage: Passage) -> Passing {
+        Passing {
+            key: self.passages.add(passage),
+            links: Rc::clone(self),
+        }
+    }
+
+    /// Requests of other nodes' sessions whose answers are not whole.
+    pub(crate) fn passage_count(&self) -> usize {
+        self.passages.len()
+    }
+
+    pub(super) fn passages(&self) -> &Passages {
+        &self.passages
     }
 
     pub(super) fn list(self: &Rc<Self>) -> Listed {
@@ -162,7 +195,7 @@ impl Links {
         self: &Rc<Self>,
         shard: &Rc<Shard>,
         owner: &Owner,
-        mut request: Request<Incoming>,
+        mut request: Request<Passed>,
     ) -> Result<(Link, Response<Incoming>), Failure> {
         let seat = owner.seat();
         if let Some(mut link) = self.take(&seat) {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::link::Link;
+use super::links::Passing;
 
 /// What is done with a connection whose answer is whole.
 type Done = Box<dyn FnOnce(Link)>;
@@ -20,15 +21,17 @@ struct Inner {
     ended: bool,
     link: Link,
     done: Done,
+    _passing: Passing,
 }
 
 impl Relayed {
-    pub(super) fn new(body: Incoming, link: Link, done: Done) -> Self {
+    pub(super) fn new(body: Incoming, link: Link, done: Done, passing: Passing) -> Self {
         Self(Some(Inner {
             body,
             ended: false,
             link,
             done,
+            _passing: passing,
         }))
     }
 

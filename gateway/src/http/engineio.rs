@@ -75,6 +75,12 @@ pub(super) async fn respond(
             }
         }
         Ok(Verified::Upgrade { sid }) => probe(shard, &mut request, sid, next).await,
+        Ok(Verified::Request { sid }) if peer.is_node && forward::is_release(request.headers()) => {
+            shard.with_session(sid, |session| {
+                session.into_iter().for_each(Session::handle_poll_released)
+            });
+            Ok(taken())
+        }
         Ok(Verified::Request { sid }) if *request.method() == Method::GET => {
             poll(shard, sid, request.headers()).await
         }

@@ -53,6 +53,11 @@ impl Session {
         }
     }
 
+    /// The node that forwarded the parked poll stops: the client is to poll again, elsewhere.
+    pub(crate) fn handle_poll_released(self: &Rc<Self>) {
+        self.drive(protocol::engineio::Session::handle_poll_released);
+    }
+
     /// The head of a post came. [`Reply::Continue`] asks for its body.
     pub(crate) fn handle_post(self: &Rc<Self>) -> Reply {
         match self.drive(protocol::engineio::Session::handle_post) {

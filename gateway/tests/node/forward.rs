@@ -267,6 +267,32 @@ async fn a_node_that_stops_closes_the_websockets_of_others_too() {
     nodes.nodes[0].until_metric(closed, 1.0).await;
 }
 
+#[tokio::test]
+async fn a_node_that_stops_lets_go_of_the_polls_of_others() {
+    let mut nodes = Nodes::start(2).await;
+    let (owner, other) = (nodes.at(0), nodes.at(1));
+    let mut clients = Vec::new();
+    for _ in 0..20 {
+        clients.push(Wanderer::connected(other, owner, owner).await);
+    }
+    let targets: Vec<_> = clients.iter().map(Wanderer::target).collect();
+    let parked = targets.into_iter().map(|target| {
+        tokio::spawn(async move { request(other, &format!("GET {target}"), "").await })
+    });
+    let parked: Vec<_> = parked.collect();
+    nodes.nodes[1]
+        .until_metric("gateway_requests_forwarding", 20.0)
+        .await;
+    nodes.nodes.remove(1).stop().await;
+    for poll in parked {
+        let answer = poll.await.unwrap();
+        assert_eq!((answer.status, &*answer.body), (200, "6"));
+    }
+    for client in &clients {
+        client.echo(owner, owner, "still there").await;
+    }
+}
+
 /// Head without what differs from time to time, and body.
 async fn answer_of(at: SocketAddr, head: &str, headers: &str, body: &str) -> String {
     let mut connection = Connection::open(at).await;

@@ -308,6 +308,15 @@ impl Session {
         }
     }
 
+    /// Whoever brings the parked poll cannot wait any longer: the client is to poll again.
+    pub fn handle_poll_released(&mut self) {
+        if let State::Polling(requests) | State::Probing(requests) = &mut self.state
+            && requests.poll.take().is_some()
+        {
+            self.outputs.push_back(Output::AnswerPoll(Answer::Noop));
+        }
+    }
+
     /// The head of a post came.
     pub fn handle_post(&mut self) -> Post {
         match &mut self.state {

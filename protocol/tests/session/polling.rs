@@ -64,6 +64,17 @@ fn a_post_passes_while_a_poll_is_parked() {
 }
 
 #[test]
+fn a_released_poll_is_answered_and_the_session_goes_on() {
+    let mut pair = Pair::polling();
+    pair.input(Session::handle_poll_released);
+    pair.poll();
+    pair.input(Session::handle_poll_released);
+    pair.expect(&[Output::AnswerPoll(Answer::Noop)]);
+    assert!(!pair.session().has_poll());
+    assert_eq!(pair.poll(), Poll::Parked);
+}
+
+#[test]
 fn aborted_poll_closes_the_session() {
     let mut pair = Pair::polling();
     pair.poll();
