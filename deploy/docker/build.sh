@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds what the image holds into the folder IMAGE: build.sh IMAGE, in the root of the sources.
 #
-# Both programs are static: nothing of the final image's system is used. The target is named, so that
+# The program is static: nothing of the final image's system is used. The target is named, so that
 # the flag does not count for what runs during the build.
 set -eu
 image="$1"
@@ -10,13 +10,9 @@ target="$(rustc -vV | sed -n 's/^host: //p')"
 built="${CARGO_TARGET_DIR:-target}/$target/release"
 
 RUSTFLAGS="$flags" cargo build --release --locked --package gateway --bin gateway --target "$target"
-# shellcheck disable=SC2086
-rustc --edition 2024 -C opt-level=s -C panic=abort -C strip=symbols $flags --target "$target" \
-    -o "$built/healthcheck" deploy/docker/healthcheck.rs
 
 mkdir -p "$image/etc/ssl/certs"
 objcopy --strip-debug "$built/gateway" "$image/gateway"
-cp "$built/healthcheck" "$image/healthcheck"
 # For TLS to Redis, a backend and a publisher of keys.
 cp /etc/ssl/certs/ca-certificates.crt "$image/etc/ssl/certs/"
 echo 'gateway:x:65532:65532::/:/nonexistent' > "$image/etc/passwd"

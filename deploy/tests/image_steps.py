@@ -7,6 +7,7 @@ as the image's user, without capabilities. It needs root, for the mounts, and ta
 build. Names are looked up there, too, as they are for Redis.
 """
 
+import json
 import os
 import pathlib
 import re
@@ -32,14 +33,13 @@ def main():
     dockerfile = (DEPLOY / "Dockerfile").read_text()
     steps = re.sub(r"\\\n\s*", "", dockerfile)
     build(steps)
-    user, entry, health = (re.search(pattern, steps, flags=re.M) for pattern in (r"^USER (\d+):(\d+)$", r'^ENTRYPOINT \["(.*)"\]$', r'^HEALTHCHECK .* CMD \["(.*)", "(.*)"\]$'))
+    user, entry, health = (re.search(pattern, steps, flags=re.M) for pattern in (r"^USER (\d+):(\d+)$", r'^ENTRYPOINT \["(.*)"\]$', r"^HEALTHCHECK .* CMD (\[.*\])$"))
     for path in sorted(path for path in IMAGE.rglob("*") if path.is_file()):
         print(f"  {path.stat().st_size:>11,} /{path.relative_to(IMAGE)}")
-    for program in (entry[1], health[1]):
-        kind = subprocess.run(["ldd", IMAGE / program.lstrip("/")], capture_output=True, text=True)
-        if "statically linked" not in kind.stdout + kind.stderr and "not a dynamic executable" not in kind.stdout + kind.stderr:
-            sys.exit(f"deploy: {program} is not static: {kind.stdout}")
-    start(user.groups(), entry[1], health.groups())
+    kind = subprocess.run(["ldd", IMAGE / entry[1].lstrip("/")], capture_output=True, text=True)
+    if "statically linked" not in kind.stdout + kind.stderr and "not a dynamic executable" not in kind.stdout + kind.stderr:
+        sys.exit(f"deploy: {entry[1]} is not static: {kind.stdout}")
+    start(user.groups(), entry[1], json.loads(health[1]))
 
 
 def build(steps):
@@ -71,7 +71,7 @@ def start(user, entry, health):
     sys.exit(done.returncode)
 
 
-def inside(uid, gid, entry, health, live):
+def inside(uid, gid, entry, *health):
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     (IMAGE / "etc/resolv.conf").write_text("nameserver 127.0.0.53\n")
     (IMAGE / "etc/hosts").write_text("127.0.0.1 localhost\n")
@@ -90,11 +90,11 @@ def inside(uid, gid, entry, health, live):
     node = subprocess.Popen(run(entry), env=settings, start_new_session=True)
     try:
         deadline = time.monotonic() + START_SECONDS
-        while subprocess.run(run(health, live), env=settings, capture_output=True).returncode != 0:
+        while subprocess.run(run(*health), env=settings, capture_output=True).returncode != 0:
             if node.poll() is not None or time.monotonic() > deadline:
                 sys.exit("deploy: the node did not start")
             time.sleep(0.1)
-        print(f"  {health} {live}: 0")
+        print(f"  {' '.join(health)}: 0")
         status = pathlib.Path(f"/proc/{node.pid}/status").read_text()
         shown = {name: re.search(rf"^{name}:\s*(.*)$", status, flags=re.M)[1].split("\t")[0] for name in ("Uid", "Gid", "CapEff", "NoNewPrivs")}
         print(f"  {shown}")

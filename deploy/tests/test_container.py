@@ -1,8 +1,10 @@
 """The image and compose.yaml."""
 
+import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -39,18 +41,22 @@ class Image(unittest.TestCase):
             self.assertTrue((DEPLOY.parent / name).exists(), name)
 
     def test_its_health_check_tells_a_node_that_lives_from_none(self):
+        program, *arguments = json.loads(re.search(r"^HEALTHCHECK .* CMD (\[.*\])$", (DEPLOY / "Dockerfile").read_text(), flags=re.M)[1])
+        self.assertEqual(program, "/gateway")
         with tempfile.TemporaryDirectory() as folder:
-            check = os.path.join(folder, "healthcheck")
-            subprocess.run(["rustc", "--edition", "2024", "-o", check, DEPLOY / "docker/healthcheck.rs"], check=True)
-            node = programs.Gateway(self, folder)
+            node = programs.Gateway(self, folder, SHUTDOWN_DRAIN="60s")
             node.ready()
-            ask = lambda path, listen: subprocess.run([check, path], env={"GATEWAY_INTERNAL_LISTEN": listen}, capture_output=True).returncode
-            for listen in (f"127.0.0.1:{node.internal}", f"0.0.0.0:{node.internal}"):
-                self.assertEqual(ask("/live", listen), 0)
-                self.assertEqual(ask("/ready", listen), 0)
-            self.assertEqual(ask("/nowhere", f"127.0.0.1:{node.internal}"), 1)
-            node.stop()
-            self.assertEqual(ask("/live", f"127.0.0.1:{node.internal}"), 1)
+            ask = lambda arguments, listen: subprocess.run([programs.GATEWAY, *arguments], env={"GATEWAY_INTERNAL_LISTEN": listen}, capture_output=True).returncode
+            here = f"127.0.0.1:{node.internal}"
+            for listen in (here, f"0.0.0.0:{node.internal}"):
+                self.assertEqual(ask(arguments, listen), 0)
+                self.assertEqual(ask(["healthcheck"], listen), 0)
+            self.assertEqual(programs.status(node.internal, "/drain", method="POST"), 202)
+            self.assertEqual(ask(["healthcheck"], here), 1, "a node that drains is not ready")
+            self.assertEqual(ask(arguments, here), 0, "a node that drains lives")
+            os.kill(node.child.pid, signal.SIGKILL)
+            node.child.wait()
+            self.assertEqual(ask(arguments, here), 1)
 
 
 class Compose(unittest.TestCase):

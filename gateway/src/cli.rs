@@ -41,7 +41,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Task {
         Some(("default-config", matches)) => Task::Done(default_config(matches)),
         Some(("token", matches)) => Task::Done(token(matches)),
         Some(("check-config", matches)) => Task::Done(check_config(&sources(matches))),
-        Some(("healthcheck", matches)) => Task::Done(healthcheck(&sources(matches))),
+        Some(("healthcheck", matches)) => Task::Done(healthcheck(matches)),
         Some(("doctor", matches)) => Task::Done(doctor(matches)),
         Some((_, matches)) => serve(&sources(matches)),
         None => serve(&sources(&matches)),
@@ -65,9 +65,14 @@ fn check_config(sources: &Sources) -> ExitCode {
     }
 }
 
-fn healthcheck(sources: &Sources) -> ExitCode {
-    match Config::load(sources) {
-        Ok(config) => healthcheck::run(config.internal_listen),
+fn healthcheck(matches: &ArgMatches) -> ExitCode {
+    let path = if matches.get_flag("live") {
+        "/live"
+    } else {
+        "/ready"
+    };
+    match Config::load(&sources(matches)) {
+        Ok(config) => healthcheck::run(config.internal_listen, path),
         Err(errors) => wrong(&errors),
     }
 }
@@ -195,6 +200,12 @@ fn command() -> Command {
         .about(
             "Ask the running node of the same configuration for GET /ready: status 0 if it is \
              ready, else 1",
+        )
+        .arg(
+            Arg::new("live")
+                .long("live")
+                .action(ArgAction::SetTrue)
+                .help("Ask for GET /live: whether the process serves, ready or not"),
         )
         .arg(file("config").long("config"))
         .args(flags());

@@ -1,4 +1,4 @@
-//! `gateway healthcheck`: asks the node of the same configuration whether it is ready.
+//! `gateway healthcheck`: asks the node of the same configuration whether it is ready, or lives.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -11,9 +11,9 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// Most bytes of an answer that are read.
 const MAX_ANSWER: u64 = 16 * 1024;
 
-/// Ends with 0 if the node at its `internal_listen` is ready.
-pub(crate) fn run(internal_listen: SocketAddr) -> ExitCode {
-    match ask(reachable(internal_listen)) {
+/// Ends with 0 if the node at its `internal_listen` answers `path` with 200.
+pub(crate) fn run(internal_listen: SocketAddr, path: &str) -> ExitCode {
+    match ask(reachable(internal_listen), path) {
         Ok(answer) => {
             let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
             eprintln!("{body}");
@@ -40,11 +40,12 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-fn ask(address: SocketAddr) -> io::Result<String> {
+fn ask(address: SocketAddr, path: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    stream.write_all(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
     Ok(String::from_utf8_lossy(&answer).into_owned())

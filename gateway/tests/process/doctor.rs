@@ -186,9 +186,13 @@ fn the_health_check_tells_ready_from_draining_and_gone() {
     let (status, said) = check(gateway.internal);
     assert_eq!(status, Some(1));
     assert_eq!(said.trim(), r#"{"ready":false,"reason":"draining"}"#);
+    let internal = format!("--internal-listen={}", gateway.internal);
+    let live = || program(&["healthcheck", "--live", &internal]);
+    assert_eq!(live().status.code(), Some(0));
     gateway.child.kill().unwrap();
     gateway.child.wait().unwrap();
     assert_eq!(check(gateway.internal).0, Some(1));
+    assert_eq!(live().status.code(), Some(1));
 }
 
 struct Examined {
