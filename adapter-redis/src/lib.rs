@@ -10,6 +10,8 @@
 //! - `publisher`, `subscriber`, `receive`: the two connections;
 //! - `directory`, `route`: where the servers are, and which of them carries a channel;
 //! - `membership`, `peers`, `commands`: who lives, and who will answer.
+//!
+//! [`StreamWriter`] stands beside it: it appends entries to a Redis Stream.
 
 mod bus;
 mod codec;
@@ -31,6 +33,7 @@ mod route;
 mod servers;
 mod shared;
 mod status;
+mod stream_writer;
 mod subscriber;
 pub mod wire;
 
@@ -39,3 +42,4 @@ pub use config::{Config, Limits, Timing};
 pub use redis_adapter::{RedisAdapter, StartError};
 pub use servers::{BadUrl, Servers};
 pub use status::Problem;
+pub use stream_writer::{AppendError, StreamWriter};

@@ -26,6 +26,7 @@ pub mod emitter;
 pub mod encoding;
 pub mod engine;
 pub mod event;
+mod event_stream;
 mod forward;
 mod gate;
 pub mod handlers;

@@ -9,6 +9,7 @@ use prometheus::{Encoder, TextEncoder};
 use protocol::engineio::Transport;
 
 use crate::counters::{self, Counters, DURATIONS, Distribution, Family, Label, PacketType};
+use crate::event_stream::EventStream;
 use crate::forward::{Kind, Outcome};
 use crate::node::Node;
 use crate::shard::Shard;
@@ -47,6 +48,9 @@ pub(crate) async fn gather(node: &Arc<Node>) -> Vec<u8> {
     }
     if let Some(backends) = node.tallies().backends.get() {
         families.extend(backend_families(backends));
+    }
+    if let Some(stream) = node.tallies().event_stream.get() {
+        families.extend(stream_families(stream));
     }
     families.extend(prometheus::core::Collector::collect(
         &prometheus::process_collector::ProcessCollector::for_self(),
@@ -419,6 +423,38 @@ fn backend_families(backends: &Backends) -> Vec<MetricFamily> {
             "gateway_backend_breakers_open",
             "Backends that are left alone because they failed.",
             backends.open(),
+        ),
+    ]
+}
+
+/// What there is only with `backend.stream`.
+fn stream_families(stream: &EventStream) -> Vec<MetricFamily> {
+    let gauge = |name, help, value: usize| gauges(name, help, &[(Vec::new(), value as f64)]);
+    vec![
+        counter(
+            "gateway_stream_written_total",
+            "Entries that Redis confirmed to be in the stream.",
+            stream.written.value(),
+        ),
+        counter(
+            "gateway_stream_refused_total",
+            "Entries that were not taken because too much waited.",
+            stream.refused.value(),
+        ),
+        counter(
+            "gateway_stream_retries_total",
+            "Attempts to write to the stream that failed and were repeated.",
+            stream.retries.value(),
+        ),
+        gauge(
+            "gateway_stream_waiting",
+            "Entries that are not in the stream yet.",
+            stream.waiting(),
+        ),
+        gauge(
+            "gateway_stream_waiting_bytes",
+            "Bytes of entries that are not in the stream yet.",
+            stream.waiting_bytes(),
         ),
     ]
 }

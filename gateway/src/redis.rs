@@ -1,13 +1,36 @@
 //! Joins the nodes by Redis.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use adapter::{Adapter, Inbox, NodeId, NodeTag};
 use adapter_redis::wire::{Format, SubscriptionMode as WireMode};
-use adapter_redis::{RedisAdapter, Servers};
+use adapter_redis::{RedisAdapter, Servers, StreamWriter};
 
-use crate::config::{Config, Redis, RedisMode, SubscriptionMode};
+use crate::config::{Config, Redis, RedisMode, StreamName, SubscriptionMode};
+use crate::event_stream::{Append, Appending, Entry};
 use crate::server::StartError;
+
+/// What entries of `backend.stream` are written to.
+pub(crate) fn stream(
+    redis: &Redis,
+    key: &StreamName,
+    length: NonZeroUsize,
+) -> Result<impl Append + use<>, StartError> {
+    let wrong = |error: &dyn std::fmt::Display| StartError::Redis(error.to_string());
+    let servers: Servers = redis.url.expose().parse().map_err(|error| wrong(&error))?;
+    StreamWriter::new(&servers, key.as_str(), length.get()).map_err(|error| wrong(&error))
+}
+
+impl Append for StreamWriter {
+    fn append<'a>(&'a self, entries: &'a [Entry]) -> Appending<'a> {
+        let fields: Vec<_> = entries.iter().map(Entry::fields).collect();
+        Box::pin(async move {
+            let appended = Self::append(self, &fields).await;
+            appended.map_err(|error| error.to_string())
+        })
+    }
+}
 
 /// Starts to connect; that Redis is away now is no error.
 pub(crate) fn start(

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use adapter::{Adapter, Inbox as AdapterInbox, NodeId, NodeTag};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
@@ -19,6 +20,7 @@ use crate::auth::{Authenticated, KeyError};
 use crate::cluster::{Arrivals, Cluster};
 use crate::config::Config;
 use crate::drain;
+use crate::event_stream::EventStream;
 use crate::ids::random_characters;
 use crate::internal;
 use crate::node::{Gateway, Layer, Mount, Node};
@@ -34,6 +36,9 @@ const BACKLOG: i32 = 4096;
 
 /// The same for connections to the internal port, of which other nodes make many at a time.
 const INTERNAL_BACKLOG: i32 = 1024;
+
+/// How long the end waits for the last entries of `backend.stream` to be written.
+const LAST_ENTRIES: Duration = Duration::from_secs(5);
 
 /// What a node will be; see [`Server::start`].
 ///
@@ -97,6 +102,8 @@ pub struct Running {
     internal: JoinHandle<()>,
     renewal: Option<JoinHandle<()>>,
     cluster: Option<JoinHandle<()>>,
+    /// The queue of `backend.stream`, and the thread that writes it.
+    event_stream: Option<(Arc<EventStream>, Arc<Outbound>)>,
     shards: Vec<ShardThread>,
 }
 
@@ -174,23 +181,25 @@ impl Server {
         let internal_address = internal_listener
             .local_addr()
             .unwrap_or(config.internal_listen);
-        let outbound = if config.auth.jwks_url.is_some() || config.backend.webhook.is_some() {
+        let has_backend = config.backend.webhook.is_some() || config.backend.stream.is_some();
+        let outbound = if config.auth.jwks_url.is_some() || has_backend {
             Some(Outbound::start().map_err(StartError::Thread)?)
         } else {
             None
         };
         let mut backends = None;
-        let application: Arc<dyn Application> =
-            match (application, &config.backend.webhook, &outbound) {
-                (Some(application), _, _) => application,
-                (None, Some(webhook), Some(outbound)) => {
-                    let outbound = Arc::clone(outbound);
-                    let application = WebhookApplication::new(&config, webhook, outbound);
-                    backends = Some(Arc::clone(application.backends()));
-                    Arc::new(application)
-                }
-                (None, _, _) => Arc::new(Relay::new(&config)),
-            };
+        let mut event_stream = None;
+        let application: Arc<dyn Application> = match (application, &outbound) {
+            (Some(application), _) => application,
+            (None, Some(outbound)) if has_backend => {
+                event_stream = start_event_stream(&config, outbound)?;
+                let outbound = Arc::clone(outbound);
+                let application = WebhookApplication::new(&config, outbound, event_stream.clone());
+                backends = application.backends().cloned();
+                Arc::new(application)
+            }
+            (None, _) => Arc::new(Relay::new(&config)),
+        };
         let application = Authenticated::wrap(application, &config.auth, outbound.as_ref())?;
         let mut mounts = vec![Mount {
             path,
@@ -205,9 +214,12 @@ impl Server {
             let patience = config.cluster.request_timeout;
             node.join_cluster(Cluster::new(adapter, patience, &config.namespaces));
         }
+        // They are set here alone.
         if let Some(backends) = backends {
-            // It is set here alone.
             let _first = node.tallies().backends.set(backends);
+        }
+        if let Some(stream) = &event_stream {
+            let _first = node.tallies().event_stream.set(Arc::clone(stream));
         }
         let shards = letterboxes
             .into_iter()
@@ -234,6 +246,7 @@ impl Server {
             }),
             internal: tokio::spawn(internal::serve(internal_listener, node, api)),
             renewal: certificate.map(|certificate| tokio::spawn(certificate.renew())),
+            event_stream: event_stream.zip(outbound),
             shards,
         })
     }
@@ -285,6 +298,12 @@ impl Running {
         if let Err(error) = ended {
             warn!(%error, "a shard did not end well");
         }
+        if let Some((stream, _writing)) = &self.event_stream {
+            let lost = stream.flushed(LAST_ENTRIES).await;
+            if lost > 0 {
+                warn!(lost, "ended before all events were in the stream");
+            }
+        }
         let left = tokio::task::spawn_blocking(move || {
             if let Some(cluster) = node.cluster() {
                 cluster.close();
@@ -294,6 +313,20 @@ impl Running {
             warn!(%error, "the cluster was not left well");
         }
     }
+}
+
+/// The queue of `backend.stream`, and who writes it.
+fn start_event_stream(
+    config: &Config,
+    outbound: &Outbound,
+) -> Result<Option<Arc<EventStream>>, StartError> {
+    let Some((redis, key)) = config.redis.as_ref().zip(config.backend.stream.as_ref()) else {
+        return Ok(None);
+    };
+    let stream = Arc::<EventStream>::default();
+    let to = redis::stream(redis, key, config.backend.stream_length)?;
+    outbound.spawn(Arc::clone(&stream).write(to));
+    Ok(Some(stream))
 }
 
 /// The adapter of a node that is to have one.

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::api::{CallName, Code};
 use crate::counters::{DURATIONS, Label};
+use crate::event_stream::EventStream;
 use crate::webhook::client::Backends;
 
 /// Counts one thing.
@@ -119,4 +120,6 @@ pub(crate) struct NodeTallies {
     pub(crate) api_duration: Durations,
     /// The backends that are asked, if there are any.
     pub(crate) backends: OnceLock<Arc<Backends>>,
+    /// The stream that is written, if there is one.
+    pub(crate) event_stream: OnceLock<Arc<EventStream>>,
 }

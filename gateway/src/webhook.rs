@@ -1,6 +1,7 @@
-//! The application that asks a backend over HTTP: who may connect, what an event does.
+//! The application that leaves to a backend who may connect and what an event does.
 //!
-//! Each socket has a lane, which keeps its order:
+//! A backend is asked over HTTP, or reads what happened from a Redis Stream ([`EventStream`]), or
+//! both. What goes into the stream does so when it happens. For HTTP each socket has a lane, which keeps its order:
 //!
 //! ```text
 //!              event                      taken: one, or a batch
@@ -25,14 +26,16 @@ use std::time::Duration;
 
 use serde_json::json;
 use serde_json::value::RawValue;
+use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
 use crate::api::emitter;
 use crate::api::types::{List, SharedRoom};
 use crate::application::{Application, Connect, DisconnectReason, Flow, Refusal};
 use crate::binary::{from_backend, to_backend};
-use crate::config::{Config, Pattern, Route, Target, Webhook};
+use crate::config::{Backend, Config, Pattern, Route, Target};
 use crate::event::{Ack, Event};
+use crate::event_stream::{Entry, EventStream, Full};
 use crate::outbound::Outbound;
 use crate::relay::Relay;
 use crate::socket::Socket;
@@ -49,39 +52,63 @@ use message::{Action, Call, Kind, Reply};
 /// How long it is waited for a join to hold on every node.
 const JOIN_PATIENCE: Duration = Duration::from_secs(5);
 
-/// The application of `backend.url`. One for all shards.
+/// The application of `backend.url` and `backend.stream`. One for all shards.
 pub(crate) struct WebhookApplication(Arc<Shared>);
 
 struct Shared {
     namespaces: Vec<Pattern>,
     routes: Vec<Route>,
+    /// How long a client waits for the stream.
+    timeout: Duration,
+    http: Option<Http>,
+    stream: Option<Arc<EventStream>>,
+    relay: Relay,
+}
+
+/// Those that are asked.
+#[derive(Clone)]
+struct Http {
+    backends: Arc<Backends>,
     /// Events of one socket that may share a request.
     batch: usize,
-    backends: Arc<Backends>,
-    relay: Relay,
 }
 
 /// Where an event goes.
 enum Way {
-    /// To the backend of this number.
+    /// To the stream, and to the backend of this number, as far as there are any.
     Backend(usize),
     Relay,
     Nowhere,
 }
 
 impl WebhookApplication {
-    pub(crate) fn new(config: &Config, webhook: &Webhook, outbound: Arc<Outbound>) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        outbound: Arc<Outbound>,
+        stream: Option<Arc<EventStream>>,
+    ) -> Self {
+        let Backend {
+            webhook,
+            routes,
+            timeout,
+            ..
+        } = &config.backend;
+        let http = webhook.as_ref().map(|webhook| Http {
+            backends: Arc::new(Backends::new(webhook, routes, outbound)),
+            batch: webhook.batch.get(),
+        });
         Self(Arc::new(Shared {
             namespaces: config.namespaces.clone(),
-            routes: webhook.routes.clone(),
-            batch: webhook.batch.get(),
-            backends: Arc::new(Backends::new(webhook, outbound)),
+            routes: routes.clone(),
+            timeout: *timeout,
+            http,
+            stream,
             relay: Relay::new(config),
         }))
     }
 
-    pub(crate) fn backends(&self) -> &Arc<Backends> {
-        &self.0.backends
+    pub(crate) fn backends(&self) -> Option<&Arc<Backends>> {
+        self.0.http.as_ref().map(|http| &http.backends)
     }
 }
 
@@ -91,13 +118,49 @@ impl Shared {
         match routes.find(|route| route.matches(namespace, event)) {
             None => Way::Backend(0),
             Some(route) => match &route.target {
-                Target::Backend(url) => Way::Backend(self.backends.number(url)),
+                Target::Backend(url) => Way::Backend(
+                    self.http
+                        .as_ref()
+                        .map_or(0, |http| http.backends.number(url)),
+                ),
                 Target::Relay => Way::Relay,
                 Target::Nowhere => Way::Nowhere,
             },
         }
     }
 
+    /// Tells consumer groups what happens.
+    fn record(&self, call: &Call<'_>, done: Option<oneshot::Sender<()>>) -> Result<(), Full> {
+        match &self.stream {
+            Some(stream) => stream.append(Entry::of(call), done),
+            None => Ok(()),
+        }
+    }
+
+    /// The same for what no client waits for.
+    fn tell(&self, socket: &Socket, call: &Call<'_>) {
+        if self.record(call, None).is_err() {
+            warn!(socket = %socket.id(), "not told to the stream, which takes no more");
+        }
+    }
+
+    /// Lets a client know that its event is in the stream.
+    async fn confirm(&self, socket: Socket, ack: Ack, written: oneshot::Receiver<()>) {
+        match tokio::time::timeout(self.timeout, written).await {
+            Ok(Ok(())) => {
+                if let Err(error) = ack.send((json!({"ok": true}),)) {
+                    debug!(socket = %socket.id(), %error, "acknowledgement not sent");
+                }
+            }
+            Ok(Err(_)) | Err(_) => {
+                let message = "the event was taken and is not written yet";
+                refuse(&socket, Some(ack), "backend_timeout", message);
+            }
+        }
+    }
+}
+
+impl Http {
     /// Asks whether the socket may connect, and does what has to be done before it is.
     async fn ask(&self, backend: usize, socket: &Socket, lane: &Lane) -> Result<(), Refusal> {
         let id = message::id();
@@ -151,7 +214,7 @@ impl Shared {
     }
 
     /// Sends what waits in a lane, until nothing does.
-    async fn work(self: Arc<Self>, socket: Socket, lane: Rc<Lane>) {
+    async fn work(self, socket: Socket, lane: Rc<Lane>) {
         while let Some(taken) = lane.take(self.batch) {
             let repeat = match taken.kind() {
                 Kind::Disconnect => Repeat::Always,
@@ -164,15 +227,14 @@ impl Shared {
             match result {
                 Ok(mut reply) if taken.queued.len() > 1 => {
                     lane.set_data(reply.data.take());
-                    self.perform(&socket, std::mem::take(&mut reply.actions))
-                        .await;
+                    perform(&socket, std::mem::take(&mut reply.actions)).await;
                     for (queued, reply) in taken.queued.into_iter().zip(reply.replies) {
-                        self.answered(&socket, &lane, queued, reply).await;
+                        answered(&socket, &lane, queued, reply).await;
                     }
                 }
                 Ok(reply) => {
                     if let Some(queued) = taken.queued.into_iter().next() {
-                        self.answered(&socket, &lane, queued, reply).await;
+                        answered(&socket, &lane, queued, reply).await;
                     }
                 }
                 Err(failure) => {
@@ -187,47 +249,10 @@ impl Shared {
         }
     }
 
-    async fn answered(&self, socket: &Socket, lane: &Lane, queued: Queued, reply: Reply) {
-        lane.set_data(reply.data);
-        self.perform(socket, reply.actions).await;
-        let Some(ack) = queued.ack() else {
-            return;
-        };
-        let sent = from_backend(reply.ack.as_deref()).map(|arguments| ack.send(arguments));
-        match sent {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => debug!(socket = %socket.id(), %error, "acknowledgement not sent"),
-            Err(error) => warn!(%error, "the backend's ack is not one"),
-        }
-    }
-
-    /// Does what the backend wants done.
-    async fn perform(&self, socket: &Socket, actions: Vec<Action>) {
-        for action in actions {
-            match action {
-                Action::Emit(emit) => {
-                    let arguments = from_backend(emit.args.as_deref());
-                    let emitted = arguments.map(|arguments| {
-                        emitter(&socket.gateway(), &emit).emit(&emit.event.0, arguments)
-                    });
-                    match emitted {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => warn!(%error, "the backend's emit failed"),
-                        Err(error) => warn!(%error, "the backend's emit has bad arguments"),
-                    }
-                }
-                Action::Join(rooms) => join(socket, &rooms).await,
-                Action::Leave(rooms) => rooms.0.iter().for_each(|room| socket.leave(&room.0)),
-                Action::Disconnect(true) => socket.disconnect(false),
-                Action::Disconnect(false) => {}
-            }
-        }
-    }
-
     /// Puts something into a socket's lane and sees to it that the lane is worked on.
-    fn queue(self: &Arc<Self>, socket: &Socket, lane: &Rc<Lane>, queued: Queued) {
+    fn queue(&self, socket: &Socket, lane: &Rc<Lane>, queued: Queued) {
         if lane.push(queued) {
-            let work = Arc::clone(self).work(socket.clone(), Rc::clone(lane));
+            let work = self.clone().work(socket.clone(), Rc::clone(lane));
             tokio::task::spawn_local(work);
         }
     }
@@ -246,12 +271,19 @@ impl Application for WebhookApplication {
         };
         match self.0.way(socket.namespace(), "connect") {
             Way::Relay | Way::Nowhere => Connect::Accept,
-            Way::Backend(backend) => {
-                let (shared, socket) = (Arc::clone(&self.0), socket.clone());
-                Connect::Pending(Box::pin(async move {
-                    shared.ask(backend, &socket, &lane).await
-                }))
+            Way::Backend(_) if self.0.stream.as_ref().is_some_and(|it| it.is_full()) => {
+                let refusal = Refusal::new("the backend has too much to do");
+                Connect::Refuse(refusal.with_data(&json!({"code": "backend_overloaded"})))
             }
+            Way::Backend(backend) => match self.0.http.clone() {
+                None => Connect::Accept,
+                Some(http) => {
+                    let socket = socket.clone();
+                    Connect::Pending(Box::pin(
+                        async move { http.ask(backend, &socket, &lane).await },
+                    ))
+                }
+            },
         }
     }
 
@@ -259,10 +291,14 @@ impl Application for WebhookApplication {
         let Some(lane) = socket.data::<Lane>() else {
             return;
         };
+        if let Way::Backend(_) = self.0.way(socket.namespace(), "connect") {
+            let id = message::id();
+            self.0.tell(socket, &Call::connected(socket, &lane, &id));
+        }
         let actions = lane.postponed();
         if !actions.is_empty() {
-            let (shared, socket) = (Arc::clone(&self.0), socket.clone());
-            tokio::task::spawn_local(async move { shared.perform(&socket, actions).await });
+            let socket = socket.clone();
+            tokio::task::spawn_local(async move { perform(&socket, actions).await });
         }
     }
 
@@ -285,14 +321,41 @@ impl Application for WebhookApplication {
             refuse(socket, ack, "forbidden", "the token does not allow it");
             return Flow::Done;
         }
+        let args = to_backend(event.arguments());
+        let id = message::id();
+        let ack = event.take_ack();
+        let (done, written) = match (&self.0.http, &ack) {
+            (None, Some(_)) => {
+                let (done, written) = oneshot::channel();
+                (Some(done), Some(written))
+            }
+            (Some(_), _) | (None, None) => (None, None),
+        };
+        if self.0.stream.is_some() {
+            let said = (event.name(), &*args);
+            let call = Call::event(socket, &lane, &id, said, ack.is_some());
+            if self.0.record(&call, done).is_err() {
+                debug!(socket = %socket.id(), "event refused: the stream takes no more");
+                let message = "the backend has too much to do";
+                refuse(socket, ack, "backend_overloaded", message);
+                return Flow::Done;
+            }
+        }
+        let Some(http) = &self.0.http else {
+            if let Some((ack, written)) = ack.zip(written) {
+                let (shared, socket) = (Arc::clone(&self.0), socket.clone());
+                tokio::task::spawn_local(async move { shared.confirm(socket, ack, written).await });
+            }
+            return Flow::Done;
+        };
         let queued = Queued::Event {
             backend,
-            id: message::id(),
+            id,
             name: event.name().into(),
-            args: to_backend(event.arguments()),
-            ack: event.take_ack(),
+            args,
+            ack,
         };
-        self.0.queue(socket, &lane, queued);
+        http.queue(socket, &lane, queued);
         if lane.is_full() {
             Flow::Pending(Box::pin(async move { lane.until_roomy().await }))
         } else {
@@ -316,12 +379,56 @@ impl Application for WebhookApplication {
             return;
         };
         if let Way::Backend(backend) = self.0.way(socket.namespace(), "disconnect") {
-            let queued = Queued::Disconnect {
-                backend,
-                id: message::id(),
-                reason: reason.as_node(),
-            };
-            self.0.queue(socket, &lane, queued);
+            let id = message::id();
+            if self.0.stream.is_some() {
+                let call = Call::disconnect(socket, &lane, &id, reason.as_node());
+                self.0.tell(socket, &call);
+            }
+            if let Some(http) = &self.0.http {
+                let queued = Queued::Disconnect {
+                    backend,
+                    id,
+                    reason: reason.as_node(),
+                };
+                http.queue(socket, &lane, queued);
+            }
+        }
+    }
+}
+
+async fn answered(socket: &Socket, lane: &Lane, queued: Queued, reply: Reply) {
+    lane.set_data(reply.data);
+    perform(socket, reply.actions).await;
+    let Some(ack) = queued.ack() else {
+        return;
+    };
+    let sent = from_backend(reply.ack.as_deref()).map(|arguments| ack.send(arguments));
+    match sent {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(socket = %socket.id(), %error, "acknowledgement not sent"),
+        Err(error) => warn!(%error, "the backend's ack is not one"),
+    }
+}
+
+/// Does what the backend wants done.
+async fn perform(socket: &Socket, actions: Vec<Action>) {
+    for action in actions {
+        match action {
+            Action::Emit(emit) => {
+                let arguments = from_backend(emit.args.as_deref());
+                let emitted = arguments.map(|arguments| {
+                    emitter(&socket.gateway(), &emit).emit(&emit.event.0, arguments)
+                });
+                match emitted {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => warn!(%error, "the backend's emit failed"),
+                    Err(error) => warn!(%error, "the backend's emit has bad arguments"),
+                }
+            }
+            Action::Join(rooms) => join(socket, &rooms).await,
+            Action::Leave(rooms) => rooms.0.iter().for_each(|room| socket.leave(&room.0)),
+            Action::Disconnect(true) => socket.disconnect(false),
+            Action::Disconnect(false) => {}
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::address::{HostPort, Origins};
 use super::error::{Error, Place};
 use super::pattern::NamespacePattern;
+use super::route::{Route, Target};
 use super::secret::Secret;
 use super::section::{
     Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, Metrics, Proxy, Redis, Shutdown, Tls,
@@ -154,6 +155,8 @@ impl Effective {
                     .find("backend.url")
                     .zip(self.find("backend.secret"))
                     .map(|(url, secret)| self.webhook(url, secret)),
+                routes: self.read("backend.routes"),
+                timeout: self.read("backend.timeout"),
                 stream: self.find("backend.stream"),
                 stream_length: self.read("backend.stream_length"),
             },
@@ -199,7 +202,6 @@ impl Effective {
         Webhook {
             url,
             secret,
-            routes: self.read("backend.routes"),
             http2: self.read("backend.http2"),
             timeout: self.read("backend.timeout"),
             concurrency: self.read("backend.concurrency"),
@@ -248,6 +250,13 @@ impl Effective {
             refuse(
                 &["cors.credentials", "cors.origins"],
                 "cannot go with \"*\" in cors.origins; list the origins instead",
+            );
+        }
+        let goes_by_http = |route: &Route| matches!(route.target, Target::Backend(_));
+        if config.backend.webhook.is_none() && config.backend.routes.iter().any(goes_by_http) {
+            refuse(
+                &["backend.routes", "backend.url", "backend.secret"],
+                "cannot name a URL without backend.url and backend.secret",
             );
         }
         if config.redis.is_none() {

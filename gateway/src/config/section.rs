@@ -171,9 +171,14 @@ pub struct Auth {
 /// Who is told about connects and events (`backend.*`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
-    /// The webhook application; the relay application when there is none.
+    /// Who is asked over HTTP.
     pub webhook: Option<Webhook>,
-    /// Redis Stream that events are appended to.
+    /// What goes elsewhere; the first that matches counts.
+    pub routes: Vec<Route>,
+    /// How long a client waits for a backend that it wants an acknowledgement of.
+    pub timeout: Duration,
+    /// Redis Stream that events are appended to. The relay application serves clients when there is
+    /// neither this nor a webhook.
     pub stream: Option<StreamName>,
     /// About how many entries the stream keeps.
     pub stream_length: NonZeroUsize,
@@ -186,8 +191,6 @@ pub struct Webhook {
     pub url: HttpUrl,
     /// What requests are signed with.
     pub secret: Secret,
-    /// What goes elsewhere than to `url`; the first that matches counts.
-    pub routes: Vec<Route>,
     /// Whether HTTP/2 is spoken without asking.
     pub http2: bool,
     /// How long one attempt may take.

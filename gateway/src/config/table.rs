@@ -382,12 +382,12 @@ pub static SETTINGS: &[Setting] = &[
         "backend.routes",
         "",
         "/orders * http://orders:8000/hook,/ typing relay,/ debug-* nowhere",
-        "What goes elsewhere than to `backend.url`; the first that matches counts. Each has a \
+        "What goes elsewhere than to `backend.url` and `backend.stream`; the first that matches counts. Each has a \
          namespace and an event, both with `*` for any run of characters, and a URL, `relay` (the \
          relay application does it) or `nowhere`. The events `connect` and `disconnect` are those \
          of the socket itself.",
     )
-    .needs(&["backend.url"]),
+    .needs_any(BACKENDS),
     Setting::with::<bool>(
         "backend.http2",
         "false",
@@ -400,10 +400,10 @@ pub static SETTINGS: &[Setting] = &[
         "backend.timeout",
         "5s",
         "2s",
-        "How long the backend may take for one request.",
+        "How long the backend may take for one request, or Redis for an entry that a client waits for.",
     )
     .between("10ms", "10m")
-    .needs(&["backend.url"]),
+    .needs_any(BACKENDS),
     Setting::with::<NonZeroUsize>(
         "backend.concurrency",
         "64",
@@ -466,10 +466,10 @@ pub static SETTINGS: &[Setting] = &[
         "backend.stream",
         "none",
         "events",
-        "Redis Stream that events are appended to.",
+        "Key of a Redis Stream that connects, events and disconnects are appended to, for consumer \
+         groups. With `backend.url` it gets what the backend gets; without it, it is the backend.",
     )
-    .needs(&["redis.url"])
-    .unbuilt(),
+    .needs(&["redis.url"]),
     Setting::with::<NonZeroUsize>(
         "backend.stream_length",
         "100000",
@@ -477,8 +477,7 @@ pub static SETTINGS: &[Setting] = &[
         "About how many entries the stream keeps.",
     )
     .between("1", "1000000000")
-    .needs(&["backend.stream"])
-    .unbuilt(),
+    .needs(&["backend.stream"]),
     Setting::optional::<Keys>(
         "api.key",
         "the API is off",
@@ -538,6 +537,9 @@ pub static SETTINGS: &[Setting] = &[
          component.",
     ),
 ];
+
+/// Each of them is told about connects and events.
+const BACKENDS: &[&str] = &["backend.url", "backend.stream"];
 
 /// Each of them makes clients need a token.
 const KEYS: &[&str] = &["auth.jwt_secret", "auth.jwt_public_key", "auth.jwks_url"];

@@ -14,8 +14,9 @@ use tracing::debug;
 
 use super::breaker::Breaker;
 use crate::auth::unix_now;
-use crate::config::{HttpUrl, Target, Webhook};
+use crate::config::{HttpUrl, Route, Target, Webhook};
 use crate::counters::Label;
+use crate::event_stream::jittered;
 use crate::outbound::{CallError, Outbound, Protocol};
 use crate::tally::{Durations, Tallies, Tally};
 
@@ -138,9 +139,9 @@ pub(crate) struct BackendTallies {
 }
 
 impl Backends {
-    pub(super) fn new(webhook: &Webhook, outbound: Arc<Outbound>) -> Self {
+    pub(super) fn new(webhook: &Webhook, routes: &[Route], outbound: Arc<Outbound>) -> Self {
         let mut uris = vec![webhook.url.uri()];
-        for route in &webhook.routes {
+        for route in routes {
             if let Target::Backend(url) = &route.target
                 && !uris.contains(&url.uri())
             {
@@ -401,12 +402,6 @@ fn hex(bytes: &[u8]) -> String {
     digits
         .map(|digit| char::from(DIGITS[usize::from(digit)]))
         .collect()
-}
-
-/// Between half of a pause and all of it.
-fn jittered(pause: Duration) -> Duration {
-    let random = getrandom::u32().unwrap_or(u32::MAX);
-    pause.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use super::Data;
 use super::lane::{Lane, Queued, Taken};
 use crate::api::types::{Emit, List, SharedRoom, User};
+use crate::event_stream::Entry;
 use crate::ids::{random_characters, user_of_room};
 use crate::socket::Socket;
 
@@ -132,15 +133,53 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// A socket has connected.
+    pub(super) fn connected(socket: &'a Socket, lane: &Lane, id: &'a str) -> Self {
+        let call = Self::connect(socket, id);
+        Self {
+            socket: SocketPart {
+                data: lane.data(),
+                ..call.socket
+            },
+            ..call
+        }
+    }
+
+    /// A client sent an event.
+    pub(super) fn event(
+        socket: &'a Socket,
+        lane: &Lane,
+        id: &'a str,
+        (event, args): (&'a str, &'a RawValue),
+        ack: bool,
+    ) -> Self {
+        let rooms = lane.last_rooms().unwrap_or_else(|| socket.rooms());
+        Self {
+            event: Some(event),
+            args: Some(args),
+            ack: Some(ack),
+            ..Self::new(Kind::Event, socket, id, rooms, lane.data())
+        }
+    }
+
+    /// A socket has gone.
+    pub(super) fn disconnect(
+        socket: &'a Socket,
+        lane: &Lane,
+        id: &'a str,
+        reason: &'static str,
+    ) -> Self {
+        let rooms = lane.last_rooms().unwrap_or_else(|| socket.rooms());
+        Self {
+            reason: Some(reason),
+            ..Self::new(Kind::Disconnect, socket, id, rooms, lane.data())
+        }
+    }
+
     /// What was taken from a lane.
     pub(super) fn of(socket: &'a Socket, lane: &Lane, taken: &'a Taken) -> Self {
-        let rooms = lane.last_rooms().unwrap_or_else(|| socket.rooms());
-        let of = |kind, id| Self::new(kind, socket, id, rooms.clone(), lane.data());
         match taken.queued.as_slice() {
-            [Queued::Disconnect { id, reason, .. }] => Self {
-                reason: Some(reason),
-                ..of(Kind::Disconnect, id)
-            },
+            [Queued::Disconnect { id, reason, .. }] => Self::disconnect(socket, lane, id, reason),
             [
                 Queued::Event {
                     id,
@@ -149,18 +188,14 @@ impl<'a> Call<'a> {
                     ack,
                     ..
                 },
-            ] => Self {
-                event: Some(name),
-                args: Some(args),
-                ack: Some(ack.is_some()),
-                ..of(Kind::Event, id)
-            },
+            ] => Self::event(socket, lane, id, (name, args), ack.is_some()),
             several => {
                 let events: Vec<_> = several.iter().filter_map(BatchEvent::of).collect();
                 let id = events.first().map_or("", |event| event.id);
+                let rooms = lane.last_rooms().unwrap_or_else(|| socket.rooms());
                 Self {
                     events: Some(events),
-                    ..of(Kind::Batch, id)
+                    ..Self::new(Kind::Batch, socket, id, rooms, lane.data())
                 }
             }
         }
@@ -206,6 +241,23 @@ impl<'a> Call<'a> {
     pub(super) fn to_json(&self) -> Bytes {
         // Nothing in it can fail: every key is a string, and raw text is JSON.
         serde_json::to_vec(self).unwrap_or_default().into()
+    }
+}
+
+impl Entry {
+    pub(super) fn of(call: &Call<'_>) -> Self {
+        Self {
+            id: call.id.to_owned(),
+            kind: match call.kind {
+                Kind::Connect => "connect",
+                Kind::Event => "event",
+                Kind::Disconnect => "disconnect",
+                Kind::Batch => "batch",
+            },
+            namespace: call.namespace.to_owned(),
+            event: call.event.map(str::to_owned),
+            body: call.to_json(),
+        }
     }
 }
 

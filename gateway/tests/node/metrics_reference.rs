@@ -45,8 +45,12 @@ async fn the_reference_of_label_values_is_what_is_exported() {
 async fn all_metrics() -> String {
     let mut config = config();
     config.metrics.socket_io_aliases = true;
-    let backend = "backend.url = \"http://127.0.0.1:9/\"\nbackend.secret = \"0123456789abcdef\"\n";
-    config.backend = Config::from_toml(backend).unwrap().backend;
+    let backends = Config::from_toml(
+        "redis.url = \"redis://127.0.0.1:9\"\nbackend.stream = \"events\"\n\
+         backend.url = \"http://127.0.0.1:9/\"\nbackend.secret = \"0123456789abcdef\"\n",
+    );
+    let backends = backends.unwrap();
+    (config.redis, config.backend) = (backends.redis, backends.backend);
     let gateway = TestGateway::start(Server::new(config)).await;
     gateway.metrics().await
 }

@@ -1,0 +1,324 @@
+//! Events for consumer groups: entries of a Redis Stream.
+//!
+//! A node has one queue and one writer, so that entries stand in the stream in the order in which
+//! the node took them:
+//!
+//! ```text
+//!          append               the next batch               Redis says so
+//!  entry --------> waiting ---------------------> written? --------------> done
+//!    |                                             |    ^
+//!    +--> full: refused, and whoever               |    +-- again, after a pause
+//!         wanted it to be taken is told            +--> failed: nobody knows
+//! ```
+//!
+//! What was taken is written sooner or later, as long as the process lives. An attempt that failed
+//! may have been one that worked, so an entry can be there twice; it has the same `id` then.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, oneshot};
+use tracing::{info, warn};
+
+use crate::tally::Tally;
+
+/// Bytes of entries that may wait; what comes beyond is refused.
+const MAX_BYTES: usize = 32 * 1024 * 1024;
+
+/// What one entry takes beside its texts.
+const OVERHEAD: usize = 256;
+
+/// Most entries of one attempt, and most bytes of them if there are several.
+const MAX_BATCH: (usize, usize) = (256, 1024 * 1024);
+
+/// The pause after an attempt that failed; doubled after each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How often somebody who waits for the end looks whether it is there.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// One entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// The same whenever the entry is written.
+    pub(crate) id: String,
+    /// `connect`, `event` or `disconnect`.
+    pub(crate) kind: &'static str,
+    pub(crate) namespace: String,
+    /// An event's name.
+    pub(crate) event: Option<String>,
+    /// The JSON that a webhook would get.
+    pub(crate) body: Bytes,
+}
+
+impl Entry {
+    fn size(&self) -> usize {
+        let event = self.event.as_ref().map_or(0, String::len);
+        OVERHEAD + self.id.len() + self.namespace.len() + event + self.body.len()
+    }
+
+    /// Names and values, as they stand in the stream.
+    pub(crate) fn fields(&self) -> Vec<(&'static str, &[u8])> {
+        let mut fields = vec![
+            ("id", self.id.as_bytes()),
+            ("type", self.kind.as_bytes()),
+            ("namespace", self.namespace.as_bytes()),
+        ];
+        if let Some(event) = &self.event {
+            fields.push(("event", event.as_bytes()));
+        }
+        fields.push(("body", &self.body));
+        fields
+    }
+}
+
+/// What entries are written to.
+pub(crate) trait Append: Send + Sync {
+    /// Appends all of them, in their order. After an error any of them may be there.
+    fn append<'a>(&'a self, entries: &'a [Entry]) -> Appending<'a>;
+}
+
+pub(crate) type Appending<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
+
+/// Too much waits already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Full;
+
+/// The queue. Shards append; one task, [`write`](Self::write), takes.
+#[derive(Default)]
+pub(crate) struct EventStream {
+    queue: Mutex<VecDeque<Waiting>>,
+    /// Entries that are not written, and their bytes, with those of the attempt under way.
+    entries: AtomicUsize,
+    bytes: AtomicUsize,
+    filled: Notify,
+    pub(crate) written: Tally,
+    pub(crate) refused: Tally,
+    pub(crate) retries: Tally,
+}
+
+struct Waiting {
+    entry: Entry,
+    /// Who waits until it is written.
+    done: Option<oneshot::Sender<()>>,
+}
+
+impl EventStream {
+    /// Whether an entry would be refused.
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) >= MAX_BYTES
+    }
+
+    /// Entries that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.entries.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of them.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Takes an entry. `done` gets word when Redis has it.
+    pub(crate) fn append(
+        &self,
+        entry: Entry,
+        done: Option<oneshot::Sender<()>>,
+    ) -> Result<(), Full> {
+        let mut queue = self.queue();
+        if self.is_full() {
+            self.refused.increment();
+            return Err(Full);
+        }
+        self.bytes.fetch_add(entry.size(), Ordering::Relaxed);
+        self.entries.fetch_add(1, Ordering::Relaxed);
+        queue.push_back(Waiting { entry, done });
+        drop(queue);
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// Writes what comes, for ever.
+    pub(crate) async fn write(self: Arc<Self>, to: impl Append) {
+        loop {
+            let (entries, waiters) = self.take();
+            if entries.is_empty() {
+                self.filled.notified().await;
+                continue;
+            }
+            self.write_batch(&to, &entries).await;
+            let bytes = entries.iter().map(Entry::size).sum();
+            self.written.add(entries.len() as u64);
+            self.entries.fetch_sub(entries.len(), Ordering::Relaxed);
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            for done in waiters {
+                let _gone = done.send(());
+            }
+        }
+    }
+
+    /// Waits until everything is written, at most `patience`; says how much is not.
+    pub(crate) async fn flushed(&self, patience: Duration) -> usize {
+        let deadline = Instant::now() + patience;
+        while self.waiting() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        self.waiting()
+    }
+
+    fn take(&self) -> (Vec<Entry>, Vec<oneshot::Sender<()>>) {
+        let (most, most_bytes) = MAX_BATCH;
+        let mut queue = self.queue();
+        let (mut entries, mut waiters, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while let Some(next) = queue.front() {
+            bytes += next.entry.size();
+            if entries.len() == most || (!entries.is_empty() && bytes > most_bytes) {
+                break;
+            }
+            let Some(Waiting { entry, done }) = queue.pop_front() else {
+                break;
+            };
+            entries.push(entry);
+            waiters.extend(done);
+        }
+        if queue.is_empty() {
+            queue.shrink_to(most);
+        }
+        (entries, waiters)
+    }
+
+    async fn write_batch(&self, to: &impl Append, entries: &[Entry]) {
+        let mut pause = FIRST_PAUSE;
+        let mut was_told = false;
+        while let Err(error) = to.append(entries).await {
+            self.retries.increment();
+            if !was_told {
+                warn!(%error, waiting = self.waiting(), "events cannot be written to the stream; they wait");
+                was_told = true;
+            }
+            tokio::time::sleep(jittered(pause)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        if was_told {
+            info!(
+                waiting = self.waiting(),
+                "events are written to the stream again"
+            );
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Between half of a pause and all of it.
+pub(crate) fn jittered(pause: Duration) -> Duration {
+    let random = getrandom::u32().unwrap_or(u32::MAX);
+    pause.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keeps what is written to it, and fails as often as it is told, after writing the first.
+    #[derive(Clone, Default)]
+    struct Kept {
+        ids: Arc<Mutex<Vec<String>>>,
+        failures: Arc<AtomicUsize>,
+    }
+
+    impl Append for Kept {
+        fn append<'a>(&'a self, entries: &'a [Entry]) -> Appending<'a> {
+            Box::pin(async move {
+                let fails = self
+                    .failures
+                    .try_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                        left.checked_sub(1)
+                    })
+                    .is_ok();
+                let count = if fails { 1 } else { entries.len() };
+                let ids = entries.iter().take(count).map(|entry| entry.id.clone());
+                self.ids.lock().unwrap().extend(ids);
+                if fails {
+                    Err("broken".to_owned())
+                } else {
+                    Ok(())
+                }
+            })
+        }
+    }
+
+    fn entry(id: &str, size: usize) -> Entry {
+        Entry {
+            id: id.to_owned(),
+            kind: "event",
+            namespace: "/".to_owned(),
+            event: Some("say".to_owned()),
+            body: vec![b'x'; size].into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_is_written_in_its_order_after_failures() {
+        let stream = Arc::<EventStream>::default();
+        let kept = Kept::default();
+        kept.failures.store(3, Ordering::Relaxed);
+        let (done, is_done) = oneshot::channel();
+        stream.append(entry("a", 1), None).unwrap();
+        stream.append(entry("b", 1), Some(done)).unwrap();
+        let writer = tokio::spawn(Arc::clone(&stream).write(kept.clone()));
+        is_done.await.unwrap();
+        stream.append(entry("c", 1), None).unwrap();
+        assert_eq!(stream.flushed(Duration::from_secs(60)).await, 0);
+        assert_eq!(*kept.ids.lock().unwrap(), ["a", "a", "a", "a", "b", "c"]);
+        assert_eq!((stream.written.value(), stream.retries.value()), (3, 3));
+        assert_eq!(stream.waiting_bytes(), 0);
+        writer.abort();
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_is_refused_until_something_was_written() {
+        let stream = Arc::<EventStream>::default();
+        let size = MAX_BYTES / 8;
+        for _ in 0..8 {
+            stream.append(entry("a", size), None).unwrap();
+        }
+        assert!(stream.is_full());
+        assert_eq!(stream.append(entry("b", 1), None), Err(Full));
+        assert_eq!(stream.refused.value(), 1);
+        let writer = tokio::spawn(Arc::clone(&stream).write(Kept::default()));
+        assert_eq!(stream.flushed(Duration::from_secs(60)).await, 0);
+        stream.append(entry("c", 1), None).unwrap();
+        writer.abort();
+    }
+
+    #[test]
+    fn an_attempt_has_a_size() {
+        let stream = EventStream::default();
+        for _ in 0..300 {
+            stream.append(entry("a", 1), None).unwrap();
+        }
+        assert_eq!(stream.take().0.len(), 256);
+        assert_eq!(stream.take().0.len(), 44);
+        for _ in 0..3 {
+            stream.append(entry("a", 600_000), None).unwrap();
+        }
+        assert_eq!(stream.take().0.len(), 1);
+    }
+
+    #[test]
+    fn fields_stand_in_their_order() {
+        let entry = entry("i", 2);
+        let names: Vec<_> = entry.fields().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["id", "type", "namespace", "event", "body"]);
+    }
+}
