@@ -1,8 +1,9 @@
 use std::collections::VecDeque;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::rc::Rc;
 
 use protocol::Encoded;
+use tokio::net::TcpStream;
 
 /// Most frames that one vectored write takes.
 pub(crate) const BATCH: usize = 64;
@@ -61,6 +62,21 @@ impl Outbox {
             count += 1;
         }
         count
+    }
+
+    /// Writes the next frames, as many as the socket takes at once.
+    pub(crate) fn write_to(&self, stream: &TcpStream) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); BATCH];
+        let count = self.slices(&mut slices);
+        match &slices[..count] {
+            [only] => stream.try_write(only),
+            several => stream.try_write_vectored(several),
+        }
+    }
+
+    /// Whether a part of what waits is to go out in a write of its own.
+    pub(crate) fn is_parted(&self) -> bool {
+        self.ahead > 0
     }
 
     /// Forgets `count` bytes that were written. `true` if what follows should be written later.

@@ -1,15 +1,16 @@
 //! Starting and stopping a node.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use adapter::{Adapter, Inbox as AdapterInbox, NodeId, NodeTag};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::net::TcpListener;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, LocalSet};
+use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::acceptor::Acceptor;
@@ -377,21 +378,30 @@ impl Drop for Running {
 impl ShardThread {
     fn start(node: &Arc<Node>, index: usize, letterbox: Letterbox) -> std::io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let (tell, told) = mpsc::channel();
         let node = Arc::clone(node);
         let thread = thread::Builder::new()
             .name(format!("shard-{index}"))
             .spawn(move || {
-                let local = LocalSet::new();
-                local.block_on(&runtime, async {
+                let built = Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default());
+                let runtime = match built {
+                    Ok(runtime) => runtime,
+                    Err(error) => {
+                        let _gone = tell.send(Err(error));
+                        return;
+                    }
+                };
+                let _gone = tell.send(Ok(()));
+                runtime.block_on(async {
                     let shard = Shard::new(node, index, letterbox);
                     tokio::task::spawn_local(std::rc::Rc::clone(&shard).run());
                     let _told_or_dropped = stopped.await;
                     shard.end();
                 });
             })?;
+        told.recv().map_err(std::io::Error::other)??;
         Ok(Self {
             stop: Some(stop),
             thread: Some(thread),

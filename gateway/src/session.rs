@@ -19,6 +19,7 @@ use crate::node::Layer;
 use crate::outbox::{Outbox, Overflow};
 use crate::shard::Shard;
 use crate::socket::{Socket, State};
+use crate::stream::Stream;
 
 mod backlog;
 mod packets;
@@ -74,10 +75,26 @@ impl std::fmt::Display for LogName {
 }
 
 /// How the session and the task of its WebSocket talk.
+///
+/// ```text
+///              the task returns, with nothing left to write
+///   Running ---------------------------------------------> Resting
+///    ^  ^                                                   |   |
+///    |  +--- there is something to read, or an order -------+   | a packet is queued
+///    |                                                          v
+///    +--- the socket takes no more, or it is not plain TCP --- Listed: the shard writes
+///                                                               |
+///                                Resting <----- all is written -+
+/// ```
 #[derive(Default)]
 pub(crate) struct Link {
     waker: RefCell<Option<Waker>>,
     pub(crate) order: Cell<LinkOrder>,
+    /// What the task reads from and writes to. While the task rests the shard may write.
+    pub(crate) stream: RefCell<Option<Stream>>,
+    resting: Cell<bool>,
+    /// The shard is about to write.
+    listed: Cell<bool>,
 }
 
 /// What the task of the WebSocket has to do, besides reading and writing.
@@ -102,17 +119,28 @@ impl Link {
     }
 
     /// The task runs and needs no waking.
-    pub(crate) fn clear_waker(&self) {
+    pub(crate) fn begin_turn(&self) {
+        self.resting.set(false);
         self.waker.take();
     }
 
-    pub(crate) fn set_waker(&self, waker: &Waker) {
+    /// The task waits; if it rests, nothing is left to write.
+    pub(crate) fn end_turn(&self, waker: &Waker, resting: bool) {
         self.waker.replace(Some(waker.clone()));
+        let is_plain = || matches!(&*self.stream.borrow(), Some(Stream::Plain(_)));
+        self.resting
+            .set(resting && self.order.get() == LinkOrder::None && is_plain());
+    }
+
+    /// Has the task run, which is not resting any more.
+    fn rouse(&self) {
+        self.resting.set(false);
+        self.wake();
     }
 
     fn give(&self, order: LinkOrder) {
         self.order.set(order);
-        self.wake();
+        self.rouse();
     }
 }
 
@@ -206,7 +234,52 @@ impl Session {
 
     fn wake_link(&self) {
         if let Some(link) = &*self.link.borrow() {
-            link.wake();
+            link.rouse();
+        }
+    }
+
+    /// Has what was queued be written: by the task, or by the shard if the task rests.
+    fn write_soon(self: &Rc<Self>) {
+        if let Some(link) = &*self.link.borrow() {
+            if !link.resting.get() {
+                link.wake();
+            } else if !link.listed.replace(true) {
+                self.shard.write_later(self);
+            }
+        }
+    }
+
+    /// Writes for a task that rests. What the socket does not take at once is left to the task.
+    pub(crate) fn write_resting(&self) {
+        let link = self.link.borrow();
+        let Some(link) = &*link else {
+            return;
+        };
+        link.listed.set(false);
+        if !link.resting.get() {
+            return;
+        }
+        let mut outbox = self.outbox.borrow_mut();
+        if let Some(Stream::Plain(stream)) = &*link.stream.borrow() {
+            let mut bytes = 0;
+            while !outbox.is_empty() && !outbox.is_parted() {
+                let Ok(written) = outbox.write_to(stream) else {
+                    break;
+                };
+                outbox.advance(written);
+                bytes += written;
+                if outbox.is_cut() {
+                    break;
+                }
+            }
+            let counters = self.shard.counters();
+            counters
+                .sent_bytes
+                .of(Transport::WebSocket)
+                .add(bytes as u64);
+        }
+        if !outbox.is_empty() {
+            link.rouse();
         }
     }
 
@@ -294,7 +367,7 @@ impl Session {
             }
         }
         match transport {
-            Transport::WebSocket => self.wake_link(),
+            Transport::WebSocket => self.write_soon(),
             Transport::Polling if has_poll => self.shard.flush_later(self),
             Transport::Polling => {}
         }

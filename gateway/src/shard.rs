@@ -32,6 +32,9 @@ use crate::socket::{Socket, Waiter};
 /// Bytes of the buffer that all connections of a shard are read into.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
+/// Sessions of a list whose memory is kept for the next turn.
+const MAX_KEPT: usize = 16 * 1024;
+
 /// Most mail that is handled before sessions get their turn.
 const MAIL_BATCH: usize = 256;
 
@@ -106,6 +109,10 @@ pub(crate) struct Shard {
     doomed: RefCell<Vec<Rc<Session>>>,
     /// Polling sessions whose parked poll can be answered.
     flushable: RefCell<Vec<Rc<Session>>>,
+    /// Sessions with packets for a WebSocket whose task rests.
+    writable: RefCell<Vec<Rc<Session>>>,
+    /// The shard's own task runs, and settles at the end of its turn.
+    in_turn: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     ping: Rc<Encoded>,
     scratch: Cell<Option<Box<[u8]>>>,
@@ -139,6 +146,8 @@ impl Shard {
             timers: RefCell::default(),
             doomed: RefCell::default(),
             flushable: RefCell::default(),
+            writable: RefCell::default(),
+            in_turn: Cell::new(false),
             waker: RefCell::default(),
             ping: Rc::new(Encoded::engine_text("2")),
             scratch: Cell::new(None),
@@ -156,8 +165,19 @@ impl Shard {
         CURRENT.set(None);
     }
 
-    fn poll(self: &Rc<Self>, context: &mut Context<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<()> {
+    fn poll(self: &Rc<Self>, context: &mut Context<'_>, sleep: Pin<&mut Sleep>) -> Poll<()> {
         self.set_waker(context.waker());
+        self.in_turn.set(true);
+        let polled = self.take_turn(context, sleep);
+        self.in_turn.set(false);
+        polled
+    }
+
+    fn take_turn(
+        self: &Rc<Self>,
+        context: &mut Context<'_>,
+        mut sleep: Pin<&mut Sleep>,
+    ) -> Poll<()> {
         let mut mail = Vec::new();
         loop {
             let received = {
@@ -231,19 +251,33 @@ impl Shard {
         }
     }
 
-    /// Does what could not be done in the midst of something else.
+    /// Does what could not be done in the midst of something else, until nothing of it is left.
     fn settle(&self) {
         loop {
             let doomed = self.doomed.take();
-            if doomed.is_empty() {
+            let flushable = self.flushable.take();
+            let mut writable = self.writable.take();
+            if doomed.is_empty() && flushable.is_empty() && writable.is_empty() {
                 break;
             }
             for session in doomed {
                 session.abort(CloseReason::SlowConsumer);
             }
+            for session in flushable {
+                session.flush_poll();
+            }
+            for session in writable.drain(..) {
+                session.write_resting();
+            }
+            self.keep(writable);
         }
-        for session in self.flushable.take() {
-            session.flush_poll();
+    }
+
+    /// Uses the memory of a list again, unless it is much.
+    fn keep(&self, list: Vec<Rc<Session>>) {
+        let mut writable = self.writable.borrow_mut();
+        if writable.is_empty() && list.capacity() <= MAX_KEPT {
+            *writable = list;
         }
     }
 
@@ -515,7 +549,17 @@ impl Shard {
         self.wake();
     }
 
+    /// Has what was queued for a WebSocket whose task rests be written soon, with all that comes until
+    /// then.
+    pub(crate) fn write_later(&self, session: &Rc<Session>) {
+        self.writable.borrow_mut().push(Rc::clone(session));
+        self.wake();
+    }
+
     fn wake(&self) {
+        if self.in_turn.get() {
+            return;
+        }
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }

@@ -51,6 +51,12 @@ impl Attached {
         self.session.transport() == Transport::Polling
     }
 
+    /// Writes a few bytes beside the outbox, of which nothing goes this way yet.
+    fn write_small(&self, bytes: &[u8]) -> bool {
+        let mut stream = self.link.stream.borrow_mut();
+        stream.as_mut().is_some_and(|it| it.write_small(bytes))
+    }
+
     fn lose(&self, reason: CloseReason) {
         if self.session.has_link(&self.link) {
             self.session.drive(|engine| {
@@ -102,9 +108,9 @@ async fn attach(shard: Rc<Shard>, sid: Sid, stream: Stream, read: Vec<u8>) {
 
 /// Serves a WebSocket to its end; `read` is what came behind the handshake.
 pub(crate) async fn run(attached: Attached, stream: Stream, mut read: Vec<u8>) {
+    attached.link.stream.replace(Some(stream));
     let mut driver = Driver {
         attached,
-        stream,
         reader: Reader::new(),
         cut: false,
         relief: None,
@@ -119,21 +125,18 @@ pub(crate) async fn run(attached: Attached, stream: Stream, mut read: Vec<u8>) {
         Some(end) => end,
         None => poll_fn(|context| driver.poll(context)).await,
     };
-    let Driver {
-        attached,
-        stream,
-        cut,
-        ..
-    } = driver;
+    let Driver { attached, cut, .. } = driver;
+    let stream = attached.link.stream.take();
     drop(attached);
-    if !cut {
+    if let Some(stream) = stream
+        && !cut
+    {
         Box::pin(finish(stream, end)).await;
     }
 }
 
 struct Driver {
     attached: Attached,
-    stream: Stream,
     reader: Reader,
     /// The last write ended within a frame, so that nothing else can follow it.
     cut: bool,
@@ -152,14 +155,28 @@ struct End {
 
 impl Driver {
     /// What this call itself queues it writes as well, so that only what comes later needs to wake
-    /// the task.
+    /// the task, or to be written by the shard.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
-        self.attached.link.clear_waker();
+        self.attached.link.begin_turn();
         let polled = self.serve(context);
         if polled.is_pending() {
-            self.attached.link.set_waker(context.waker());
+            let resting = self.pause.is_none()
+                && !self.attached.is_probing()
+                && self.attached.session.outbox().borrow().is_empty();
+            self.attached.link.end_turn(context.waker(), resting);
         }
         polled
+    }
+
+    /// Does something with the stream, which is there until the end.
+    fn with_stream<T>(
+        &self,
+        action: impl FnOnce(Pin<&mut Stream>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match &mut *self.attached.link.stream.borrow_mut() {
+            Some(stream) => action(Pin::new(stream)),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
     }
 
     fn serve(&mut self, context: &mut Context<'_>) -> Poll<End> {
@@ -173,7 +190,8 @@ impl Driver {
                 LinkOrder::Close => return Poll::Ready(End::default()),
                 LinkOrder::AnswerProbe => {
                     let answer = Encoded::engine_text("3probe");
-                    let written = Pin::new(&mut self.stream).poll_write(context, answer.frames());
+                    let written =
+                        self.with_stream(|stream| stream.poll_write(context, answer.frames()));
                     if !matches!(ready!(written), Ok(count) if count == answer.frames().len()) {
                         return Poll::Ready(End::default());
                     }
@@ -209,7 +227,7 @@ impl Driver {
             }
             let mut scratch = shard.take_scratch();
             let mut buffer = ReadBuf::new(&mut scratch);
-            let result = Pin::new(&mut self.stream).poll_read(context, &mut buffer);
+            let result = self.with_stream(|stream| stream.poll_read(context, &mut buffer));
             let count = buffer.filled().len();
             let end = match result {
                 Poll::Pending => {
@@ -273,7 +291,7 @@ impl Driver {
         loop {
             match self.reader.next(&mut input, limit) {
                 Ok(Some(received)) => {
-                    if let Some(end) = self.attached.handle(received, &mut self.stream) {
+                    if let Some(end) = self.attached.handle(received) {
                         return Some(end);
                     }
                     if self.attached.link.order.get() == LinkOrder::Close {
@@ -307,12 +325,10 @@ impl Driver {
             let written = {
                 let mut slices = [IoSlice::new(&[]); BATCH];
                 let count = outbox.slices(&mut slices);
-                let stream = Pin::new(&mut self.stream);
-                let write = match &slices[..count] {
+                ready!(self.with_stream(|stream| match &slices[..count] {
                     [only] => stream.poll_write(context, only),
                     several => stream.poll_write_vectored(context, several),
-                };
-                ready!(write)?
+                }))?
             };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -337,12 +353,12 @@ impl Driver {
 
     /// Writes what TLS took in; nothing else keeps anything.
     fn flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        self.with_stream(|stream| stream.poll_flush(context))
     }
 }
 
 impl Attached {
-    fn handle(&self, received: Received<'_>, stream: &mut Stream) -> Option<End> {
+    fn handle(&self, received: Received<'_>) -> Option<End> {
         match received {
             Received::Text(text) => match Packet::decode(&text) {
                 Ok(packet) => self.handle_packet(packet),
@@ -357,7 +373,7 @@ impl Attached {
                 if !self.is_probing() {
                     self.session
                         .push_uncounted(Rc::new(Encoded::control_frame(pong)));
-                } else if !stream.write_small(&pong) {
+                } else if !self.write_small(&pong) {
                     self.lose(CloseReason::TransportError);
                 }
             }
