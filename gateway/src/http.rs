@@ -26,7 +26,12 @@ use crate::websocket::driver;
 
 mod cors;
 mod engineio;
+mod opening;
 mod refusal;
+mod rewound;
+
+use opening::Opening;
+use rewound::Rewound;
 
 pub(crate) use refusal::Refusal;
 
@@ -126,9 +131,20 @@ async fn serve_http(
     peer: Peer,
 ) -> Option<(Next, Stream, Vec<u8>)> {
     let (stream, peer) = if peer.is_node {
-        (Stream::Plain(stream), peer)
+        (Rewound::new(Vec::new(), Stream::Plain(stream)), peer)
     } else {
-        greet(&shard, stream, peer).await?
+        let (mut stream, peer) = greet(&shard, stream, peer).await?;
+        match opening::receive(&shard, &mut stream, peer).await {
+            Ok(Opening::WebSocket(attached, read)) => {
+                return Some((Next::Session(attached), stream, read));
+            }
+            Ok(Opening::Other(read)) => (Rewound::new(read, stream), peer),
+            Ok(Opening::End) => return None,
+            Err(error) => {
+                refuse(&shard, peer.address, Refused::Http, &error);
+                return None;
+            }
+        }
     };
     let limits = &shard.node().config().limits;
     let mut builder = http1::Builder::new();
@@ -171,7 +187,10 @@ async fn serve_http(
     };
     let next = next.take()?;
     // Not the buffer itself: even empty it keeps 8 KiB.
-    Some((next, parts.io.into_inner(), parts.read_buf.to_vec()))
+    let mut read = parts.read_buf.to_vec();
+    let (stream, not_given) = parts.io.into_inner().into_parts();
+    read.extend_from_slice(&not_given);
+    Some((next, stream, read))
 }
 
 /// What comes before HTTP: the header of a proxy, then TLS.

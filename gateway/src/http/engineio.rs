@@ -51,14 +51,14 @@ pub(super) async fn respond(
     next: &RefCell<Option<Next>>,
 ) -> Either<Answer, Response<Relayed>> {
     if !peer.is_node {
-        let proxy = &shard.node().config().proxy;
-        peer.address = proxy::client_address(proxy, peer.address, request.headers());
+        peer = peer.known_by(shard, request.headers());
     }
     let websocket = upgrade::is_upgrade_request(&request);
     let outcome = match verify(shard, &request, websocket) {
         Ok(Verified::Handshake { .. }) if peer.is_node => Err(Refusal::BadRequest),
         Ok(Verified::Handshake { transport, base64 }) => {
-            handshake(shard, mount, &mut request, peer, transport, base64, next).await
+            let opened = handshake(shard, mount, &mut request, peer, transport, base64).await;
+            opened.map(|opened| opened.answer(shard, next))
         }
         Ok(Verified::Request { .. })
             if !matches!(*request.method(), Method::GET | Method::POST) =>
@@ -94,19 +94,22 @@ pub(super) async fn respond(
         }
         Err(refusal) => Err(refusal),
     };
-    Either::Left(outcome.unwrap_or_else(|refusal| {
-        if let Refusal::UnknownSid(cause) = refusal {
-            shard.counters().unknown_sids.of(cause).increment();
-        }
-        let reason = refusal.counted_as();
-        shard.counters().refused.of(reason).increment();
-        debug!(address = %peer.address, reason = reason.label(), "request refused");
-        if websocket {
-            refusal.answer_websocket()
-        } else {
-            refusal.answer()
-        }
-    }))
+    Either::Left(outcome.unwrap_or_else(|refusal| refuse(shard, peer, &refusal, websocket)))
+}
+
+/// Counts a refusal, and puts it into words.
+pub(super) fn refuse(shard: &Shard, peer: Peer, refusal: &Refusal, websocket: bool) -> Answer {
+    if let Refusal::UnknownSid(cause) = refusal {
+        shard.counters().unknown_sids.of(*cause).increment();
+    }
+    let reason = refusal.counted_as();
+    shard.counters().refused.of(reason).increment();
+    debug!(address = %peer.address, reason = reason.label(), "request refused");
+    if websocket {
+        refusal.answer_websocket()
+    } else {
+        refusal.answer()
+    }
 }
 
 fn unknown(shard: &Shard, sid: Sid) -> Refusal {
@@ -122,8 +125,17 @@ impl From<Peer> for Client {
     }
 }
 
+impl Peer {
+    /// With the address that a trusted proxy says.
+    pub(super) fn known_by(mut self, shard: &Shard, headers: &HeaderMap) -> Self {
+        let proxy = &shard.node().config().proxy;
+        self.address = proxy::client_address(proxy, self.address, headers);
+        self
+    }
+}
+
 /// What a request that passed verification asks for.
-enum Verified {
+pub(super) enum Verified {
     Handshake {
         transport: Transport,
         base64: bool,
@@ -142,9 +154,9 @@ enum Verified {
 
 /// Checks a request in the order in which Node does. What only the session knows is checked where
 /// it lives.
-fn verify(
+pub(super) fn verify<B>(
     shard: &Shard,
-    request: &Request<Incoming>,
+    request: &Request<B>,
     websocket: bool,
 ) -> Result<Verified, Refusal> {
     let engine = &shard.node().config().engine;
@@ -212,15 +224,38 @@ fn websocket_handshake(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-async fn handshake(
+/// A session that was opened.
+pub(super) enum Opened {
+    /// The answer holds the open packet.
+    Polling(Answer),
+    /// The answer switches protocols; the open packet is to follow.
+    WebSocket(Answer, Rc<Session>),
+}
+
+impl Opened {
+    /// The answer, with the open packet in it or behind it.
+    fn answer(self, shard: &Shard, next: &RefCell<Option<Next>>) -> Answer {
+        match self {
+            Self::Polling(answer) => answer,
+            Self::WebSocket(answer, session) => {
+                session.push_open(&open_packet(shard, &session, Transport::WebSocket));
+                session.announce();
+                *next.borrow_mut() = Some(Next::Session(Attached::new(session)));
+                answer
+            }
+        }
+    }
+}
+
+/// Opens a session, if it may be.
+pub(super) async fn handshake<B>(
     shard: &Rc<Shard>,
     mount: u8,
-    request: &mut Request<Incoming>,
+    request: &mut Request<B>,
     peer: Peer,
     transport: Transport,
     base64: bool,
-    next: &RefCell<Option<Next>>,
-) -> Result<Answer, Refusal> {
+) -> Result<Opened, Refusal> {
     let node = shard.node();
     if node.drain().refuses() {
         return Err(Refusal::Draining);
@@ -254,21 +289,19 @@ async fn handshake(
             let mut answer = payload(body.into_bytes(), request.headers());
             set_cookie(shard, &session, answer.headers_mut());
             session.announce();
-            Ok(answer)
+            Ok(Opened::Polling(answer))
         }
         Transport::WebSocket => {
             let mut answer = switch_protocols(request)?;
             let session = shard.open(mount, transport, handshake, base64);
             permit.used();
             set_cookie(shard, &session, answer.headers_mut());
-            session.push_open(&open_packet(shard, &session, transport));
-            *next.borrow_mut() = Some(Next::Session(Attached::new(session)));
-            Ok(answer)
+            Ok(Opened::WebSocket(answer, session))
         }
     }
 }
 
-fn open_packet(shard: &Shard, session: &Session, transport: Transport) -> String {
+pub(super) fn open_packet(shard: &Shard, session: &Session, transport: Transport) -> String {
     let engine = &shard.node().config().engine;
     let can_upgrade =
         transport == Transport::Polling && engine.allow_upgrades && engine.transports.websocket;
@@ -296,7 +329,7 @@ fn set_cookie(shard: &Shard, session: &Session, headers: &mut HeaderMap) {
 }
 
 /// Answers a WebSocket's handshake.
-fn switch_protocols(request: &mut Request<Incoming>) -> Result<Answer, Refusal> {
+fn switch_protocols<B>(request: &mut Request<B>) -> Result<Answer, Refusal> {
     let offered = request
         .headers()
         .get(SEC_WEBSOCKET_PROTOCOL)

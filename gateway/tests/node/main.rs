@@ -12,6 +12,7 @@ mod handlers;
 mod limits;
 mod metrics_reference;
 mod observe;
+mod openings;
 mod panics;
 mod relay;
 mod stop;

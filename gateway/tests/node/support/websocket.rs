@@ -61,6 +61,37 @@ impl WebSocket {
         websocket
     }
 
+    /// On a connection whose handshake was answered.
+    pub(crate) fn on(connection: Connection) -> Self {
+        Self {
+            connection,
+            sid: String::new(),
+        }
+    }
+
+    /// Opens a session with texts that are sent in one piece with the request.
+    pub(crate) async fn open_with_frames(address: SocketAddr, texts: &[&str]) -> Self {
+        let mut websocket = Self::on(Connection::open(address).await);
+        let mut bytes = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: gateway\r\n\
+             Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            .as_bytes()
+            .to_vec();
+        for text in texts {
+            bytes.extend([0x81, 0x80 | text.len() as u8]);
+            bytes.extend(MASK);
+            bytes.extend(
+                text.bytes()
+                    .zip(MASK.iter().cycle())
+                    .map(|(byte, mask)| byte ^ mask),
+            );
+        }
+        websocket.connection.write(&bytes).await;
+        assert_eq!(websocket.connection.response().await.status, 101);
+        websocket.sid = sid(&websocket.next().await);
+        websocket
+    }
+
     pub(crate) async fn handshake_on(stream: TcpStream, query: &str) -> Result<Self, Response> {
         Self::handshake_with(stream, query, "").await
     }

@@ -1,0 +1,229 @@
+//! The first request of a connection, if it opens a session by WebSocket.
+//!
+//! Most connections begin with such a request, and it is all the HTTP that they ever speak. So it is
+//! read and answered here, in one read and one write, without a server of HTTP that could serve more.
+//! What is anything else, or came in pieces, is left to that server with the bytes that were read;
+//! so is what the checks of [`engineio`] refuse.
+
+use std::future::poll_fn;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fastwebsockets::upgrade::is_upgrade_request;
+use http_body_util::BodyExt;
+use httparse::Status;
+use hyper::body::Body;
+use hyper::header::{
+    CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+};
+use hyper::{Request, StatusCode, Uri};
+use memchr::{memchr, memmem};
+use protocol::Encoded;
+use protocol::engineio::Transport;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+
+use super::engineio::{self, Opened, Verified};
+use super::{Answer, MAX_HEADERS, Peer, cors, in_time};
+use crate::shard::Shard;
+use crate::stream::Stream;
+use crate::websocket::driver::Attached;
+
+/// How long a client whose opening was refused may take to close its side.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What a connection began with.
+pub(super) enum Opening {
+    /// The WebSocket of a new session, which was answered, and what came behind the request.
+    WebSocket(Attached, Vec<u8>),
+    /// Something else, which nothing was done with.
+    Other(Vec<u8>),
+    /// Nothing, or what was refused: it is over.
+    End,
+}
+
+/// Reads the first request, and answers it if it opens a session by WebSocket.
+pub(super) async fn receive(
+    shard: &Rc<Shard>,
+    stream: &mut Stream,
+    peer: Peer,
+) -> Result<Opening, Box<dyn std::error::Error>> {
+    let first = poll_fn(|context| {
+        let mut scratch = shard.take_scratch();
+        let mut buffer = ReadBuf::new(&mut scratch);
+        let polled = Pin::new(&mut *stream).poll_read(context, &mut buffer);
+        let read = buffer.filled();
+        let first = polled.map_ok(|()| First::of(shard, read));
+        shard.give_scratch(scratch);
+        first
+    });
+    match in_time(shard, first).await? {
+        First::Nothing => Ok(Opening::End),
+        First::Other(read) => Ok(Opening::Other(read)),
+        First::WebSocket(asked) => Ok(answer(shard, stream, peer, *asked).await?),
+    }
+}
+
+/// A request that passed verification.
+struct Asked {
+    request: Request<()>,
+    mount: u8,
+    base64: bool,
+    /// What came behind it.
+    rest: Vec<u8>,
+}
+
+enum First {
+    Nothing,
+    WebSocket(Box<Asked>),
+    Other(Vec<u8>),
+}
+
+impl First {
+    fn of(shard: &Shard, read: &[u8]) -> Self {
+        if read.is_empty() {
+            return Self::Nothing;
+        }
+        match Asked::parse(shard, read) {
+            Some(opening) => Self::WebSocket(Box::new(opening)),
+            None => Self::Other(read.to_vec()),
+        }
+    }
+}
+
+impl Asked {
+    fn parse(shard: &Shard, read: &[u8]) -> Option<Self> {
+        let line = &read[..memchr(b'\r', read)?];
+        memmem::find(line, b"transport=websocket")?;
+        let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+        let mut parsed = httparse::Request::new(&mut []);
+        let Ok(Status::Complete(length)) = parsed.parse_with_uninit_headers(read, &mut headers)
+        else {
+            return None;
+        };
+        let node = shard.node();
+        if length > node.config().limits.request_headers
+            || parsed.method != Some("GET")
+            || parsed.version != Some(1)
+        {
+            return None;
+        }
+        let target = parsed.path?;
+        let path = target.split('?').next()?;
+        let mount = node.mounts().iter().position(|mount| mount.path == path)?;
+
+        let head = Bytes::copy_from_slice(&read[..length]);
+        let part = |part: &[u8]| {
+            let start = part.as_ptr() as usize - read.as_ptr() as usize;
+            head.slice(start..start + part.len())
+        };
+        let mut request = Request::new(());
+        *request.uri_mut() = Uri::from_maybe_shared(part(target.as_bytes())).ok()?;
+        let map = request.headers_mut();
+        map.reserve(parsed.headers.len());
+        for header in parsed.headers.iter() {
+            let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
+            if header.value.is_empty() {
+                map.append(name, HeaderValue::from_static(""));
+            } else {
+                let value = HeaderValue::from_maybe_shared(part(header.value)).ok()?;
+                map.append(name, value);
+            }
+        }
+        if has_body(map) || !is_upgrade_request(&request) {
+            return None;
+        }
+        match engineio::verify(shard, &request, true) {
+            Ok(Verified::Handshake {
+                transport: Transport::WebSocket,
+                base64,
+            }) => Some(Self {
+                request,
+                mount: mount as u8,
+                base64,
+                rest: read[length..].to_vec(),
+            }),
+            Ok(_) | Err(_) => None,
+        }
+    }
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    [CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT]
+        .iter()
+        .any(|name| headers.contains_key(name))
+}
+
+async fn answer(
+    shard: &Rc<Shard>,
+    stream: &mut Stream,
+    peer: Peer,
+    asked: Asked,
+) -> std::io::Result<Opening> {
+    let Asked {
+        mut request,
+        mount,
+        base64,
+        rest,
+    } = asked;
+    let peer = peer.known_by(shard, request.headers());
+    let origin = cors::Origin::of(request.headers());
+    let transport = Transport::WebSocket;
+    let opened = engineio::handshake(shard, mount, &mut request, peer, transport, base64).await;
+    let (mut answer, session) = match opened {
+        Ok(Opened::WebSocket(answer, session)) => (answer, Some(session)),
+        Ok(Opened::Polling(answer)) => (answer, None),
+        Err(refusal) => (engineio::refuse(shard, peer, &refusal, true), None),
+    };
+    cors::allow(&shard.node().config().cors, &origin, answer.headers_mut());
+    let Some(session) = session else {
+        refuse(stream, answer).await;
+        return Ok(Opening::End);
+    };
+    let mut bytes = head(answer.status(), answer.headers());
+    let open = engineio::open_packet(shard, &session, transport);
+    let open = Encoded::engine_text(&open);
+    bytes.extend_from_slice(open.frames());
+    let counted = open.frames().len() as u64;
+    shard.counters().sent_bytes.of(transport).add(counted);
+    let attached = Attached::new(Rc::clone(&session));
+    session.announce();
+    stream.write_all(&bytes).await?;
+    Ok(Opening::WebSocket(attached, rest))
+}
+
+/// The head of an answer.
+fn head(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(512);
+    let reason = status.canonical_reason().unwrap_or_default();
+    for part in ["HTTP/1.1 ", status.as_str(), " ", reason, "\r\n"] {
+        bytes.extend_from_slice(part.as_bytes());
+    }
+    for (name, value) in headers {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            bytes.extend_from_slice(part);
+        }
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes
+}
+
+/// Sends a refusal and closes in order, so that the client reads it.
+async fn refuse(stream: &mut Stream, mut answer: Answer) {
+    let length = HeaderValue::from(answer.body().size_hint().lower());
+    answer.headers_mut().insert(CONTENT_LENGTH, length);
+    let mut bytes = head(answer.status(), answer.headers());
+    let Ok(body) = answer.into_body().collect().await;
+    bytes.extend_from_slice(&body.to_bytes());
+    let close = async {
+        stream.write_all(&bytes).await?;
+        stream.shutdown().await?;
+        let mut rest = [0; 256];
+        while stream.read(&mut rest).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    let _gone_either_way = tokio::time::timeout(LINGER, close).await;
+}
