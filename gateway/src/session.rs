@@ -95,6 +95,8 @@ pub(crate) struct Link {
     resting: Cell<bool>,
     /// The shard is about to write.
     listed: Cell<bool>,
+    /// The shard could not write all, so the task has to.
+    pub(crate) behind: Cell<bool>,
 }
 
 /// What the task of the WebSocket has to do, besides reading and writing.
@@ -127,9 +129,14 @@ impl Link {
     /// The task waits; if it rests, nothing is left to write.
     pub(crate) fn end_turn(&self, waker: &Waker, resting: bool) {
         self.waker.replace(Some(waker.clone()));
-        let is_plain = || matches!(&*self.stream.borrow(), Some(Stream::Plain(_)));
-        self.resting
-            .set(resting && self.order.get() == LinkOrder::None && is_plain());
+        self.resting.set(resting);
+    }
+
+    /// Whether the shard may write.
+    pub(crate) fn may_rest(&self) -> bool {
+        self.order.get() == LinkOrder::None
+            && !self.behind.get()
+            && matches!(&*self.stream.borrow(), Some(Stream::Plain(_)))
     }
 
     /// Has the task run, which is not resting any more.
@@ -249,6 +256,13 @@ impl Session {
         }
     }
 
+    /// Has the shard write what a task leaves that goes to rest.
+    pub(crate) fn leave_to_shard(self: &Rc<Self>, link: &Link) {
+        if !self.outbox.borrow().is_empty() && !link.listed.replace(true) {
+            self.shard.write_later(self);
+        }
+    }
+
     /// Writes for a task that rests. What the socket does not take at once is left to the task.
     pub(crate) fn write_resting(&self) {
         let link = self.link.borrow();
@@ -263,8 +277,9 @@ impl Session {
         if let Some(Stream::Plain(stream)) = &*link.stream.borrow() {
             let mut bytes = 0;
             while !outbox.is_empty() && !outbox.is_parted() {
-                let Ok(written) = outbox.write_to(stream) else {
-                    break;
+                let written = match outbox.write_to(stream) {
+                    Ok(written @ 1..) => written,
+                    Ok(0) | Err(_) => break,
                 };
                 outbox.advance(written);
                 bytes += written;
@@ -279,6 +294,7 @@ impl Session {
                 .add(bytes as u64);
         }
         if !outbox.is_empty() {
+            link.behind.set(true);
             link.rouse();
         }
     }

@@ -160,12 +160,23 @@ impl Driver {
         self.attached.link.begin_turn();
         let polled = self.serve(context);
         if polled.is_pending() {
-            let resting = self.pause.is_none()
-                && !self.attached.is_probing()
-                && self.attached.session.outbox().borrow().is_empty();
+            let resting = self.may_rest();
             self.attached.link.end_turn(context.waker(), resting);
+            if resting {
+                let Attached { session, link } = &self.attached;
+                session.leave_to_shard(link);
+            }
         }
         polled
+    }
+
+    /// Whether what is to be written can be left to the shard, which does so for all its sockets in one
+    /// go.
+    fn may_rest(&self) -> bool {
+        self.pause.is_none()
+            && self.attached.link.may_rest()
+            && !self.attached.is_probing()
+            && !self.attached.session.outbox().borrow().is_parted()
     }
 
     /// Does something with the stream, which is there until the end.
@@ -202,6 +213,9 @@ impl Driver {
             }
             if self.attached.is_probing() {
                 let _lost_is_seen_by_reading = self.flush(context);
+                return Poll::Pending;
+            }
+            if self.may_rest() {
                 return Poll::Pending;
             }
             if ready!(self.write(context)).is_err() {
@@ -348,6 +362,7 @@ impl Driver {
                 return self.write(context);
             }
         }
+        self.attached.link.behind.set(false);
         self.flush(context)
     }
 
