@@ -4,6 +4,7 @@ mod common;
 mod scenarios;
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -51,6 +52,9 @@ pub(crate) enum Command {
         /// Where to serve
         #[arg(long, default_value = "127.0.0.1:3999")]
         listen: SocketAddr,
+        /// Threads, among which the sockets are spread; each sends to its own
+        #[arg(long, default_value = "1")]
+        threads: NonZeroUsize,
     },
 }
 

@@ -1,48 +1,88 @@
 //! `floor`: a server that does nothing but send ready frames to its sockets, one `send` each. What a real server costs
-//! on top of it is its own doing. One thread, WebSocket only, and no heartbeats: for runs shorter than their interval.
+//! on top of it is its own doing. WebSocket only, and no heartbeats: for runs shorter than their interval.
 
 mod wire;
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, mpsc};
+use std::thread;
 
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 use socket2::{Domain, Socket, Type};
 
 use crate::descriptors;
 use wire::{Request, Unmasker};
 
-/// Serves until the process is ended.
-pub(crate) fn serve(address: SocketAddr) -> io::Result<()> {
+/// Serves until the process is ended. With several threads each owns its share of the sockets, and a message is sent by
+/// all of them at the same time, as a server with several threads does it.
+pub(crate) fn serve(address: SocketAddr, threads: NonZeroUsize) -> io::Result<()> {
     descriptors::secure(100_000)?;
-    let mut floor = Floor::listen(address)?;
-    writeln!(
-        io::stdout(),
-        "listening {}",
-        floor.listener.local_addr()?.port()
-    )?;
-    let mut events = Events::with_capacity(1024);
-    loop {
-        match floor.poll.poll(&mut events, None) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            polled => polled?,
-        }
-        for event in &events {
-            match event.token() {
-                LISTENER => floor.accept()?,
-                Token(socket) => floor.handle(socket, event.is_writable()),
-            }
-        }
+    let listener = listen(address)?;
+    writeln!(io::stdout(), "listening {}", listener.local_addr()?.port())?;
+    let mut floors = Vec::new();
+    let mut letterboxes = Vec::new();
+    for _ in 0..threads.get() {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), MAIL)?;
+        let (sender, letterbox) = mpsc::channel();
+        letterboxes.push(Letterbox { sender, waker });
+        floors.push((poll, letterbox));
     }
+    let letterboxes: Arc<[Letterbox]> = letterboxes.into();
+    let mut running = Vec::new();
+    let mut listener = Some(listener);
+    for (index, (poll, letterbox)) in floors.into_iter().enumerate() {
+        let floor = Floor::new(
+            index,
+            poll,
+            listener.take(),
+            letterbox,
+            Arc::clone(&letterboxes),
+        )?;
+        running.push(thread::spawn(move || floor.run()));
+    }
+    for thread in running {
+        thread
+            .join()
+            .map_err(|_| io::Error::other("a thread of the floor panicked"))??;
+    }
+    Ok(())
 }
 
 const LISTENER: Token = Token(usize::MAX);
+const MAIL: Token = Token(usize::MAX - 1);
 
+/// What a thread is told by another.
+enum Mail {
+    Socket(TcpStream),
+    Publish { room: Vec<u8>, frame: Arc<[u8]> },
+}
+
+struct Letterbox {
+    sender: mpsc::Sender<Mail>,
+    waker: Waker,
+}
+
+impl Letterbox {
+    fn post(&self, mail: Mail) -> io::Result<()> {
+        self.sender.send(mail).map_err(io::Error::other)?;
+        self.waker.wake()
+    }
+}
+
+/// One thread.
 struct Floor {
+    index: usize,
     poll: Poll,
-    listener: TcpListener,
+    /// The first thread accepts.
+    listener: Option<TcpListener>,
+    accepted: usize,
+    letterbox: mpsc::Receiver<Mail>,
+    all: Arc<[Letterbox]>,
     sockets: Vec<Option<Peer>>,
     free: Vec<usize>,
     rooms: HashMap<Vec<u8>, Vec<usize>>,
@@ -77,20 +117,34 @@ impl Peer {
     }
 }
 
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
 impl Floor {
-    fn listen(address: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(4096)?;
-        let mut listener = TcpListener::from_std(socket.into());
-        let poll = Poll::new()?;
-        poll.registry()
-            .register(&mut listener, LISTENER, Interest::READABLE)?;
+    fn new(
+        index: usize,
+        poll: Poll,
+        mut listener: Option<TcpListener>,
+        letterbox: mpsc::Receiver<Mail>,
+        all: Arc<[Letterbox]>,
+    ) -> io::Result<Self> {
+        if let Some(listener) = &mut listener {
+            poll.registry()
+                .register(listener, LISTENER, Interest::READABLE)?;
+        }
         Ok(Self {
+            index,
             poll,
             listener,
+            accepted: 0,
+            letterbox,
+            all,
             sockets: Vec::new(),
             free: Vec::new(),
             rooms: HashMap::new(),
@@ -98,34 +152,73 @@ impl Floor {
         })
     }
 
-    fn accept(&mut self) -> io::Result<()> {
+    fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(1024);
         loop {
-            let mut tcp = match self.listener.accept() {
+            match self.poll.poll(&mut events, None) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                polled => polled?,
+            }
+            for event in &events {
+                match event.token() {
+                    LISTENER => self.accept()?,
+                    MAIL => self.take_mail()?,
+                    Token(socket) => self.handle(socket, event.is_writable())?,
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self) -> io::Result<()> {
+        while let Some(listener) = &self.listener {
+            let tcp = match listener.accept() {
                 Ok((tcp, _)) => tcp,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             };
-            tcp.set_nodelay(true)?;
-            let socket = self.free.pop().unwrap_or_else(|| {
-                self.sockets.push(None);
-                self.sockets.len() - 1
-            });
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            self.poll
-                .registry()
-                .register(&mut tcp, Token(socket), interest)?;
-            self.sockets[socket] = Some(Peer {
-                tcp,
-                unmasker: Unmasker::default(),
-                waiting: Vec::new(),
-            });
+            let turn = self.accepted % self.all.len();
+            self.accepted += 1;
+            if turn == self.index {
+                self.own(tcp)?;
+            } else {
+                self.all[turn].post(Mail::Socket(tcp))?;
+            }
         }
+        Ok(())
     }
 
-    fn handle(&mut self, socket: usize, writable: bool) {
+    fn take_mail(&mut self) -> io::Result<()> {
+        while let Ok(mail) = self.letterbox.try_recv() {
+            match mail {
+                Mail::Socket(tcp) => self.own(tcp)?,
+                Mail::Publish { room, frame } => self.send_to_room(&room, &frame),
+            }
+        }
+        Ok(())
+    }
+
+    fn own(&mut self, mut tcp: TcpStream) -> io::Result<()> {
+        tcp.set_nodelay(true)?;
+        let socket = self.free.pop().unwrap_or_else(|| {
+            self.sockets.push(None);
+            self.sockets.len() - 1
+        });
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll
+            .registry()
+            .register(&mut tcp, Token(socket), interest)?;
+        self.sockets[socket] = Some(Peer {
+            tcp,
+            unmasker: Unmasker::default(),
+            waiting: Vec::new(),
+        });
+        Ok(())
+    }
+
+    fn handle(&mut self, socket: usize, writable: bool) -> io::Result<()> {
         loop {
             let Some(Some(peer)) = self.sockets.get_mut(socket) else {
-                return;
+                return Ok(());
             };
             if writable {
                 peer.flush();
@@ -133,19 +226,19 @@ impl Floor {
             let read = match peer.tcp.read(&mut self.scratch) {
                 Ok(0) => return self.close(socket),
                 Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(_) => return self.close(socket),
             };
             let Some(requests) = peer.unmasker.take(&self.scratch[..read]) else {
                 return self.close(socket);
             };
             for request in requests {
-                self.answer(socket, request);
+                self.answer(socket, request)?;
             }
         }
     }
 
-    fn answer(&mut self, socket: usize, request: Request) {
+    fn answer(&mut self, socket: usize, request: Request) -> io::Result<()> {
         match request {
             Request::Reply(bytes) => self.send(socket, &bytes),
             Request::Join { room, ack } => {
@@ -153,12 +246,24 @@ impl Floor {
                 self.send(socket, &ack);
             }
             Request::Publish { room, frame } => {
-                let members = self.rooms.get(&room).map(Vec::as_slice).unwrap_or_default();
-                for &member in members {
-                    if let Some(Some(peer)) = self.sockets.get_mut(member) {
-                        peer.send(&frame);
+                let frame: Arc<[u8]> = frame.into();
+                for (index, letterbox) in self.all.iter().enumerate() {
+                    if index != self.index {
+                        let (room, frame) = (room.clone(), Arc::clone(&frame));
+                        letterbox.post(Mail::Publish { room, frame })?;
                     }
                 }
+                self.send_to_room(&room, &frame);
+            }
+        }
+        Ok(())
+    }
+
+    fn send_to_room(&mut self, room: &[u8], frame: &[u8]) {
+        let members = self.rooms.get(room).map(Vec::as_slice).unwrap_or_default();
+        for &member in members {
+            if let Some(Some(peer)) = self.sockets.get_mut(member) {
+                peer.send(frame);
             }
         }
     }
@@ -169,11 +274,12 @@ impl Floor {
         }
     }
 
-    fn close(&mut self, socket: usize) {
+    fn close(&mut self, socket: usize) -> io::Result<()> {
         self.sockets[socket] = None;
         self.free.push(socket);
         for members in self.rooms.values_mut() {
             members.retain(|&member| member != socket);
         }
+        Ok(())
     }
 }

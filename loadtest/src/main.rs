@@ -54,8 +54,8 @@ fn run() -> Result<ExitCode> {
         Command::Avalanche(scenario) => run_scenario(&scenario),
         Command::Rollout(scenario) => run_scenario(&scenario),
         Command::Compare(options) => compare::run(&options),
-        Command::Floor { listen } => {
-            floor::serve(listen).context("serving the floor")?;
+        Command::Floor { listen, threads } => {
+            floor::serve(listen, threads).context("serving the floor")?;
             Ok(ExitCode::SUCCESS)
         }
     }

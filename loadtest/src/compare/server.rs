@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -158,7 +159,10 @@ impl Launcher {
         };
         match kind {
             Kind::Floor => {
+                // As many as the servers have that it is the measure of.
+                let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
                 command.args(["--listen", &address.to_string()]);
+                command.args(["--threads", &threads.to_string()]);
             }
             Kind::Node | Kind::Socketioxide => {
                 command.arg(address.port().to_string());
