@@ -277,9 +277,8 @@ impl Session {
         if let Some(Stream::Plain(stream)) = &*link.stream.borrow() {
             let mut bytes = 0;
             while !outbox.is_empty() && !outbox.is_parted() {
-                let written = match outbox.write_to(stream) {
-                    Ok(written @ 1..) => written,
-                    Ok(0) | Err(_) => break,
+                let Ok(written @ 1..) = outbox.write_to(stream) else {
+                    break;
                 };
                 outbox.advance(written);
                 bytes += written;
