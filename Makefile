@@ -76,4 +76,4 @@ fuzz:
 	cd adapter-redis && cargo +nightly fuzz run redis_message -- -max_total_time=$(FUZZ_SECONDS)
 
 bench:
-	cargo bench -p protocol
+	cargo bench --workspace --bench codec --bench broadcast

@@ -153,7 +153,8 @@ impl Shared {
             Ok(()) => {
                 tokens.of(TokenResult::Accepted).increment();
                 let expires = socket.claims().map_or(0.0, |claims| claims.expires_at());
-                json!({"ok": true, "expires_at": expires})
+                // Rounded down: whole seconds are what tokens are made with.
+                json!({"ok": true, "expires_at": expires as u64})
             }
             Err(error) => {
                 tokens.of(error.result()).increment();
