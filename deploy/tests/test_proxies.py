@@ -98,6 +98,52 @@ class Gateways(unittest.TestCase):
         self.assertNotIn("sid=", proxy.log(), "a session's id is a secret")
 
 
+class Addresses(unittest.TestCase):
+    """What real nodes take for the address of a client behind each proxy."""
+
+    CLIENT = "127.0.0.9"
+    PROXY = "127.0.0.1"
+
+    def setUp(self):
+        self.folder = temporary(self)
+
+    def start(self, **settings):
+        self.node = programs.Gateway(self, self.folder, LOG_LEVEL="info,gateway::session=debug", **settings)
+        self.node.ready()
+        return self.node
+
+    def test_nginx_is_believed_if_it_is_trusted(self):
+        for trusted, address in (self.PROXY, self.CLIENT), ("10.0.0.0/8", self.PROXY):
+            with self.subTest(trusted=trusted):
+                node = self.start(PROXY_TRUSTED=trusted)
+                self.connect(nginx(self, self.folder, [node.port])[0], address)
+
+    def test_haproxy_is_believed_if_it_is_trusted(self):
+        for trusted, address in (self.PROXY, self.CLIENT), ("10.0.0.0/8", self.PROXY):
+            with self.subTest(trusted=trusted):
+                node = self.start(PROXY_TRUSTED=trusted)
+                self.connect(haproxy(self, self.folder, [(node.port, node.internal)])[0], address)
+
+    def test_haproxy_says_it_by_the_proxy_protocol(self):
+        node = self.start(PROXY_TRUSTED=self.PROXY, PROXY_PROTOCOL="true")
+        port, _ = haproxy(self, self.folder, [(node.port, node.internal)], ["proxy"])
+        self.connect(port, self.CLIENT)
+
+    def connect(self, port, address):
+        """One client, that says it were somebody else."""
+        before = len(self.opened())
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=30, source_address=(self.CLIENT, 0))
+        client.request("GET", "/socket.io/?EIO=4&transport=polling", headers={"X-Forwarded-For": "6.6.6.6"})
+        self.assertEqual(client.getresponse().status, 200)
+        client.close()
+        self.node.until("the session is in the log", lambda: len(self.opened()) > before)
+        self.assertEqual(self.opened()[before:], [address])
+
+    def opened(self):
+        lines = [line for line in self.node.log().splitlines() if "session opened" in line]
+        return [re.search(r"address=([\d.]+):", line)[1] for line in lines]
+
+
 class Requests(unittest.TestCase):
     """What a proxy makes of requests, seen by servers that stand in the place of nodes."""
 
@@ -246,10 +292,12 @@ def nginx(test, folder, nodes):
     return port, proxy
 
 
-def haproxy(test, folder, nodes):
+def haproxy(test, folder, nodes, variants=()):
     """Starts HAProxy in front of these ports and internal ports, and returns its own."""
-    (port,) = programs.free_ports(1)
-    config = haproxy_file(folder, nodes, port)
+    port, announced = programs.free_ports(2)
+    config = haproxy_file(folder, nodes, port, variants)
+    file = pathlib.Path(config)
+    file.write_text(file.read_text().replace("bind :8081", f"bind 127.0.0.1:{announced}"))
     proxy = programs.Process(test, folder, programs.tool("haproxy"), "-db", "-f", config)
     proxy.until("HAProxy answers", lambda: ask(port) == 200)
     return port, proxy

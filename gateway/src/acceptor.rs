@@ -19,6 +19,10 @@ const STOP: Token = Token(1);
 /// How long it waits after an error that every `accept` would meet, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How long it rests after a connection. The next one may have to wait so long; to be told of each
+/// of many costs more than they do themselves.
+const BREATH: Duration = Duration::from_micros(200);
+
 /// The acceptor. Dropped, it stops and closes its listener.
 ///
 /// It is not a task of Tokio's, which would register each connection with its own reactor only for
@@ -64,8 +68,17 @@ impl Drop for Acceptor {
 fn accept(mut poll: Poll, listener: &mio::net::TcpListener, node: &Node, stopped: &AtomicBool) {
     let mut events = Events::with_capacity(4);
     let mut turns = (0..node.shard_count()).cycle();
+    let mut accepted = false;
     loop {
-        match poll.poll(&mut events, None) {
+        // Who has just accepted looks again a moment later, for many connections in one go, before
+        // it waits to be told of the next one.
+        let waiting = if std::mem::take(&mut accepted) {
+            thread::sleep(BREATH);
+            Ok(())
+        } else {
+            poll.poll(&mut events, None)
+        };
+        match waiting {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                 warn!(%error, "cannot wait for connections");
                 thread::sleep(PAUSE);
@@ -78,6 +91,7 @@ fn accept(mut poll: Poll, listener: &mio::net::TcpListener, node: &Node, stopped
         loop {
             match listener.accept() {
                 Ok((stream, address)) => {
+                    accepted = true;
                     let Some(turn) = turns.next() else {
                         return;
                     };

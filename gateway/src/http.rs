@@ -124,28 +124,42 @@ fn serve_peer(shard: &Rc<Shard>, stream: std::net::TcpStream, peer: Peer) {
     });
 }
 
-/// The HTTP phase of a connection; it is boxed and gone when a WebSocket begins.
+/// What comes before the WebSocket of a connection, if one comes; it is boxed and gone then.
 async fn serve_http(
     shard: Rc<Shard>,
     stream: TcpStream,
     peer: Peer,
 ) -> Option<(Next, Stream, Vec<u8>)> {
-    let (stream, peer) = if peer.is_node {
-        (Rewound::new(Vec::new(), Stream::Plain(stream)), peer)
+    if peer.is_node {
+        let stream = Rewound::new(Vec::new(), Stream::Plain(stream));
+        return Box::pin(speak_http(shard, stream, peer)).await;
+    }
+    let greets = shard.node().tls().is_some() || shard.node().config().proxy.protocol;
+    let (mut stream, peer) = if greets {
+        Box::pin(greet(&shard, stream, peer)).await?
     } else {
-        let (mut stream, peer) = greet(&shard, stream, peer).await?;
-        match opening::receive(&shard, &mut stream, peer).await {
-            Ok(Opening::WebSocket(attached, read)) => {
-                return Some((Next::Session(attached), stream, read));
-            }
-            Ok(Opening::Other(read)) => (Rewound::new(read, stream), peer),
-            Ok(Opening::End) => return None,
-            Err(error) => {
-                refuse(&shard, peer.address, Refused::Http, &error);
-                return None;
-            }
-        }
+        (Stream::Plain(stream), peer)
     };
+    match opening::receive(&shard, &mut stream, peer).await {
+        Ok(Opening::WebSocket(attached, read)) => Some((Next::Session(attached), stream, read)),
+        Ok(Opening::Other(read)) => {
+            let stream = Rewound::new(read, stream);
+            Box::pin(speak_http(shard, stream, peer)).await
+        }
+        Ok(Opening::End) => None,
+        Err(error) => {
+            refuse(&shard, peer.address, Refused::Http, &error);
+            None
+        }
+    }
+}
+
+/// Serves requests, until one has the connection become something else.
+async fn speak_http(
+    shard: Rc<Shard>,
+    stream: Rewound,
+    peer: Peer,
+) -> Option<(Next, Stream, Vec<u8>)> {
     let limits = &shard.node().config().limits;
     let mut builder = http1::Builder::new();
     let (patience, added) = if peer.is_node {

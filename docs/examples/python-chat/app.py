@@ -2,15 +2,18 @@
 
     pip install flask waitress
     BACKEND_SECRET=.. python app.py --port 8000
+
+A page for browsers is at /?name=ann&gateway=http://localhost:3000; that gateway has to allow it in cors.origins.
 """
 
 import argparse
 import hashlib
 import hmac
 import os
+import pathlib
 import time
 
-from flask import Flask, abort, request
+from flask import Flask, abort, request, send_file
 
 SECRET = os.environ["BACKEND_SECRET"].encode()
 MAX_AGE_SECONDS = 300
@@ -27,6 +30,11 @@ def verify():
         abort(401)
     if abs(time.time() - int(parts["t"])) > MAX_AGE_SECONDS:
         abort(401)
+
+
+@app.get("/")
+def page():
+    return send_file(pathlib.Path(__file__).with_name("page.html"))
 
 
 @app.post("/socket")

@@ -1,11 +1,13 @@
 // The chat with a Python backend: two clients on two nodes, and the HTTP API.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { chromium } from "playwright-core";
 import { next } from "../testing/gateway.mjs";
 import { startCluster, startPythonChat, until } from "./lib/programs.mjs";
 
 const KEY = "a key of the examples";
 const SECRET = "a secret of the examples";
+const BROWSER_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 let chat, cluster, one, two;
 
 before(async () => {
@@ -16,6 +18,7 @@ before(async () => {
     GATEWAY_BACKEND_SECRET: SECRET,
     GATEWAY_BACKEND_RETRIES: "0",
     GATEWAY_BACKEND_BREAKER_PAUSE: "100ms",
+    GATEWAY_CORS_ORIGINS: `http://127.0.0.1:${chat.port}`,
   });
   [one, two] = cluster.nodes;
 });
@@ -69,6 +72,30 @@ test("the API sees both nodes and kicks on the other one", async () => {
   assert.deepEqual((await gone)[0], "io server disconnect");
   assert.equal(ann.connected, true);
   ann.close();
+});
+
+test("two browsers on two nodes talk, one is kicked by the API of the other node", async (t) => {
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: BROWSER_ARGUMENTS });
+  t.after(() => browser.close());
+  const open = async (node, name, state) => {
+    const page = await browser.newPage();
+    await page.goto(`http://127.0.0.1:${chat.port}/?gateway=${encodeURIComponent(node.url)}${name ? `&name=${name}` : ""}`);
+    await page.getByText(state, { exact: true }).waitFor();
+    return page;
+  };
+  await open(one, undefined, "refused: a name is needed (no_name)");
+  const ann = await open(one, "ann", "connected");
+  const bob = await open(two, "bob", "connected");
+  await ann.getByText("bob is here", { exact: true }).waitFor();
+  for (const [page, other, name, text] of [[ann, bob, "ann", "hello"], [bob, ann, "bob", "<b>hello</b> yourself"]]) {
+    await page.getByPlaceholder("message").fill(text);
+    await page.getByRole("button", { name: "Say" }).click();
+    await page.getByText("said 1", { exact: true }).waitFor();
+    await other.getByText(`${name}: ${text}`, { exact: true }).waitFor();
+  }
+  assert.deepEqual(await one.api("disconnect", { select: { user: "bob" } }), { ok: true });
+  await bob.getByText("gone: io server disconnect", { exact: true }).waitFor();
+  assert.equal(await ann.locator("#state").inputValue().catch(() => ann.locator("#state").textContent()), "connected");
 });
 
 test("a backend that is away is told, and comes back by itself", async () => {
