@@ -26,9 +26,9 @@ for program in node npm redis-server cargo; do
   command -v "$program" >"$work/ignored" || fail "$program is missing"
 done
 [ -d "$peers/node/node_modules/socket.io" ] || npm ci --prefix "$peers/node"
-cargo build --quiet --manifest-path "$here/../Cargo.toml"
-cargo build --quiet --release --locked --manifest-path "$peers/socketioxide/Cargo.toml" --target-dir "$target/peers"
-loadtest=$target/debug/loadtest
+loadtest=${LOADTEST_BIN:-$target/debug/loadtest}
+[ -x "$loadtest" ] || cargo build --quiet --manifest-path "$here/../Cargo.toml"
+cargo build --quiet --locked --manifest-path "$peers/socketioxide/Cargo.toml" --target-dir "$target/peers"
 
 # wait_for FILE PATTERN: until a line of the file matches; prints the line.
 wait_for() {
@@ -139,7 +139,7 @@ scenarios() {
 start node node "$peers/node/server.js" 0
 scenarios node "http://127.0.0.1:$port" "$pid"
 node_url=http://127.0.0.1:$port node_pid=$pid
-start socketioxide "$target/peers/release/loadtest-peer-socketioxide" 0
+start socketioxide "$target/peers/debug/loadtest-peer-socketioxide" 0
 scenarios socketioxide "http://127.0.0.1:$port" "$pid"
 stop "$pid"
 if [ -n "${GATEWAY_BIN:-}" ]; then
@@ -178,7 +178,7 @@ $loadtest fanout --url "$node_url" --members 5 --rate 50 --warmup 0 --duration 2
 equal "exit code when the server dies" "$code" 1
 
 echo "== the floor"
-start floor "$loadtest" floor --listen 127.0.0.1:0
+start floor "$loadtest" floor --listen 127.0.0.1:0 --threads 2
 $loadtest fanout --url "http://127.0.0.1:$port" --members 50 --window 8 --warmup 200ms --duration 1s --pid "$pid" $quiet \
   --expect 'lost=0,strays=0,out_of_order=0,rate>1000'
 stop "$pid"
