@@ -97,6 +97,8 @@ pub(crate) struct Link {
     listed: Cell<bool>,
     /// The shard could not write all, so the task has to.
     pub(crate) behind: Cell<bool>,
+    /// The last write ended within a frame, so that nothing else can follow it.
+    pub(crate) cut: Cell<bool>,
 }
 
 /// What the task of the WebSocket has to do, besides reading and writing.
@@ -282,6 +284,7 @@ impl Session {
                 };
                 outbox.advance(written);
                 bytes += written;
+                link.cut.set(outbox.is_cut());
                 if outbox.is_cut() {
                     break;
                 }

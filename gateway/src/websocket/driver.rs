@@ -112,7 +112,6 @@ pub(crate) async fn run(attached: Attached, stream: Stream, mut read: Vec<u8>) {
     let mut driver = Driver {
         attached,
         reader: Reader::new(),
-        cut: false,
         relief: None,
         pause: None,
     };
@@ -125,8 +124,9 @@ pub(crate) async fn run(attached: Attached, stream: Stream, mut read: Vec<u8>) {
         Some(end) => end,
         None => poll_fn(|context| driver.poll(context)).await,
     };
-    let Driver { attached, cut, .. } = driver;
+    let attached = driver.attached;
     let stream = attached.link.stream.take();
+    let cut = attached.link.cut.get();
     drop(attached);
     if let Some(stream) = stream
         && !cut
@@ -138,8 +138,6 @@ pub(crate) async fn run(attached: Attached, stream: Stream, mut read: Vec<u8>) {
 struct Driver {
     attached: Attached,
     reader: Reader,
-    /// The last write ended within a frame, so that nothing else can follow it.
-    cut: bool,
     /// Waited for before more is read, while some shard is far behind.
     relief: Option<Pin<Box<OwnedNotified>>>,
     /// Waited for before more is written.
@@ -220,7 +218,7 @@ impl Driver {
             }
             if ready!(self.write(context)).is_err() {
                 self.attached.lose(CloseReason::TransportClose);
-                self.cut = true;
+                self.attached.link.cut.set(true);
                 return Poll::Ready(End::default());
             }
             if self.attached.link.order.get() != LinkOrder::Flush {
@@ -348,7 +346,7 @@ impl Driver {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             let pause = outbox.advance(written);
-            self.cut = outbox.is_cut();
+            self.attached.link.cut.set(outbox.is_cut());
             session
                 .shard()
                 .counters()

@@ -140,6 +140,25 @@ async fn a_reader_that_stalls_is_disconnected_and_nobody_else() {
 }
 
 #[tokio::test]
+async fn nothing_follows_a_frame_that_was_cut() {
+    const LARGE: usize = 64 * 1024;
+    let mut config = config();
+    config.limits.outbox_bytes = 4 * LARGE;
+    let gateway = TestGateway::start(Server::new(config)).await;
+    let mut slow = WebSocket::open_narrow(gateway.address()).await;
+    slow.connect().await;
+    let emitter = gateway.gateway().of("/");
+    let text = "x".repeat(LARGE);
+    until(async || {
+        emitter.emit("large", (&text,)).unwrap();
+        gateway.gateway().connections() == 0
+    })
+    .await;
+    let rest = slow.rest().await;
+    assert!(rest.ends_with(b"xx"), "{:?}", &rest[rest.len() - 16..]);
+}
+
+#[tokio::test]
 async fn a_polling_client_that_does_not_poll_is_disconnected_by_its_outbox() {
     let mut config = config();
     config.limits.outbox_bytes = 1024;

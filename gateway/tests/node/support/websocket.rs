@@ -217,6 +217,12 @@ impl WebSocket {
         assert_eq!(self.answer().await, "43999[]");
     }
 
+    /// All bytes that are left, until the gateway closes.
+    pub(crate) async fn rest(&mut self) -> Vec<u8> {
+        while self.connection.fill().await {}
+        std::mem::take(&mut self.connection.read)
+    }
+
     /// The next text that is no ping; pings are answered.
     pub(crate) async fn answer(&mut self) -> String {
         loop {
