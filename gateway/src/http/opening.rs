@@ -9,8 +9,7 @@ use std::future::poll_fn;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
-
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use fastwebsockets::upgrade::is_upgrade_request;
@@ -18,7 +17,7 @@ use http_body_util::BodyExt;
 use httparse::Status;
 use hyper::body::Body;
 use hyper::header::{
-    CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+    CONTENT_LENGTH, DATE, EXPECT, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
 };
 use hyper::{Request, StatusCode, Uri};
 use memchr::{memchr, memmem};
@@ -215,6 +214,9 @@ fn head(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
 async fn refuse(stream: &mut Stream, mut answer: Answer) {
     let length = HeaderValue::from(answer.body().size_hint().lower());
     answer.headers_mut().insert(CONTENT_LENGTH, length);
+    if let Ok(date) = httpdate::fmt_http_date(SystemTime::now()).parse() {
+        answer.headers_mut().insert(DATE, date);
+    }
     let mut bytes = head(answer.status(), answer.headers());
     let Ok(body) = answer.into_body().collect().await;
     bytes.extend_from_slice(&body.to_bytes());
