@@ -88,6 +88,8 @@ impl Commands {
         match &self.pool {
             Pool::Single(pool) => {
                 let mut connection = pool.get().await.map_err(|error| none(&error))?;
+                // Of its own accord it waits for half a second.
+                connection.set_response_timeout(self.timeout);
                 let result = self.query(commands, &mut connection).await;
                 if result.is_err() {
                     drop(deadpool_redis::Connection::take(connection));
@@ -96,6 +98,7 @@ impl Commands {
             }
             Pool::Sentinel(pool) => {
                 let mut connection = pool.get().await.map_err(|error| none(&error))?;
+                connection.set_response_timeout(self.timeout);
                 let result = self.query(commands, &mut connection).await;
                 if result.is_err() {
                     drop(sentinel::Connection::take(connection));

@@ -12,7 +12,9 @@
 //! ```
 //!
 //! What was taken is written sooner or later, as long as the process lives. An attempt that failed
-//! may have been one that worked, so an entry can be there twice; it has the same `id` then.
+//! may have been one that worked, so an entry can be there twice; it has the same `id` then. Each
+//! attempt is half as large as the one that failed before it, down to one entry, so that a Redis
+//! which is too slow for many gets on with few.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -111,9 +113,13 @@ struct Waiting {
 }
 
 impl EventStream {
-    /// Whether an entry would be refused.
-    pub(crate) fn is_full(&self) -> bool {
-        self.bytes.load(Ordering::Relaxed) >= MAX_BYTES
+    /// Whether there is room for what comes later. If not, that counts as refused.
+    pub(crate) fn has_room(&self) -> bool {
+        let is_full = self.is_full();
+        if is_full {
+            self.refused.increment();
+        }
+        !is_full
     }
 
     /// Entries that wait.
@@ -151,15 +157,8 @@ impl EventStream {
             let (entries, waiters) = self.take();
             if entries.is_empty() {
                 self.filled.notified().await;
-                continue;
-            }
-            self.write_batch(&to, &entries).await;
-            let bytes = entries.iter().map(Entry::size).sum();
-            self.written.add(entries.len() as u64);
-            self.entries.fetch_sub(entries.len(), Ordering::Relaxed);
-            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            for done in waiters {
-                let _gone = done.send(());
+            } else {
+                self.write_batch(&to, entries, waiters).await;
             }
         }
     }
@@ -173,7 +172,8 @@ impl EventStream {
         self.waiting()
     }
 
-    fn take(&self) -> (Vec<Entry>, Vec<oneshot::Sender<()>>) {
+    /// The next batch, and who waits for each entry of it.
+    fn take(&self) -> (Vec<Entry>, Vec<Option<oneshot::Sender<()>>>) {
         let (most, most_bytes) = MAX_BATCH;
         let mut queue = self.queue();
         let (mut entries, mut waiters, mut bytes) = (Vec::new(), Vec::new(), 0);
@@ -186,7 +186,7 @@ impl EventStream {
                 break;
             };
             entries.push(entry);
-            waiters.extend(done);
+            waiters.push(done);
         }
         if queue.is_empty() {
             queue.shrink_to(most);
@@ -194,17 +194,36 @@ impl EventStream {
         (entries, waiters)
     }
 
-    async fn write_batch(&self, to: &impl Append, entries: &[Entry]) {
+    async fn write_batch(
+        &self,
+        to: &impl Append,
+        mut entries: Vec<Entry>,
+        mut waiters: Vec<Option<oneshot::Sender<()>>>,
+    ) {
+        let mut most = entries.len();
         let mut pause = FIRST_PAUSE;
         let mut was_told = false;
-        while let Err(error) = to.append(entries).await {
-            self.retries.increment();
-            if !was_told {
-                warn!(%error, waiting = self.waiting(), "events cannot be written to the stream; they wait");
-                was_told = true;
+        while !entries.is_empty() {
+            let count = most.min(entries.len());
+            match to.append(&entries[..count]).await {
+                Ok(()) => {
+                    self.are_written(entries.drain(..count));
+                    for done in waiters.drain(..count).flatten() {
+                        let _gone = done.send(());
+                    }
+                    pause = FIRST_PAUSE;
+                }
+                Err(error) => {
+                    self.retries.increment();
+                    if !was_told {
+                        warn!(%error, waiting = self.waiting(), "events cannot be written to the stream; they wait");
+                        was_told = true;
+                    }
+                    most = (count / 2).max(1);
+                    tokio::time::sleep(jittered(pause)).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
             }
-            tokio::time::sleep(jittered(pause)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
         if was_told {
             info!(
@@ -212,6 +231,18 @@ impl EventStream {
                 "events are written to the stream again"
             );
         }
+    }
+
+    fn are_written(&self, entries: impl ExactSizeIterator<Item = Entry>) {
+        let count = entries.len();
+        let bytes = entries.map(|entry| entry.size()).sum();
+        self.written.add(count as u64);
+        self.entries.fetch_sub(count, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) >= MAX_BYTES
     }
 
     fn queue(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
@@ -292,12 +323,43 @@ mod tests {
         for _ in 0..8 {
             stream.append(entry("a", size), None).unwrap();
         }
-        assert!(stream.is_full());
         assert_eq!(stream.append(entry("b", 1), None), Err(Full));
-        assert_eq!(stream.refused.value(), 1);
+        assert!(!stream.has_room());
+        assert_eq!(stream.refused.value(), 2);
         let writer = tokio::spawn(Arc::clone(&stream).write(Kept::default()));
         assert_eq!(stream.flushed(Duration::from_secs(60)).await, 0);
+        assert!(stream.has_room());
         stream.append(entry("c", 1), None).unwrap();
+        writer.abort();
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_is_too_large_is_written_in_smaller_ones() {
+        /// Takes no more than two at a time.
+        struct Slow(Kept);
+
+        impl Append for Slow {
+            fn append<'a>(&'a self, entries: &'a [Entry]) -> Appending<'a> {
+                if entries.len() > 2 {
+                    Box::pin(async { Err("timed out".to_owned()) })
+                } else {
+                    self.0.append(entries)
+                }
+            }
+        }
+
+        let stream = Arc::<EventStream>::default();
+        let ids: Vec<_> = (0..11).map(|number| number.to_string()).collect();
+        for id in &ids {
+            stream.append(entry(id, 1), None).unwrap();
+        }
+        let kept = Kept::default();
+        let writer = tokio::spawn(Arc::clone(&stream).write(Slow(kept.clone())));
+        while stream.waiting() > 0 {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        assert_eq!(*kept.ids.lock().unwrap(), ids);
+        assert_eq!((stream.written.value(), stream.retries.value()), (11, 2));
         writer.abort();
     }
 

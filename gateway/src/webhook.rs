@@ -140,7 +140,7 @@ impl Shared {
     /// The same for what no client waits for.
     fn tell(&self, socket: &Socket, call: &Call<'_>) {
         if self.record(call, None).is_err() {
-            warn!(socket = %socket.id(), "not told to the stream, which takes no more");
+            debug!(socket = %socket.id(), "not told to the stream, which takes no more");
         }
     }
 
@@ -271,7 +271,7 @@ impl Application for WebhookApplication {
         };
         match self.0.way(socket.namespace(), "connect") {
             Way::Relay | Way::Nowhere => Connect::Accept,
-            Way::Backend(_) if self.0.stream.as_ref().is_some_and(|it| it.is_full()) => {
+            Way::Backend(_) if self.0.stream.as_ref().is_some_and(|it| !it.has_room()) => {
                 let refusal = Refusal::new("the backend has too much to do");
                 Connect::Refuse(refusal.with_data(&json!({"code": "backend_overloaded"})))
             }

@@ -368,6 +368,10 @@ mod tests {
                 "backend.url: has no effect without backend.secret, which is not set (f, line 1)",
             ),
             (
+                "backend.stream = \"events\"",
+                "backend.stream: has no effect without redis.url, which is not set (f, line 1)",
+            ),
+            (
                 "backend.secret = \"0123456789abcdef\"",
                 "backend.secret: has no effect without backend.url, which is not set (f, line 1)",
             ),

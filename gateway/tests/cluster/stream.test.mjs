@@ -7,6 +7,7 @@ import { createClient } from "redis";
 import { Client } from "./lib/clients.mjs";
 import { joined, metric, relay } from "./lib/gateways.mjs";
 import { Redis, RedisCluster } from "./lib/redis.mjs";
+import { slowAnswers } from "./lib/slow_answers.mjs";
 import { until } from "./lib/until.mjs";
 
 const KEY = "events";
@@ -128,6 +129,9 @@ describe("two nodes with backend.stream", () => {
     assert.equal(codes.at(-1), "backend_overloaded");
     assert.ok((await metric(nodes[0], "gateway_stream_waiting_bytes")) < 36_000_000);
     assert.ok((await metric(nodes[0], "gateway_stream_refused_total")) >= 10);
+    const refused = await metric(nodes[0], "gateway_stream_refused_total");
+    await assert.rejects(Client.open(nodes[0], "websocket"), ({ data }) => data?.code === "backend_overloaded");
+    assert.equal(await metric(nodes[0], "gateway_stream_refused_total"), refused + 1);
     assert.ok(nodes[0].residentBytes() - before < 200_000_000);
     redis.thaw();
     await until("nothing waits", async () => (await metric(nodes[0], "gateway_stream_waiting")) === 0);
@@ -182,6 +186,22 @@ it("beside a webhook the stream gets what the backend gets", async () => {
   await node.stop();
   backend.close();
   await redis.stop();
+});
+
+it("a Redis that takes its time gets each entry once", async (test) => {
+  const redis = await Redis.start();
+  test.after(() => redis.stop());
+  // Longer than clients of Redis wait by themselves, and less than the gateway says that it waits.
+  const slow = await slowAnswers(redis.port, "XADD", 800);
+  test.after(() => slow.stop());
+  const node = await relay("a", { "redis.url": slow.url, "backend.stream": KEY, "backend.timeout": "30s" });
+  test.after(() => node.stop());
+  const client = await Client.open(node, "websocket");
+  test.after(() => client.close());
+  for (let number = 0; number < 3; number += 1) assert.deepEqual(await client.call("say", number), { ok: true });
+  const entries = await consume(redis.url);
+  assert.deepEqual(entries.map(({ type }) => type), ["connect", "event", "event", "event"]);
+  assert.equal(await metric(node, "gateway_stream_retries_total"), 0);
 });
 
 it("a Redis Cluster takes entries", async () => {
