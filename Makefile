@@ -3,13 +3,13 @@
 # Seconds for which each fuzz target runs.
 FUZZ_SECONDS ?= 60
 
-.PHONY: run test check fmt build unit autobahn peers cluster examples loadtest redis redis-all deploy-check deploy-write deploy-image-steps fuzz bench
+.PHONY: run test check fmt build unit autobahn peers loadtest cluster examples redis redis-all deploy-check deploy-write deploy-image-steps fuzz bench
 
 run:
 	cargo run --release
 
 # Everything that CI runs. It installs what the tests need and says what it cannot install.
-test: check unit autobahn peers redis cluster examples loadtest deploy-check
+test: check unit autobahn peers loadtest redis cluster examples deploy-check
 
 check:
 	cargo fmt --check
@@ -33,6 +33,10 @@ peers: build
 	CLIENT_SUITE_BIN=target/debug/examples/client_suite \
 	node gateway/tests/peers/run.mjs
 
+# The load generator's counts against those of official clients and servers. LOADTEST_FULL=1 also runs all scenarios against the peers.
+loadtest: build
+	loadtest/tests/peers.sh
+
 # The examples of docs/examples, and tokens, backends and the HTTP API with other people's libraries.
 examples: build
 	GATEWAY_BIN=target/debug/gateway node docs/examples/run.mjs
@@ -42,10 +46,6 @@ cluster: build
 	GATEWAY_BIN=target/debug/gateway \
 	CLUSTER_NODE_BIN=target/debug/examples/cluster_node \
 	node gateway/tests/cluster/run.mjs
-
-# The load generator against real servers, and its counts against official clients in the same room. After cluster, which installs Redis.
-loadtest: build
-	GATEWAY_BIN=target/debug/gateway LOADTEST_BIN=target/debug/loadtest loadtest/tests/peers.sh
 
 # The Redis wire against real Redis servers and Node servers. Outages and clusters of Redis take minutes; make cluster tries them with
 # whole nodes, and redis-all with the wire alone.

@@ -1,6 +1,11 @@
 #!/usr/bin/env bash
-# loadtest against real servers, and its counts against independent ones. Needs node, npm and redis-server; nothing is
-# skipped when one is missing, the script fails. GATEWAY_BIN adds the gateway to the servers.
+# loadtest against real servers, and its counts against independent ones. `make loadtest` runs it. Needs node and npm;
+# nothing is skipped when one is missing, the script fails.
+#
+# LOADTEST_FULL=1 also runs all scenarios against Node and socketioxide, and restarts nodes over Redis; it needs cargo and
+# redis-server, and takes minutes.
+#
+# GATEWAY_BIN and LOADTEST_BIN name other programs than those of the debug build.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -22,13 +27,19 @@ fail() {
   exit 1
 }
 
-for program in node npm redis-server cargo; do
+full=${LOADTEST_FULL:-}
+for program in node npm ${full:+redis-server cargo}; do
   command -v "$program" >"$work/ignored" || fail "$program is missing"
 done
 [ -d "$peers/node/node_modules/socket.io" ] || npm ci --prefix "$peers/node"
 loadtest=${LOADTEST_BIN:-$target/debug/loadtest}
-[ -x "$loadtest" ] || cargo build --quiet --manifest-path "$here/../Cargo.toml"
-cargo build --quiet --locked --manifest-path "$peers/socketioxide/Cargo.toml" --target-dir "$target/peers"
+gateway=${GATEWAY_BIN:-$target/debug/gateway}
+for program in "$loadtest" "$gateway"; do
+  [ -x "$program" ] || fail "$program is not built"
+done
+if [ -n "$full" ]; then
+  cargo build --quiet --release --locked --manifest-path "$peers/socketioxide/Cargo.toml" --target-dir "$target/peers"
+fi
 
 # wait_for FILE PATTERN: until a line of the file matches; prints the line.
 wait_for() {
@@ -52,6 +63,10 @@ start() {
 
 stop() {
   kill "$1" && wait "$1" 2>"$work/ignored" || true
+}
+
+free_port() {
+  node -e 's = require("net").createServer().listen(0, () => { console.log(s.address().port); s.close() })'
 }
 
 # value FILE EXPRESSION: a value of a JSON file, with `f` for the figures by name.
@@ -96,11 +111,14 @@ equal "deliveries" "$(value "$work/counted.json" 'run.emitted')" "$deliveries"
 equal "connections" "$(value "$work/counted.json" 'run.connected')" $((20 + 24 + 10 + 50 + 30))
 equal "polling connections" "$(value "$work/counted.json" 'run.polling')" 5
 
-# scenarios NAME URL PID: every scenario against one server.
-scenarios() {
-  local name=$1 url=$2 server=$3 in_order=out_of_order=0
-  # It runs every event in a task of its own.
-  [ "$name" = socketioxide ] && in_order='out_of_order>=0'
+# How exactly a server keeps its order: socketioxide runs every event in a task of its own.
+order() {
+  if [ "$1" = socketioxide ]; then echo 'out_of_order>=0'; else echo out_of_order=0; fi
+}
+
+# witnessed NAME URL PID: official clients in the room of a fan-out see what loadtest says that it sent.
+witnessed() {
+  local name=$1 url=$2 server=$3
   echo "== $name: official clients in the room of a fan-out see the same"
   coproc witness { exec node "$here/witness.js" "$url" r0; }
   local witness_pid=$witness_PID
@@ -108,7 +126,7 @@ scenarios() {
   read -r ready <&"${witness[0]}"
   [ "$ready" = ready ] || fail "the witnesses of $name are not in their room"
   $loadtest fanout --url "$url" --members 50 --rate 100 --size 100 --warmup 500ms --duration 2s --pid "$server" $quiet \
-    --expect "lost=0,strays=0,failures=0,$in_order"
+    --expect "lost=0,strays=0,failures=0,$(order "$name")"
   published=$(value "$work/run.json" 'f.due / 50')
   echo "$published" >&"${witness[1]}"
   read -r seen <&"${witness[0]}"
@@ -119,7 +137,13 @@ scenarios() {
     equal "$name: without a gap" "$(value "$work/seen.json" 'run.every((w) => w.gapless)')" true
   fi
   equal "$name: payloads whole" "$(value "$work/seen.json" 'run.every((w) => w.sizes.join() === "100")')" true
+  wait "$witness_pid"
+}
 
+# scenarios NAME URL PID: every scenario against one server.
+scenarios() {
+  local name=$1 url=$2 server=$3 in_order
+  in_order=$(order "$name")
   echo "== $name: scenarios"
   $loadtest fanout --url "$url" --rooms 10 --members 10 --window 2 --threads 2 --warmup 200ms --duration 1s --pid "$server" \
     $quiet --expect "lost=0,strays=0,failures=0,rate>1000,$in_order"
@@ -136,25 +160,24 @@ scenarios() {
     --expect 'lost=0,connected=50,resident_used>0'
 }
 
+"$gateway" serve --listen 127.0.0.1:0 --internal-listen 127.0.0.1:0 --demo false --shutdown-drain 0s >"$work/gateway.log" 2>&1 &
+gateway_pid=$!
+pids+=("$gateway_pid")
+wait_for "$work/gateway.log" ' listening ' >"$work/listening"
+gateway_url=http://$(grep -oE '127\.0\.0\.1:[0-9]+' "$work/listening" | head -n 1)
+witnessed gateway "$gateway_url" "$gateway_pid"
+scenarios gateway "$gateway_url" "$gateway_pid"
 start node node "$peers/node/server.js" 0
-scenarios node "http://127.0.0.1:$port" "$pid"
 node_url=http://127.0.0.1:$port node_pid=$pid
-start socketioxide "$target/peers/debug/loadtest-peer-socketioxide" 0
-scenarios socketioxide "http://127.0.0.1:$port" "$pid"
-stop "$pid"
-if [ -n "${GATEWAY_BIN:-}" ]; then
-  port=$(node -e 's = require("net").createServer().listen(0, () => { console.log(s.address().port); s.close() })')
-  internal=$(node -e 's = require("net").createServer().listen(0, () => { console.log(s.address().port); s.close() })')
-  "$GATEWAY_BIN" serve --listen "127.0.0.1:$port" --internal-listen "127.0.0.1:$internal" --demo false >"$work/gateway.log" 2>&1 &
-  pids+=($!)
-  gateway=$!
-  for _ in $(seq 200); do
-    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>"$work/ignored" && break
-    sleep 0.05
-  done
-  scenarios gateway "http://127.0.0.1:$port" "$gateway"
-  stop "$gateway"
+witnessed node "$node_url" "$node_pid"
+if [ -n "$full" ]; then
+  scenarios node "$node_url" "$node_pid"
+  start socketioxide "$target/peers/release/loadtest-peer-socketioxide" 0
+  witnessed socketioxide "http://127.0.0.1:$port" "$pid"
+  scenarios socketioxide "http://127.0.0.1:$port" "$pid"
+  stop "$pid"
 fi
+stop "$gateway_pid"
 
 echo "== thresholds and the report"
 code=0
@@ -183,8 +206,13 @@ $loadtest fanout --url "http://127.0.0.1:$port" --members 50 --window 8 --warmup
   --expect 'lost=0,strays=0,out_of_order=0,rate>1000'
 stop "$pid"
 
+if [ -z "$full" ]; then
+  echo "all agree"
+  exit
+fi
+
 echo "== nodes restarted in turn"
-redis_port=$(node -e 's = require("net").createServer().listen(0, () => { console.log(s.address().port); s.close() })')
+redis_port=$(free_port)
 redis-server --bind 127.0.0.1 --port "$redis_port" --save '' --appendonly no --dir "$work" >"$work/redis.log" 2>&1 &
 pids+=($!)
 wait_for "$work/redis.log" 'Ready to accept connections' >"$work/ignored"
@@ -208,7 +236,7 @@ chmod +x "$work/restart"
 urls=
 restarts=()
 for node in a b; do
-  node_port=$(node -e 's = require("net").createServer().listen(0, () => { console.log(s.address().port); s.close() })')
+  node_port=$(free_port)
   "$work/restart" $node "$node_port" 2>"$work/ignored"
   urls=$urls,http://127.0.0.1:$node_port
   restarts+=(--restart "$work/restart $node $node_port")
