@@ -76,12 +76,19 @@ def inside(uid, gid, entry, *health):
     (IMAGE / "etc/resolv.conf").write_text("nameserver 127.0.0.53\n")
     (IMAGE / "etc/hosts").write_text("127.0.0.1 localhost\n")
     subprocess.run(["mount", "--bind", IMAGE, IMAGE], check=True)
+    # As every container runtime has them.
+    (IMAGE / "dev").mkdir(exist_ok=True)
+    for name in ("null", "random", "urandom"):
+        (IMAGE / "dev" / name).touch()
+        subprocess.run(["mount", "--bind", f"/dev/{name}", IMAGE / "dev" / name], check=True)
     subprocess.run(["mount", "-o", "remount,bind,ro", IMAGE], check=True)
     asked = name_server()
     redis_asked = listen_as_redis()
 
     # chroot changes the user itself, since it needs a capability that the user has not.
-    run = lambda *command: ["setpriv", "--no-new-privs", "chroot", f"--userspec={uid}:{gid}", "--groups=", IMAGE, *command]
+    # The program's environment has no PATH.
+    chroot = shutil.which("chroot", path=os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"]))
+    run = lambda *command: ["setpriv", "--no-new-privs", chroot, f"--userspec={uid}:{gid}", "--groups=", IMAGE, *command]
     settings = {"GATEWAY_INTERNAL_LISTEN": "127.0.0.1:3001", "GATEWAY_SHUTDOWN_DRAIN": "1s"}
     reference = subprocess.run(run(entry, "default-config", "--markdown"), check=True, stdout=subprocess.PIPE, text=True).stdout
     joins = "Not built yet" not in reference.split("### `redis.url`")[1].split("###")[0]
