@@ -25,7 +25,7 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RELEASE = ROOT / "target" / "release"
 
-CONNECTIONS = [1_000, 3_000, 10_000, 30_000, 100_000]
+CONNECTIONS = [1_000, 3_000, 10_000, 30_000, 50_000, 100_000]
 # Members (and as many publishers as rooms) have to fit into the descriptors of one process.
 MEMBERS = 10_000
 ROOMS = [1, 10, 100, 1_000, 10_000]
