@@ -22,21 +22,28 @@ async fn clients_see_the_transport_close() {
 }
 
 #[tokio::test]
-async fn a_stopping_node_is_not_ready_and_hands_out_what_waits() {
-    let gateway = TestGateway::relay().await;
+async fn a_stopping_node_is_not_ready() {
+    let gateway = draining_over(Duration::from_secs(600)).await;
     let address = gateway.internal_address();
     assert_eq!(
         request(address, "GET /ready", "").await.body,
         r#"{"ready":true}"#
     );
-    let mut client = gateway.polling().await;
-    client.connect().await;
-    gateway.gateway().of("/").emit("last words", ()).unwrap();
     let stopping = tokio::spawn(gateway.stop());
     until(async || request(address, "GET /ready", "").await.status == 503).await;
     let ready = request(address, "GET /ready", "").await;
     assert_eq!(ready.body, r#"{"ready":false,"reason":"draining"}"#);
     assert_eq!(request(address, "GET /live", "").await.status, 200);
+    stopping.abort();
+}
+
+#[tokio::test]
+async fn a_stopping_node_hands_out_what_waits() {
+    let gateway = TestGateway::relay().await;
+    let mut client = gateway.polling().await;
+    client.connect().await;
+    gateway.gateway().of("/").emit("last words", ()).unwrap();
+    let stopping = tokio::spawn(gateway.stop());
     assert_eq!(client.poll().await.body, r#"42["last words"]"#);
     assert_eq!(client.poll().await.body, "6\x1e1");
     stopping.await.unwrap();

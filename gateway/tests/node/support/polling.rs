@@ -8,6 +8,8 @@ pub(crate) struct Polling {
     address: SocketAddr,
     pub(crate) sid: String,
     polls: Connection,
+    /// The node closed it: the next poll takes another, if there is a next one.
+    polls_ended: bool,
     posts: Connection,
     packets: VecDeque<String>,
 }
@@ -25,6 +27,7 @@ impl Polling {
             address,
             sid: sid(&handshake.body),
             polls: Connection::open(address).await,
+            polls_ended: false,
             posts: Connection::open(address).await,
             packets: VecDeque::new(),
         }
@@ -75,14 +78,15 @@ impl Polling {
     }
 
     async fn begin_poll(&mut self) {
+        if std::mem::take(&mut self.polls_ended) {
+            self.polls = Connection::open(self.address).await;
+        }
         self.polls.send(&format!("GET {}", self.target()), "").await;
     }
 
     pub(crate) async fn polled(&mut self) -> Response {
         let response = self.polls.response().await;
-        if response.header("connection") == Some("close") {
-            self.polls = Connection::open(self.address).await;
-        }
+        self.polls_ended = response.header("connection") == Some("close");
         response
     }
 
