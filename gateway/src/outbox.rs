@@ -3,6 +3,7 @@ use std::io::{self, IoSlice};
 use std::rc::Rc;
 
 use protocol::Encoded;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
 /// Most frames that one vectored write takes.
@@ -64,13 +65,16 @@ impl Outbox {
         count
     }
 
-    /// Writes the next frames, as many as the socket takes at once.
+    /// Writes the next frames, as many as the socket takes at once. It asks the kernel and not what the
+    /// runtime remembers of the socket, which lies elsewhere in memory; so if the socket takes nothing,
+    /// the runtime has to try as well before it waits.
     pub(crate) fn write_to(&self, stream: &TcpStream) -> io::Result<usize> {
         let mut slices = [IoSlice::new(&[]); BATCH];
         let count = self.slices(&mut slices);
+        let socket = SockRef::from(stream);
         match &slices[..count] {
-            [only] => stream.try_write(only),
-            several => stream.try_write_vectored(several),
+            [only] => socket.send(only),
+            several => socket.send_vectored(several),
         }
     }
 

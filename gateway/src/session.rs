@@ -30,24 +30,28 @@ use polling::Polling;
 
 /// A session. It is owned by its shard's registry and shared with its sockets and with the task of
 /// its WebSocket, all on one thread.
+///
+/// What a broadcast touches stands first: it comes to a recipient for a moment, long after the time
+/// before, and waits for memory mostly.
+#[repr(C)]
 pub(crate) struct Session {
+    /// The WebSocket that is the transport or probes to become it.
+    link: RefCell<Option<Rc<Link>>>,
+    outbox: RefCell<Outbox>,
+    engine: RefCell<engineio::Session>,
     shard: Rc<Shard>,
+    /// The client wants no binary WebSocket frames.
+    base64: bool,
+    /// Index of the mount that it was opened at.
+    mount: u8,
     sid: Sid,
     /// Where it stands in the shard's registry.
     place: Cell<Place>,
-    /// Index of the mount that it was opened at.
-    mount: u8,
-    /// The client wants no binary WebSocket frames.
-    base64: bool,
     handshake: Handshake,
-    engine: RefCell<engineio::Session>,
     decoder: RefCell<Decoder>,
-    outbox: RefCell<Outbox>,
     sockets: RefCell<Vec<Socket>>,
     backlog: RefCell<Backlog>,
     polling: RefCell<Option<Box<Polling>>>,
-    /// The WebSocket that is the transport or probes to become it.
-    link: RefCell<Option<Rc<Link>>>,
     /// When a namespace must have been joined.
     connect_deadline: Cell<Option<Instant>>,
     /// The earliest time for which the shard's timer has this session.
@@ -171,21 +175,21 @@ impl Session {
         );
         let connect_deadline = needs_namespace.then(|| now + config.engine.connect_timeout);
         Self {
+            link: RefCell::default(),
+            outbox: RefCell::default(),
+            engine: RefCell::new(engine),
+            base64,
+            mount,
             sid,
             place: Cell::default(),
-            mount,
-            base64,
             handshake,
-            engine: RefCell::new(engine),
             decoder: RefCell::default(),
-            outbox: RefCell::default(),
             sockets: RefCell::default(),
             backlog: RefCell::default(),
             polling: RefCell::new(match transport {
                 Transport::Polling => Some(Box::default()),
                 Transport::WebSocket => None,
             }),
-            link: RefCell::default(),
             connect_deadline: Cell::new(connect_deadline),
             armed: Cell::new(None),
             shard,
@@ -265,19 +269,20 @@ impl Session {
         }
     }
 
-    /// Writes for a task that rests. What the socket does not take at once is left to the task.
-    pub(crate) fn write_resting(&self) {
+    /// Writes for a task that rests, and returns how many bytes. What the socket does not take at once
+    /// is left to the task.
+    pub(crate) fn write_resting(&self) -> usize {
         let link = self.link.borrow();
         let Some(link) = &*link else {
-            return;
+            return 0;
         };
         link.listed.set(false);
         if !link.resting.get() {
-            return;
+            return 0;
         }
+        let mut bytes = 0;
         let mut outbox = self.outbox.borrow_mut();
         if let Some(Stream::Plain(stream)) = &*link.stream.borrow() {
-            let mut bytes = 0;
             while !outbox.is_empty() && !outbox.is_parted() {
                 let Ok(written @ 1..) = outbox.write_to(stream) else {
                     break;
@@ -289,16 +294,12 @@ impl Session {
                     break;
                 }
             }
-            let counters = self.shard.counters();
-            counters
-                .sent_bytes
-                .of(Transport::WebSocket)
-                .add(bytes as u64);
         }
         if !outbox.is_empty() {
             link.behind.set(true);
             link.rouse();
         }
+        bytes
     }
 
     fn order_link(&self, order: LinkOrder) {

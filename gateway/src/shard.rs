@@ -256,7 +256,7 @@ impl Shard {
         loop {
             let doomed = self.doomed.take();
             let flushable = self.flushable.take();
-            let mut writable = self.writable.take();
+            let writable = self.writable.take();
             if doomed.is_empty() && flushable.is_empty() && writable.is_empty() {
                 break;
             }
@@ -266,15 +266,16 @@ impl Shard {
             for session in flushable {
                 session.flush_poll();
             }
-            for session in writable.drain(..) {
-                session.write_resting();
-            }
-            self.keep(writable);
+            self.write(writable);
         }
     }
 
-    /// Uses the memory of a list again, unless it is much.
-    fn keep(&self, list: Vec<Rc<Session>>) {
+    /// Writes for sessions whose tasks rest, and uses the memory of the list again, unless it is much.
+    fn write(&self, mut list: Vec<Rc<Session>>) {
+        let written = list.drain(..).map(|session| session.write_resting());
+        let written: usize = written.sum();
+        let sent = self.counters().sent_bytes.of(Transport::WebSocket);
+        sent.add(written as u64);
         let mut writable = self.writable.borrow_mut();
         if writable.is_empty() && list.capacity() <= MAX_KEPT {
             *writable = list;

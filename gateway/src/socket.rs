@@ -39,13 +39,15 @@ pub use joined::Joined;
 #[derive(Clone)]
 pub struct Socket(Rc<Inner>);
 
+/// What a broadcast touches stands first, as in [`Session`].
+#[repr(C)]
 struct Inner {
-    id: SocketId,
-    namespace: Rc<Namespace>,
     session: Rc<Session>,
-    state: Cell<State>,
     /// The last broadcast that reached or excluded this socket, so that it gets one copy.
     stamp: Cell<u32>,
+    state: Cell<State>,
+    id: SocketId,
+    namespace: Rc<Namespace>,
     /// When its next event is due, if their rate is limited.
     event_due: Cell<Due>,
     /// The rooms that it is in, besides its own.

@@ -54,10 +54,13 @@ pub struct Timing {
 ///
 /// [`Output::Closed`] comes once, on the way out of `Polling`, `Probing` or `WebSocket`: from then
 /// on the session receives nothing. [`Output::Finished`] comes once, on the way into `Closed`.
+///
+/// What is asked for each packet that is sent stands first, in one line of the cache.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Session {
-    state: State,
     transport: Transport,
+    state: State,
     timing: Timing,
     timers: Timers,
     pinged_at: Option<Instant>,
