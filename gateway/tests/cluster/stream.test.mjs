@@ -3,51 +3,15 @@ import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import { once } from "node:events";
 import { after, before, describe, it } from "node:test";
-import { createClient } from "redis";
 import { Client } from "./lib/clients.mjs";
 import { joined, metric, relay } from "./lib/gateways.mjs";
 import { Redis, RedisCluster } from "./lib/redis.mjs";
 import { slowAnswers } from "./lib/slow_answers.mjs";
+import { consume, distinct, KEY, numbers, of } from "./lib/stream.mjs";
 import { until } from "./lib/until.mjs";
 
-const KEY = "events";
 const DURABLE = ["--appendonly", "yes", "--appendfsync", "always"];
 const SECRET = "a secret that only tests know";
-
-/** All entries, read as one consumer of a group reads them. */
-async function consume(url) {
-  const redis = createClient({ url });
-  redis.on("error", () => {});
-  await redis.connect();
-  await redis.xGroupCreate(KEY, "all", "0", { MKSTREAM: true }).catch((error) => {
-    if (!error.message.startsWith("BUSYGROUP")) throw error;
-  });
-  const entries = [];
-  for (;;) {
-    const streams = await redis.xReadGroup("all", "one", { key: KEY, id: ">" }, { COUNT: 500 });
-    if (!streams) break;
-    for (const { id, message } of streams[0].messages) {
-      entries.push({ ...message, body: JSON.parse(message.body) });
-      await redis.xAck(KEY, "all", id);
-    }
-  }
-  await redis.close();
-  return entries;
-}
-
-/** Without what stands there again. */
-function distinct(entries) {
-  const seen = new Set();
-  return entries.filter(({ id }) => !seen.has(id) && seen.add(id));
-}
-
-function of(entries, socket) {
-  return entries.filter(({ body }) => body.socket.id === socket);
-}
-
-function numbers(entries) {
-  return entries.filter(({ type }) => type === "event").map(({ body }) => body.args[0]);
-}
 
 describe("two nodes with backend.stream", () => {
   let redis;

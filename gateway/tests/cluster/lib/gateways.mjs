@@ -3,10 +3,10 @@ import { request } from "../../peers/lib/http.mjs";
 import { startClusterNode, startRelay } from "../../peers/lib/target.mjs";
 import { until } from "./until.mjs";
 
-/** A node with the relay application. Settings have their names in the configuration, such as "redis.mode". */
-export async function relay(id, settings) {
+/** A node with the relay application. Settings have their names in the configuration, such as "redis.mode"; `env` is for the program's libraries. */
+export async function relay(id, settings, env = {}) {
   const given = Object.entries({ "cluster.node_id": id, shards: "2", ...settings });
-  return named(id, await startRelay(given.flatMap(([name, value]) => [`--${name.replaceAll(/[._]/g, "-")}`, `${value}`])), true);
+  return named(id, await startRelay(given.flatMap(([name, value]) => [`--${name.replaceAll(/[._]/g, "-")}`, `${value}`]), { env }), true);
 }
 
 /** A node with the handlers of gateway/examples/cluster_node.rs: its clients do what a server can. */

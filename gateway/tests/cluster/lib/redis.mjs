@@ -1,7 +1,7 @@
 // Redis servers that a test starts on free ports and stops by their process id.
 import { execFile, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, openSync, rmSync } from "node:fs";
+import { mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -17,28 +17,43 @@ process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
 export class Redis {
   #child;
   #arguments;
+  #keys;
   #folder = mkdtempSync(join(tmpdir(), "gateway-redis-"));
 
-  static async start(args = []) {
-    const redis = new Redis(await stablePort(), args);
+  /** With keys it speaks TLS and nothing else. */
+  static async start(args = [], keys = undefined) {
+    const redis = new Redis(await stablePort(), ["--save", "", "--appendonly", "no", ...args], keys);
     await redis.restart();
     return redis;
   }
 
-  constructor(port, args) {
+  /** One that watches others, and keeps what it learns in its configuration. */
+  static async startSentinel(lines, keys) {
+    const sentinel = new Redis(await stablePort(), [], keys);
+    const file = join(sentinel.#folder, "sentinel.conf");
+    writeFileSync(file, lines.join("\n"));
+    sentinel.#arguments = [file, ...sentinel.#arguments, "--sentinel"];
+    await sentinel.restart();
+    return sentinel;
+  }
+
+  constructor(port, args, keys) {
     this.port = port;
-    this.#arguments = args;
+    this.#keys = keys;
+    const ports = keys
+      ? ["--port", "0", "--tls-port", `${port}`, "--tls-cert-file", keys.certificate, "--tls-key-file", keys.key, "--tls-ca-cert-file", keys.authority, "--tls-auth-clients", "no", "--tls-replication", "yes"]
+      : ["--port", `${port}`];
+    this.#arguments = [...args, ...ports, "--bind", "127.0.0.1"];
   }
 
   get url() {
-    return `redis://127.0.0.1:${this.port}`;
+    return `${this.#keys ? "rediss" : "redis"}://127.0.0.1:${this.port}`;
   }
 
   /** Starts it, or starts it again, empty, on the same port. */
   async restart() {
     const log = openSync(join(this.#folder, "log"), "a");
-    const args = ["--port", `${this.port}`, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", ...this.#arguments];
-    this.#child = spawn("redis-server", args, { cwd: this.#folder, stdio: ["ignore", log, log] });
+    this.#child = spawn("redis-server", this.#arguments, { cwd: this.#folder, stdio: ["ignore", log, log] });
     running.add(this.#child);
     this.#child.unref();
     await until("Redis answers", async () => (await this.command("PING").catch(() => "")) === "PONG");
@@ -65,7 +80,8 @@ export class Redis {
 
   /** The reply to a command, as text. */
   async command(...args) {
-    const { stdout } = await run("redis-cli", ["-p", `${this.port}`, ...args], { timeout: 5_000 });
+    const tls = this.#keys ? ["--tls", "--cacert", this.#keys.authority] : [];
+    const { stdout } = await run("redis-cli", ["-p", `${this.port}`, ...tls, ...args], { timeout: 5_000 });
     return stdout.trim();
   }
 
@@ -103,6 +119,51 @@ export class RedisCluster {
     for (const server of this.servers) await server.stop();
   }
 }
+
+/** A master, its replica, and three sentinels, two of which have to agree. */
+export class Sentinels {
+  static async start(keys) {
+    const master = await Redis.start([], keys);
+    const replica = await Redis.start(["--replicaof", "127.0.0.1", `${master.port}`], keys);
+    await until("the replica follows", async () => (await master.command("INFO", "replication")).includes("state=online"));
+    const lines = [
+      `sentinel monitor ${MASTER} 127.0.0.1 ${master.port} 2`,
+      `sentinel down-after-milliseconds ${MASTER} 600000`,
+      `sentinel failover-timeout ${MASTER} 5000`,
+    ];
+    const sentinels = [];
+    for (let number = 0; number < 3; number += 1) sentinels.push(await Redis.startSentinel(lines, keys));
+    for (const sentinel of sentinels) await until("the sentinels know all", async () => (await sentinel.command("INFO", "sentinel")).includes("slaves=1,sentinels=3"));
+    return new Sentinels(master, replica, sentinels, keys);
+  }
+
+  constructor(master, replica, sentinels, keys) {
+    Object.assign(this, { master, replica, sentinels });
+    this.url = `${keys ? "rediss" : "redis"}+sentinel://${sentinels.map(({ port }) => `127.0.0.1:${port}`).join(",")}/${MASTER}`;
+  }
+
+  /** The master's host is gone, with the sentinel that the gateway asks first: it takes connections and says nothing. */
+  async lose() {
+    await this.master.kill();
+    this.sentinels[0].freeze();
+  }
+
+  /** Lets the sentinels that are left see it, which they do not until then. */
+  async replace() {
+    for (const sentinel of this.sentinels.slice(1)) await sentinel.command("SENTINEL", "SET", MASTER, "down-after-milliseconds", "5000");
+    // They close all connections of the new master, ours as well.
+    const isMaster = async () => (await this.replica.command("INFO", "replication").catch(() => "")).includes("role:master");
+    await until("the replica is the master", isMaster, FAILOVER_MS);
+  }
+
+  async stop() {
+    for (const server of [...this.sentinels, this.replica, this.master]) await server.stop();
+  }
+}
+
+const MASTER = "mymaster";
+/** Sentinels that vote at the same time vote again. */
+const FAILOVER_MS = 90_000;
 
 let last = 0;
 
