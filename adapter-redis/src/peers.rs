@@ -108,8 +108,8 @@ fn has_no_answer_from_node(format: Format, question: Question) -> bool {
     matches!((format, question), (Format::Sharded(_), Question::Rooms))
 }
 
-/// The channel by whose subscribers nodes are counted.
-fn counted(wire: &Wire) -> &str {
+/// The channel by whose subscribers nodes are counted; questions go by it.
+pub(crate) fn counted(wire: &Wire) -> &str {
     match wire.format {
         Format::Classic { .. } => &wire.channels.requests,
         Format::Sharded(_) => &wire.channels.main,

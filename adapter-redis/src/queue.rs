@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use adapter::RequestId;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
@@ -27,6 +28,8 @@ pub(crate) struct Outbound {
     pub(crate) channel: Arc<str>,
     /// The whole command.
     pub(crate) command: Bytes,
+    /// What it asks, if it is a request.
+    pub(crate) request: Option<RequestId>,
     /// When it was published.
     pub(crate) at: Instant,
 }
@@ -95,6 +98,23 @@ impl Queue {
         let message = self.lanes.get_mut(&lane)?.messages.pop_front()?;
         self.bytes -= message.size();
         Some(message)
+    }
+
+    /// Takes out `request`, which goes to `channel`; whether it was still there. It is searched from
+    /// the end, since nobody waits long for an answer.
+    pub(crate) fn withdraw(&mut self, channel: &str, request: &RequestId) -> bool {
+        let lane = self.route.lane(channel);
+        let messages = match lane.and_then(|lane| self.lanes.get_mut(&lane)) {
+            Some(lane) => &mut lane.messages,
+            None => &mut self.unplaced,
+        };
+        let mut waiting = messages.iter();
+        let index = waiting.rposition(|message| message.request.as_ref() == Some(request));
+        let withdrawn = index.and_then(|index| messages.remove(index));
+        if let Some(message) = &withdrawn {
+            self.bytes -= message.size();
+        }
+        withdrawn.is_some()
     }
 
     /// Puts messages back that were not sent, before all others, wherever they belong by now. They
@@ -185,6 +205,24 @@ mod tests {
     }
 
     #[test]
+    fn a_request_is_withdrawn() {
+        let mut queue = single();
+        let asked = RequestId::new("asked");
+        let request = Outbound {
+            request: Some(asked.clone()),
+            ..message("c", 2)
+        };
+        queue.push(message("c", 1)).unwrap();
+        queue.push(request).unwrap();
+        queue.push(message("c", 3)).unwrap();
+        assert!(!queue.withdraw("c", &RequestId::new("another")));
+        assert!(queue.withdraw("c", &asked));
+        assert!(!queue.withdraw("c", &asked));
+        assert_eq!(drain(&mut queue, A), [1, 3]);
+        assert_eq!((queue.len(), queue.bytes()), (0, 0));
+    }
+
+    #[test]
     fn channels_keep_their_order_when_their_lane_changes() {
         let mut queue = Queue::new(slots(|_| None), 1000);
         queue.push(message(X, 1)).unwrap();
@@ -216,6 +254,7 @@ mod tests {
         Outbound {
             channel: channel.into(),
             command: Bytes::from(vec![number]),
+            request: None,
             at: Instant::now(),
         }
     }

@@ -121,6 +121,10 @@ impl Adapter for RedisAdapter {
         self.shared.publish(namespace, Some(request), message)
     }
 
+    fn withdraw(&self, namespace: &str, request: &RequestId) {
+        self.shared.withdraw(namespace, request);
+    }
+
     fn new_request(&self) -> RequestId {
         let text = Uid::new(self.shared.config.format, random64(), "");
         RequestId::new(text.as_str())

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::interests::Interests;
 use crate::membership::Record;
 use crate::namespaces::Namespace;
-use crate::peers::PeersCall;
+use crate::peers::{PeersCall, counted};
 use crate::queue::{Outbound, Queue};
 use crate::resp::push_command;
 use crate::status::Status;
@@ -146,15 +146,26 @@ impl Shared {
             return Publish::Queued;
         }
         let outgoing = self.wire(namespace).encode(message, request);
-        self.enqueue(outgoing)
+        self.enqueue(outgoing, request)
+    }
+
+    pub(crate) fn withdraw(&self, namespace: &str, request: &RequestId) {
+        let wire = self.wire(namespace);
+        if self.with_queue(|queue| queue.withdraw(counted(&wire), request)) {
+            self.counters.out_dropped.increment();
+        }
     }
 
     pub(crate) fn respond(&self, namespace: &str, to: &ReplyTo, answer: &Answer) -> Publish {
         let outgoing = self.wire(namespace).encode_answer(to, answer);
-        self.enqueue(outgoing)
+        self.enqueue(outgoing, None)
     }
 
-    fn enqueue(&self, outgoing: Result<Outgoing, EncodeError>) -> Publish {
+    fn enqueue(
+        &self,
+        outgoing: Result<Outgoing, EncodeError>,
+        request: Option<&RequestId>,
+    ) -> Publish {
         let queued = outgoing.map_err(|error| {
             tracing::debug!(%error, "message not published");
         });
@@ -162,6 +173,7 @@ impl Shared {
             let message = Outbound {
                 command: self.publish_command(&channel, &payload),
                 channel: channel.into(),
+                request: request.cloned(),
                 at: Instant::now(),
             };
             self.with_queue(|queue| queue.push(message)).map_err(|_| ())

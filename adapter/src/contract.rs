@@ -31,6 +31,10 @@ pub trait Adapter: fmt::Debug + Send + Sync {
     /// Sends `message` as a request, whose answers come in as [`Incoming::Response`].
     fn request(&self, namespace: &str, request: &RequestId, message: &ClusterMessage) -> Publish;
 
+    /// Nobody waits for answers to `request` any more: it need not be sent, if it still waits. For
+    /// requests that ask and change nothing. What is not sent is counted as dropped.
+    fn withdraw(&self, _namespace: &str, _request: &RequestId) {}
+
     /// An id for a request, in the form that suits the wire.
     fn new_request(&self) -> RequestId;
 

@@ -182,10 +182,11 @@ impl Node {
             (sent, cluster.adapter.peers(namespace, question))
         });
         let node = Arc::clone(self);
+        let namespace: Arc<str> = namespace.into();
         async move {
             match (node.cluster(), sent) {
                 (Some(cluster), Some((sent, peers))) => {
-                    cluster.collect(question, sent, peers).await
+                    cluster.collect(&namespace, question, sent, peers).await
                 }
                 _ => Asked::default(),
             }
@@ -193,7 +194,13 @@ impl Node {
     }
 }
 
-type Sent = Option<(RequestId, oneshot::Receiver<Outcome>)>;
+/// A question that awaits its answers.
+struct Started {
+    request: RequestId,
+    outcome: oneshot::Receiver<Outcome>,
+    /// Whether it is on its way.
+    publish: Publish,
+}
 
 impl Cluster {
     fn send(
@@ -202,21 +209,37 @@ impl Cluster {
         question: Question,
         message: &ClusterMessage,
         patience: Duration,
-    ) -> Sent {
+    ) -> Option<Started> {
         let request = self.adapter.new_request();
         let deadline = Instant::now() + patience;
         let outcome = self.requests().start(&request, question, deadline)?;
         self.requests_changed.notify_one();
-        match self.adapter.request(namespace, &request, message) {
+        let publish = self.adapter.request(namespace, &request, message);
+        match publish {
             Publish::Queued => {}
             Publish::Dropped => tracing::debug!(namespace, "request not published"),
         }
-        Some((request, outcome))
+        Some(Started {
+            request,
+            outcome,
+            publish,
+        })
     }
 
-    async fn collect(&self, question: Question, sent: Sent, peers: PeersFuture) -> Asked {
+    async fn collect(
+        &self,
+        namespace: &str,
+        question: Question,
+        sent: Option<Started>,
+        peers: PeersFuture,
+    ) -> Asked {
         let count = |result| self.counters.of(question.into(), result).increment();
-        let Some((request, outcome)) = sent else {
+        let Some(Started {
+            request,
+            outcome,
+            publish,
+        }) = sent
+        else {
             count(RequestResult::Full);
             return self.nobody_answered();
         };
@@ -228,6 +251,12 @@ impl Cluster {
             }
             Err(Away) => {
                 self.requests().cancel(&request);
+                let is_waiting = publish == Publish::Queued;
+                // Else it would go out when the connection is back, and everybody would answer it:
+                // answers that nobody hears take the place of messages. The others do more than ask.
+                if is_waiting && matches!(question, Question::Sockets | Question::Rooms) {
+                    self.adapter.withdraw(namespace, &request);
+                }
                 count(RequestResult::Away);
                 return self.nobody_answered();
             }

@@ -139,11 +139,12 @@ describe("Redis is killed under load and comes back", () => {
         const [dropped, unconfirmed] = [await messages(gateway, "out", "dropped"), await messages(gateway, "out", "unconfirmed")];
         test.diagnostic(`${client.name} heard ${numbers.length} of ${sent[id]} from ${id}, which counts ${dropped} dropped, ${unconfirmed} unconfirmed`);
         if (client.server.id === id) assert.equal(lost, 0);
-        // Once a node counted one more than was lost of the load. Which message that was is not known; probably an answer to another server.
-        else assert.ok(lost >= dropped - 2 && lost <= dropped + unconfirmed, `lost ${lost}, counted ${dropped} and ${unconfirmed}`);
+        else assert.ok(lost >= dropped && lost <= dropped + unconfirmed, `lost ${lost}, counted ${dropped} and ${unconfirmed}`);
       }
     }
     assert.equal(await messages(a, "out", "dropped"), 0);
+    // The question: had it been published late, an answer to it could be among what the small node dropped.
+    assert.equal(await messages(d, "out", "dropped"), 1);
     assert.ok((await messages(small, "out", "dropped")) > 0);
 
     // Nobody is deaf, in any direction, on any kind of channel.
