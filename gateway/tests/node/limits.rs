@@ -106,14 +106,22 @@ async fn a_session_without_a_namespace_is_closed() {
     assert!(["1", "6\x1e1"].contains(&client.poll().await.body.as_str()));
 }
 
-#[tokio::test]
-async fn a_reader_that_stalls_is_disconnected_and_nobody_else() {
-    const LARGE: usize = 64 * 1024;
+/// Bytes of a message that a narrow reader cannot take at once.
+const LARGE: usize = 64 * 1024;
+
+/// A node whose outboxes hold four large messages, and a client in `/` that can take in little.
+async fn with_a_narrow_reader() -> (TestGateway, WebSocket) {
     let mut config = config();
     config.limits.outbox_bytes = 4 * LARGE;
     let gateway = TestGateway::start(Server::new(config)).await;
     let mut slow = WebSocket::open_narrow(gateway.address()).await;
     slow.connect().await;
+    (gateway, slow)
+}
+
+#[tokio::test]
+async fn a_reader_that_stalls_is_disconnected_and_nobody_else() {
+    let (gateway, slow) = with_a_narrow_reader().await;
     let mut others = gateway.clients(2).await;
     let emitter = gateway.gateway().of("/");
     let text = "x".repeat(LARGE);
@@ -141,12 +149,7 @@ async fn a_reader_that_stalls_is_disconnected_and_nobody_else() {
 
 #[tokio::test]
 async fn nothing_follows_a_frame_that_was_cut() {
-    const LARGE: usize = 64 * 1024;
-    let mut config = config();
-    config.limits.outbox_bytes = 4 * LARGE;
-    let gateway = TestGateway::start(Server::new(config)).await;
-    let mut slow = WebSocket::open_narrow(gateway.address()).await;
-    slow.connect().await;
+    let (gateway, mut slow) = with_a_narrow_reader().await;
     let emitter = gateway.gateway().of("/");
     let text = "x".repeat(LARGE);
     until(async || {
