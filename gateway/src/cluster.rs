@@ -30,9 +30,6 @@ const CENSUS: Duration = Duration::from_secs(1);
 /// How long a node that nobody told of is waited for: twice the time between two heartbeats.
 const NEWCOMER_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long to wait before the members are looked at again.
-const NEWCOMER_PAUSE: Duration = Duration::from_millis(50);
-
 /// How this node takes part in its cluster.
 pub(crate) struct Cluster {
     adapter: Arc<dyn Adapter>,
@@ -51,6 +48,8 @@ pub(crate) struct Cluster {
     counters: RequestCounters,
     /// Who is and was a member.
     roll: Mutex<Roll>,
+    /// Tells those who wait for a newcomer that somebody came.
+    members_changed: Notify,
 }
 
 /// What the nodes of a cluster said together.
@@ -94,6 +93,7 @@ impl Cluster {
             recent_joins: Mutex::default(),
             counters: RequestCounters::default(),
             roll: Mutex::new(roll),
+            members_changed: Notify::new(),
         }
     }
 
@@ -138,11 +138,13 @@ impl Cluster {
     }
 
     /// The live node that issued ids with this tag.
-    #[allow(dead_code, reason = "requests are forwarded by it")]
-    pub(crate) fn member(&self, tag: NodeTag) -> Option<Member> {
-        let members = self.adapter.members();
-        let mut members = members.iter();
-        members.find(|member| member.tag == tag.as_str()).cloned()
+    fn member(&self, tag: NodeTag) -> Option<Member> {
+        lock(&self.roll).member(tag.as_str()).cloned()
+    }
+
+    /// Whether there is a live node with this tag.
+    pub(crate) fn is_member(&self, tag: &str) -> bool {
+        lock(&self.roll).member(tag).is_some()
     }
 
     /// Whether a node that issued ids with this tag is or was a member, as far as it is remembered.
@@ -152,19 +154,30 @@ impl Cluster {
 
     fn handle_members(&self, members: &[Member]) {
         self.requests().handle_members(members);
-        lock(&self.roll).note(members);
+        self.note(members);
     }
 
-    /// The same; a node that was never heard of may have come a moment ago, and is waited for.
+    fn note(&self, members: &[Member]) {
+        lock(&self.roll).note(members);
+        self.members_changed.notify_waiters();
+    }
+
+    /// The live node that issued ids with this tag. One that was never heard of may have come a
+    /// moment ago, and is waited for; that costs nothing until nodes come, since anybody can make up
+    /// a tag.
     pub(crate) async fn member_or_newcomer(&self, tag: NodeTag) -> Option<Member> {
-        let deadline = Instant::now() + NEWCOMER_PATIENCE;
-        loop {
-            let member = self.member(tag);
-            if member.is_some() || self.has_known(tag) || Instant::now() >= deadline {
-                return member;
+        let known = async {
+            loop {
+                let changed = self.members_changed.notified();
+                let member = self.member(tag);
+                if member.is_some() || self.has_known(tag) {
+                    return member;
+                }
+                changed.await;
             }
-            tokio::time::sleep(NEWCOMER_PAUSE).await;
-        }
+        };
+        let found = tokio::time::timeout(NEWCOMER_PATIENCE, known).await;
+        found.unwrap_or_default()
     }
 
     /// Keeps the deadlines of questions, and tells the others how many connections there are.
@@ -181,7 +194,7 @@ impl Cluster {
                 () = self.requests_changed.notified() => {}
                 _ = census.tick() => {
                     self.adapter.set_connections(node.session_count() as u64);
-                    lock(&self.roll).note(&self.adapter.members());
+                    self.note(&self.adapter.members());
                 }
             }
         }

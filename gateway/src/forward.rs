@@ -97,16 +97,19 @@ pub(crate) async fn forward(
     let Some(member) = member else {
         return Err(Refusal::UnknownSid(why_unknown(shard, sid)));
     };
+    let owner = Owner {
+        member,
+        shard: sid.shard(),
+    };
+    if shard.links().lacks(&owner) {
+        return Err(Refusal::UnknownSid(Unknown::NeverIssued));
+    }
     let mut counted = Counted {
         shard,
         kind,
         outcome: Outcome::GivenUp,
     };
     headers::address_to_owner(&mut request, kind, client);
-    let owner = Owner {
-        member,
-        shard: sid.shard(),
-    };
     let passing = shard.links().pass(Passage {
         owner: owner.clone(),
         client,

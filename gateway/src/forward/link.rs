@@ -19,7 +19,7 @@ use tokio::task::AbortHandle;
 use super::links::{Failure, Owner, Place};
 use super::proof::{Side, Terms, draw};
 use super::tunnel::Tunnel;
-use super::welcome::{CHALLENGE, NONCE, PATH, PROOF, PROTOCOL, SHARD, TAG};
+use super::welcome::{CHALLENGE, NONCE, PATH, PROOF, PROTOCOL, SHARD, SHARDS, TAG};
 use crate::config::Secret;
 
 /// How long a node's machine may take to accept a connection.
@@ -76,6 +76,8 @@ pub(super) enum ConnectError {
     Timeout,
     #[error("another node, or another life of this one, is at its address")]
     Misdirected,
+    #[error("it has no such shard, but {0}")]
+    NoSuchShard(usize),
     #[error("it asks for cluster.secret, which is not set here")]
     SecretMissing,
     #[error("cluster.secret is not the same there as here")]
@@ -84,6 +86,44 @@ pub(super) enum ConnectError {
     NotLoopback,
     #[error("it answered with {0}")]
     Unexpected(StatusCode),
+}
+
+/// What an error says of the node that it was met with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// The node cannot be had: neither can it for other requests.
+    Node,
+    /// What was asked for does not exist there. Clients can make that up.
+    Request,
+    /// This node has no descriptor or port left.
+    Ourselves,
+}
+
+impl ConnectError {
+    pub(super) fn blame(&self) -> Blame {
+        match self {
+            Self::NoSuchShard(_) => Blame::Request,
+            Self::Io(error) if is_our_own(error) => Blame::Ourselves,
+            Self::Io(_)
+            | Self::Http(_)
+            | Self::Timeout
+            | Self::Misdirected
+            | Self::SecretMissing
+            | Self::SecretDiffers
+            | Self::NotLoopback
+            | Self::Unexpected(_) => Blame::Node,
+        }
+    }
+}
+
+/// Whether connecting failed for what this process lacks: descriptors (`EMFILE`, `ENFILE`), memory
+/// (`ENOBUFS`) or ports (`EADDRNOTAVAIL`).
+fn is_our_own(error: &io::Error) -> bool {
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    const ENOBUFS: i32 = if cfg!(target_os = "linux") { 105 } else { 55 };
+    matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS))
+        || error.kind() == io::ErrorKind::AddrNotAvailable
 }
 
 impl Link {
@@ -224,11 +264,11 @@ async fn ask_and_prove(
     let Some(secret) = secret else {
         return match answer.status() {
             StatusCode::UNAUTHORIZED => Err(ConnectError::SecretMissing),
-            status => welcomed(status),
+            _ => welcomed(&answer),
         };
     };
     if answer.status() != StatusCode::UNAUTHORIZED {
-        welcomed(answer.status())?;
+        welcomed(&answer)?;
         return Err(ConnectError::SecretDiffers);
     }
     let terms = Terms {
@@ -242,7 +282,7 @@ async fn ask_and_prove(
     let proven = sender
         .send_request(question(owner, &nonce, Some(&proof)))
         .await?;
-    welcomed(proven.status())?;
+    welcomed(&proven)?;
     if terms.verify(Side::Welcoming, secret, text(&proven, &PROOF).as_bytes()) {
         Ok(())
     } else {
@@ -271,10 +311,13 @@ fn question(owner: &Owner, nonce: &str, proof: Option<&str>) -> Request<Empty<By
     request
 }
 
-fn welcomed(status: StatusCode) -> Result<(), ConnectError> {
-    match status {
+fn welcomed<B>(answer: &Response<B>) -> Result<(), ConnectError> {
+    match answer.status() {
         StatusCode::SWITCHING_PROTOCOLS => Ok(()),
-        StatusCode::MISDIRECTED_REQUEST => Err(ConnectError::Misdirected),
+        StatusCode::MISDIRECTED_REQUEST => match text(answer, &SHARDS).parse() {
+            Ok(shards) => Err(ConnectError::NoSuchShard(shards)),
+            Err(_) => Err(ConnectError::Misdirected),
+        },
         StatusCode::FORBIDDEN => Err(ConnectError::SecretDiffers),
         other => Err(ConnectError::Unexpected(other)),
     }

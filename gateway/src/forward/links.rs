@@ -12,7 +12,7 @@ use slab::Slab;
 use tokio::sync::Notify;
 use tracing::warn;
 
-use super::link::{Broken, ConnectError, Link, Passed};
+use super::link::{Blame, Broken, ConnectError, Link, Passed};
 use super::outcome::{Outcome, Unknown};
 use super::passage::{Passage, Passages};
 use crate::http::Refusal;
@@ -52,6 +52,8 @@ impl Owner {
 pub(super) enum Failure {
     Unreachable,
     Gone,
+    /// The owner answered that it has no such shard, so that nobody issued the session's id.
+    NeverIssued,
     Lost,
     Limit,
 }
@@ -78,6 +80,8 @@ struct Standing {
     paused_until: Cell<Option<Instant>>,
     /// The operator was told of the trouble that lasts.
     was_told: Cell<bool>,
+    /// How many shards it has, once it said so.
+    shards: Cell<Option<usize>>,
 }
 
 /// One of the connections that a node may have from here.
@@ -161,6 +165,13 @@ impl Links {
         for (_, end) in tunnels.iter().take(count) {
             end.notify_one();
         }
+    }
+
+    /// Whether a node is known to have no such shard, so that no session of it can be there.
+    pub(super) fn lacks(&self, owner: &Owner) -> bool {
+        let nodes = self.nodes.borrow();
+        let shards = nodes.get(&*owner.member.tag).and_then(|it| it.shards.get());
+        shards.is_some_and(|shards| owner.shard >= shards)
     }
 
     /// Remembers a request until what is returned is dropped.
@@ -250,14 +261,12 @@ impl Links {
                 links.retain(|link| !link.is_closed() && link.idle_since.elapsed() < IDLE);
                 !links.is_empty()
             });
-            let mut nodes = self.nodes.borrow_mut();
-            nodes.retain(|_, standing| Rc::strong_count(standing) > 1 || standing.is_paused());
             self.is_swept.set(!idle.is_empty());
         }
     }
 
     async fn connect(&self, shard: &Shard, owner: &Owner) -> Result<Link, Failure> {
-        let standing = self.standing(&owner.member.tag);
+        let standing = self.standing(shard, &owner.member.tag);
         if standing.is_paused() {
             return Err(Failure::Unreachable);
         }
@@ -270,33 +279,37 @@ impl Links {
                 Ok(link)
             }
             Err(error) => {
-                if standing.welcomed.get() == 0 {
+                if let ConnectError::NoSuchShard(shards) = error {
+                    standing.shards.set(Some(shards));
+                    return Err(Failure::NeverIssued);
+                }
+                if error.blame() == Blame::Node && standing.welcomed.get() == 0 {
                     standing.paused_until.set(Some(Instant::now() + PAUSE));
                 }
                 if !standing.was_told.replace(true) {
                     let (node, address) = (&owner.member.id, &owner.member.address);
                     warn!(%node, address, %error, "cannot forward requests to another node");
                 }
-                Err(match error {
-                    ConnectError::Misdirected => Failure::Gone,
-                    ConnectError::Io(_)
-                    | ConnectError::Http(_)
-                    | ConnectError::Timeout
-                    | ConnectError::SecretMissing
-                    | ConnectError::SecretDiffers
-                    | ConnectError::NotLoopback
-                    | ConnectError::Unexpected(_) => Failure::Unreachable,
+                Err(match (error.blame(), error) {
+                    (_, ConnectError::Misdirected) => Failure::Gone,
+                    (Blame::Ourselves, _) => Failure::Limit,
+                    (Blame::Node | Blame::Request, _) => Failure::Unreachable,
                 })
             }
         }
     }
 
-    fn standing(&self, tag: &str) -> Rc<Standing> {
+    /// How this shard stands with a member; those that left are forgotten when another comes.
+    fn standing(&self, shard: &Shard, tag: &str) -> Rc<Standing> {
         let mut nodes = self.nodes.borrow_mut();
         if let Some(standing) = nodes.get(tag) {
             return Rc::clone(standing);
         }
-        nodes.retain(|_, standing| Rc::strong_count(standing) > 1 || standing.is_paused());
+        let cluster = shard.node().cluster();
+        nodes.retain(|tag, standing| {
+            let is_member = cluster.is_some_and(|it| it.is_member(tag));
+            is_member || Rc::strong_count(standing) > 1
+        });
         let standing = Rc::<Standing>::default();
         nodes.insert(tag.into(), Rc::clone(&standing));
         standing
@@ -316,6 +329,7 @@ impl Failure {
         match self {
             Self::Unreachable => Outcome::Unreachable,
             Self::Gone => Outcome::Gone,
+            Self::NeverIssued => Outcome::Answered,
             Self::Lost => Outcome::Lost,
             Self::Limit => Outcome::Limit,
         }
@@ -325,6 +339,7 @@ impl Failure {
         match self {
             Self::Unreachable | Self::Lost => Refusal::UnknownSid(Unknown::Unreachable),
             Self::Gone => Refusal::UnknownSid(Unknown::Gone),
+            Self::NeverIssued => Refusal::UnknownSid(Unknown::NeverIssued),
             Self::Limit => Refusal::ConnectionLimit,
         }
     }

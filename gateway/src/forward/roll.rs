@@ -1,16 +1,17 @@
 //! Which nodes there were, so that a session of one that left can be told from one that never was.
 
 use adapter::Member;
-use indexmap::IndexSet;
+use indexmap::IndexMap;
 
 use crate::ids::NodeTag;
 
 /// Most nodes that are remembered after they left; who left longest ago is forgotten first.
 const MAX_DEPARTED: usize = 1024;
 
-/// The tags of the nodes that are, and of those that were, in the order in which they left.
+/// The nodes that are by their tags, behind the tags of those that were, in the order in which they
+/// left.
 #[derive(Debug, Default)]
-pub(crate) struct Roll(IndexSet<Box<str>>);
+pub(crate) struct Roll(IndexMap<Box<str>, Option<Member>>);
 
 impl Roll {
     /// These are the nodes now.
@@ -20,13 +21,20 @@ impl Roll {
         }
         let excess = self.0.len().saturating_sub(MAX_DEPARTED);
         self.0.drain(..excess);
+        self.0.values_mut().for_each(|member| *member = None);
+        let members = members.iter().cloned();
         self.0
-            .extend(members.iter().map(|member| Box::from(&*member.tag)));
+            .extend(members.map(|member| (Box::from(&*member.tag), Some(member))));
+    }
+
+    /// The node with this tag, if it is a member now.
+    pub(crate) fn member(&self, tag: &str) -> Option<&Member> {
+        self.0.get(tag)?.as_ref()
     }
 
     /// Whether a node with this tag is or was a member.
     pub(crate) fn knows(&self, tag: NodeTag) -> bool {
-        self.0.contains(tag.as_str())
+        self.0.contains_key(tag.as_str())
     }
 }
 
@@ -54,8 +62,10 @@ mod tests {
         let first = NodeTag::random();
         roll.note(&members(&[stays, first]));
         assert!(!roll.knows(NodeTag::random()));
+        assert!(roll.member(first.as_str()).is_some());
         roll.note(&members(&[stays]));
-        assert!(roll.knows(first));
+        assert!(roll.knows(first) && roll.member(first.as_str()).is_none());
+        assert!(roll.member(stays.as_str()).is_some());
         // A few more than enough: some of so many random tags are the same.
         for _ in 0..MAX_DEPARTED + 16 {
             roll.note(&members(&[stays, NodeTag::random()]));

@@ -29,6 +29,9 @@ pub(super) const TAG: HeaderName = HeaderName::from_static("gateway-tag");
 /// The shard that is meant.
 pub(super) const SHARD: HeaderName = HeaderName::from_static("gateway-shard");
 
+/// How many shards the node that is meant has; the ids of its sessions name no others.
+pub(super) const SHARDS: HeaderName = HeaderName::from_static("gateway-shards");
+
 /// What the node that asks drew.
 pub(super) const NONCE: HeaderName = HeaderName::from_static("gateway-nonce");
 
@@ -83,7 +86,12 @@ impl Door {
         ) else {
             return StatusCode::BAD_REQUEST;
         };
-        if tag != node.tag().as_str() || shard >= node.shard_count() {
+        if tag != node.tag().as_str() {
+            return StatusCode::MISDIRECTED_REQUEST;
+        }
+        // Ids of sessions can be made up, and so can the shards that they name.
+        told.insert(SHARDS, HeaderValue::from(node.shard_count()));
+        if shard >= node.shard_count() {
             return StatusCode::MISDIRECTED_REQUEST;
         }
         let terms = Terms {

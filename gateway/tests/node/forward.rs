@@ -457,6 +457,52 @@ async fn a_node_that_is_gone_is_told_from_one_that_never_was() {
     assert_eq!(nodes.forwarded(0, "poll", "unreachable").await, 0.0);
 }
 
+/// An id that begins like those of the sessions of `client`'s node, of which the rest is made up.
+fn made_up(client: &Wanderer, shard: char) -> Wanderer {
+    let tag = &client.sid[..4];
+    Wanderer {
+        sid: format!("{tag}{shard}AAAAAAAAAAAAAAA"),
+    }
+}
+
+#[tokio::test]
+async fn ids_that_were_made_up_do_not_stop_forwarding_to_a_node() {
+    let nodes = Nodes::configured(2, |_| with_secret("the secret of us all")).await;
+    let client = Wanderer::connected(nodes.at(0), nodes.at(0), nodes.at(0)).await;
+    let mut cases = vec![
+        ('B', "closed"),
+        ('_', "never_issued"),
+        ('C', "never_issued"),
+    ];
+    cases.push(('-', "never_issued"));
+    // Several of each: connections go to the shards in turn.
+    for (shard, cause) in cases.into_iter().flat_map(|case| [case; 4]) {
+        let stranger = made_up(&client, shard);
+        let owner = usize::from(cause == "never_issued");
+        let before = nodes.unknown(owner, cause).await;
+        assert_unknown(&stranger.post(nodes.at(1), "2").await);
+        assert_eq!(nodes.unknown(owner, cause).await, before + 1.0, "{shard}");
+        assert_unknown(&stranger.poll(nodes.at(1)).await);
+        let query = format!("&sid={}", stranger.sid);
+        assert!(WebSocket::handshake(nodes.at(1), &query).await.is_err());
+        client.echo(nodes.at(1), nodes.at(1), "still").await;
+    }
+    for result in ["unreachable", "gone", "limit", "lost"] {
+        for kind in ["poll", "post", "upgrade"] {
+            assert_eq!(
+                nodes.forwarded(1, kind, result).await,
+                0.0,
+                "{kind} {result}"
+            );
+        }
+    }
+    // The node said how many shards it has, and each shard of this one asked at most once.
+    let asked = nodes.forwarded(1, "post", "answered").await
+        + nodes.forwarded(1, "poll", "answered").await
+        + nodes.forwarded(1, "upgrade", "answered").await;
+    assert!(asked <= 16.0 * 2.0 + 4.0 * 3.0 + 2.0, "{asked}");
+}
+
 #[tokio::test]
 async fn a_node_that_is_a_member_and_does_not_answer_is_unreachable() {
     let nodes = Nodes::start(2).await;
