@@ -7,6 +7,7 @@ use adapter::{Answer, Broadcast as Published, ClusterMessage, EventBuf, Question
 use protocol::Encoded;
 use tokio::sync::mpsc;
 
+use crate::acks::{AckRequest, Progress, Tally};
 use crate::cluster::{Asked, Gathered};
 use crate::counters::{Origin, PacketType};
 use crate::event::{EmitError, IntoArguments, OwnedArguments, check_name};
@@ -32,21 +33,6 @@ pub(crate) struct Broadcast {
     pub(crate) kind: PacketType,
     pub(crate) origin: Origin,
     pub(crate) ack: Option<AckRequest>,
-}
-
-/// What a broadcast needs so that its recipients' acknowledgements come together.
-pub(crate) struct AckRequest {
-    pub(crate) id: u64,
-    pub(crate) timeout: Duration,
-    pub(crate) answers: mpsc::UnboundedSender<Tally>,
-}
-
-/// What shards report of a broadcast with acknowledgements.
-pub(crate) enum Tally {
-    /// A shard's number of recipients.
-    Recipients(usize),
-    /// One recipient's answer.
-    Ack(OwnedArguments),
 }
 
 /// Not every recipient acknowledged.
@@ -107,7 +93,8 @@ impl Emitter {
     }
 
     /// Emits and waits until all recipients have acknowledged, at most for `timeout`. Of recipients
-    /// of other nodes the first value of each acknowledgement comes back.
+    /// of other nodes the first value of each acknowledgement comes back. Recipients of this node
+    /// that disconnect are not waited for.
     ///
     /// # Errors
     ///
@@ -124,6 +111,7 @@ impl Emitter {
         let arguments = arguments.into_arguments()?;
         let (answers, tally) = mpsc::unbounded_channel();
         let node = self.gateway.node();
+        let place = node.acks().begin().ok_or(EmitError::Overloaded)?;
         let ack = AckRequest {
             id: node.next_ack_id(),
             timeout,
@@ -136,6 +124,7 @@ impl Emitter {
         let message = self.message(selection, event, arguments);
         let elsewhere = node.ask(&self.namespace, Question::Broadcast, &message, timeout);
         Ok(async move {
+            let _place = place;
             let (mut here, elsewhere) = tokio::join!(here, elsewhere);
             let before = here.answers.len();
             for (_, answer) in elsewhere.answers {
@@ -337,23 +326,24 @@ async fn gather(
     shards: usize,
     timeout: Duration,
 ) -> MissingAcks {
-    let (mut answers, mut expected, mut reports) = (Vec::new(), 0, 0);
+    let (mut answers, mut shares) = (Vec::new(), Vec::new());
+    let mut progress = Progress::new(shards);
     let all = async {
-        while reports < shards || answers.len() < expected {
-            match tally.recv().await {
-                Some(Tally::Recipients(count)) => {
-                    expected += count;
-                    reports += 1;
-                }
-                Some(Tally::Ack(answer)) => answers.push(answer),
-                None => break,
+        while !progress.is_over() {
+            let Some(told) = tally.recv().await else {
+                break;
+            };
+            progress.note(&told);
+            if let Tally::Ack(answer, share) = told {
+                answers.push(answer);
+                shares.push(share);
             }
         }
     };
     let _complete_or_late = tokio::time::timeout(timeout, all).await;
     MissingAcks {
         answers,
-        expected,
+        expected: progress.recipients,
         missing_nodes: Vec::new(),
     }
 }

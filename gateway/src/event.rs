@@ -147,7 +147,7 @@ pub enum EmitError {
     /// Clients accept no more than [`MAX_ATTACHMENTS`].
     #[error("more than {MAX_ATTACHMENTS} attachments")]
     TooManyAttachments,
-    /// A shard has too many broadcasts waiting.
+    /// A shard has too many broadcasts waiting, or the node awaits too many acknowledgements.
     #[error("the node is overloaded")]
     Overloaded,
 }

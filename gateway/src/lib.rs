@@ -13,11 +13,13 @@
 //! - [`websocket`]: frames, read on demand.
 
 mod acceptor;
+mod acks;
 mod api;
 pub mod application;
 pub mod assets;
 pub mod auth;
 mod binary;
+mod budget;
 mod cluster;
 pub mod config;
 mod counters;

@@ -326,6 +326,11 @@ fn families(node: &Node, census: &Census) -> Vec<MetricFamily> {
             &node.tallies().api_duration,
         ),
         counter(
+            "gateway_acks_refused_total",
+            "Acknowledgements of broadcasts that could not be kept until all were there.",
+            node.acks().refused.value(),
+        ),
+        counter(
             "gateway_volatile_dropped_total",
             "Volatile packets that a client was not ready for.",
             sum(&|it| &it.volatile_dropped),

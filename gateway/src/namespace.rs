@@ -115,6 +115,11 @@ impl Namespace {
         debug_assert!(removed);
     }
 
+    /// The socket of this id.
+    pub(crate) fn socket(&self, id: &SocketId) -> Option<Socket> {
+        self.sockets.borrow().get(id).map(|found| found.0.clone())
+    }
+
     /// The rooms that have members, the private rooms of the sockets among them.
     pub(crate) fn room_names(&self) -> Vec<String> {
         let sockets = self.sockets.borrow();

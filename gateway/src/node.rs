@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use tokio::sync::{Notify, oneshot};
 use tokio_rustls::TlsAcceptor;
 
+use crate::acks::Acks;
 use crate::application::{Application, EngineApplication};
 use crate::assets::Assets;
 use crate::cluster::Cluster;
@@ -41,6 +42,7 @@ pub(crate) struct Node {
     assets: Assets,
     tallies: NodeTallies,
     last_ack_id: AtomicU64,
+    acks: Acks,
     drain: Drain,
     gate: Gate,
     /// Of the events of one socket.
@@ -96,6 +98,7 @@ impl Node {
             assets,
             tallies: NodeTallies::default(),
             last_ack_id: AtomicU64::new(0),
+            acks: Acks::default(),
             drain: Drain::default(),
             relieved: Arc::default(),
         }
@@ -176,6 +179,11 @@ impl Node {
     /// An id under which an acknowledgement is awaited. No other emit of this node has it.
     pub(crate) fn next_ack_id(&self) -> u64 {
         self.last_ack_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What is held for the acknowledgements of broadcasts.
+    pub(crate) fn acks(&self) -> &Acks {
+        &self.acks
     }
 
     /// Delivers what this node emits, unless it comes from outside and a shard is far behind.

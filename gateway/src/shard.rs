@@ -18,12 +18,13 @@ use slab::Slab;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
+use crate::acks::{AckRequest, Tally};
 use crate::counters::Counters;
-use crate::emitter::{Broadcast, Tally};
+use crate::emitter::Broadcast;
 use crate::forward::Links;
 use crate::handshake::Handshake;
 use crate::http;
-use crate::ids::{MAX_SHARDS, Sid};
+use crate::ids::{MAX_SHARDS, Sid, SocketId};
 use crate::namespace::Namespace;
 use crate::node::Node;
 use crate::session::{Place, Session};
@@ -507,24 +508,49 @@ impl Shard {
         let Some(ack) = &broadcast.ack else {
             return 0;
         };
-        let id = ack.id;
-        let mut asked = Vec::new();
+        let acks = self.node.acks();
+        let volatile = broadcast.selection.flags.volatile;
+        let (mut recipients, mut asked) = (0, Vec::new());
         for socket in namespace.select(&broadcast.selection) {
-            if socket.expect_ack(id, Waiter::Many(ack.answers.clone())) {
-                if socket.push(packet, broadcast.kind, broadcast.selection.flags.volatile) {
-                    asked.push(socket);
-                } else {
+            if !socket.may_owe_ack() || !socket.push(packet, broadcast.kind, volatile) {
+                continue;
+            }
+            recipients += 1;
+            if !ack.timeout.is_zero()
+                && let Some(awaited) = acks.wait(&ack.answers)
+                && socket.expect_ack(ack.id, Waiter::Many(awaited))
+            {
+                asked.push(socket.id());
+            }
+        }
+        if !asked.is_empty() {
+            let forgetting = Rc::clone(self).forget_acks(namespace.name().into(), asked, ack);
+            tokio::task::spawn_local(forgetting);
+        }
+        recipients
+    }
+
+    /// Forgets the acknowledgements of a broadcast when its time is over, or nobody waits for them any
+    /// more. Meanwhile it keeps no socket.
+    fn forget_acks(
+        self: Rc<Self>,
+        namespace: Box<str>,
+        asked: Vec<SocketId>,
+        ack: &AckRequest,
+    ) -> impl Future<Output = ()> + use<> {
+        let (id, timeout, answers) = (ack.id, ack.timeout, ack.answers.clone());
+        async move {
+            tokio::select! {
+                () = tokio::time::sleep(timeout) => {}
+                () = answers.closed() => {}
+            }
+            let namespace = self.namespaces.borrow().get(&*namespace).cloned();
+            if let Some(namespace) = namespace {
+                for socket in asked.iter().filter_map(|id| namespace.socket(id)) {
                     socket.forget_ack(id);
                 }
             }
         }
-        let recipients = asked.len() as u64;
-        let timeout = ack.timeout;
-        tokio::task::spawn_local(async move {
-            tokio::time::sleep(timeout).await;
-            asked.iter().for_each(|socket| socket.forget_ack(id));
-        });
-        recipients
     }
 
     /// Has a session called at a time.

@@ -11,13 +11,14 @@ use adapter::Interest;
 use protocol::Encoded;
 use protocol::engineio::{CloseReason, Transport};
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
+use crate::acks::Awaited;
 use crate::application::DisconnectReason;
 use crate::auth::Claims;
 use crate::counters::PacketType;
-use crate::emitter::{Emitter, Tally};
+use crate::emitter::Emitter;
 use crate::event::{EmitError, IntoArguments, OwnedArguments, check_name};
 use crate::handshake::Handshake;
 use crate::ids::{SocketId, user_of_room, user_room};
@@ -82,7 +83,7 @@ pub(crate) enum Waiter {
     /// `emit_with_ack` of this socket.
     One(oneshot::Sender<OwnedArguments>),
     /// A broadcast to many.
-    Many(mpsc::UnboundedSender<Tally>),
+    Many(Awaited),
 }
 
 /// ```text
@@ -263,15 +264,16 @@ impl Socket {
         if self.expect_ack(id, Waiter::One(sender)) {
             self.send_event(event, Some(id), &arguments, false)?;
         }
-        let socket = self.clone();
+        let owed = OwedAck {
+            socket: Rc::downgrade(&self.0),
+            id,
+        };
         Ok(async move {
+            let _owed = owed;
             match tokio::time::timeout(timeout, receiver).await {
                 Ok(Ok(answer)) => Ok(answer),
                 Ok(Err(_)) => Err(AckError::Disconnected),
-                Err(_) => {
-                    socket.forget_ack(id);
-                    Err(AckError::Timeout)
-                }
+                Err(_) => Err(AckError::Timeout),
             }
         })
     }
@@ -423,18 +425,21 @@ impl Socket {
         self.is_connected() && self.0.session.push(Rc::clone(packet), kind, volatile)
     }
 
+    /// Whether one acknowledgement more may be awaited of it.
+    pub(crate) fn may_owe_ack(&self) -> bool {
+        let extra = self.0.extra.borrow();
+        let owed = extra.acks.as_ref().map_or(0, |acks| acks.len());
+        self.is_connected() && owed < MAX_PENDING_ACKS
+    }
+
     /// Notes who waits for an acknowledgement; `false` if the socket cannot owe it.
     pub(crate) fn expect_ack(&self, id: u64, waiter: Waiter) -> bool {
-        if !self.is_connected() {
-            return false;
+        let may = self.may_owe_ack();
+        if may {
+            let mut extra = self.0.extra.borrow_mut();
+            extra.acks.get_or_insert_default().insert(id, waiter);
         }
-        let mut extra = self.0.extra.borrow_mut();
-        let acks = extra.acks.get_or_insert_default();
-        if acks.len() >= MAX_PENDING_ACKS {
-            return false;
-        }
-        acks.insert(id, waiter);
-        true
+        may
     }
 
     pub(crate) fn forget_ack(&self, id: u64) {
@@ -447,8 +452,9 @@ impl Socket {
             Some(Waiter::One(sender)) => {
                 let _gone = sender.send(arguments.into());
             }
-            Some(Waiter::Many(sender)) => {
-                let _gone = sender.send(Tally::Ack(arguments.into()));
+            Some(Waiter::Many(awaited)) => {
+                let shard = self.0.session.shard();
+                shard.node().acks().answer(awaited, arguments);
             }
             None => {}
         }
@@ -547,6 +553,20 @@ impl Socket {
             self.handshake().clone(),
             auth,
         )
+    }
+}
+
+/// An acknowledgement that somebody waits for. Dropped, nobody does, and it keeps no socket.
+struct OwedAck {
+    socket: std::rc::Weak<Inner>,
+    id: u64,
+}
+
+impl Drop for OwedAck {
+    fn drop(&mut self) {
+        if let Some(socket) = self.socket.upgrade() {
+            Socket(socket).forget_ack(self.id);
+        }
     }
 }
 

@@ -9,9 +9,10 @@ use protocol::Encoded;
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::acks::{AckRequest, Progress, Tally};
 use crate::application::{ServerSideAck, ServerSideEvent};
 use crate::counters::{Origin, PacketType};
-use crate::emitter::{AckRequest, Broadcast, Tally};
+use crate::emitter::Broadcast;
 use crate::event::OwnedArguments;
 use crate::node::{Gateway, Layer};
 use crate::socket::Socket;
@@ -20,7 +21,7 @@ use crate::socket::Socket;
 const DEFAULT_ACK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The longest that a node may have us wait for acknowledgements.
-const MAX_ACK_TIMEOUT: Duration = Duration::from_secs(3600);
+const MAX_ACK_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Where an adapter puts what comes in.
 pub(crate) struct Arrivals(Weak<Node>);
@@ -167,7 +168,8 @@ fn answer(
     });
 }
 
-/// Delivers, tells how many sockets got it, then passes each acknowledgement on.
+/// Delivers, tells how many sockets got it, then passes each acknowledgement on. If too many are
+/// awaited already it delivers and tells, and none follows.
 fn deliver_and_answer(
     node: &Arc<Node>,
     cluster: &Cluster,
@@ -178,41 +180,48 @@ fn deliver_and_answer(
     let timeout = published.selection.flags.timeout;
     let timeout = timeout.unwrap_or(DEFAULT_ACK_TIMEOUT).min(MAX_ACK_TIMEOUT);
     let (answers, mut tally) = mpsc::unbounded_channel();
+    let place = node.acks().begin();
     let ack = AckRequest {
         id: node.next_ack_id(),
-        timeout,
+        timeout: if place.is_some() {
+            timeout
+        } else {
+            Duration::ZERO
+        },
         answers,
     };
     deliver(node, Arc::clone(&namespace), published, Some(ack));
     let node = Arc::clone(node);
     cluster.runtime.spawn(async move {
+        let _place = place;
         let Some(cluster) = node.cluster() else {
             return;
         };
         let respond = |answer: Answer| {
             cluster.adapter.respond(&namespace, &to, &answer);
         };
-        let (mut shards, mut count) = (0, 0);
+        let mut progress = Progress::new(node.shard_count());
         let mut early = Vec::new();
         let answering = async {
-            while let Some(told) = tally.recv().await {
+            while !progress.is_over() {
+                let Some(told) = tally.recv().await else {
+                    break;
+                };
+                progress.note(&told);
                 match told {
-                    Tally::Recipients(recipients) => {
-                        shards += 1;
-                        count += recipients;
-                        if shards == node.shard_count() {
-                            respond(Answer::ClientCount(count as u64));
-                            early.drain(..).for_each(&respond);
-                        }
+                    Tally::Recipients(_) if progress.is_counted() => {
+                        respond(Answer::ClientCount(progress.recipients as u64));
+                        early.drain(..).for_each(|(ack, _)| respond(ack));
                     }
-                    Tally::Ack(values) => {
+                    Tally::Ack(values, share) => {
                         let ack = Answer::Ack(first(&values));
-                        if shards < node.shard_count() {
-                            early.push(ack);
-                        } else {
+                        if progress.is_counted() {
                             respond(ack);
+                        } else {
+                            early.push((ack, share));
                         }
                     }
+                    Tally::Recipients(_) | Tally::Gone => {}
                 }
             }
         };

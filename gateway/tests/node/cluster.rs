@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use adapter::NodeId;
 use adapter::memory::Cluster;
+use adapter::{
+    Adapter, ArgumentsBuf, Broadcast, ClusterMessage, EventBuf, NodeId, NodeTag, Selection,
+};
 use gateway::handlers::{Handlers, Namespace};
 use gateway::{Config, Server};
 
@@ -123,6 +125,64 @@ async fn who_does_not_acknowledge_is_counted_as_missing() {
     assert_eq!(missing.answers.len(), 0);
     assert_eq!(missing.expected, 1);
     assert_eq!(missing.missing_nodes, ["b"]);
+}
+
+/// A value that a socket keeps, by which one sees whether the socket itself is kept.
+struct Probe(Arc<()>);
+
+impl serde::Serialize for Probe {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let _ = &self.0;
+        serializer.serialize_unit()
+    }
+}
+
+#[tokio::test]
+async fn a_socket_that_went_is_not_kept_for_an_acknowledgement_that_another_node_awaits() {
+    let probe = Arc::new(());
+    let kept = Arc::downgrade(&probe);
+    let cluster = Cluster::default();
+    let handlers = Handlers::new().namespace("/", move |main| {
+        main.on("keep", move |socket, event| {
+            socket.set_data(Probe(kept.upgrade().unwrap()));
+            event.ack(()).unwrap();
+        })
+    });
+    let gateway = TestGateway::start(node(&cluster, "a", config()).application(handlers)).await;
+    let (mut first, _) = gateway.client().await;
+    let (mut second, _) = gateway.client().await;
+    for client in [&mut first, &mut second] {
+        client.send(r#"421["keep"]"#).await;
+        client.expect("431[]").await;
+    }
+    assert_eq!(Arc::strong_count(&probe), 3);
+
+    let (heard, _) = std::sync::mpsc::sync_channel(100);
+    let inbox = move |incoming| drop(heard.try_send(incoming));
+    let peer = cluster.join(NodeId::new("b").unwrap(), tag(), Arc::new(inbox));
+    let mut selection = Selection::everybody();
+    selection.flags.timeout = Some(Duration::from_secs(3600));
+    let event = EventBuf {
+        name: "who".to_owned(),
+        arguments: ArgumentsBuf::default(),
+    };
+    let message = ClusterMessage::Broadcast(Broadcast { selection, event });
+    for _ in 0..3 {
+        peer.request("/", &peer.new_request(), &message);
+        // One never answers, and the other answers.
+        let asked = first.next().await;
+        let id = asked.strip_prefix("42").unwrap().replace("[\"who\"]", "");
+        first.send(&format!("43{id}[1]")).await;
+        second.next().await;
+    }
+    first.vanish();
+    until(async || Arc::strong_count(&probe) == 2).await;
+    second.vanish();
+    until(async || Arc::strong_count(&probe) == 1).await;
+}
+
+fn tag() -> NodeTag {
+    NodeTag::new("peer").unwrap()
 }
 
 #[tokio::test]

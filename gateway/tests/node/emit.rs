@@ -261,6 +261,34 @@ async fn answers_of_a_broadcast_that_came_in_time_are_kept() {
 }
 
 #[tokio::test]
+async fn an_acknowledgement_that_nobody_waits_for_any_more_takes_no_place() {
+    let (sender, mut answers) = mpsc::unbounded_channel();
+    let gateway = TestGateway::handlers(move |main| {
+        main.on("ask me", move |socket, _| {
+            for _ in 0..10_000 {
+                drop(socket.emit_with_ack("x", (), LONG).unwrap());
+            }
+            let answer = socket.emit_with_ack("question", (), LONG).unwrap();
+            let sender = sender.clone();
+            tokio::task::spawn_local(async move {
+                sender.send(answer.await.map(drop)).unwrap();
+            });
+        })
+    })
+    .await;
+    let (mut client, _) = gateway.client().await;
+    client.send(r#"42["ask me"]"#).await;
+    let question = loop {
+        let asked = client.next().await;
+        if asked.ends_with(r#"["question"]"#) {
+            break asked;
+        }
+    };
+    client.send(&format!("43{}[1]", ack_id(&question))).await;
+    assert_eq!(soon(answers.recv()).await.unwrap(), Ok(()));
+}
+
+#[tokio::test]
 async fn a_broadcast_does_not_wait_for_recipients_that_went() {
     let gateway = TestGateway::relay().await;
     let mut clients = gateway.clients(2).await;
