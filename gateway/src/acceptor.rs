@@ -11,13 +11,19 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use tracing::warn;
 
 use crate::node::Node;
-use crate::shard::Mail;
+use crate::shard::{Mail, Shard};
 
 const LISTENER: Token = Token(0);
 const STOP: Token = Token(1);
 
 /// How long it waits after an error that every `accept` would meet, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long it waits for clients to leave, when they hold as many descriptors as they may.
+const ROOM_PAUSE: Duration = Duration::from_millis(5);
+
+/// Connections without a session that each shard then sends away at a time, if others wait.
+const SENT_AWAY: usize = 16;
 
 /// How long it rests after a connection. The next one may have to wait so long; to be told of each
 /// of many costs more than they do themselves.
@@ -43,7 +49,7 @@ impl Acceptor {
         let stopped = Arc::new(AtomicBool::new(false));
         let thread = thread::Builder::new().name("acceptor".to_owned()).spawn({
             let stopped = Arc::clone(&stopped);
-            move || accept(poll, &listener, &node, &stopped)
+            move || accept(poll, &mut listener, &node, &stopped)
         })?;
         Ok(Self {
             stop,
@@ -65,10 +71,11 @@ impl Drop for Acceptor {
     }
 }
 
-fn accept(mut poll: Poll, listener: &mio::net::TcpListener, node: &Node, stopped: &AtomicBool) {
+fn accept(mut poll: Poll, listener: &mut mio::net::TcpListener, node: &Node, stopped: &AtomicBool) {
     let mut events = Events::with_capacity(4);
     let mut turns = (0..node.shard_count()).cycle();
     let mut accepted = false;
+    let mut was_full = false;
     loop {
         // Who has just accepted looks again a moment later, for many connections in one go, before
         // it waits to be told of the next one.
@@ -89,16 +96,37 @@ fn accept(mut poll: Poll, listener: &mio::net::TcpListener, node: &Node, stopped
             return;
         }
         loop {
+            if node.descriptors().are_taken() {
+                if !std::mem::replace(&mut was_full, true) {
+                    let most = node.descriptors().most();
+                    warn!(
+                        most,
+                        "clients hold all descriptors that they may: raise the limit of open files"
+                    );
+                }
+                if let Err(error) = make_room(&mut poll, listener, &mut events, node) {
+                    warn!(%error, "cannot wait for connections");
+                    thread::sleep(PAUSE);
+                }
+                if stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                continue;
+            }
             match listener.accept() {
                 Ok((stream, address)) => {
                     accepted = true;
                     let Some(turn) = turns.next() else {
                         return;
                     };
+                    node.descriptors().count();
                     let connection = Mail::Connection(stream.into(), address);
                     node.shards()[turn].post(connection);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    was_full = false;
+                    break;
+                }
                 Err(error) => {
                     warn!(%error, "cannot accept");
                     thread::sleep(PAUSE);
@@ -109,4 +137,29 @@ fn accept(mut poll: Poll, listener: &mio::net::TcpListener, node: &Node, stopped
             }
         }
     }
+}
+
+/// Waits until a client connects that there is no descriptor for, and has connections without a
+/// session make room.
+fn make_room(
+    poll: &mut Poll,
+    listener: &mut mio::net::TcpListener,
+    events: &mut Events,
+    node: &Node,
+) -> io::Result<()> {
+    // Asked again, it tells of those that wait already.
+    let registry = poll.registry();
+    registry.reregister(listener, LISTENER, Interest::READABLE)?;
+    match poll.poll(events, None) {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    if events.iter().any(|event| event.token() == LISTENER) {
+        for shard in node.shards() {
+            let job = |shard: &std::rc::Rc<Shard>| shard.strangers().send_away(SENT_AWAY);
+            shard.post(Mail::Run(Box::new(job)));
+        }
+        thread::sleep(ROOM_PAUSE);
+    }
+    Ok(())
 }

@@ -145,6 +145,7 @@ pub(crate) enum Refused {
     ProxyProtocol,
     Tls,
     Http,
+    Silent,
 }
 
 /// How an upgrade ended, as a metric label.
@@ -220,6 +221,7 @@ impl Label for Refused {
         Self::ProxyProtocol,
         Self::Tls,
         Self::Http,
+        Self::Silent,
     ];
 
     fn index(self) -> usize {
@@ -245,6 +247,7 @@ impl Label for Refused {
             Self::ProxyProtocol => "proxy_protocol",
             Self::Tls => "tls",
             Self::Http => "http",
+            Self::Silent => "silent",
         }
     }
 }

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tracing::debug;
 
 use crate::counters::{Label, Refused};
+use crate::descriptors::Held;
 use crate::forward::{self, Relayed, Tunnel};
 use crate::ids::Sid;
 use crate::node::Layer;
@@ -29,11 +30,14 @@ mod engineio;
 mod opening;
 mod refusal;
 mod rewound;
+mod strangers;
 
 use opening::Opening;
 use rewound::Rewound;
+use strangers::Stranger;
 
 pub(crate) use refusal::Refusal;
+pub(crate) use strangers::Strangers;
 
 /// What answers a client.
 pub(crate) type Answer = Response<Full<Bytes>>;
@@ -88,7 +92,7 @@ pub(crate) fn serve(shard: &Rc<Shard>, stream: std::net::TcpStream, address: Soc
         secure: false,
         is_node: false,
     };
-    serve_peer(shard, stream, peer);
+    serve_peer(Held::counted(shard), stream, peer);
 }
 
 /// Serves a connection on which another node forwards its clients' requests.
@@ -98,10 +102,10 @@ pub(crate) fn serve_node(shard: &Rc<Shard>, stream: std::net::TcpStream, address
         secure: false,
         is_node: true,
     };
-    serve_peer(shard, stream, peer);
+    serve_peer(Held::new(shard), stream, peer);
 }
 
-fn serve_peer(shard: &Rc<Shard>, stream: std::net::TcpStream, peer: Peer) {
+fn serve_peer(held: Held, stream: std::net::TcpStream, peer: Peer) {
     let stream = match TcpStream::from_std(stream) {
         Ok(stream) => stream,
         Err(error) => {
@@ -109,14 +113,15 @@ fn serve_peer(shard: &Rc<Shard>, stream: std::net::TcpStream, peer: Peer) {
             return;
         }
     };
-    let shard = Rc::clone(shard);
     tokio::task::spawn_local(async move {
-        let http = Box::pin(serve_http(Rc::clone(&shard), stream, peer)).await;
+        let shard = held.shard();
+        let http = Box::pin(serve_stranger(shard, stream, peer)).await;
         if let Some((next, stream, read)) = http {
             match next {
                 Next::Session(attached) => driver::run(attached, stream, read).await,
-                Next::Probe(sid) => Box::pin(driver::hand_over(&shard, sid, stream, read)).await,
+                Next::Probe(sid) => Box::pin(driver::hand_over(shard, sid, stream, read)).await,
                 Next::Tunnel(tunnel) => {
+                    let shard = Rc::clone(shard);
                     Box::pin(forward::run_tunnel(shard, stream, read, tunnel)).await
                 }
             }
@@ -125,26 +130,44 @@ fn serve_peer(shard: &Rc<Shard>, stream: std::net::TcpStream, peer: Peer) {
 }
 
 /// What comes before the WebSocket of a connection, if one comes; it is boxed and gone then.
-async fn serve_http(
-    shard: Rc<Shard>,
+async fn serve_stranger(
+    shard: &Rc<Shard>,
     stream: TcpStream,
     peer: Peer,
 ) -> Option<(Next, Stream, Vec<u8>)> {
     if peer.is_node {
         let stream = Rewound::new(Vec::new(), Stream::Plain(stream));
-        return Box::pin(speak_http(shard, stream, peer)).await;
+        return Box::pin(speak_http(Rc::clone(shard), stream, peer, None)).await;
     }
+    let stranger = Rc::new(Stranger::new(shard));
+    tokio::select! {
+        biased;
+        served = serve_http(Rc::clone(shard), stream, peer, &stranger) => served,
+        () = stranger.sent_away() => {
+            refuse(shard, peer.address, Refused::Silent, &"others need its place");
+            None
+        }
+    }
+}
+
+async fn serve_http(
+    shard: Rc<Shard>,
+    stream: TcpStream,
+    peer: Peer,
+    stranger: &Rc<Stranger>,
+) -> Option<(Next, Stream, Vec<u8>)> {
     let greets = shard.node().tls().is_some() || shard.node().config().proxy.protocol;
     let (mut stream, peer) = if greets {
         Box::pin(greet(&shard, stream, peer)).await?
     } else {
         (Stream::Plain(stream), peer)
     };
-    match opening::receive(&shard, &mut stream, peer).await {
+    match opening::receive(&shard, &mut stream, peer, stranger).await {
         Ok(Opening::WebSocket(attached, read)) => Some((Next::Session(attached), stream, read)),
         Ok(Opening::Other(read)) => {
             let stream = Rewound::new(read, stream);
-            Box::pin(speak_http(shard, stream, peer)).await
+            let stranger = Some(Rc::clone(stranger));
+            Box::pin(speak_http(shard, stream, peer, stranger)).await
         }
         Ok(Opening::End) => None,
         Err(error) => {
@@ -159,6 +182,7 @@ async fn speak_http(
     shard: Rc<Shard>,
     stream: Rewound,
     peer: Peer,
+    stranger: Option<Rc<Stranger>>,
 ) -> Option<(Next, Stream, Vec<u8>)> {
     let limits = &shard.node().config().limits;
     let mut builder = http1::Builder::new();
@@ -177,8 +201,16 @@ async fn speak_http(
         let (shard, next) = (Rc::clone(&shard), Rc::clone(&next));
         move |request| {
             let (shard, next) = (Rc::clone(&shard), Rc::clone(&next));
+            let stranger = stranger.clone();
             async move {
+                if let Some(stranger) = &stranger {
+                    stranger.asks();
+                }
+                let of_engine = is_of_engine(&shard, request.uri().path());
                 let mut answer = route(&shard, request, peer, &next).await;
+                if let Some(stranger) = &stranger {
+                    stranger.was_answered(of_engine && answer.status() == StatusCode::OK);
+                }
                 part(&shard, peer, &mut answer);
                 Ok::<_, std::convert::Infallible>(answer)
             }
@@ -314,6 +346,12 @@ async fn route(
     };
     cors::allow(cors, &origin, answer.headers_mut());
     own(answer)
+}
+
+/// Whether a path is one of Engine.IO, and not that of a file.
+fn is_of_engine(shard: &Shard, path: &str) -> bool {
+    let mut mounts = shard.node().mounts().iter();
+    mounts.any(|mount| mount.path.trim_end_matches('/') == path.trim_end_matches('/'))
 }
 
 fn own(answer: Answer) -> Outgoing {

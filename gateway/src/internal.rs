@@ -15,25 +15,27 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tracing::debug;
 
+use callers::Callers;
+
 use crate::api::{self, Api};
 use crate::drain;
 use crate::forward::{self, Door};
 use crate::metrics;
 use crate::node::Node;
 
-/// Most connections to the internal port at a time.
-const MAX_CONNECTIONS: usize = 256;
+mod callers;
+
+/// Most answers to `/metrics` that are made at a time; others wait, and may be closed for newer ones.
+const MAX_SCRAPES: usize = 4;
 
 /// How long a request's head may take, and an idle connection stay.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves the internal port until the task is aborted.
 pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, api: Option<Arc<Api>>) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let callers = Arc::<Callers>::default();
+    let scrapes = Arc::new(Semaphore::new(MAX_SCRAPES));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -43,17 +45,28 @@ pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, api: Option<Ar
             }
         };
         let (node, api) = (Arc::clone(&node), api.clone());
+        let (caller, scrapes) = (callers.enter(), Arc::clone(&scrapes));
         tokio::spawn(async move {
             let door = Door::new(peer);
             let service = service_fn(|request: Request<Incoming>| {
                 let (node, api, door) = (&node, &api, &door);
+                let (caller, scrapes) = (&caller, &scrapes);
                 async move {
-                    Ok::<_, std::convert::Infallible>(match api {
-                        Some(api) if request.uri().path().starts_with(api::PREFIX) => {
-                            api.respond(request).await
+                    let path = request.uri().path();
+                    let call = api.as_ref().filter(|_| path.starts_with(api::PREFIX));
+                    caller.asks(call.is_some());
+                    let answer = match call {
+                        Some(api) => api.respond(request).await,
+                        None => {
+                            let _place = match path {
+                                "/metrics" => scrapes.acquire().await.ok(),
+                                _ => None,
+                            };
+                            respond(node, &request, door).await
                         }
-                        Some(_) | None => respond(node, &request, door).await,
-                    })
+                    };
+                    caller.asks(false);
+                    Ok::<_, std::convert::Infallible>(answer)
                 }
             });
             let connection = http1::Builder::new()
@@ -61,14 +74,19 @@ pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, api: Option<Ar
                 .header_read_timeout(HEADER_TIMEOUT)
                 .serve_connection(TokioIo::new(stream), service)
                 .without_shutdown();
-            match (connection.await, door.opened()) {
+            let served = tokio::select! {
+                served = connection => served,
+                () = caller.leaves() => {
+                    return debug!(%peer, "internal connection closed, to make room for another");
+                }
+            };
+            match (served, door.opened()) {
                 (Ok(parts), Some(shard)) => {
                     forward::let_in(&node, shard, parts.io.into_inner(), peer)
                 }
                 (Ok(_), None) => {}
                 (Err(error), _) => debug!(%error, "internal connection failed"),
             }
-            drop(place);
         });
     }
 }

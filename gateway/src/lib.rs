@@ -23,6 +23,7 @@ mod budget;
 mod cluster;
 pub mod config;
 mod counters;
+mod descriptors;
 mod drain;
 pub mod emitter;
 pub mod encoding;

@@ -14,6 +14,7 @@ use crate::assets::Assets;
 use crate::cluster::Cluster;
 use crate::config::{Config, Pattern};
 use crate::counters::Counters;
+use crate::descriptors::Descriptors;
 use crate::drain::Drain;
 use crate::emitter::{Broadcast, Emitter};
 use crate::event::EmitError;
@@ -45,6 +46,7 @@ pub(crate) struct Node {
     acks: Acks,
     drain: Drain,
     gate: Gate,
+    descriptors: Descriptors,
     /// Of the events of one socket.
     event_rate: Option<Rate>,
     /// What makes TLS of a connection, if it is on.
@@ -88,6 +90,7 @@ impl Node {
             .collect();
         Self {
             gate: Gate::new(&config.limits),
+            descriptors: Descriptors::of_process(),
             event_rate: config.limits.events_per_second.map(Rate::new),
             tls,
             config,
@@ -162,6 +165,11 @@ impl Node {
 
     pub(crate) fn gate(&self) -> &Gate {
         &self.gate
+    }
+
+    /// What clients may hold of the process' descriptors.
+    pub(crate) fn descriptors(&self) -> &Descriptors {
+        &self.descriptors
     }
 
     pub(crate) fn event_rate(&self) -> Option<&Rate> {

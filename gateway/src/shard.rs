@@ -23,7 +23,7 @@ use crate::counters::Counters;
 use crate::emitter::Broadcast;
 use crate::forward::Links;
 use crate::handshake::Handshake;
-use crate::http;
+use crate::http::{self, Strangers};
 use crate::ids::{MAX_SHARDS, Sid, SocketId};
 use crate::namespace::Namespace;
 use crate::node::Node;
@@ -44,7 +44,7 @@ pub(crate) type Job = Box<dyn FnOnce(&Rc<Shard>) + Send>;
 
 /// What others send to a shard.
 pub(crate) enum Mail {
-    /// A client connected.
+    /// A client connected, and its descriptor was counted.
     Connection(TcpStream, SocketAddr),
     /// An emit to many.
     Broadcast(Arc<Broadcast>),
@@ -120,6 +120,8 @@ pub(crate) struct Shard {
     last_request: Cell<u64>,
     /// Connections to the other nodes.
     links: Rc<Links>,
+    /// Connections of clients that belong to no session.
+    strangers: Strangers,
 }
 
 #[derive(Default)]
@@ -137,7 +139,10 @@ impl Shard {
             ping_timeout: engine.ping_timeout,
             upgrade_timeout: engine.upgrade_timeout,
         };
+        let limit = node.config().limits.connections;
+        let most = limit.map_or(usize::MAX, |limit| limit.get().div_ceil(node.shard_count()));
         let shard = Rc::new(Self {
+            strangers: Strangers::new(most),
             node,
             index,
             letterbox: RefCell::new(letterbox),
@@ -293,6 +298,10 @@ impl Shard {
 
     pub(crate) fn timing(&self) -> Timing {
         self.timing
+    }
+
+    pub(crate) fn strangers(&self) -> &Strangers {
+        &self.strangers
     }
 
     pub(crate) fn links(&self) -> Rc<Links> {

@@ -15,6 +15,7 @@ use tracing::warn;
 use super::link::{Blame, Broken, ConnectError, Link, Passed};
 use super::outcome::{Outcome, Unknown};
 use super::passage::{Passage, Passages};
+use crate::descriptors::Held;
 use crate::http::Refusal;
 use crate::shard::Shard;
 
@@ -88,16 +89,19 @@ struct Standing {
 pub(super) struct Place {
     standing: Rc<Standing>,
     is_welcomed: bool,
+    _held: Held,
 }
 
 impl Place {
-    fn take(standing: &Rc<Standing>) -> Option<Self> {
+    fn take(shard: &Rc<Shard>, standing: &Rc<Standing>) -> Option<Self> {
         let connections = standing.connections.get();
-        (connections < MAX_CONNECTIONS).then(|| {
+        let may = connections < MAX_CONNECTIONS && !shard.node().descriptors().are_taken();
+        may.then(|| {
             standing.connections.set(connections + 1);
             Self {
                 standing: Rc::clone(standing),
                 is_welcomed: false,
+                _held: Held::new(shard),
             }
         })
     }
@@ -265,12 +269,12 @@ impl Links {
         }
     }
 
-    async fn connect(&self, shard: &Shard, owner: &Owner) -> Result<Link, Failure> {
+    async fn connect(&self, shard: &Rc<Shard>, owner: &Owner) -> Result<Link, Failure> {
         let standing = self.standing(shard, &owner.member.tag);
         if standing.is_paused() {
             return Err(Failure::Unreachable);
         }
-        let place = Place::take(&standing).ok_or(Failure::Limit)?;
+        let place = Place::take(shard, &standing).ok_or(Failure::Limit)?;
         let secret = shard.node().config().cluster.secret.as_ref();
         match Link::connect(owner, secret, place).await {
             Ok(link) => {

@@ -261,7 +261,8 @@ pub(super) async fn handshake<B>(
         return Err(Refusal::Draining);
     }
     let limit = node.config().limits.connections;
-    if limit.is_some_and(|limit| node.session_count() >= limit.get()) {
+    let is_full = || limit.is_some_and(|limit| node.session_count() >= limit.get());
+    if is_full() {
         return Err(Refusal::ConnectionLimit);
     }
     let permit = node.gate().enter(peer.address.ip())?;
@@ -278,6 +279,10 @@ pub(super) async fn handshake<B>(
                 decision
                     .await
                     .map_err(|message| Refusal::Forbidden(Some(message)))?;
+                // Others may have come meanwhile.
+                if is_full() {
+                    return Err(Refusal::ConnectionLimit);
+                }
             }
         }
     }

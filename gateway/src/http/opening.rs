@@ -26,6 +26,7 @@ use protocol::engineio::Transport;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 use super::engineio::{self, Opened, Verified};
+use super::strangers::Stranger;
 use super::{Answer, MAX_HEADERS, Peer, cors, in_time};
 use crate::shard::Shard;
 use crate::stream::Stream;
@@ -49,6 +50,7 @@ pub(super) async fn receive(
     shard: &Rc<Shard>,
     stream: &mut Stream,
     peer: Peer,
+    stranger: &Stranger,
 ) -> Result<Opening, Box<dyn std::error::Error>> {
     let first = poll_fn(|context| {
         let mut scratch = shard.take_scratch();
@@ -62,7 +64,10 @@ pub(super) async fn receive(
     match in_time(shard, first).await? {
         First::Nothing => Ok(Opening::End),
         First::Other(read) => Ok(Opening::Other(read)),
-        First::WebSocket(asked) => Ok(answer(shard, stream, peer, *asked).await?),
+        First::WebSocket(asked) => {
+            stranger.asks();
+            Ok(answer(shard, stream, peer, *asked).await?)
+        }
     }
 }
 

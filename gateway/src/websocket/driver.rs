@@ -17,6 +17,7 @@ use tokio::time::Sleep;
 use super::frame::{close_frame, pong_frame};
 use super::reader::{FrameError, Reader, Received};
 use crate::counters::Upgraded;
+use crate::descriptors::Held;
 use crate::ids::Sid;
 use crate::outbox::BATCH;
 use crate::session::{Link, LinkOrder, Session};
@@ -87,7 +88,10 @@ pub(crate) async fn hand_over(shard: &Rc<Shard>, sid: Sid, stream: Stream, read:
     };
     owner.post(Mail::Run(Box::new(move |shard| {
         if let Ok(stream) = stream.attach() {
-            tokio::task::spawn_local(attach(Rc::clone(shard), sid, stream, read));
+            let held = Held::new(shard);
+            tokio::task::spawn_local(async move {
+                attach(Rc::clone(held.shard()), sid, stream, read).await;
+            });
         }
     })));
 }

@@ -504,6 +504,18 @@ async fn ids_that_were_made_up_do_not_stop_forwarding_to_a_node() {
 }
 
 #[tokio::test]
+async fn idle_connections_to_the_owners_internal_port_keep_no_node_out() {
+    let nodes = Nodes::start(2).await;
+    let client = Wanderer::connected(nodes.at(0), nodes.at(0), nodes.at(0)).await;
+    let mut idle = Vec::new();
+    for _ in 0..300 {
+        let address = nodes.nodes[0].internal_address();
+        idle.push(TcpStream::connect(address).await.unwrap());
+    }
+    client.echo(nodes.at(1), nodes.at(1), "through").await;
+}
+
+#[tokio::test]
 async fn a_node_that_is_a_member_and_does_not_answer_is_unreachable() {
     let nodes = Nodes::start(2).await;
     let client = Wanderer::connected(nodes.at(0), nodes.at(0), nodes.at(0)).await;

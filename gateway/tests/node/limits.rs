@@ -4,8 +4,10 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use gateway::Server;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 
-use crate::support::{Polling, TestGateway, WebSocket, config, until};
+use crate::support::{Polling, TestGateway, WebSocket, config, request, until};
 
 #[tokio::test]
 async fn a_full_node_refuses_and_says_when_to_come_back() {
@@ -31,6 +33,58 @@ async fn a_full_node_refuses_and_says_when_to_come_back() {
     until(async || gateway.gateway().connections() == 1).await;
     gateway.websocket().await;
     drop(polling);
+}
+
+#[tokio::test]
+async fn connections_without_a_session_make_room_for_others() {
+    let mut config = config();
+    config.limits.connections = NonZeroUsize::new(4);
+    config.limits.header_timeout = Duration::from_secs(600);
+    let gateway = TestGateway::start(Server::new(config)).await;
+    let mut polling = gateway.polling().await;
+    polling.connect().await;
+    let mut websocket = gateway.websocket().await;
+    websocket.connect().await;
+    let sent_away = r#"gateway_handshakes_rejected_total{reason="silent"}"#;
+    let mut silent = Vec::new();
+    for _ in 0..60 {
+        silent.push(TcpStream::connect(gateway.address()).await.unwrap());
+    }
+    // Each of the two shards keeps 8 of its 30.
+    until(async || gateway.metric(sent_away).await >= 44.0).await;
+    for oldest in silent.iter_mut().take(40) {
+        assert_eq!(oldest.read(&mut [0]).await.unwrap(), 0);
+    }
+    assert!(
+        silent
+            .iter()
+            .rev()
+            .take(10)
+            .all(|it| it.try_read(&mut [0]).is_err())
+    );
+    polling.send(r#"421["echo",1]"#).await;
+    polling.expect("431[1]").await;
+    websocket.sync().await;
+    gateway.websocket().await.connect().await;
+}
+
+#[tokio::test]
+async fn idle_connections_to_the_internal_port_keep_nobody_out() {
+    let gateway = TestGateway::relay().await;
+    let mut idle = Vec::new();
+    for _ in 0..300 {
+        idle.push(
+            TcpStream::connect(gateway.internal_address())
+                .await
+                .unwrap(),
+        );
+    }
+    let live = request(gateway.internal_address(), "GET /live", "");
+    // They would be closed for being idle after 30 s.
+    let live = tokio::time::timeout(Duration::from_secs(20), live).await;
+    assert_eq!(live.unwrap().status, 200);
+    assert_eq!(idle[0].read(&mut [0]).await.unwrap(), 0);
+    assert!(idle[299].try_read(&mut [0]).is_err());
 }
 
 #[tokio::test]

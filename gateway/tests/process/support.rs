@@ -19,7 +19,19 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(flags: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_gateway"))
+        Self::start_as(Command::new(env!("CARGO_BIN_EXE_gateway")), flags)
+    }
+
+    /// With so many descriptors at most.
+    pub(crate) fn with_descriptors(most: usize, flags: &[&str]) -> Self {
+        let mut shell = Command::new("/bin/sh");
+        let limited = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+        shell.args(["-c", &limited, env!("CARGO_BIN_EXE_gateway")]);
+        Self::start_as(shell, flags)
+    }
+
+    fn start_as(mut program: Command, flags: &[&str]) -> Self {
+        let mut child = program
             .args(["serve", "--listen=127.0.0.1:0"])
             .args(["--internal-listen=127.0.0.1:0", "--demo=false"])
             .args(flags)
