@@ -12,6 +12,7 @@ mod address;
 mod check;
 mod error;
 pub mod log;
+mod memory;
 mod name;
 mod pattern;
 pub mod reference;

@@ -1,7 +1,7 @@
 //! What a shard counts. Only its own thread writes, so that counting costs a few nanoseconds;
 //! whoever is asked for metrics adds the shards up.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use protocol::engineio::{CloseReason, ProbeFailure, Transport};
 
@@ -21,6 +21,11 @@ impl Counter {
 
     pub(crate) fn increment(&self) {
         self.add(1);
+    }
+
+    /// For what can become less again.
+    pub(crate) fn subtract(&self, count: u64) {
+        self.add(count.wrapping_neg());
     }
 
     pub(crate) fn value(&self) -> u64 {
@@ -163,6 +168,17 @@ pub(crate) enum Origin {
     Cluster,
 }
 
+/// By which limit a client was too slow, as a metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SlowCause {
+    /// It took nothing for `limits.outbox_patience`.
+    Stalled,
+    /// It was behind by more than `limits.outbox_bytes`.
+    Behind,
+    /// All outboxes together passed `limits.outbox_total`, and it was furthest behind.
+    Memory,
+}
+
 impl PacketType {
     /// An event, with attachments or without.
     pub(crate) fn event(binary: bool) -> Self {
@@ -297,6 +313,22 @@ impl Label for Origin {
     }
 }
 
+impl Label for SlowCause {
+    const ALL: &'static [Self] = &[Self::Stalled, Self::Behind, Self::Memory];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Stalled => "stalled",
+            Self::Behind => "behind",
+            Self::Memory => "memory",
+        }
+    }
+}
+
 impl Label for Transport {
     const ALL: &'static [Self] = &Self::ALL;
 
@@ -339,6 +371,8 @@ pub(crate) struct Counters {
     pub(crate) sessions: AtomicUsize,
     /// Bytes and messages posted to the shard and not yet handled.
     pub(crate) inbox_bytes: AtomicUsize,
+    /// The shard handles broadcasts much later than they were posted.
+    pub(crate) late: AtomicBool,
     pub(crate) opened: Family<Transport>,
     pub(crate) closed: Family<(Transport, CloseReason)>,
     pub(crate) refused: Family<Refused>,
@@ -359,6 +393,9 @@ pub(crate) struct Counters {
     pub(crate) broadcast_duration: Distribution,
     pub(crate) disconnects: Counter,
     pub(crate) slow_consumers: Counter,
+    pub(crate) slow_causes: Family<SlowCause>,
+    /// Bytes of memory that outboxes take which no other shard has to do with.
+    pub(crate) outbox_held: Counter,
     pub(crate) volatile_dropped: Counter,
     pub(crate) events_rate_limited: Counter,
 }
@@ -368,6 +405,7 @@ impl Counters {
         Self {
             sessions: AtomicUsize::new(0),
             inbox_bytes: AtomicUsize::new(0),
+            late: AtomicBool::new(false),
             opened: Family::default(),
             closed: Family::default(),
             refused: Family::default(),
@@ -388,6 +426,8 @@ impl Counters {
             broadcast_duration: Distribution::new(&DURATIONS),
             disconnects: Counter::default(),
             slow_consumers: Counter::default(),
+            slow_causes: Family::default(),
+            outbox_held: Counter::default(),
             volatile_dropped: Counter::default(),
             events_rate_limited: Counter::default(),
         }
@@ -410,6 +450,7 @@ mod tests {
         indexes_are_positions::<Refused>();
         indexes_are_positions::<Upgraded>();
         indexes_are_positions::<Origin>();
+        indexes_are_positions::<SlowCause>();
         indexes_are_positions::<Transport>();
         indexes_are_positions::<(Transport, CloseReason)>();
     }

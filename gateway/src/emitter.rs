@@ -1,7 +1,7 @@
 //! Emitting to many.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adapter::{Answer, Broadcast as Published, ClusterMessage, EventBuf, Question, Selection};
 use protocol::Encoded;
@@ -12,6 +12,7 @@ use crate::cluster::{Asked, Gathered};
 use crate::counters::{Origin, PacketType};
 use crate::event::{EmitError, IntoArguments, OwnedArguments, check_name};
 use crate::node::Gateway;
+use crate::outbox::SharedPacket;
 use crate::socket::{Socket, SocketInfo};
 
 /// Emits to a namespace, or to some of its sockets: `gateway.of("/").to("room").emit("hi", ())?`.
@@ -29,10 +30,12 @@ pub struct Emitter {
 pub(crate) struct Broadcast {
     pub(crate) namespace: Arc<str>,
     pub(crate) selection: Selection,
-    pub(crate) packet: Encoded,
+    pub(crate) packet: SharedPacket,
     pub(crate) kind: PacketType,
     pub(crate) origin: Origin,
     pub(crate) ack: Option<AckRequest>,
+    /// When it was emitted, or came from another node.
+    pub(crate) since: Instant,
 }
 
 /// Not every recipient acknowledged.
@@ -288,10 +291,16 @@ impl Emitter {
         Ok(Broadcast {
             namespace: Arc::clone(&self.namespace),
             selection: self.selection.clone(),
-            packet: Encoded::event(&self.namespace, id, event, arguments),
+            packet: self.gateway.node().outbox_memory().share(Encoded::event(
+                &self.namespace,
+                id,
+                event,
+                arguments,
+            )),
             kind: PacketType::event(!arguments.attachments().is_empty()),
             origin: Origin::Local,
             ack,
+            since: Instant::now(),
         })
     }
 

@@ -36,13 +36,14 @@ impl Connection {
         packet.push('4');
         packet.push_str(text);
         self.0
-            .push_uncounted(Rc::new(Encoded::engine_text(&packet)));
+            .push_uncounted(&self.0.parcel(Encoded::engine_text(&packet)));
         Ok(())
     }
 
     /// Sends a binary message.
     pub fn send_binary(&self, data: &[u8]) {
-        self.0.push_uncounted(Rc::new(Encoded::engine_binary(data)));
+        let parcel = self.0.parcel(Encoded::engine_binary(data));
+        self.0.push_uncounted(&parcel);
     }
 
     /// Closes after what was sent before.

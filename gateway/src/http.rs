@@ -20,6 +20,7 @@ use crate::descriptors::Held;
 use crate::forward::{self, Relayed, Tunnel};
 use crate::ids::Sid;
 use crate::node::Layer;
+use crate::outbox::Payload;
 use crate::proxy;
 use crate::shard::Shard;
 use crate::stream::{Seat, Stream};
@@ -46,14 +47,14 @@ pub(crate) type Answer = Response<Full<Bytes>>;
 pub(crate) type Outgoing = Response<Either<Full<Bytes>, Relayed>>;
 
 /// What a session says to an HTTP request.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Reply {
     /// Send the body.
     Continue,
     /// A post was taken.
     Ok,
     /// What a poll gets.
-    Payload(Vec<u8>),
+    Payload(Payload),
     /// Neither.
     Refused(Refusal),
 }

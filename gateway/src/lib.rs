@@ -51,6 +51,7 @@ mod server;
 mod session;
 mod shard;
 pub mod socket;
+mod spell;
 mod stream;
 mod tally;
 mod tls;

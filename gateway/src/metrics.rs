@@ -143,6 +143,16 @@ fn families(node: &Node, census: &Census) -> Vec<MetricFamily> {
             &[(Vec::new(), census.outbox_bytes as f64)],
         ),
         gauges(
+            "gateway_outbox_memory_bytes",
+            "Memory that everything takes that waits to be sent to clients; a broadcast counts once.",
+            &[(Vec::new(), node.outbox_held() as f64)],
+        ),
+        gauges(
+            "gateway_outbox_memory_limit_bytes",
+            "What gateway_outbox_memory_bytes may be: limits.outbox_total.",
+            &[(Vec::new(), node.outbox_memory().limit as f64)],
+        ),
+        gauges(
             "gateway_draining",
             "1 from the time at which the node began to drain.",
             &[(Vec::new(), f64::from(u8::from(node.drain().has_begun())))],
@@ -288,8 +298,15 @@ fn families(node: &Node, census: &Census) -> Vec<MetricFamily> {
         ),
         counter(
             "gateway_slow_consumers_total",
-            "Sessions closed because their outbox overflowed.",
+            "Sessions closed because their clients took what was sent too slowly.",
             sum(&|it| &it.slow_consumers),
+        ),
+        family(
+            &shards,
+            "gateway_slow_consumer_causes_total",
+            "The same by the limit that they passed.",
+            "cause",
+            |it| &it.slow_causes,
         ),
         tallies(
             "gateway_tokens_total",

@@ -20,6 +20,7 @@ use crate::emitter::{Broadcast, Emitter};
 use crate::event::EmitError;
 use crate::gate::Gate;
 use crate::ids::NodeTag;
+use crate::outbox::OutboxMemory;
 use crate::rate::Rate;
 use crate::shard::{self, Inbox, Mail, Shard};
 use crate::socket::{Socket, SocketInfo};
@@ -51,6 +52,8 @@ pub(crate) struct Node {
     event_rate: Option<Rate>,
     /// What makes TLS of a connection, if it is on.
     tls: Option<TlsAcceptor>,
+    /// What waits in outboxes.
+    outbox_memory: Arc<OutboxMemory>,
     /// Tells sessions that wait for a full inbox that one has room again.
     relieved: Arc<Notify>,
 }
@@ -81,6 +84,7 @@ impl Node {
         assets: Assets,
         tls: Option<TlsAcceptor>,
     ) -> Self {
+        let outbox_memory = OutboxMemory::new(config.limits.outbox_total);
         let shards = inboxes
             .into_iter()
             .map(|inbox| ShardHandle {
@@ -103,6 +107,7 @@ impl Node {
             last_ack_id: AtomicU64::new(0),
             acks: Acks::default(),
             drain: Drain::default(),
+            outbox_memory,
             relieved: Arc::default(),
         }
     }
@@ -161,6 +166,16 @@ impl Node {
             .iter()
             .map(|shard| shard.counters.sessions.load(Ordering::Relaxed))
             .sum()
+    }
+
+    pub(crate) fn outbox_memory(&self) -> &Arc<OutboxMemory> {
+        &self.outbox_memory
+    }
+
+    /// Bytes of memory that wait for clients.
+    pub(crate) fn outbox_held(&self) -> usize {
+        let own = |shard: &ShardHandle| shard.counters.outbox_held.value() as usize;
+        self.outbox_memory.shared() + self.shards.iter().map(own).sum::<usize>()
     }
 
     pub(crate) fn gate(&self) -> &Gate {
@@ -294,7 +309,15 @@ impl Node {
         async move { join_all(answers).await.into_iter().flatten().collect() }
     }
 
-    /// Whether some shard is so far behind that no more should be read for it.
+    /// Whether some shard is so far behind, by bytes or by time, that no more should be read from
+    /// clients.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.shards
+            .iter()
+            .any(|shard| shard.inbox_bytes() > MAX_INBOX_BYTES || shard.is_late())
+    }
+
+    /// Whether so much waits for some shard that nothing more should be given to it.
     pub(crate) fn is_congested(&self) -> bool {
         self.shards
             .iter()
@@ -334,6 +357,11 @@ impl ShardHandle {
 
     fn inbox_bytes(&self) -> usize {
         self.counters.inbox_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether it handles broadcasts much later than they were posted.
+    pub(crate) fn is_late(&self) -> bool {
+        self.counters.late.load(Ordering::Relaxed)
     }
 
     /// A shard took mail out of its inbox; `true` if it was congested until now.

@@ -1,28 +1,54 @@
+//! What waits to be sent to one session.
+
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::num::NonZeroU32;
 use std::rc::Rc;
 
-use protocol::Encoded;
 use socket2::SockRef;
 use tokio::net::TcpStream;
+
+mod memory;
+
+pub(crate) use memory::{ENTRY, OutboxMemory, Parcel, Payload, SharedPacket};
 
 /// Most frames that one vectored write takes.
 pub(crate) const BATCH: usize = 64;
 
-/// What waits to be sent to one session: pointers to packets that were encoded once, bounded in
-/// bytes.
+/// Most bytes that one poll is answered with, unless a single packet is larger. What is left waits
+/// for the next poll: a slow client shows with each poll that it is still there, and a payload is
+/// compressed in a time that other sessions can wait.
+pub(crate) const MAX_PAYLOAD: usize = 1024 * 1024;
+
+/// Pointers to packets that were encoded once, bounded in bytes.
+///
+/// ```text
+///            a packet is queued, and the transport does not take it
+///   Flowing ---------------------------------------------------------> Waiting since ..
+///      ^                                                                |  |       ^
+///      |                     all was taken                              |  | some  |
+///      +----------------------------------------------------------------+  +-------+
+///                                                                       |
+///                                  nothing was taken for too long       v
+///                                                                     Stalled: the session closes
+/// ```
 #[derive(Default)]
 pub(crate) struct Outbox {
-    packets: VecDeque<Rc<Encoded>>,
+    packets: VecDeque<Rc<Parcel>>,
     /// Bytes of `packets`, as WebSocket frames.
     bytes: usize,
     /// Bytes of the first packet that the WebSocket took already.
     written: usize,
     /// How many of the first packets go out before the others, in a write of their own.
-    ahead: usize,
+    ahead: u32,
+    /// How many of the first packets have to be taken until the last ping is.
+    ping: u32,
+    /// When the transport took something last, while something waits that it did not take; in the
+    /// shard's ticks.
+    waiting: Option<NonZeroU32>,
 }
 
-/// The outbox passed its limit: the client reads too slowly.
+/// The outbox passed its limit.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Overflow;
 
@@ -35,30 +61,68 @@ impl Outbox {
         self.bytes
     }
 
+    /// By how much the client is behind: what waits, and the memory that its order takes.
+    pub(crate) fn behind(&self) -> usize {
+        self.bytes + self.memory()
+    }
+
+    /// Memory of the queue itself, without the packets.
+    pub(crate) fn memory(&self) -> usize {
+        self.packets.len() * ENTRY
+    }
+
     /// Queues a packet. One that alone is larger than `limit` passes when nothing waits.
-    pub(crate) fn push(&mut self, packet: Rc<Encoded>, limit: usize) -> Result<(), Overflow> {
-        let size = packet.frames().len();
-        if self.bytes + size > limit && !self.packets.is_empty() {
+    pub(crate) fn push(&mut self, packet: &Rc<Parcel>, limit: usize) -> Result<(), Overflow> {
+        let size = packet.packet().frames().len();
+        if self.behind() + size > limit && !self.packets.is_empty() {
             return Err(Overflow);
         }
         self.bytes += size;
-        self.packets.push_back(packet);
+        self.packets.push_back(Rc::clone(packet));
         Ok(())
+    }
+
+    /// The packet that was queued last is a ping.
+    pub(crate) fn mark_ping(&mut self) {
+        self.ping = self.len();
+    }
+
+    /// Whether the transport has not taken the last ping yet.
+    pub(crate) fn keeps_ping(&self) -> bool {
+        self.ping > 0
+    }
+
+    /// The transport took something at `tick`, or would not take anything for the first time.
+    pub(crate) fn wait_since(&mut self, tick: NonZeroU32) {
+        self.waiting = (!self.is_empty()).then_some(tick);
+    }
+
+    /// Since when nothing was taken, while something waits.
+    pub(crate) fn waiting(&self) -> Option<NonZeroU32> {
+        self.waiting
     }
 
     /// Has what is queued now go out in a write of its own. Programs that await one message after
     /// the other lose the second one when a single read brings both.
     pub(crate) fn part(&mut self) {
-        self.ahead = self.packets.len();
+        self.ahead = self.len();
+    }
+
+    fn len(&self) -> u32 {
+        u32::try_from(self.packets.len()).unwrap_or(u32::MAX)
     }
 
     /// The next frames to write, at most [`BATCH`].
     pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; BATCH]) -> usize {
         let mut skip = self.written;
         let mut count = 0;
-        let most = if self.ahead > 0 { self.ahead } else { BATCH };
+        let most = if self.ahead > 0 {
+            self.ahead as usize
+        } else {
+            BATCH
+        };
         for (slice, packet) in slices.iter_mut().zip(&self.packets).take(most) {
-            *slice = IoSlice::new(&packet.frames()[skip..]);
+            *slice = IoSlice::new(&packet.packet().frames()[skip..]);
             skip = 0;
             count += 1;
         }
@@ -83,25 +147,39 @@ impl Outbox {
         self.ahead > 0
     }
 
-    /// Forgets `count` bytes that were written. `true` if what follows should be written later.
-    pub(crate) fn advance(&mut self, count: usize) -> bool {
+    /// Forgets `count` bytes that were written, and says how many packets went with them.
+    pub(crate) fn advance(&mut self, count: usize) -> Advanced {
         let mut left = self.written + count;
-        let was_ahead = self.ahead > 0;
+        let mut packets = 0;
         while let Some(first) = self.packets.front() {
-            let size = first.frames().len();
+            let size = first.packet().frames().len();
             if left < size {
                 break;
             }
             left -= size;
             self.bytes -= size;
             self.packets.pop_front();
-            self.ahead = self.ahead.saturating_sub(1);
+            packets += 1;
         }
         self.written = left;
+        let was_ahead = self.ahead > 0;
+        self.took(packets);
         if self.packets.is_empty() && self.packets.capacity() > 4 * BATCH {
             self.packets = VecDeque::new();
         }
-        was_ahead && self.ahead == 0
+        Advanced {
+            packets,
+            pause: was_ahead && self.ahead == 0,
+        }
+    }
+
+    fn took(&mut self, packets: usize) {
+        let packets = u32::try_from(packets).unwrap_or(u32::MAX);
+        self.ahead = self.ahead.saturating_sub(packets);
+        self.ping = self.ping.saturating_sub(packets);
+        if self.packets.is_empty() {
+            self.waiting = None;
+        }
     }
 
     /// Whether the last write ended within a packet.
@@ -109,20 +187,29 @@ impl Outbox {
         self.written > 0
     }
 
-    /// Takes everything as a polling payload; returns how many packets it holds.
+    /// Takes a polling payload of at most [`MAX_PAYLOAD`] bytes, or of one packet; returns how many
+    /// packets it holds.
     pub(crate) fn take_payload(&mut self, body: &mut Vec<u8>) -> usize {
-        body.reserve(self.bytes);
-        let count = self.packets.len();
-        for packet in self.packets.drain(..) {
+        let (mut packets, mut bytes) = (0, 0);
+        for packet in &self.packets {
+            let size = packet.packet().frames().len();
+            if packets > 0 && bytes + size > MAX_PAYLOAD {
+                break;
+            }
+            bytes += size;
+            packets += 1;
+        }
+        body.reserve(bytes);
+        for packet in self.packets.drain(..packets) {
             if !body.is_empty() {
                 body.push(protocol::engineio::payload::SEPARATOR);
             }
-            packet.append_payload(body);
+            packet.packet().append_payload(body);
         }
-        self.bytes = 0;
-        self.ahead = 0;
+        self.bytes -= bytes;
+        self.took(packets);
         self.packets.shrink_to(BATCH);
-        count
+        packets
     }
 
     pub(crate) fn clear(&mut self) {
@@ -130,12 +217,23 @@ impl Outbox {
     }
 }
 
+/// What a write took from an outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Advanced {
+    /// Packets that are gone.
+    pub(crate) packets: usize,
+    /// What follows should be written later.
+    pub(crate) pause: bool,
+}
+
 #[cfg(test)]
 mod tests {
+    use protocol::Encoded;
+
     use super::*;
 
-    fn packet(text: &str) -> Rc<Encoded> {
-        Rc::new(Encoded::engine_text(text))
+    fn packet(text: &str) -> Rc<Parcel> {
+        Parcel::constant(Encoded::engine_text(text))
     }
 
     fn pending(outbox: &Outbox) -> Vec<u8> {
@@ -150,13 +248,13 @@ mod tests {
     #[test]
     fn a_partial_write_goes_on_where_it_stopped() {
         let mut outbox = Outbox::default();
-        outbox.push(packet("4abc"), 1000).unwrap();
-        outbox.push(packet("4def"), 1000).unwrap();
+        outbox.push(&packet("4abc"), 1000).unwrap();
+        outbox.push(&packet("4def"), 1000).unwrap();
         let all = pending(&outbox);
         for split in 0..=all.len() {
             let mut outbox = Outbox::default();
-            outbox.push(packet("4abc"), 1000).unwrap();
-            outbox.push(packet("4def"), 1000).unwrap();
+            outbox.push(&packet("4abc"), 1000).unwrap();
+            outbox.push(&packet("4def"), 1000).unwrap();
             outbox.advance(split);
             assert_eq!(pending(&outbox), &all[split..]);
             outbox.advance(all.len() - split);
@@ -169,30 +267,30 @@ mod tests {
     fn it_overflows_by_bytes_but_takes_one_large_packet() {
         let mut outbox = Outbox::default();
         let large = format!("4{}", "x".repeat(100));
-        outbox.push(packet(&large), 50).unwrap();
-        assert_eq!(outbox.push(packet("4"), 50), Err(Overflow));
+        outbox.push(&packet(&large), 50).unwrap();
+        assert_eq!(outbox.push(&packet("4"), 50), Err(Overflow));
     }
 
     #[test]
     fn what_was_parted_goes_out_alone() {
         let mut outbox = Outbox::default();
-        outbox.push(packet("4a"), 1000).unwrap();
-        outbox.push(packet("4b"), 1000).unwrap();
+        outbox.push(&packet("4a"), 1000).unwrap();
+        outbox.push(&packet("4b"), 1000).unwrap();
         outbox.part();
-        outbox.push(packet("4c"), 1000).unwrap();
+        outbox.push(&packet("4c"), 1000).unwrap();
         let first = pending(&outbox);
         assert_eq!(first, b"\x81\x024a\x81\x024b");
-        assert!(!outbox.advance(5));
-        assert!(outbox.advance(3));
+        assert!(!outbox.advance(5).pause);
+        assert!(outbox.advance(3).pause);
         assert_eq!(pending(&outbox), b"\x81\x024c");
-        assert!(!outbox.advance(4));
+        assert!(!outbox.advance(4).pause);
     }
 
     #[test]
     fn a_payload_joins_all_packets() {
         let mut outbox = Outbox::default();
-        outbox.push(packet("4a"), 1000).unwrap();
-        outbox.push(packet("2"), 1000).unwrap();
+        outbox.push(&packet("4a"), 1000).unwrap();
+        outbox.push(&packet("2"), 1000).unwrap();
         let mut body = Vec::new();
         assert_eq!(outbox.take_payload(&mut body), 2);
         assert_eq!(body, b"4a\x1e2");

@@ -32,6 +32,11 @@ use crate::shard::{Inbox, Letterbox, Shard};
 use crate::tls::{Certificate, TlsError};
 use crate::webhook::WebhookApplication;
 
+/// Bytes that the kernel keeps for a client beside those that are on their way. A client that takes
+/// less than half of it within `limits.outbox_patience` counts as one that takes nothing.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES: u32 = 128 * 1024;
+
 /// Connections that the kernel keeps until they are accepted; it may keep fewer.
 const BACKLOG: i32 = 4096;
 
@@ -175,6 +180,7 @@ impl Server {
             }
         };
         let listener = listen(config.listen, BACKLOG).map_err(failed("listen", config.listen))?;
+        leave_unsent_to_outboxes(&listener);
         let internal_listener = listen(config.internal_listen, INTERNAL_BACKLOG)
             .and_then(TcpListener::from_std)
             .map_err(failed("internal_listen", config.internal_listen))?;
@@ -421,6 +427,17 @@ impl Drop for ShardThread {
 }
 
 /// What connections are accepted from. They inherit that small packets are not delayed.
+/// Has the kernel take no more for a client than it can send soon: what it takes it copies, for each
+/// client anew, and nobody sees how much of it the client took. Accepted connections inherit it.
+fn leave_unsent_to_outboxes(listener: &std::net::TcpListener) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = socket2::SockRef::from(listener).set_tcp_notsent_lowat(UNSENT_BYTES) {
+        tracing::debug!(%error, "the kernel takes as much as its buffers hold");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = listener;
+}
+
 fn listen(address: SocketAddr, backlog: i32) -> std::io::Result<std::net::TcpListener> {
     let domain = Domain::for_address(address);
     let socket = RawSocket::new(domain, Type::STREAM, Some(Protocol::TCP))?;

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use protocol::Encoded;
 use protocol::engineio::{self, CloseReason, Output, Transport};
@@ -11,12 +11,12 @@ use protocol::socketio::Decoder;
 use tracing::{debug, trace};
 
 use crate::application::DisconnectReason;
-use crate::counters::{PacketType, Upgraded};
+use crate::counters::{PacketType, SlowCause, Upgraded};
 use crate::engine::Connection;
 use crate::handshake::Handshake;
 use crate::ids::Sid;
 use crate::node::Layer;
-use crate::outbox::{Outbox, Overflow};
+use crate::outbox::{ENTRY, Outbox, Overflow, Parcel};
 use crate::shard::Shard;
 use crate::socket::{Socket, State};
 use crate::stream::Stream;
@@ -57,6 +57,24 @@ pub(crate) struct Session {
     /// The earliest time for which the shard's timer has this session.
     armed: Cell<Option<Instant>>,
 }
+
+/// What became of a packet for the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Queued {
+    /// The session is closed, or will be.
+    No,
+    /// It is sent soon.
+    Now,
+    /// The client has to poll first.
+    ForNextPoll,
+}
+
+/// How slow a way to a polling client may be, in bytes per second, without the client counting as one
+/// that takes nothing: behind a proxy the gateway does not see how far a payload has come.
+const SLOWEST_POLLS: u64 = 16_000;
+
+/// If the node looks after a client later than this, it was the node that stood still.
+const TOLERATED_LATENESS: Duration = Duration::from_secs(1);
 
 /// A session's place in its shard's registry; the number tells whom a place belonged to before.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -280,6 +298,17 @@ impl Session {
         if !link.resting.get() {
             return 0;
         }
+        let bytes = self.offer(link);
+        if !self.outbox.borrow().is_empty() {
+            link.behind.set(true);
+            link.rouse();
+            self.waits(bytes > 0);
+        }
+        bytes
+    }
+
+    /// Offers the outbox to the kernel, if nothing stands between, and returns how many bytes it took.
+    fn offer(&self, link: &Link) -> usize {
         let mut bytes = 0;
         let mut outbox = self.outbox.borrow_mut();
         if let Some(Stream::Plain(stream)) = &*link.stream.borrow() {
@@ -287,7 +316,8 @@ impl Session {
                 let Ok(written @ 1..) = outbox.write_to(stream) else {
                     break;
                 };
-                outbox.advance(written);
+                let advanced = outbox.advance(written);
+                self.let_go(advanced.packets);
                 bytes += written;
                 link.cut.set(outbox.is_cut());
                 if outbox.is_cut() {
@@ -295,11 +325,107 @@ impl Session {
                 }
             }
         }
-        if !outbox.is_empty() {
-            link.behind.set(true);
-            link.rouse();
-        }
         bytes
+    }
+
+    /// Writes now what would be written soon, before it is judged how far the client is behind. What
+    /// TLS or a pause holds back stays.
+    fn write_now(&self) {
+        let taken = match &*self.link.borrow() {
+            Some(link) if self.transport() == Transport::WebSocket => self.offer(link),
+            Some(_) | None => 0,
+        };
+        if taken > 0 {
+            let sent = &self.shard.counters().sent_bytes;
+            sent.of(Transport::WebSocket).add(taken as u64);
+            self.waits(true);
+            self.wake_link();
+        }
+    }
+
+    /// Packets have left the outbox.
+    pub(crate) fn let_go(&self, packets: usize) {
+        let held = &self.shard.counters().outbox_held;
+        held.subtract((packets * ENTRY) as u64);
+    }
+
+    /// The transport leaves something in the outbox; `taken` if it took some of it.
+    pub(crate) fn waits(&self, taken: bool) {
+        let mut outbox = self.outbox.borrow_mut();
+        if taken || outbox.waiting().is_none() {
+            outbox.wait_since(self.shard.tick(Instant::now()));
+            drop(outbox);
+            self.arm();
+        }
+    }
+
+    /// Until when the client has to take something.
+    fn patience_ends(&self) -> Option<Instant> {
+        let since = self.shard.at_tick(self.outbox.borrow().waiting()?);
+        let since = self.on_its_way().map_or(since, |until| since.max(until));
+        Some(since + self.shard.node().config().limits.outbox_patience)
+    }
+
+    /// How long a polling client may take to fetch the payload that it got last, at
+    /// [`SLOWEST_POLLS`]: what a proxy has taken for it does not show here.
+    fn on_its_way(&self) -> Option<Instant> {
+        if self.transport() != Transport::Polling {
+            return None;
+        }
+        let (bytes, at) = self.polling.borrow().as_ref()?.last_payload()?;
+        let takes = Duration::from_millis(bytes as u64 * 1000 / SLOWEST_POLLS);
+        Some(self.shard.at_tick(at) + takes)
+    }
+
+    /// Whether the last ping waits behind something that the client is taking, so that it cannot have
+    /// answered yet.
+    fn keeps_ping(&self, now: Instant) -> bool {
+        let outbox = self.outbox.borrow();
+        outbox.keeps_ping()
+            && match self.transport() {
+                Transport::WebSocket => outbox.waiting().is_some_and(|since| {
+                    self.shard.at_tick(since) + self.shard.timing().ping_timeout > now
+                }),
+                Transport::Polling => self.on_its_way().is_some_and(|until| until > now),
+            }
+    }
+
+    /// Closes the session if it took nothing for too long, even now that it can.
+    fn check_patience(self: &Rc<Self>, now: Instant) {
+        let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now);
+        if !is_due(self.patience_ends()) || !self.is_open() {
+            return;
+        }
+        let due = self.patience_ends().unwrap_or(now);
+        self.write_now();
+        if now - due > TOLERATED_LATENESS || self.engine.borrow().is_probing() {
+            // The node stood still, and so did what the client wanted to take; or it is changing over,
+            // which has a deadline of its own.
+            self.waits(true);
+        }
+        if is_due(self.patience_ends()) {
+            self.close_slow(SlowCause::Stalled);
+        }
+    }
+
+    /// Closes a session whose client does not take what it is sent.
+    pub(crate) fn close_slow(self: &Rc<Self>, cause: SlowCause) {
+        if self.is_open() {
+            self.shard.counters().slow_causes.of(cause).increment();
+            let behind = self.outbox.borrow().behind();
+            debug!(session = %self.log_name(), ?cause, behind, "client is too slow");
+            self.abort(CloseReason::SlowConsumer);
+        }
+    }
+
+    /// How far the client is behind, for the longer the worse: bytes that wait, times seconds since it
+    /// took something. `None` if nothing waits that its transport could have taken.
+    pub(crate) fn lag(&self, now: Instant) -> Option<(u128, usize)> {
+        let outbox = self.outbox.borrow();
+        let since = self.shard.at_tick(outbox.waiting()?);
+        let behind = outbox.behind();
+        let waited = now.saturating_duration_since(since).as_millis() + 1000;
+        self.is_open().then_some((behind as u128 * waited, behind))
     }
 
     fn order_link(&self, order: LinkOrder) {
@@ -340,7 +466,7 @@ impl Session {
     /// packet volatile and the client not writable.
     pub(crate) fn push(
         self: &Rc<Self>,
-        packet: Rc<Encoded>,
+        packet: &Rc<Parcel>,
         kind: PacketType,
         volatile: bool,
     ) -> bool {
@@ -350,7 +476,7 @@ impl Session {
         }
         trace!(
             session = %self.log_name(),
-            packet = format_args!("{:.200}", packet.text().unwrap_or_default()),
+            packet = format_args!("{:.200}", packet.packet().text().unwrap_or_default()),
             "packet queued"
         );
         let queued = self.push_uncounted(packet);
@@ -361,41 +487,66 @@ impl Session {
     }
 
     /// Queues a packet and sees to it that it is sent.
-    pub(crate) fn push_uncounted(self: &Rc<Self>, packet: Rc<Encoded>) -> bool {
+    pub(crate) fn push_uncounted(self: &Rc<Self>, packet: &Rc<Parcel>) -> bool {
+        let queued = self.enqueue(packet);
+        if queued == Queued::ForNextPoll {
+            self.waits(false);
+            self.shard.look_after_memory();
+        }
+        queued != Queued::No
+    }
+
+    fn enqueue(self: &Rc<Self>, packet: &Rc<Parcel>) -> Queued {
         let (transport, has_poll) = {
             let engine = self.engine.borrow();
             if !engine.is_open() {
-                return false;
+                return Queued::No;
             }
             (engine.transport(), engine.has_poll())
         };
-        let packet = if self.base64 {
-            Rc::new(packet.to_base64())
-        } else {
-            packet
-        };
-        match self
-            .outbox
-            .borrow_mut()
-            .push(packet, self.shard.node().config().limits.outbox_bytes)
-        {
-            Ok(()) => {}
-            Err(Overflow) => {
-                self.shard.doom(self);
-                return false;
-            }
+        let base64 = self.base64.then(|| self.base64_parcel(packet)).flatten();
+        let packet = base64.as_ref().unwrap_or(packet);
+        let limit = self.shard.node().config().limits.outbox_bytes;
+        let mut pushed = self.outbox.borrow_mut().push(packet, limit);
+        if pushed.is_err() {
+            self.write_now();
+            pushed = self.outbox.borrow_mut().push(packet, limit);
         }
+        if let Err(Overflow) = pushed {
+            self.shard.doom(self);
+            return Queued::No;
+        }
+        self.shard.counters().outbox_held.add(ENTRY as u64);
         match transport {
             Transport::WebSocket => self.write_soon(),
             Transport::Polling if has_poll => self.shard.flush_later(self),
-            Transport::Polling => {}
+            Transport::Polling => return Queued::ForNextPoll,
         }
-        true
+        Queued::Now
+    }
+
+    /// The packet for a client that takes no binary, if that makes a difference.
+    fn base64_parcel(&self, packet: &Parcel) -> Option<Rc<Parcel>> {
+        let base64 = packet.packet().to_base64();
+        let differs = base64.frames().as_ptr() != packet.packet().frames().as_ptr();
+        differs.then(|| Parcel::own(&self.shard, base64))
+    }
+
+    /// Queues a ping. If it waits for a poll, that is a matter of the heartbeat and not of patience.
+    fn push_ping(self: &Rc<Self>) {
+        if self.enqueue(&self.shard.ping()) != Queued::No {
+            self.outbox.borrow_mut().mark_ping();
+        }
+    }
+
+    /// A packet for this session alone.
+    pub(crate) fn parcel(&self, packet: Encoded) -> Rc<Parcel> {
+        Parcel::own(&self.shard, packet)
     }
 
     /// Queues the packet that opens a session whose WebSocket does not run yet.
     pub(crate) fn push_open(self: &Rc<Self>, packet: &str) {
-        self.push_uncounted(Rc::new(Encoded::engine_text(packet)));
+        self.push_uncounted(&self.parcel(Encoded::engine_text(packet)));
     }
 
     /// Node's rule for volatile packets: nothing waits, and the transport would take it at once.
@@ -443,6 +594,10 @@ impl Session {
             self.connect_deadline.set(None);
             self.close(CloseReason::ConnectTimeout);
         }
+        self.check_patience(now);
+        if self.keeps_ping(now) {
+            self.engine.borrow_mut().handle_ping_unsent(now);
+        }
         self.engine.borrow_mut().handle_timeout(now);
         self.pump();
     }
@@ -484,7 +639,7 @@ impl Session {
                 counters
                     .heartbeat_lateness
                     .observe(lateness.as_nanos() as u64);
-                self.push_uncounted(self.shard.ping());
+                self.push_ping();
             }
             Output::Pong { round_trip } => {
                 counters.heartbeats_answered.increment();
@@ -512,11 +667,13 @@ impl Session {
 
     /// Has the shard's timer call when the next thing is due.
     pub(crate) fn arm(&self) {
-        let due = self.engine.borrow().poll_timeout();
-        let due = match (due, self.connect_deadline.get()) {
-            (Some(due), Some(connect)) => due.min(connect),
-            (Some(due), None) | (None, Some(due)) => due,
-            (None, None) => return,
+        let due = [
+            self.engine.borrow().poll_timeout(),
+            self.connect_deadline.get(),
+            self.patience_ends(),
+        ];
+        let Some(due) = due.into_iter().flatten().min() else {
+            return;
         };
         if self.armed.get().is_none_or(|armed| due < armed) {
             self.armed.set(Some(due));
@@ -595,6 +752,8 @@ impl Session {
 
     /// Forgets the session.
     fn finish(self: &Rc<Self>) {
+        let memory = self.outbox.borrow().memory();
+        self.shard.counters().outbox_held.subtract(memory as u64);
         self.outbox.borrow_mut().clear();
         self.answer_post_late();
         self.polling.take();

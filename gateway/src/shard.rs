@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::net::{SocketAddr, TcpStream};
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use crate::acks::{AckRequest, Tally};
-use crate::counters::Counters;
+use crate::counters::{Counters, SlowCause};
 use crate::emitter::Broadcast;
 use crate::forward::Links;
 use crate::handshake::Handshake;
@@ -27,8 +28,10 @@ use crate::http::{self, Strangers};
 use crate::ids::{MAX_SHARDS, Sid, SocketId};
 use crate::namespace::Namespace;
 use crate::node::Node;
+use crate::outbox::Parcel;
 use crate::session::{Place, Session};
 use crate::socket::{Socket, Waiter};
+use crate::spell::{Spell, after_the_others};
 
 /// Bytes of the buffer that all connections of a shard are read into.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -36,8 +39,15 @@ const SCRATCH_BYTES: usize = 64 * 1024;
 /// Sessions of a list whose memory is kept for the next turn.
 const MAX_KEPT: usize = 16 * 1024;
 
+/// Most sessions of a shard that are looked at in one go to find those that are furthest behind.
+const MAX_SHED: usize = 256;
+
 /// Most mail that is handled before sessions get their turn.
 const MAIL_BATCH: usize = 256;
+
+/// A broadcast that waited longer than this for its shard has clients be read no further, on all
+/// shards, until the inbox is empty or a broadcast has waited for a quarter of it.
+const LATE: Duration = Duration::from_millis(20);
 
 /// What a shard is asked to do on its thread.
 pub(crate) type Job = Box<dyn FnOnce(&Rc<Shard>) + Send>;
@@ -56,7 +66,7 @@ impl Mail {
     /// Bytes that it keeps from being freed, for the bound of an inbox.
     pub(crate) fn size(&self) -> usize {
         match self {
-            Self::Broadcast(broadcast) => 256 + broadcast.packet.frames().len(),
+            Self::Broadcast(broadcast) => 256 + broadcast.packet.packet().frames().len(),
             Self::Run(_) => 256,
             Self::Connection(..) => 0,
         }
@@ -115,13 +125,28 @@ pub(crate) struct Shard {
     /// The shard's own task runs, and settles at the end of its turn.
     in_turn: Cell<bool>,
     waker: RefCell<Option<Waker>>,
-    ping: Rc<Encoded>,
+    ping: Rc<Parcel>,
+    /// From which ticks are counted.
+    epoch: Instant,
     scratch: Cell<Option<Box<[u8]>>>,
     last_request: Cell<u64>,
     /// Connections to the other nodes.
     links: Rc<Links>,
     /// Connections of clients that belong to no session.
     strangers: Strangers,
+}
+
+/// Which of the timers that were due have fired.
+enum Fired {
+    All,
+    Some,
+}
+
+/// What came of a look into the inbox.
+enum Received {
+    Some,
+    /// Nobody can send any more.
+    Ended,
 }
 
 #[derive(Default)]
@@ -155,7 +180,8 @@ impl Shard {
             writable: RefCell::default(),
             in_turn: Cell::new(false),
             waker: RefCell::default(),
-            ping: Rc::new(Encoded::engine_text("2")),
+            ping: Parcel::constant(Encoded::engine_text("2")),
+            epoch: Instant::now(),
             scratch: Cell::new(None),
             last_request: Cell::new(index as u64),
             links: Rc::default(),
@@ -184,22 +210,17 @@ impl Shard {
         context: &mut Context<'_>,
         mut sleep: Pin<&mut Sleep>,
     ) -> Poll<()> {
-        let mut mail = Vec::new();
         loop {
-            let received = {
-                let mut letterbox = self.letterbox.borrow_mut();
-                letterbox.poll_recv_many(context, &mut mail, MAIL_BATCH)
-            };
-            mail.drain(..).for_each(|mail| self.handle(mail));
-            self.fire_timers();
+            let received = self.receive(context);
+            let fired = self.fire_timers();
             self.settle();
-            match received {
-                Poll::Ready(0) => return Poll::Ready(()),
-                Poll::Ready(_) => {
-                    context.waker().wake_by_ref();
+            match (received, fired) {
+                (Poll::Ready(Received::Ended), _) => return Poll::Ready(()),
+                (Poll::Ready(Received::Some), _) | (_, Fired::Some) => {
+                    after_the_others(context);
                     return Poll::Pending;
                 }
-                Poll::Pending => {}
+                (Poll::Pending, Fired::All) => {}
             }
             let Some(next) = self.timers.borrow().peek().map(|Reverse((at, _))| *at) else {
                 return Poll::Pending;
@@ -208,6 +229,38 @@ impl Shard {
                 sleep.as_mut().reset(next.into());
             }
             ready!(sleep.as_mut().poll(context));
+        }
+    }
+
+    /// Handles some mail; pending when nothing is left of it.
+    fn receive(self: &Rc<Self>, context: &mut Context<'_>) -> Poll<Received> {
+        let mut spell = Spell::begin();
+        for _ in 0..MAIL_BATCH {
+            let next = self.letterbox.borrow_mut().poll_recv(context);
+            match next {
+                Poll::Ready(Some(mail)) => self.handle(mail),
+                Poll::Ready(None) => return Poll::Ready(Received::Ended),
+                Poll::Pending => {
+                    self.set_late(false);
+                    return Poll::Pending;
+                }
+            }
+            if spell.is_over() {
+                break;
+            }
+        }
+        Poll::Ready(Received::Some)
+    }
+
+    /// Notes whether broadcasts are handled much later than they were posted, and lets clients be read
+    /// again if not.
+    fn set_late(&self, late: bool) {
+        let flag = &self.counters().late;
+        if flag.load(Ordering::Relaxed) != late {
+            flag.store(late, Ordering::Relaxed);
+            if !late {
+                self.node.relieved().notify_waiters();
+            }
         }
     }
 
@@ -228,7 +281,15 @@ impl Shard {
         let size = mail.size();
         match mail {
             Mail::Connection(stream, address) => http::serve(self, stream, address),
-            Mail::Broadcast(broadcast) => self.deliver(&broadcast),
+            Mail::Broadcast(broadcast) => {
+                let waited = broadcast.since.elapsed();
+                if waited > LATE {
+                    self.set_late(true);
+                } else if waited < LATE / 4 {
+                    self.set_late(false);
+                }
+                self.deliver(&broadcast);
+            }
             Mail::Run(job) => job(self),
         }
         if size > 0 && self.node.shards()[self.index].took(size) {
@@ -236,9 +297,11 @@ impl Shard {
         }
     }
 
-    fn fire_timers(self: &Rc<Self>) {
+    /// Calls sessions whose time has come, as many as have their turn.
+    fn fire_timers(self: &Rc<Self>) -> Fired {
         let now = Instant::now();
-        loop {
+        let mut spell = Spell::begin();
+        while !spell.is_over() {
             let place = {
                 let mut timers = self.timers.borrow_mut();
                 match timers.peek() {
@@ -249,12 +312,13 @@ impl Shard {
                 }
             };
             let Some(place) = place else {
-                break;
+                return Fired::All;
             };
             if let Some(session) = self.session_at(place) {
                 session.handle_timeout(now);
             }
         }
+        Fired::Some
     }
 
     /// Does what could not be done in the midst of something else, until nothing of it is left.
@@ -267,13 +331,37 @@ impl Shard {
                 break;
             }
             for session in doomed {
-                session.abort(CloseReason::SlowConsumer);
+                session.close_slow(SlowCause::Behind);
             }
             for session in flushable {
                 session.flush_poll();
             }
             self.write(writable);
         }
+        self.keep_memory();
+    }
+
+    /// Has sessions be closed, if what waits on the node takes more memory than it may.
+    fn keep_memory(&self) {
+        let memory = self.node.outbox_memory();
+        if self.node.outbox_held() > memory.limit && memory.begin_shedding() {
+            tokio::task::spawn_local(shed(Arc::clone(&self.node)));
+        }
+    }
+
+    /// The sessions that are furthest behind, for the longest time: how far, how many bytes, and where.
+    fn furthest_behind(&self) -> Vec<(u128, usize, Place)> {
+        let now = Instant::now();
+        let registry = self.registry.borrow();
+        let sessions = registry.sessions.iter().map(|(_, session)| session);
+        let lag = |session: &Rc<Session>| {
+            let (lag, bytes) = session.lag(now)?;
+            Some((lag, bytes, session.place()))
+        };
+        let mut behind: Vec<_> = sessions.filter_map(lag).collect();
+        behind.sort_unstable_by_key(|(lag, ..)| Reverse(*lag));
+        behind.truncate(MAX_SHED);
+        behind
     }
 
     /// Writes for sessions whose tasks rest, and uses the memory of the list again, unless it is much.
@@ -312,8 +400,27 @@ impl Shard {
         &self.node.shards()[self.index].counters
     }
 
-    pub(crate) fn ping(&self) -> Rc<Encoded> {
+    pub(crate) fn ping(&self) -> Rc<Parcel> {
         Rc::clone(&self.ping)
+    }
+
+    /// A time in four bytes, in milliseconds. It begins anew after 49 days, long after everything that
+    /// is measured with it.
+    pub(crate) fn tick(&self, at: Instant) -> NonZeroU32 {
+        let millis = at.saturating_duration_since(self.epoch).as_millis();
+        // The low bits are what is meant.
+        NonZeroU32::new(millis as u32).unwrap_or(NonZeroU32::MIN)
+    }
+
+    /// The time of a tick that was not long ago.
+    pub(crate) fn at_tick(&self, tick: NonZeroU32) -> Instant {
+        let now = Instant::now();
+        let millis = now.saturating_duration_since(self.epoch).as_millis() as u32;
+        let since = millis.wrapping_sub(tick.get());
+        // The very first tick is rounded up, and may be ahead.
+        let since = if since > u32::MAX / 2 { 0 } else { since };
+        now.checked_sub(Duration::from_millis(since.into()))
+            .unwrap_or(self.epoch)
     }
 
     /// Opens a session; the caller answers its handshake.
@@ -486,7 +593,7 @@ impl Shard {
     pub(crate) fn deliver(self: &Rc<Self>, broadcast: &Broadcast) {
         let began = Instant::now();
         let namespace = self.namespaces.borrow().get(&*broadcast.namespace).cloned();
-        let packet = Rc::new(broadcast.packet.clone());
+        let packet = broadcast.packet.parcel();
         let volatile = broadcast.selection.flags.volatile;
         let mut recipients = 0;
         if let Some(namespace) = namespace {
@@ -512,7 +619,7 @@ impl Shard {
         self: &Rc<Self>,
         namespace: &Namespace,
         broadcast: &Broadcast,
-        packet: &Rc<Encoded>,
+        packet: &Rc<Parcel>,
     ) -> u64 {
         let Some(ack) = &broadcast.ack else {
             return 0;
@@ -579,6 +686,12 @@ impl Shard {
         self.wake();
     }
 
+    /// Something waits for a client that has to come for it: the end of a turn looks at the node's
+    /// memory.
+    pub(crate) fn look_after_memory(&self) {
+        self.wake();
+    }
+
     /// Answers a parked poll soon, with all that comes until then.
     pub(crate) fn flush_later(&self, session: &Rc<Session>) {
         self.flushable.borrow_mut().push(Rc::clone(session));
@@ -622,4 +735,44 @@ impl Shard {
             session.abort(CloseReason::ServerShuttingDown);
         }
     }
+}
+
+/// Closes the sessions that are furthest behind for the longest, wherever they are, until what waits
+/// takes nine tenths of what it may.
+async fn shed(node: Arc<Node>) {
+    let target = node.outbox_memory().limit / 10 * 9;
+    loop {
+        let excess = node.outbox_held().saturating_sub(target);
+        if excess == 0 {
+            break;
+        }
+        let behind = node.query(|shard| (shard.index(), shard.furthest_behind()));
+        let mut behind: Vec<_> = behind
+            .await
+            .into_iter()
+            .flat_map(|(index, found)| found.into_iter().map(move |it| (index, it)))
+            .collect();
+        behind.sort_unstable_by_key(|(_, (lag, ..))| Reverse(*lag));
+        let mut closed = 0;
+        let worst = behind.into_iter().take_while(|(_, (_, bytes, _))| {
+            let enough = closed >= excess;
+            closed += bytes;
+            !enough
+        });
+        let mut by_shard = vec![Vec::new(); node.shard_count()];
+        worst.for_each(|(index, (.., place))| by_shard[index].push(place));
+        if by_shard.iter().all(Vec::is_empty) {
+            break;
+        }
+        let by_shard = Arc::new(by_shard);
+        node.query(move |shard| {
+            for place in &by_shard[shard.index()] {
+                if let Some(session) = shard.session_at(*place) {
+                    session.close_slow(SlowCause::Memory);
+                }
+            }
+        })
+        .await;
+    }
+    node.outbox_memory().end_shedding();
 }

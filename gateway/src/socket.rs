@@ -24,6 +24,7 @@ use crate::handshake::Handshake;
 use crate::ids::{SocketId, user_of_room, user_room};
 use crate::namespace::Namespace;
 use crate::node::Gateway;
+use crate::outbox::Parcel;
 use crate::rate::Due;
 use crate::session::Session;
 
@@ -404,7 +405,7 @@ impl Socket {
         let arguments = arguments.as_ref();
         let kind = PacketType::event(!arguments.attachments().is_empty());
         let packet = Encoded::event(self.namespace(), ack, event, arguments);
-        Ok(self.push(&Rc::new(packet), kind, volatile))
+        Ok(self.push(&self.0.session.parcel(packet), kind, volatile))
     }
 
     pub(crate) fn push_ack(&self, packet: Encoded, binary: bool) {
@@ -413,16 +414,17 @@ impl Socket {
         } else {
             PacketType::Ack
         };
-        self.push(&Rc::new(packet), kind, false);
+        self.push(&self.0.session.parcel(packet), kind, false);
     }
 
     pub(crate) fn push_control(&self, packet: Encoded, kind: PacketType) {
-        self.0.session.push(Rc::new(packet), kind, false);
+        let parcel = self.0.session.parcel(packet);
+        self.0.session.push(&parcel, kind, false);
     }
 
     /// Queues a packet, unless the socket is not connected.
-    pub(crate) fn push(&self, packet: &Rc<Encoded>, kind: PacketType, volatile: bool) -> bool {
-        self.is_connected() && self.0.session.push(Rc::clone(packet), kind, volatile)
+    pub(crate) fn push(&self, packet: &Rc<Parcel>, kind: PacketType, volatile: bool) -> bool {
+        self.is_connected() && self.0.session.push(packet, kind, volatile)
     }
 
     /// Whether one acknowledgement more may be awaited of it.

@@ -134,7 +134,9 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(config.limits.connections_per_ip, None);
     assert_eq!(config.limits.handshakes_per_second, None);
     assert_eq!(config.limits.events_per_second, None);
-    assert_eq!(config.limits.outbox_bytes, 1 << 20);
+    assert_eq!(config.limits.outbox_bytes, 16 << 20);
+    assert_eq!(config.limits.outbox_patience, Duration::from_secs(10));
+    assert!(config.limits.outbox_total >= 1 << 20);
     assert_eq!(config.limits.rooms_per_socket, 1000);
     assert_eq!(config.redis, None);
     assert_eq!(config.cluster.advertise.to_string(), "127.0.0.1:3001");

@@ -125,12 +125,15 @@ fn deliver(
     let id = ack.as_ref().map(|ack| ack.id);
     let arguments = event.arguments.as_arguments();
     node.deliver(Broadcast {
-        packet: Encoded::event(&namespace, id, &event.name, arguments),
+        packet: node
+            .outbox_memory()
+            .share(Encoded::event(&namespace, id, &event.name, arguments)),
         kind: PacketType::event(!arguments.attachments().is_empty()),
         namespace,
         selection: selection.clone(),
         origin: Origin::Cluster,
         ack,
+        since: Instant::now(),
     });
 }
 

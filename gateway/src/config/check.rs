@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::address::{HostPort, Origins};
 use super::error::{Error, Place};
+use super::memory;
 use super::pattern::NamespacePattern;
 use super::route::{Route, Target};
 use super::secret::Secret;
@@ -221,6 +222,10 @@ impl Effective {
             handshakes_per_second: self.find("limits.handshakes_per_second"),
             events_per_second: self.find("limits.events_per_second"),
             outbox_bytes: self.read::<Size>("limits.outbox_bytes").0,
+            outbox_patience: self.read("limits.outbox_patience"),
+            outbox_total: self
+                .find::<Size>("limits.outbox_total")
+                .map_or_else(memory::quarter, |size| size.0),
             rooms_per_socket: self.read("limits.rooms_per_socket"),
             namespaces_per_session: self.read("limits.namespaces_per_session"),
             request_headers: self.read::<Size>("limits.request_headers").0,

@@ -80,8 +80,13 @@ pub struct Limits {
     pub handshakes_per_second: Option<NonZeroU32>,
     /// Events per second of one socket.
     pub events_per_second: Option<NonZeroU32>,
-    /// Bytes that may wait for one session before it is closed as too slow.
+    /// Bytes that may wait for one session, after everything that its transport takes was written,
+    /// before it is closed as too slow.
     pub outbox_bytes: usize,
+    /// How long a session may take nothing of what waits for it.
+    pub outbox_patience: Duration,
+    /// Bytes of memory that may wait for all sessions of this node.
+    pub outbox_total: usize,
     /// Rooms that one socket may be in, beside the room of its own id.
     pub rooms_per_socket: usize,
     /// Namespaces that one session may be connected to.

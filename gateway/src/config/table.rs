@@ -172,12 +172,30 @@ pub static SETTINGS: &[Setting] = &[
     ),
     Setting::with::<Size>(
         "limits.outbox_bytes",
+        "16MiB",
         "1MiB",
-        "256KiB",
-        "What may wait to be sent to one session. A client that reads too slowly and passes it is \
-         disconnected. Should be more than `engine.max_payload`.",
+        "By how much a client may be behind: what waits for one session after everything that its \
+         connection takes was written. A client that passes it is disconnected. Should be more than \
+         `engine.max_payload`.",
     )
     .between("1KiB", "1GiB"),
+    Setting::with::<Duration>(
+        "limits.outbox_patience",
+        "10s",
+        "30s",
+        "How long a client may take nothing while something waits for it, before it is disconnected. \
+         A polling client has the time on top that its last payload takes at 16 kB/s.",
+    )
+    .between("1ms", "1h"),
+    Setting::optional::<Size>(
+        "limits.outbox_total",
+        "a quarter of the memory that the process may use",
+        "1GiB",
+        "Memory that everything may take that waits for clients of this node; the content of a \
+         broadcast counts once. Above it the clients that are furthest behind for the longest are \
+         disconnected.",
+    )
+    .between("1MiB", "1024GiB"),
     Setting::with::<usize>(
         "limits.rooms_per_socket",
         "1000",

@@ -291,7 +291,7 @@ pub(super) async fn handshake<B>(
             let session = shard.open(mount, transport, handshake, base64);
             permit.used();
             let body = open_packet(shard, &session, transport);
-            let mut answer = payload(body.into_bytes(), request.headers());
+            let mut answer = payload(body.into(), request.headers());
             set_cookie(shard, &session, answer.headers_mut());
             session.announce();
             Ok(Opened::Polling(answer))
@@ -391,7 +391,7 @@ async fn poll(shard: &Rc<Shard>, sid: Sid, headers: &HeaderMap) -> Result<Answer
     let reply = receiver.await;
     given_up.disarm();
     match reply {
-        Ok(Reply::Payload(body)) => Ok(payload(body, headers)),
+        Ok(Reply::Payload(body)) => Ok(payload(Bytes::from_owner(body), headers)),
         Ok(Reply::Refused(refusal)) => Err(refusal),
         Ok(Reply::Continue | Reply::Ok) | Err(_) => Err(unknown(shard, sid)),
     }
@@ -439,7 +439,7 @@ async fn post(shard: &Rc<Shard>, sid: Sid, request: Request<Incoming>) -> Result
     let (sender, receiver) = oneshot::channel();
     let no_session = unknown(shard, sid);
     shard.with_session(sid, move |session| match session {
-        Some(session) => session.handle_post_body(&body, sender),
+        Some(session) => session.handle_post_body(body, sender),
         None => {
             let _gone = sender.send(Reply::Refused(no_session));
         }
@@ -455,9 +455,9 @@ async fn post(shard: &Rc<Shard>, sid: Sid, request: Request<Incoming>) -> Result
 async fn relieved(shard: &Shard) {
     let node = shard.node();
     let waiting = async {
-        while node.is_congested() {
+        while node.is_behind() {
             let relief = Arc::clone(node.relieved()).notified_owned();
-            if node.is_congested() {
+            if node.is_behind() {
                 relief.await;
             }
         }
@@ -553,7 +553,7 @@ impl<F: FnOnce(&Rc<Session>) + Send + 'static> Drop for GivenUp<'_, F> {
 }
 
 /// A polling payload, compressed if that is worth it and the client takes it.
-fn payload(body: Vec<u8>, asked: &HeaderMap) -> Answer {
+fn payload(body: Bytes, asked: &HeaderMap) -> Answer {
     let encoding = (body.len() >= COMPRESSION_THRESHOLD)
         .then(|| {
             negotiate(
@@ -563,10 +563,10 @@ fn payload(body: Vec<u8>, asked: &HeaderMap) -> Answer {
         })
         .flatten();
     let body = match encoding {
-        Some(encoding) => compress(encoding, &body),
+        Some(encoding) => compress(encoding, &body).into(),
         None => body,
     };
-    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    let mut answer = Response::new(Full::new(body));
     let headers = answer.headers_mut();
     headers.insert(
         CONTENT_TYPE,

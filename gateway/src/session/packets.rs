@@ -269,6 +269,6 @@ impl Session {
     fn refuse(self: &Rc<Self>, namespace: &str, refusal: &Refusal) {
         debug!(session = %self.log_name(), namespace, reason = refusal.message, "connect refused");
         let packet = Encoded::connect_error(namespace, &refusal.message, refusal.data.as_deref());
-        self.push(Rc::new(packet), PacketType::ConnectError, false);
+        self.push(&self.parcel(packet), PacketType::ConnectError, false);
     }
 }

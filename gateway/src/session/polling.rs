@@ -1,15 +1,18 @@
 //! The HTTP requests of a session.
 
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use protocol::engineio::{Answer, CloseReason, Poll, Post, Transport, payload};
+use protocol::engineio::{Answer, CloseReason, Packet, Poll, Post, Transport, payload};
 use tokio::sync::oneshot;
 
 use super::Session;
 use crate::forward::Unknown;
 use crate::http::{Refusal, Reply};
+use crate::outbox::Payload;
+use crate::spell::Spell;
 
 /// The requests that wait for an answer.
 #[derive(Default)]
@@ -18,6 +21,14 @@ pub(super) struct Polling {
     poll: Option<(u64, oneshot::Sender<Reply>)>,
     /// A post that is answered later than its packets were handled.
     post: Option<oneshot::Sender<Reply>>,
+    /// Bytes of the payload that the client got last, and when, in the shard's ticks.
+    last_payload: Option<(usize, NonZeroU32)>,
+}
+
+impl Polling {
+    pub(super) fn last_payload(&self) -> Option<(usize, NonZeroU32)> {
+        self.last_payload
+    }
 }
 
 impl Session {
@@ -69,18 +80,47 @@ impl Session {
     }
 
     /// The body of a post came.
-    pub(crate) fn handle_post_body(self: &Rc<Self>, body: &Bytes, reply: oneshot::Sender<Reply>) {
+    pub(crate) fn handle_post_body(self: &Rc<Self>, body: Bytes, reply: oneshot::Sender<Reply>) {
         self.shard
             .counters()
             .received_bytes
             .of(Transport::Polling)
             .add(body.len() as u64);
-        let text = String::from_utf8_lossy(body);
-        for packet in payload::decode(&text) {
-            if !self.engine.borrow().accepts_post() {
-                break;
+        let text = match std::str::from_utf8(&body) {
+            Ok(_) => body,
+            Err(_) => String::from_utf8_lossy(&body).into_owned().into(),
+        };
+        match self.handle_packets(text) {
+            None => self.handle_post_end(reply),
+            Some(mut rest) => {
+                let session = Rc::clone(self);
+                tokio::task::spawn_local(async move {
+                    loop {
+                        tokio::task::yield_now().await;
+                        match session.handle_packets(rest) {
+                            None => break session.handle_post_end(reply),
+                            Some(more) => rest = more,
+                        }
+                    }
+                });
             }
-            match packet {
+        }
+    }
+
+    /// Handles packets of a post, as many as have their turn; returns what is left.
+    fn handle_packets(self: &Rc<Self>, body: Bytes) -> Option<Bytes> {
+        let mut spell = Spell::begin();
+        let text = String::from_utf8_lossy(&body);
+        let mut at = 0;
+        for part in payload::split(&text) {
+            if !self.engine.borrow().accepts_post() {
+                return None;
+            }
+            if at > 0 && spell.is_over() {
+                return Some(body.slice(at..));
+            }
+            at += part.len() + 1;
+            match Packet::decode(part) {
                 Ok(packet) => {
                     let message =
                         self.drive(|engine| engine.handle_polling_packet(Instant::now(), packet));
@@ -90,10 +130,15 @@ impl Session {
                 }
                 Err(_) => {
                     self.drive(protocol::engineio::Session::handle_undecodable);
-                    break;
+                    return None;
                 }
             }
         }
+        None
+    }
+
+    /// All packets of a post were handled.
+    fn handle_post_end(self: &Rc<Self>, reply: oneshot::Sender<Reply>) {
         self.drive(protocol::engineio::Session::handle_post_end);
         if self.waits_for_late_poll() || self.is_behind() {
             if let Some(polling) = &mut *self.polling.borrow_mut() {
@@ -144,10 +189,10 @@ impl Session {
         let Some((_, reply)) = self.take_poll() else {
             return;
         };
-        let mut body = Vec::new();
-        self.outbox.borrow_mut().take_payload(&mut body);
         engine.handle_poll_answered();
-        self.reply_payload(reply, body);
+        drop(engine);
+        let payload = self.take_payload();
+        self.reply_payload(reply, payload);
     }
 
     /// Answers the parked poll as the state machine says, or with what was queued a moment before.
@@ -158,9 +203,8 @@ impl Session {
         let buffered = !self.outbox.borrow().is_empty();
         match with {
             Answer::Noop | Answer::Close if buffered => {
-                let mut body = Vec::new();
-                self.outbox.borrow_mut().take_payload(&mut body);
-                self.reply_payload(reply, body);
+                let payload = self.take_payload();
+                self.reply_payload(reply, payload);
             }
             Answer::Noop => self.reply_payload(reply, b"6".to_vec()),
             Answer::Close => self.reply_payload(reply, b"1".to_vec()),
@@ -173,13 +217,28 @@ impl Session {
         self.polling.borrow_mut().as_mut()?.poll.take()
     }
 
+    /// The next part of the outbox.
+    fn take_payload(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        let packets = self.outbox.borrow_mut().take_payload(&mut body);
+        self.let_go(packets);
+        if let Some(polling) = &mut *self.polling.borrow_mut() {
+            polling.last_payload = Some((body.len(), self.shard.tick(Instant::now())));
+        }
+        if !self.outbox.borrow().is_empty() {
+            self.waits(true);
+        }
+        body
+    }
+
     fn reply_payload(&self, reply: oneshot::Sender<Reply>, body: Vec<u8>) {
         self.shard
             .counters()
             .sent_bytes
             .of(Transport::Polling)
             .add(body.len() as u64);
-        answer(reply, Reply::Payload(body));
+        let payload = Payload::new(body, self.shard.node().outbox_memory());
+        answer(reply, Reply::Payload(payload));
     }
 }
 

@@ -19,9 +19,10 @@ use super::reader::{FrameError, Reader, Received};
 use crate::counters::Upgraded;
 use crate::descriptors::Held;
 use crate::ids::Sid;
-use crate::outbox::BATCH;
+use crate::outbox::{Advanced, BATCH};
 use crate::session::{Link, LinkOrder, Session};
 use crate::shard::{Mail, Shard};
+use crate::spell::{Spell, after_the_others};
 use crate::stream::Stream;
 
 /// How often one connection is read before the others get their turn.
@@ -118,6 +119,7 @@ pub(crate) async fn run(attached: Attached, stream: Stream, mut read: Vec<u8>) {
         reader: Reader::new(),
         relief: None,
         pause: None,
+        rest: None,
     };
     let mut end = None;
     if !read.is_empty() {
@@ -146,6 +148,12 @@ struct Driver {
     relief: Option<Pin<Box<OwnedNotified>>>,
     /// Waited for before more is written.
     pause: Option<Pin<Box<Sleep>>>,
+    /// What was read and is for the next turn.
+    #[expect(
+        clippy::box_collection,
+        reason = "one word in each connection, and seldom used"
+    )]
+    rest: Option<Box<Vec<u8>>>,
 }
 
 /// How a WebSocket ends.
@@ -241,6 +249,14 @@ impl Driver {
             if self.must_wait(context) {
                 return None;
             }
+            if let Some(mut rest) = self.rest.take() {
+                shard.take_mail();
+                let end = self.consume(&mut rest);
+                if end.is_some() || self.attached.link.order.get() != LinkOrder::None {
+                    return end;
+                }
+                break;
+            }
             let mut scratch = shard.take_scratch();
             let mut buffer = ReadBuf::new(&mut scratch);
             let result = self.with_stream(|stream| stream.poll_read(context, &mut buffer));
@@ -268,8 +284,11 @@ impl Driver {
             if end.is_some() || self.attached.link.order.get() != LinkOrder::None {
                 return end;
             }
+            if self.rest.is_some() {
+                break;
+            }
         }
-        context.waker().wake_by_ref();
+        after_the_others(context);
         None
     }
 
@@ -279,12 +298,12 @@ impl Driver {
             return true;
         }
         let node = self.attached.session.shard().node();
-        while node.is_congested() {
+        while node.is_behind() {
             let relief = self
                 .relief
                 .get_or_insert_with(|| Box::pin(Arc::clone(node.relieved()).notified_owned()));
             if relief.as_mut().poll(context).is_pending() {
-                if !node.is_congested() {
+                if !node.is_behind() {
                     break;
                 }
                 return true;
@@ -295,7 +314,9 @@ impl Driver {
         false
     }
 
+    /// Handles what was read, and keeps what has to wait for its turn.
     fn consume(&mut self, mut input: &mut [u8]) -> Option<End> {
+        let mut spell = Spell::begin();
         let limit = self
             .attached
             .session
@@ -312,6 +333,10 @@ impl Driver {
                     }
                     if self.attached.link.order.get() == LinkOrder::Close {
                         return Some(End::default());
+                    }
+                    if !input.is_empty() && spell.is_over() {
+                        self.rest = Some(Box::new(input.to_vec()));
+                        return None;
                     }
                 }
                 Ok(None) => return None,
@@ -333,6 +358,7 @@ impl Driver {
     fn write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.rest(context));
         let session = &self.attached.session;
+        let mut taken = false;
         loop {
             let mut outbox = session.outbox().borrow_mut();
             if outbox.is_empty() {
@@ -341,15 +367,23 @@ impl Driver {
             let written = {
                 let mut slices = [IoSlice::new(&[]); BATCH];
                 let count = outbox.slices(&mut slices);
-                ready!(self.with_stream(|stream| match &slices[..count] {
+                self.with_stream(|stream| match &slices[..count] {
                     [only] => stream.poll_write(context, only),
                     several => stream.poll_write_vectored(context, several),
-                }))?
+                })
             };
+            let Poll::Ready(written) = written else {
+                drop(outbox);
+                session.waits(taken);
+                return Poll::Pending;
+            };
+            let written = written?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            let pause = outbox.advance(written);
+            taken = true;
+            let Advanced { packets, pause } = outbox.advance(written);
+            session.let_go(packets);
             self.attached.link.cut.set(outbox.is_cut());
             session
                 .shard()
@@ -389,7 +423,7 @@ impl Attached {
                 let pong = pong_frame(&payload);
                 if !self.is_probing() {
                     self.session
-                        .push_uncounted(Rc::new(Encoded::control_frame(pong)));
+                        .push_uncounted(&self.session.parcel(Encoded::control_frame(pong)));
                 } else if !self.write_small(&pong) {
                     self.lose(CloseReason::TransportError);
                 }

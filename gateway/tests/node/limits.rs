@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use gateway::Server;
+use gateway::handlers::Handlers;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -230,4 +231,144 @@ async fn a_polling_client_that_does_not_poll_is_disconnected_by_its_outbox() {
     let unknown = client.poll().await;
     assert_eq!(unknown.status, 400);
     assert_eq!(unknown.body, r#"{"code":1,"message":"Session ID unknown"}"#);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_goes_after_its_patience() {
+    let mut config = config();
+    config.limits.outbox_patience = Duration::from_secs(2);
+    let gateway = TestGateway::start(Server::new(config)).await;
+    let mut slow = WebSocket::open_narrow(gateway.address()).await;
+    slow.connect().await;
+    let mut away = gateway.polling().await;
+    away.connect().await;
+    let mut fetching = gateway.polling().await;
+    fetching.connect().await;
+    let emitter = gateway.gateway().of("/");
+    for _ in 0..40 {
+        emitter.emit("large", ("x".repeat(LARGE),)).unwrap();
+    }
+    // As far as the gateway can know, a proxy still brings it what it was given.
+    assert!(fetching.poll().await.body.len() > 10 * LARGE);
+    until(async || gateway.gateway().connections() == 1).await;
+    let stalled = r#"gateway_slow_consumer_causes_total{cause="stalled"}"#;
+    assert_eq!(gateway.metric(stalled).await, 2.0);
+    for _ in 0..2 {
+        assert_eq!(fetching.poll().await.status, 200);
+    }
+    let memory = "gateway_outbox_memory_bytes";
+    gateway.until_metric(memory, 0.0).await;
+}
+
+#[tokio::test]
+async fn a_heartbeat_alone_does_not_try_the_patience_of_an_absent_poller() {
+    let mut config = config();
+    config.limits.outbox_patience = Duration::from_millis(50);
+    config.engine.ping_interval = Duration::from_millis(50);
+    config.engine.ping_timeout = Duration::from_secs(1);
+    let gateway = TestGateway::start(Server::new(config)).await;
+    let mut client = gateway.polling().await;
+    client.connect().await;
+    until(async || gateway.gateway().connections() == 0).await;
+    let timed_out =
+        r#"gateway_connections_closed_total{reason="ping_timeout",transport="polling"}"#;
+    assert_eq!(gateway.metric(timed_out).await, 1.0);
+}
+
+/// Handlers that send a history to whoever comes.
+fn with_history(messages: usize, size: usize) -> Handlers {
+    Handlers::new().namespace("/", move |main| {
+        main.connected(move |socket| {
+            let text = "x".repeat(size);
+            for number in 0..messages {
+                socket.emit("old", (number, &text)).unwrap();
+            }
+        })
+    })
+}
+
+#[tokio::test]
+async fn a_history_that_is_sent_on_connect_arrives_whole_on_each_transport() {
+    const MESSAGES: usize = 50;
+    let handlers = with_history(MESSAGES, 100_000);
+    let gateway = TestGateway::start(Server::new(config()).application(handlers)).await;
+    let mut polling = gateway.polling().await;
+    polling.connect().await;
+    let mut narrow = WebSocket::open_narrow(gateway.address()).await;
+    narrow.connect().await;
+    for number in 0..MESSAGES {
+        let begin = format!(r#"42["old",{number},"#);
+        assert!(polling.next().await.starts_with(&begin), "{number}");
+        assert!(narrow.next().await.starts_with(&begin), "{number}");
+    }
+    gateway
+        .until_metric("gateway_outbox_memory_bytes", 0.0)
+        .await;
+}
+
+#[tokio::test]
+async fn when_memory_ends_those_furthest_behind_go_first() {
+    let mut config = config();
+    config.limits.outbox_total = 2 << 20;
+    let handlers = Handlers::new().namespace("/", |main| {
+        main.on("give", |socket, event| {
+            let (size,): (usize,) = event.parse().unwrap();
+            socket.emit("given", ("x".repeat(size),)).unwrap();
+        })
+    });
+    let gateway = TestGateway::start(Server::new(config).application(handlers)).await;
+    let mut little = gateway.polling().await;
+    little.connect().await;
+    little.send(r#"42["give",1000]"#).await;
+    let mut much = Vec::new();
+    for _ in 0..4 {
+        let mut client = gateway.polling().await;
+        client.connect().await;
+        client.send(r#"42["give",700000]"#).await;
+        much.push(client);
+    }
+    let memory = r#"gateway_slow_consumer_causes_total{cause="memory"}"#;
+    gateway.until_metric(memory, 2.0).await;
+    assert!(little.next().await.starts_with(r#"42["given","#));
+    let held = gateway.metric("gateway_outbox_memory_bytes").await;
+    assert!(held <= f64::from(2 << 20), "{held}");
+}
+
+#[tokio::test]
+async fn a_broadcast_takes_its_memory_once() {
+    const CLIENTS: usize = 20;
+    let gateway = TestGateway::start(Server::new(config())).await;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = gateway.polling().await;
+        client.connect().await;
+        clients.push(client);
+    }
+    let emitter = gateway.gateway().of("/");
+    emitter.emit("large", ("x".repeat(LARGE),)).unwrap();
+    let each = (CLIENTS * LARGE) as f64;
+    until(async || gateway.metric("gateway_outbox_bytes").await >= each).await;
+    let held = gateway.metric("gateway_outbox_memory_bytes").await;
+    assert!((LARGE as f64..1.1 * LARGE as f64).contains(&held), "{held}");
+    for client in &mut clients {
+        assert!(client.next().await.starts_with(r#"42["large","#));
+    }
+    gateway
+        .until_metric("gateway_outbox_memory_bytes", 0.0)
+        .await;
+}
+
+#[tokio::test]
+async fn a_post_of_many_packets_is_handled_whole_and_in_order() {
+    let gateway = TestGateway::start(Server::new(config())).await;
+    let mut client = gateway.polling().await;
+    client.connect().await;
+    const EVENTS: usize = 20_000;
+    let body: Vec<String> = (0..EVENTS)
+        .map(|number| format!(r#"42{number}["echo"]"#))
+        .collect();
+    client.send(&body.join("\x1e")).await;
+    for number in 0..EVENTS {
+        client.expect(&format!("43{number}[]")).await;
+    }
 }

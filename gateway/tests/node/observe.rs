@@ -15,6 +15,10 @@ async fn every_series_is_there_from_the_start_at_zero() {
     let metrics = gateway.metrics().await;
     let mut series = vec![
         "gateway_outbox_bytes".to_owned(),
+        "gateway_outbox_memory_bytes".to_owned(),
+        r#"gateway_slow_consumer_causes_total{cause="stalled"}"#.to_owned(),
+        r#"gateway_slow_consumer_causes_total{cause="behind"}"#.to_owned(),
+        r#"gateway_slow_consumer_causes_total{cause="memory"}"#.to_owned(),
         "gateway_tunnels".to_owned(),
         "gateway_draining".to_owned(),
         "gateway_drain_remaining_connections".to_owned(),
@@ -134,13 +138,14 @@ async fn aliases_are_exported_on_demand_and_agree() {
     assert_eq!(aliases().await, [2.0, 3.0, 1.0, 1.0, 2.0]);
 }
 
-const GAUGES: [&str; 6] = [
+const GAUGES: [&str; 7] = [
     r#"gateway_connections{transport="polling"}"#,
     r#"gateway_connections{transport="websocket"}"#,
     r#"gateway_sockets{namespace="/"}"#,
     r#"gateway_rooms{namespace="/"}"#,
     r#"gateway_sockets{namespace="other"}"#,
     "gateway_outbox_bytes",
+    "gateway_outbox_memory_bytes",
 ];
 
 #[tokio::test]

@@ -1,8 +1,11 @@
 // Peers that mean no good, or are broken: nothing they send ends the server, holds its connections or keeps its memory.
 import assert from "node:assert/strict";
+import { fork } from "node:child_process";
 import { randomBytes, randomInt } from "node:crypto";
+import { once } from "node:events";
 import http from "node:http";
 import { connect } from "node:net";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { call, Clients } from "./lib/clients.mjs";
@@ -10,7 +13,7 @@ import { ENGINE, Polling, SOCKET_IO, Ws } from "./lib/engine.mjs";
 import { refused } from "./lib/errors.mjs";
 import { request } from "./lib/http.mjs";
 import { exchange, RawWebSocket } from "./lib/raw.mjs";
-import { REFERENCE, startConformance, startRelay } from "./lib/target.mjs";
+import { FOLDER, REFERENCE, startConformance, startRelay } from "./lib/target.mjs";
 
 const HEADER_TIMEOUT_MS = 1_000;
 const BODY_TIMEOUT_MS = 1_500;
@@ -247,4 +250,43 @@ describe("abandoned sessions", () => {
     await stillServes(server);
     await server.stop();
   });
+});
+
+describe("one client among others", () => {
+  // Not a bound on a time that a busy machine could break: so many echoes, one after the other, in so long.
+  const LASTS_MS = 6_000;
+  const ECHOES = 20;
+
+  for (const [what, packet] of [
+    ["tiny publishes to an empty room", '42["publish","r","e"]'],
+    ["tiny broadcasts", '42["broadcast","e"]'],
+    ["echoes", '42["echo"]'],
+    ["joins and leaves of a room", '42["join",["r"]]'],
+    ["packets that are no events", '43["nobody asked"]'],
+  ]) {
+    test(`four that flood with ${what} do not keep another from being served`, { skip: REFERENCE && "Node serves its clients in the order of their bytes" }, async (context) => {
+      const { port, url } = servers.relay;
+      const flood = fork(join(FOLDER, "lib/flood.mjs"), [JSON.stringify({ port, clients: 4, packet })]);
+      const clients = new Clients(url);
+      try {
+        const client = await clients.connect({ transports: ["websocket"] });
+        await once(flood, "message");
+        const delays = [];
+        for (const until = performance.now() + LASTS_MS; performance.now() < until; ) {
+          const asked = performance.now();
+          assert.deepEqual(await call(client, "echo", 1), [1]);
+          delays.push(performance.now() - asked);
+          await delay(5);
+        }
+        delays.sort((a, b) => a - b);
+        const [median, p99] = [0.5, 0.99].map((quantile) => delays[Math.floor(delays.length * quantile)].toFixed(1));
+        context.diagnostic(`${delays.length} echoes: median ${median}, p99 ${p99} ms`);
+        assert.ok(delays.length >= ECHOES, `${delays.length} echoes in ${LASTS_MS} ms`);
+      } finally {
+        clients.close();
+        flood.kill("SIGKILL");
+        if (flood.exitCode === null && flood.signalCode === null) await once(flood, "exit");
+      }
+    });
+  }
 });

@@ -32,6 +32,7 @@ const PROGRAMS = {
   browser: ["GATEWAY_BIN"],
   hostile: ["GATEWAY_BIN", "CONFORMANCE_BIN"],
   slow_reader: ["GATEWAY_BIN"],
+  bursts: ["GATEWAY_BIN"],
   heartbeats: ["GATEWAY_BIN"],
   drain: ["GATEWAY_BIN"],
   tls: ["GATEWAY_BIN"],

@@ -8,7 +8,13 @@ pub const SEPARATOR: u8 = 0x1e;
 /// The packets of a polling body in their order. An empty body, or an empty part of it, is
 /// [`DecodeError::Empty`]; whoever reads stops at the first error, what came before it counts.
 pub fn decode(body: &str) -> impl Iterator<Item = Result<Packet<'_>, DecodeError>> {
-    body.split(char::from(SEPARATOR)).map(Packet::decode)
+    split(body).map(Packet::decode)
+}
+
+/// The same before they are decoded, for whoever stops in between: each is followed by a separator,
+/// but for the last.
+pub fn split(body: &str) -> impl Iterator<Item = &str> {
+    body.split(char::from(SEPARATOR))
 }
 
 #[cfg(test)]

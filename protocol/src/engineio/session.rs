@@ -23,6 +23,13 @@ const EARLY_POLL: Duration = Duration::from_millis(40);
 /// still does not close everybody.
 const TOLERATED_LATENESS: Duration = Duration::from_millis(10);
 
+/// If the end of the wait for a pong is noticed later than this, the node stood still, and the pong may
+/// lie where nobody has read it yet.
+const STOOD_STILL: Duration = Duration::from_secs(1);
+
+/// How long such a pong may take to be read, once.
+const READ_FIRST: Duration = Duration::from_secs(1);
+
 /// The times that a session keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
@@ -65,6 +72,7 @@ pub struct Session {
     timers: Timers,
     pinged_at: Option<Instant>,
     extended: bool,
+    excused: bool,
     outputs: VecDeque<Output>,
 }
 
@@ -218,6 +226,7 @@ impl Session {
             timers,
             pinged_at: None,
             extended: false,
+            excused: false,
             outputs: VecDeque::new(),
         }
     }
@@ -243,6 +252,11 @@ impl Session {
             self.state,
             State::Polling(_) | State::Probing(_) | State::WebSocket
         )
+    }
+
+    /// Whether a WebSocket probes to become the transport.
+    pub fn is_probing(&self) -> bool {
+        matches!(self.state, State::Probing(_))
     }
 
     /// Whether a poll waits for an answer.
@@ -504,6 +518,14 @@ impl Session {
         }
     }
 
+    /// The transport has not taken the last ping yet, so that the client cannot answer it: the wait for
+    /// its pong begins anew. How long the transport may take, the driver has to bound.
+    pub fn handle_ping_unsent(&mut self, now: Instant) {
+        if self.timers.get(Timer::Pong).is_some_and(|due| due <= now) {
+            self.timers.set(Timer::Pong, now + self.timing.ping_timeout);
+        }
+    }
+
     /// Closes after what is queued was sent; `buffered` says whether the outbox holds something.
     pub fn close(&mut self, now: Instant, reason: CloseReason, buffered: bool) {
         match self.state {
@@ -560,9 +582,15 @@ impl Session {
                     };
                     self.pinged_at = Some(now);
                     self.extended = false;
+                    self.excused = false;
                     self.timers
                         .set(Timer::Pong, from + self.timing.ping_timeout);
                     self.outputs.push_back(Output::Ping { lateness });
+                }
+                Timer::Pong if now - scheduled > STOOD_STILL && !self.excused => {
+                    self.excused = true;
+                    let grace = READ_FIRST.min(self.timing.ping_timeout);
+                    self.timers.set(Timer::Pong, now + grace);
                 }
                 Timer::Pong => self.abort(CloseReason::PingTimeout),
                 Timer::Upgrade => self.fail_probe(ProbeFailure::Timeout),

@@ -202,3 +202,36 @@ fn heartbeats_go_on_while_probing_and_after_the_upgrade() {
     pair.wait(PING_TIMEOUT);
     pair.expect(&TIMED_OUT);
 }
+
+#[test]
+fn a_node_that_stood_still_reads_before_it_closes() {
+    let mut pair = Pair::websocket();
+    pair.wait(PING_INTERVAL);
+    pair.expect(&[PING]);
+    pair.stand_still(PING_TIMEOUT + 1001);
+    assert_eq!(pair.frame("3"), None);
+    pair.expect(&[pong(PING_TIMEOUT + 1001)]);
+}
+
+#[test]
+fn a_node_that_stood_still_waits_only_once_more() {
+    let mut pair = Pair::websocket();
+    pair.wait(PING_INTERVAL);
+    pair.expect(&[PING]);
+    pair.stand_still(PING_TIMEOUT + 1001);
+    pair.stand_still(PING_TIMEOUT + 5000);
+    pair.expect(&TIMED_OUT);
+}
+
+#[test]
+fn a_ping_that_the_transport_did_not_take_is_not_missed() {
+    let mut pair = Pair::websocket();
+    pair.wait(PING_INTERVAL);
+    pair.expect(&[PING]);
+    for _ in 0..3 {
+        pair.wait_with_the_ping_unsent(PING_TIMEOUT);
+    }
+    pair.wait(PING_TIMEOUT - 1);
+    assert_eq!(pair.frame("3"), None);
+    pair.expect(&[pong(4 * PING_TIMEOUT - 1)]);
+}

@@ -103,6 +103,17 @@ impl Pair {
         self.input(|session| session.handle_timeout(now));
     }
 
+    /// Lets time pass to the next deadline, while the ping still waits in the outbox.
+    #[track_caller]
+    pub(crate) fn wait_with_the_ping_unsent(&mut self, millis: u64) {
+        self.now += Duration::from_millis(millis);
+        let now = self.now;
+        self.input(|session| {
+            session.handle_ping_unsent(now);
+            session.handle_timeout(now);
+        });
+    }
+
     /// A poll that finds nothing to take.
     #[track_caller]
     pub(crate) fn poll(&mut self) -> Poll {

@@ -20,7 +20,7 @@ const { values } = parseArgs({
     "cors-credentials": { type: "string", default: "false" },
     namespaces: { type: "string", default: "/" },
     "limits-rooms-per-socket": { type: "string", default: "1000" },
-    "limits-outbox-bytes": { type: "string", default: "1MiB" },
+    "limits-outbox-bytes": { type: "string", default: "16MiB" },
     "limits-body-timeout": { type: "string", default: "30s" },
     "shutdown-drain": { type: "string" },
     "client-dir": { type: "string" },
