@@ -33,7 +33,7 @@ const ENTRY_BYTES: usize = 4 * 1024 * 1024;
 const SLICE: usize = 500;
 
 /// Lists that a node walks through at a time for its callers; others wait.
-const WALKS: usize = 8;
+const WALKS: usize = 4;
 
 /// Parts that a node collects at a time for other nodes; others wait.
 const ANSWERS: usize = 4;

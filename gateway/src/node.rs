@@ -95,7 +95,7 @@ impl Node {
             .collect();
         Self {
             gate: Gate::new(&config.limits),
-            descriptors: Descriptors::of_process(),
+            descriptors: Descriptors::of_process(&config.backend),
             event_rate: config.limits.events_per_second.map(Rate::new),
             tls,
             config,

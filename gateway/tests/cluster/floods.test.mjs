@@ -39,6 +39,7 @@ for (const mode of ["classic", "sharded"]) {
         "cluster.secret": "a secret that only tests know",
         "api.key": KEY,
         "engine.ping_interval": "5m",
+        "cluster.request_timeout": "60s",
         "log.level": "error",
       };
       world = await World.start({ relays: ["a", "b"], settings });
@@ -120,7 +121,7 @@ for (const mode of ["classic", "sharded"]) {
         clients.push(...(await Promise.all(batch)));
       }
       const call = async (target) => {
-        const answer = await request(a.internalPort, `/api/v1/${target}`, { headers: { Authorization: `Bearer ${KEY}` }, timeout: 60_000 });
+        const answer = await request(a.internalPort, `/api/v1/${target}`, { headers: { Authorization: `Bearer ${KEY}` }, timeout: 240_000 });
         assert.equal(answer.status, 200, answer.text);
         const said = JSON.parse(answer.text);
         assert.deepEqual([said.missing_nodes, said.missing_others, said.truncated], [[], 0, undefined]);

@@ -257,3 +257,37 @@ async fn an_answer_that_is_too_large_for_a_message_leaves_out_what_clients_sent(
         assert!(sockets.iter().map(SocketDetails::size).sum::<usize>() < 16 << 20);
     }
 }
+
+#[tokio::test]
+async fn an_answer_that_fits_into_no_message_is_counted() {
+    let cluster = Cluster::default();
+    let node = relay(&cluster, "a").await;
+    let (peer, _open) = Peer::join(&cluster);
+    let mut clients = Vec::new();
+    for _ in 0..40 {
+        clients.push(node.client().await);
+    }
+    let rooms = (0..1000).map(|number| format!("{number:0>500}"));
+    node.gateway().of("/").join(rooms);
+    let adapter = peer.adapter.get().unwrap();
+    let selection = Selection::everybody();
+    let message = ClusterMessage::FetchSockets { selection };
+    adapter.request("/", &adapter.new_request(), &message);
+    node.until_metric("gateway_cluster_answers_refused_total", 1.0)
+        .await;
+    assert_eq!(*peer.answers.lock().unwrap(), []);
+
+    let found = node
+        .gateway()
+        .of("/")
+        .except("peerB")
+        .fetch_sockets_page(None, 100)
+        .await;
+    let page = found.found;
+    assert!(found.missing_nodes.is_empty() && !found.truncated);
+    assert!(
+        page.entries.len() < 40 && page.next.is_some(),
+        "{}",
+        page.entries.len()
+    );
+}
