@@ -70,6 +70,10 @@ impl Bus {
             () = Membership::new(shared.clone(), commands.clone()).run() => {}
             () = settle(&shared, &commands, &lanes) => {}
             () = roads.follow(), if is_sharded_cluster => {}
+            () = shared.panicked.notified() => {
+                tracing::error!("Redis: a task of a connection has panicked");
+                return;
+            }
         }
         let deadline = Instant::now() + LAST_WORDS;
         while Instant::now() < deadline && shared.with_queue(|queue| queue.len()) > 0
@@ -177,8 +181,8 @@ impl Roads {
             }
             let wake = shared.with_queue(|queue| queue.add_lane(lane.id));
             let tasks = [
-                tokio::spawn(publisher::run(lane.clone(), wake)),
-                tokio::spawn(subscriber::run(lane.clone())),
+                tokio::spawn(watched(shared.clone(), publisher::run(lane.clone(), wake))),
+                tokio::spawn(watched(shared.clone(), subscriber::run(lane.clone()))),
             ];
             self.tasks.insert(lane.id, (lane.endpoint.clone(), tasks));
         }
@@ -243,6 +247,23 @@ fn family(format: Format) -> Family {
     match format {
         Format::Classic { .. } => Family::Exact,
         Format::Sharded(_) => Family::Sharded,
+    }
+}
+
+/// A task of a lane, which runs until it is aborted. If it panics, the bus ends.
+async fn watched(shared: Arc<Shared>, task: impl Future<Output = ()>) {
+    let watch = Watch(shared);
+    task.await;
+    drop(watch);
+}
+
+struct Watch(Arc<Shared>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.panicked.notify_one();
+        }
     }
 }
 

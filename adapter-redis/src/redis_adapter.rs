@@ -19,6 +19,7 @@ use crate::link::Connector;
 use crate::peers::{self, PeersCall};
 use crate::queue::Queue;
 use crate::route::{LaneId, Route};
+use crate::servers::Servers;
 use crate::shared::{Shared, lock};
 use crate::status::{Problem, Status};
 use crate::wire::Uid;
@@ -94,6 +95,14 @@ impl RedisAdapter {
         })
     }
 
+    /// Whether [`start`](Self::start) would take these servers. Connects to nothing.
+    pub fn check(servers: &Servers) -> Result<(), StartError> {
+        Connector::new(servers.tls, COMMAND, COMMAND).map_err(StartError::Tls)?;
+        let commands = Commands::new(servers, COMMAND);
+        let commands = commands.map_err(|error| StartError::Commands(error.to_string()));
+        commands.map(drop)
+    }
+
     /// Why this node cannot take part, beside its connections; `None` if there is no reason.
     pub fn problem(&self) -> Option<Problem> {
         self.shared.status().problem().cloned()
@@ -119,15 +128,6 @@ impl Adapter for RedisAdapter {
 
     fn request(&self, namespace: &str, request: &RequestId, message: &ClusterMessage) -> Publish {
         self.shared.publish(namespace, Some(request), message)
-    }
-
-    fn request_others(
-        &self,
-        namespace: &str,
-        request: &RequestId,
-        message: &ClusterMessage,
-    ) -> Publish {
-        self.shared.request_others(namespace, request, message)
     }
 
     fn withdraw(&self, namespace: &str, request: &RequestId) {
@@ -173,6 +173,11 @@ impl Adapter for RedisAdapter {
 
     fn trouble(&self) -> Option<String> {
         self.shared.status().trouble()
+    }
+
+    fn is_alive(&self) -> bool {
+        let thread = lock(&self.thread);
+        thread.as_ref().is_none_or(|thread| !thread.is_finished())
     }
 
     fn counters(&self) -> &Counters {

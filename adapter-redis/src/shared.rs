@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) calls: mpsc::Sender<PeersCall>,
     /// Somebody saw that the slots of the cluster have changed.
     pub(crate) topology_wanted: Notify,
+    /// A task of a lane has panicked.
+    pub(crate) panicked: Notify,
     /// Connections of this node, for its heartbeat.
     pub(crate) connections: AtomicU64,
     /// Messages that were sent and not confirmed, or are about to be sent again.
@@ -63,6 +65,7 @@ impl Shared {
             counters: Counters::default(),
             calls,
             topology_wanted: Notify::new(),
+            panicked: Notify::new(),
             connections: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
             interests_changed: watch::channel(()).0,
@@ -147,16 +150,6 @@ impl Shared {
         }
         let outgoing = self.wire(namespace).encode(message, request);
         self.enqueue(outgoing, request)
-    }
-
-    pub(crate) fn request_others(
-        &self,
-        namespace: &str,
-        request: &RequestId,
-        message: &ClusterMessage,
-    ) -> Publish {
-        let outgoing = self.wire(namespace).encode_for_others(message, request);
-        self.enqueue(outgoing, Some(request))
     }
 
     pub(crate) fn withdraw(&self, namespace: &str, request: &RequestId) {

@@ -174,7 +174,6 @@ impl Node {
             | ClusterMessage::FetchSockets { .. }
             | ClusterMessage::SocketIds { .. }
             | ClusterMessage::AllRooms
-            | ClusterMessage::List(_)
             | ClusterMessage::ServerSideEmit(_) => true,
         }
     }

@@ -49,7 +49,11 @@ impl Acceptor {
         let stopped = Arc::new(AtomicBool::new(false));
         let thread = thread::Builder::new().name("acceptor".to_owned()).spawn({
             let stopped = Arc::clone(&stopped);
-            move || accept(poll, &mut listener, &node, &stopped)
+            let part = node.vitals().part("acceptor");
+            move || {
+                accept(poll, &mut listener, &node, &stopped);
+                drop(part);
+            }
         })?;
         Ok(Self {
             stop,

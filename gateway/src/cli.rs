@@ -1,6 +1,7 @@
 //! The command line, and the commands that need no server.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,21 +9,22 @@ use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use gateway::Server;
 use gateway::auth::Right;
 use gateway::auth::issue::{Wanted, issue};
 use gateway::config::{
-    Config, Default, Error, Errors, SETTINGS, Setting, Sources, duration, reference,
+    Config, Default, Error, Errors, Foreign, SETTINGS, Setting, Sources, duration, reference,
 };
 
 use crate::{doctor, healthcheck};
 
 /// Status of a process that was told something wrong; clap's own is the same.
-const WRONG: u8 = 2;
+pub(crate) const WRONG: u8 = 2;
 
 /// What the command line asks for.
 pub(crate) enum Task {
-    /// To serve with this configuration.
-    Serve(Box<Config>),
+    /// To serve with this configuration; what else was found may be meant for it.
+    Serve(Box<Config>, Vec<Foreign>),
     /// Nothing more; the process ends with this status.
     Done(ExitCode),
 }
@@ -34,7 +36,9 @@ pub(crate) fn run(arguments: &[OsString]) -> Task {
         Err(error) => return Task::Done(refuse(&error, arguments)),
     };
     if let (Some((command, _)), Some(flag)) = (matches.subcommand(), first_flag(&matches)) {
-        eprintln!("--{flag}: flags go after the command: gateway {command} --{flag} ..");
+        complain(&format_args!(
+            "--{flag}: flags go after the command: gateway {command} --{flag} .."
+        ));
         return Task::Done(ExitCode::from(WRONG));
     }
     match matches.subcommand() {
@@ -50,18 +54,27 @@ pub(crate) fn run(arguments: &[OsString]) -> Task {
 
 fn serve(sources: &Sources) -> Task {
     match Config::load(sources) {
-        Ok(config) => Task::Serve(Box::new(config)),
+        Ok(config) => Task::Serve(Box::new(config), sources.foreign()),
         Err(errors) => Task::Done(wrong(&errors)),
     }
 }
 
+/// Does what the start does, short of listening and connecting.
 fn check_config(sources: &Sources) -> ExitCode {
-    match Config::load(sources) {
-        Ok(_) => match sources.path() {
-            Some(path) => print(&format!("{}: no errors\n", path.display())),
-            None => print("no file, no errors\n"),
-        },
-        Err(errors) => wrong(&errors),
+    for variable in sources.foreign() {
+        complain(&variable);
+    }
+    let config = match Config::load(sources) {
+        Ok(config) => config,
+        Err(errors) => return wrong(&errors),
+    };
+    if let Err(error) = Server::new(config).check() {
+        complain(&error);
+        return ExitCode::from(WRONG);
+    }
+    match sources.path() {
+        Some(path) => print(&format!("{}: no errors\n", path.display())),
+        None => print("no file, no errors\n"),
     }
 }
 
@@ -86,7 +99,7 @@ fn doctor(matches: &ArgMatches) -> ExitCode {
         idle_timeout: idle_timeout.unwrap_or_default(),
     };
     doctor::run(&order).unwrap_or_else(|error| {
-        eprintln!("{error:#}");
+        complain(&format_args!("{error:#}"));
         ExitCode::from(WRONG)
     })
 }
@@ -115,7 +128,7 @@ fn token(matches: &ArgMatches) -> ExitCode {
     match issue(&config.auth, &wanted, ttl.unwrap_or(USUAL_TTL)) {
         Ok(token) => print(&format!("{token}\n")),
         Err(error) => {
-            eprintln!("{error}");
+            complain(&error);
             ExitCode::from(WRONG)
         }
     }
@@ -346,13 +359,14 @@ fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     let position = arguments
         .iter()
         .position(|argument| culprit.is_some_and(|culprit| argument == culprit.as_str()));
-    match (position, culprit) {
-        (Some(1), Some(word)) => eprintln!("{word}: unknown command or flag; see gateway --help"),
-        (Some(position), _) => eprintln!(
-            "argument {position} is neither a flag nor the value of one; see gateway --help"
-        ),
-        _ => eprintln!("an argument is neither a flag nor the value of one; see gateway --help"),
-    }
+    let what = match (position, culprit) {
+        (Some(1), Some(word)) => format!("{word}: unknown command or flag"),
+        (Some(position), _) => {
+            format!("argument {position} is neither a flag nor the value of one")
+        }
+        _ => "an argument is neither a flag nor the value of one".to_owned(),
+    };
+    complain(&format_args!("{what}; see gateway --help"));
     ExitCode::from(WRONG)
 }
 
@@ -394,15 +408,20 @@ fn unknown_flags(arguments: &[OsString]) -> Vec<Error> {
 }
 
 fn wrong(errors: &Errors) -> ExitCode {
-    eprintln!("{errors}");
+    complain(errors);
     ExitCode::from(WRONG)
+}
+
+/// Says on standard error what is wrong. If that cannot be written, the status says it alone.
+pub(crate) fn complain(what: &dyn fmt::Display) {
+    let _unwritable = writeln!(io::stderr(), "{what}");
 }
 
 /// Prints to standard output. A reader that has seen enough is no error.
 fn print(text: &str) -> ExitCode {
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            eprintln!("standard output: {error}");
+            complain(&format_args!("standard output: {error}"));
             ExitCode::FAILURE
         }
         Ok(()) | Err(_) => ExitCode::SUCCESS,

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use adapter::{
-    Adapter, Answer, Away, ClusterMessage, Interest, Member, NodeId, Outcome, PeersFuture, Pending,
-    Publish, Question, RequestId, Response, Selection,
+    Adapter, Answer, Away, ClusterMessage, Interest, Member, Outcome, PeersFuture, Pending,
+    Publish, Question, RequestId, Response,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
@@ -19,14 +19,10 @@ use requests::Requests;
 
 pub(crate) use incoming::Arrivals;
 pub(crate) use requests::{Asked, RequestCounters, RequestKind, RequestResult};
-pub use walk::Page;
-pub(crate) use walk::{Walk, names};
 
-mod answers;
 mod incoming;
 mod recent;
 mod requests;
-mod walk;
 
 /// How often the other nodes are told how many connections this one has.
 const CENSUS: Duration = Duration::from_secs(1);
@@ -130,7 +126,6 @@ impl Cluster {
             | ClusterMessage::FetchSockets { .. }
             | ClusterMessage::SocketIds { .. }
             | ClusterMessage::AllRooms
-            | ClusterMessage::List(_)
             | ClusterMessage::ServerSideEmit(_) => None,
         };
         match self
@@ -186,7 +181,7 @@ impl Cluster {
     }
 
     /// Keeps the deadlines of questions, and tells the others how many connections there are.
-    /// Never ends.
+    /// Ends only if the adapter does.
     pub(crate) async fn run(&self, node: &Node) {
         let mut census = tokio::time::interval(CENSUS);
         loop {
@@ -198,6 +193,9 @@ impl Cluster {
                 }
                 () = self.requests_changed.notified() => {}
                 _ = census.tick() => {
+                    if !self.adapter.is_alive() {
+                        return;
+                    }
                     self.adapter.set_connections(node.session_count() as u64);
                     self.note(&self.adapter.members());
                 }

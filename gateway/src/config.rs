@@ -36,7 +36,7 @@ pub use section::{
     RedisMode, Shutdown, SubscriptionMode, Tls, Webhook,
 };
 pub use setting::{Default, Setting};
-pub use source::Sources;
+pub use source::{Foreign, Sources};
 pub use table::{SETTINGS, setting};
 pub use url::{HttpUrl, RedisUrl};
 pub use value::duration;
@@ -50,6 +50,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where metrics, health, the API and other nodes connect; never the port of `listen`.
     pub internal_listen: SocketAddr,
+    /// Names by which changing calls may come to the internal port, beside those that no public DNS has.
+    pub internal_hosts: Vec<String>,
     /// Threads that serve sessions; 1 to 64.
     pub shards: NonZeroUsize,
     /// Namespaces that clients may connect to; each begins with `/`.

@@ -147,6 +147,7 @@ pub(crate) enum Refused {
     AddressLimit,
     HandshakeRate,
     Draining,
+    UpgradeDraining,
     ProxyProtocol,
     Tls,
     Http,
@@ -234,6 +235,7 @@ impl Label for Refused {
         Self::AddressLimit,
         Self::HandshakeRate,
         Self::Draining,
+        Self::UpgradeDraining,
         Self::ProxyProtocol,
         Self::Tls,
         Self::Http,
@@ -260,6 +262,7 @@ impl Label for Refused {
             Self::AddressLimit => "address_limit",
             Self::HandshakeRate => "handshake_rate",
             Self::Draining => "draining",
+            Self::UpgradeDraining => "upgrade_draining",
             Self::ProxyProtocol => "proxy_protocol",
             Self::Tls => "tls",
             Self::Http => "http",
@@ -343,7 +346,8 @@ impl Label for Transport {
 
 impl Label for (Transport, CloseReason) {
     const ALL: &'static [Self] = &{
-        let mut all = [(Transport::Polling, CloseReason::TransportError); 16];
+        const COUNT: usize = Transport::ALL.len() * CloseReason::ALL.len();
+        let mut all = [(Transport::Polling, CloseReason::TransportError); COUNT];
         let mut index = 0;
         while index < all.len() {
             all[index] = (
@@ -369,6 +373,8 @@ impl Label for (Transport, CloseReason) {
 pub(crate) struct Counters {
     /// Sessions in the shard's registry now.
     pub(crate) sessions: AtomicUsize,
+    /// What goes through the shard to sessions of other nodes: WebSockets, and requests under way.
+    pub(crate) passing: AtomicUsize,
     /// Bytes and messages posted to the shard and not yet handled.
     pub(crate) inbox_bytes: AtomicUsize,
     /// The shard handles broadcasts much later than they were posted.
@@ -404,6 +410,7 @@ impl Counters {
     pub(crate) fn new() -> Self {
         Self {
             sessions: AtomicUsize::new(0),
+            passing: AtomicUsize::new(0),
             inbox_bytes: AtomicUsize::new(0),
             late: AtomicBool::new(false),
             opened: Family::default(),

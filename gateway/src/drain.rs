@@ -1,8 +1,20 @@
 //! The end of a node's service: it says that it is not ready, goes on serving, and closes its
 //! sessions evenly.
+//!
+//! ```text
+//!              POST /drain
+//!   Serving --------------------> Asked: until somebody ends the process, or takes it back
+//!    |   ^                          |   |
+//!    |   +------ DELETE /drain -----+   | SIGTERM, Running::stop
+//!    |                                  v
+//!    +--- SIGTERM, Running::stop --> Last: the node ends with it
+//! ```
+//!
+//! What was closed stays closed when a drain is taken back: those clients are elsewhere.
 
 use std::rc::Rc;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use protocol::engineio::CloseReason;
@@ -22,15 +34,40 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How often somebody who waits for the end looks whether it is there.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// Whether a node drains, and since when. It cannot be taken back.
+/// Whether a node drains, and since when.
 #[derive(Debug, Default)]
-pub(crate) struct Drain(OnceLock<Period>);
+pub(crate) struct Drain {
+    /// Looked at for every request.
+    has_begun: AtomicBool,
+    stage: Mutex<Stage>,
+}
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
+enum Stage {
+    #[default]
+    Serving,
+    Asked(Period),
+    Last(Period),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Period {
     began: Instant,
     over: Duration,
 }
+
+/// What a drain is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Somebody asked for it, and may take it back.
+    Asked,
+    /// The node ends.
+    End,
+}
+
+/// The node ends: its drain cannot be taken back.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ending;
 
 impl Period {
     fn end(self) -> Instant {
@@ -44,60 +81,127 @@ impl Period {
     }
 }
 
+impl Stage {
+    fn period(self) -> Option<Period> {
+        match self {
+            Self::Serving => None,
+            Self::Asked(period) | Self::Last(period) => Some(period),
+        }
+    }
+}
+
 impl Drain {
     pub(crate) fn has_begun(&self) -> bool {
-        self.0.get().is_some()
+        self.has_begun.load(Ordering::Relaxed)
     }
 
     /// Whether new sessions are refused.
     pub(crate) fn refuses(&self) -> bool {
-        self.0
-            .get()
-            .is_some_and(|period| Instant::now() >= period.closing_time())
+        self.has_begun() && {
+            let period = self.stage().period();
+            period.is_some_and(|period| Instant::now() >= period.closing_time())
+        }
     }
 
     /// Whether every session was told to close.
     fn is_over(&self) -> bool {
-        self.0
-            .get()
-            .is_some_and(|period| Instant::now() >= period.end() + STEP)
+        let period = self.stage().period();
+        period.is_some_and(|period| Instant::now() >= period.end() + STEP)
+    }
+
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The period that begins, if none was under way.
+    fn begin(&self, over: Duration, purpose: Purpose) -> Option<Period> {
+        let mut stage = self.stage();
+        let before = stage.period();
+        let period = before.unwrap_or_else(|| Period {
+            began: Instant::now(),
+            over,
+        });
+        *stage = match (*stage, purpose) {
+            (Stage::Serving | Stage::Asked(_), Purpose::Asked) => Stage::Asked(period),
+            (Stage::Last(_), _) | (_, Purpose::End) => Stage::Last(period),
+        };
+        self.has_begun.store(true, Ordering::Relaxed);
+        before.is_none().then_some(period)
+    }
+
+    /// Whether there was one to take back.
+    fn cancel(&self) -> Result<bool, Ending> {
+        let mut stage = self.stage();
+        match *stage {
+            Stage::Serving => Ok(false),
+            Stage::Asked(_) => {
+                *stage = Stage::Serving;
+                self.has_begun.store(false, Ordering::Relaxed);
+                Ok(true)
+            }
+            Stage::Last(_) => Err(Ending),
+        }
+    }
+
+    fn is_within(&self, period: Period) -> bool {
+        self.stage().period() == Some(period)
     }
 }
 
 /// Begins to drain, unless it was begun before. To be called in a Tokio runtime.
-pub(crate) fn begin(node: &Arc<Node>, over: Duration) {
-    let mut first = false;
-    let period = *node.drain().0.get_or_init(|| {
-        first = true;
-        let began = Instant::now();
-        Period { began, over }
-    });
-    if !first {
+pub(crate) fn begin(node: &Arc<Node>, over: Duration, purpose: Purpose) {
+    let Some(period) = node.drain().begin(over, purpose) else {
         return;
-    }
+    };
     info!(over = ?over, sessions = node.session_count(), "draining");
     node.run_everywhere(move |shard| {
         tokio::task::spawn_local(close_evenly(Rc::clone(shard), period));
     });
     let node = Arc::clone(node);
     tokio::spawn(async move {
-        finished(&node).await;
-        info!(sessions = node.session_count(), "drained");
+        while node.drain().is_within(period) && !is_done(&node) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        if node.drain().is_within(period) {
+            emptied(&node).await;
+            info!(sessions = node.session_count(), "drained");
+        }
     });
 }
 
-/// Waits until a drain that has begun is over: no session is left and none can come, or those that
-/// are left had their time.
+/// Takes back a drain that was asked for; `false` if there was none.
+pub(crate) fn cancel(node: &Node) -> Result<bool, Ending> {
+    let cancelled = node.drain().cancel()?;
+    if cancelled {
+        info!(
+            sessions = node.session_count(),
+            "the drain is taken back, serving again"
+        );
+    }
+    Ok(cancelled)
+}
+
+/// Waits until the last drain is over: nothing is left and nothing can come, or what is left had its
+/// time.
 pub(crate) async fn finished(node: &Node) {
-    while !(node.drain().refuses() && node.session_count() == 0 || node.drain().is_over()) {
+    while !is_done(node) {
         tokio::time::sleep(LOOK_AGAIN).await;
     }
     emptied(node).await;
 }
 
+fn is_done(node: &Node) -> bool {
+    node.drain().refuses() && is_idle(node) || node.drain().is_over()
+}
+
+/// Whether nobody is served, by a session of this node or through it.
+pub(crate) fn is_idle(node: &Node) -> bool {
+    node.session_count() == 0 && node.passing_count() == 0
+}
+
 /// Closes all sessions now, those that a drain has not come to as well.
 pub(crate) async fn cut_short(node: &Arc<Node>) {
-    begin(node, Duration::ZERO);
+    begin(node, Duration::ZERO, Purpose::End);
     node.run_everywhere(|shard| {
         close(shard, usize::MAX);
         shard.links().close_tunnels(usize::MAX);
@@ -131,7 +235,7 @@ async fn close_evenly(shard: Rc<Shard>, period: Period) {
     let mut pace = Pace::new(period.began, period.end());
     let mut tunnels = Pace::new(period.began, period.end());
     let links = shard.links();
-    loop {
+    while shard.node().drain().is_within(period) {
         let now = Instant::now();
         close(&shard, pace.due(now, shard.open_count()));
         links.close_tunnels(tunnels.due(now, links.tunnel_count()));
@@ -188,6 +292,25 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_asked_for_can_be_taken_back_and_the_end_cannot() {
+        let drain = Drain::default();
+        let over = Duration::from_secs(60);
+        assert_eq!(drain.cancel(), Ok(false));
+        let first = drain.begin(over, Purpose::Asked).unwrap();
+        assert_eq!(drain.begin(over, Purpose::Asked), None);
+        assert!(drain.has_begun() && drain.is_within(first));
+        assert_eq!(drain.cancel(), Ok(true));
+        assert!(!drain.has_begun() && !drain.refuses() && !drain.is_within(first));
+
+        let second = drain.begin(over, Purpose::Asked).unwrap();
+        assert_eq!(drain.begin(Duration::ZERO, Purpose::End), None);
+        assert_eq!(drain.cancel(), Err(Ending));
+        assert_eq!(drain.begin(over, Purpose::Asked), None);
+        assert!(drain.is_within(second), "the end does not begin anew");
+        assert_eq!(drain.cancel(), Err(Ending));
+    }
 
     /// How many of `open` sessions are open after each step of `step` until `over` has passed.
     fn open_after_steps(mut open: usize, over: Duration, step: Duration) -> Vec<usize> {

@@ -110,11 +110,12 @@ pub(crate) async fn forward(
         outcome: Outcome::GivenUp,
     };
     headers::address_to_owner(&mut request, kind, client);
-    let passing = shard.links().pass(Passage {
+    let passage = Passage {
         owner: owner.clone(),
         client,
         poll: (kind == Kind::Poll).then(|| request.uri().clone()),
-    });
+    };
+    let passing = shard.links().pass(shard, passage);
     let request = request.map(Either::Left);
     match answer(shard, &owner, request, passing, next).await {
         Ok(answer) => {

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::cli::complain;
+
 /// How long each part of the exchange may take.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -16,7 +18,7 @@ pub(crate) fn run(internal_listen: SocketAddr, path: &str) -> ExitCode {
     match ask(reachable(internal_listen), path) {
         Ok(answer) => {
             let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-            eprintln!("{body}");
+            complain(&body);
             if head.starts_with("HTTP/1.1 200 ") {
                 ExitCode::SUCCESS
             } else {
@@ -24,7 +26,7 @@ pub(crate) fn run(internal_listen: SocketAddr, path: &str) -> ExitCode {
             }
         }
         Err(error) => {
-            eprintln!("{internal_listen}: {error}");
+            complain(&format_args!("{internal_listen}: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -55,6 +55,8 @@ pub(crate) enum Reply {
     Ok,
     /// What a poll gets.
     Payload(Payload),
+    /// The session of the poll is over; its client is to open another.
+    Over,
     /// Neither.
     Refused(Refusal),
 }

@@ -13,17 +13,21 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use callers::Callers;
 
 use crate::api::{self, Api};
-use crate::drain;
+use crate::counters::Label;
+use crate::drain::{self, Ending, Purpose};
 use crate::forward::{self, Door};
 use crate::metrics;
 use crate::node::Node;
 
 mod callers;
+mod pages;
+
+pub(crate) use pages::Suspect;
 
 /// Most answers to `/metrics` that are made at a time; others wait, and may be closed for newer ones.
 const MAX_SCRAPES: usize = 4;
@@ -33,7 +37,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves the internal port until the task is aborted.
 pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, api: Option<Arc<Api>>) {
-    let callers = Arc::new(Callers::new(node.descriptors().kept_back()));
+    let callers = Arc::<Callers>::default();
     let scrapes = Arc::new(Semaphore::new(MAX_SCRAPES));
     loop {
         let (stream, peer) = match listener.accept().await {
@@ -54,6 +58,9 @@ pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, api: Option<Ar
                 async move {
                     let path = request.uri().path();
                     let call = api.as_ref().filter(|_| path.starts_with(api::PREFIX));
+                    if let Err(suspect) = pages::check(&request, node.config(), call.is_some()) {
+                        return Ok(refuse(node, door, suspect));
+                    }
                     caller.asks(call.is_some());
                     let answer = match call {
                         Some(api) => api.respond(request).await,
@@ -116,15 +123,17 @@ async fn respond<B>(node: &Arc<Node>, request: &Request<B>, door: &Door) -> Resp
             None => answer(StatusCode::OK, json, "{\"ready\":true}".into()),
         },
         (&Method::POST, "/drain") => {
-            drain::begin(node, node.config().shutdown.drain);
-            let remaining = node.session_count();
-            let state = format!("{{\"draining\":true,\"remaining\":{remaining}}}");
-            answer(StatusCode::ACCEPTED, json, state.into())
+            drain::begin(node, node.config().shutdown.drain, Purpose::Asked);
+            answer(StatusCode::ACCEPTED, json, drain_state(node))
         }
+        (&Method::DELETE, "/drain") => match drain::cancel(node) {
+            Ok(_had_begun) => answer(StatusCode::OK, json, drain_state(node)),
+            Err(Ending) => answer(StatusCode::CONFLICT, json, drain_state(node)),
+        },
         (_, "/drain") => answer(
             StatusCode::METHOD_NOT_ALLOWED,
             "text/plain",
-            "POST only\n".into(),
+            "POST and DELETE only\n".into(),
         ),
         (&Method::GET, forward::PATH) => door.answer(node, request),
         (_, "/metrics" | "/live" | "/ready" | forward::PATH) => answer(
@@ -134,6 +143,25 @@ async fn respond<B>(node: &Arc<Node>, request: &Request<B>, door: &Door) -> Resp
         ),
         _ => answer(StatusCode::NOT_FOUND, "text/plain", "Not found\n".into()),
     }
+}
+
+fn drain_state(node: &Node) -> Vec<u8> {
+    let draining = node.drain().has_begun();
+    let remaining = node.session_count();
+    format!("{{\"draining\":{draining},\"remaining\":{remaining}}}").into()
+}
+
+/// A web page, or so it seems, wants to change something.
+fn refuse(node: &Node, door: &Door, suspect: Suspect) -> Response<Full<Bytes>> {
+    let refused = node.tallies().internal_refused.of(suspect);
+    let (peer, code, message) = (door.peer(), suspect.label(), suspect.advice());
+    if refused.value() == 0 {
+        warn!(%peer, code, "refused at the internal port, and the next ones without a line: {message}");
+    }
+    refused.increment();
+    let problem = serde_json::json!({"error": {"code": code, "message": message}});
+    let body = problem.to_string().into();
+    answer(StatusCode::FORBIDDEN, "application/json", body)
 }
 
 fn answer(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {

@@ -1,13 +1,14 @@
 //! The `gateway` binary.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::ffi::OsString;
-use std::io::Write;
+use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 
-use gateway::Server;
-use gateway::config::{self, Config};
+use gateway::config::{self, Config, Foreign, LogFormat};
+use gateway::{Running, Server, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 mod cli;
 mod doctor;
@@ -16,24 +17,65 @@ mod healthcheck;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// Status of a process that could not do, or go on doing, what it was asked for.
+const FAILED: u8 = 1;
+
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let config = match cli::run(&arguments) {
-        cli::Task::Serve(config) => config,
+    let (config, foreign) = match cli::run(&arguments) {
+        cli::Task::Serve(config, foreign) => (config, foreign),
         cli::Task::Done(code) => return code,
     };
     config::log::init(&config.log);
-    match serve(*config) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::FAILURE
-        }
+    std::panic::set_hook(Box::new(log_panic));
+    let code = match serve(*config, &foreign) {
+        Ok(()) => 0,
+        Err(Failure(code)) => code,
+    };
+    config::log::flush();
+    ExitCode::from(code)
+}
+
+/// The log says why, and the process ends with this status.
+struct Failure(u8);
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        error!("{error}");
+        Self(FAILED)
     }
 }
 
-/// Serves until the process is told to stop. Told a second time, it ends without another word.
-fn serve(config: Config) -> anyhow::Result<()> {
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        error.to_string().lines().for_each(|line| error!("{line}"));
+        Self(if error.is_configuration() {
+            cli::WRONG
+        } else {
+            FAILED
+        })
+    }
+}
+
+/// A panic says so in the log, since standard error may be broken or stand still.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or_default();
+    let place = panic.location().map(ToString::to_string);
+    let place = place.unwrap_or_default();
+    let why = panic.payload_as_str().unwrap_or_default();
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        error!(thread, %backtrace, "panicked at {place}: {why}");
+    } else {
+        error!(thread, "panicked at {place}: {why}");
+    }
+}
+
+/// Serves until the process is told to stop. Told a second time, it ends without another word; so it
+/// does when the node lost a part without which it is none.
+fn serve(config: Config, foreign: &[Foreign]) -> Result<(), Failure> {
+    foreign.iter().for_each(|variable| warn!("{variable}"));
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         warn!(%error, "the limit of open files stays as it is");
     }
@@ -41,16 +83,16 @@ fn serve(config: Config) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let mut stop = Stop::new()?;
-        let demo = config.demo;
-        let scheme = if config.tls.is_some() {
-            "https"
-        } else {
-            "http"
-        };
+        let mut signals = Signals::new()?;
+        let greeting = Greeting::new(&config);
         let running = Server::new(config).start().await?;
-        announce(&running, scheme, demo)?;
-        let told = stop.told().await;
+        greeting.say(&running);
+        let failure = running.failure();
+        tokio::pin!(failure);
+        let told = tokio::select! {
+            told = signals.told() => told,
+            part = &mut failure => give_up(&part),
+        };
         info!(signal = ?told, "stopping");
         let stopped = async {
             match told {
@@ -60,30 +102,63 @@ fn serve(config: Config) -> anyhow::Result<()> {
         };
         tokio::select! {
             () = stopped => info!("stopped"),
-            _ = stop.told() => {
+            part = failure => give_up(&part),
+            _ = signals.told() => {
                 warn!("told to stop again: ending at once");
-                std::process::exit(0);
+                end_at_once(0);
             }
         }
         Ok(())
     })
 }
 
-/// Says on standard output where the node listens, for people and for scripts that wait for it.
-fn announce(running: &gateway::Running, scheme: &str, demo: bool) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    let (clients, internal) = (running.address(), running.internal_address());
-    writeln!(out, "gateway {} is listening", env!("CARGO_PKG_VERSION"))?;
-    writeln!(out, "  clients:          {scheme}://{clients}")?;
-    if demo {
-        writeln!(
-            out,
-            "  demo page:        {scheme}://localhost:{}/",
-            clients.port()
-        )?;
+/// The node lost a part. Its clients come back to another one, or to this one once it is started again.
+fn give_up(part: &str) -> ! {
+    error!(part, "the node cannot go on: ending the process");
+    end_at_once(FAILED)
+}
+
+fn end_at_once(code: u8) -> ! {
+    config::log::flush();
+    std::process::exit(code.into())
+}
+
+/// What is said on standard output of where the node listens, for people and for scripts that wait
+/// for it. A log in JSON is for machines, and has a line of its own for this.
+struct Greeting {
+    is_wanted: bool,
+    scheme: &'static str,
+    demo: bool,
+}
+
+impl Greeting {
+    fn new(config: &Config) -> Self {
+        Self {
+            is_wanted: config.log.format == LogFormat::Text,
+            scheme: if config.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            },
+            demo: config.demo,
+        }
     }
-    writeln!(out, "  metrics, health:  http://{internal}")?;
-    out.flush()
+
+    fn say(&self, running: &Running) {
+        if !self.is_wanted {
+            return;
+        }
+        let (clients, internal) = (running.address(), running.internal_address());
+        let (version, scheme) = (env!("CARGO_PKG_VERSION"), self.scheme);
+        let port = clients.port();
+        let mut text = format!("gateway {version} is listening\n");
+        text += &format!("  clients:          {scheme}://{clients}\n");
+        if self.demo {
+            text += &format!("  demo page:        {scheme}://localhost:{port}/\n");
+        }
+        text += &format!("  metrics, health:  http://{internal}\n");
+        config::log::print(&text);
+    }
 }
 
 /// What the process was told by a signal.
@@ -95,23 +170,39 @@ enum Told {
     Terminate,
 }
 
-struct Stop {
+struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// By these other programs read their configuration or begin a new log; the node does neither.
+    hangup: Signal,
+    user1: Signal,
+    user2: Signal,
 }
 
-impl Stop {
+impl Signals {
     fn new() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
         })
     }
 
     async fn told(&mut self) -> Told {
-        tokio::select! {
-            _ = self.interrupt.recv() => Told::Interrupt,
-            _ = self.terminate.recv() => Told::Terminate,
+        loop {
+            let ignored = tokio::select! {
+                _ = self.interrupt.recv() => return Told::Interrupt,
+                _ = self.terminate.recv() => return Told::Terminate,
+                _ = self.hangup.recv() => "SIGHUP",
+                _ = self.user1.recv() => "SIGUSR1",
+                _ = self.user2.recv() => "SIGUSR2",
+            };
+            warn!(
+                signal = ignored,
+                "signal ignored: settings are read at the start alone, and SIGTERM stops the node"
+            );
         }
     }
 }

@@ -8,6 +8,7 @@ use prometheus::proto::{
 use prometheus::{Encoder, TextEncoder};
 use protocol::engineio::Transport;
 
+use crate::config::log::{Loss, lost};
 use crate::counters::{self, Counters, DURATIONS, Distribution, Family, Label, PacketType};
 use crate::event_stream::EventStream;
 use crate::forward::{Kind, Outcome};
@@ -18,10 +19,15 @@ use crate::webhook::client::Backends;
 
 mod cluster;
 
+/// The name that every library of Prometheus has for it.
+const CPU_SECONDS: &str = "process_cpu_seconds_total";
+
 /// Of the text format.
 pub(crate) const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
-const NANOSECONDS: f64 = 1e-9;
+/// Nanoseconds in a second. What is divided by it prints as it is written: 1.6384, where a product
+/// with a billionth prints as 1.6383999999999999.
+const NANOSECONDS: f64 = 1e9;
 
 /// What only the registries of a shard know.
 #[derive(Default)]
@@ -52,9 +58,7 @@ pub(crate) async fn gather(node: &Arc<Node>) -> Vec<u8> {
     if let Some(stream) = node.tallies().event_stream.get() {
         families.extend(stream_families(stream));
     }
-    families.extend(prometheus::core::Collector::collect(
-        &prometheus::process_collector::ProcessCollector::for_self(),
-    ));
+    families.extend(process_families());
     families.sort_by(|a, b| a.name().cmp(b.name()));
     let mut text = Vec::with_capacity(16 * 1024);
     if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
@@ -326,6 +330,12 @@ fn families(node: &Node, census: &Census) -> Vec<MetricFamily> {
             node.tallies().tokens_expired.value(),
         ),
         tallies(
+            "gateway_internal_refused_total",
+            "Changing calls refused at the internal port, since a web page may have sent them.",
+            "reason",
+            &node.tallies().internal_refused,
+        ),
+        tallies(
             "gateway_api_requests_total",
             "Requests to the HTTP API that were authorized, by call.",
             "call",
@@ -341,11 +351,6 @@ fn families(node: &Node, census: &Census) -> Vec<MetricFamily> {
             "gateway_api_duration_seconds",
             "Time to answer a request to the HTTP API.",
             &node.tallies().api_duration,
-        ),
-        counter(
-            "gateway_cluster_answers_refused_total",
-            "Questions of other servers that got no answer.",
-            node.lists().refused.value(),
         ),
         counter(
             "gateway_acks_refused_total",
@@ -403,6 +408,34 @@ fn aliases(node: &Node, census: &Census) -> [MetricFamily; 5] {
             sum(&|it| events(&it.packets_sent)),
         ),
     ]
+}
+
+/// Of the process.
+fn process_families() -> Vec<MetricFamily> {
+    let collector = prometheus::process_collector::ProcessCollector::for_self();
+    let mut families = prometheus::core::Collector::collect(&collector);
+    // The library counts it in whole seconds, which makes steps of every rate.
+    families.retain(|family| family.name() != CPU_SECONDS);
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let mut cpu = Counter::default();
+    cpu.set_value(used.tv_sec as f64 + used.tv_nsec as f64 / NANOSECONDS);
+    let mut metric = Metric::default();
+    metric.set_counter(cpu);
+    let help = "Time that the process has spent on processors.";
+    families.push(metric_family(
+        CPU_SECONDS,
+        help,
+        MetricType::COUNTER,
+        vec![metric],
+    ));
+    let losses = Loss::ALL.map(|why| count(&[("reason", why.label().to_owned())], lost(why)));
+    families.push(metric_family(
+        "gateway_log_lines_lost_total",
+        "Lines of the log, and of standard output, that could not be written, by why.",
+        MetricType::COUNTER,
+        losses.into(),
+    ));
+    families
 }
 
 /// What there is only with `backend.url`.
@@ -644,13 +677,13 @@ fn filled(
     let buckets = bounds.iter().zip(counts).map(|(bound, count)| {
         cumulative += count;
         let mut bucket = Bucket::default();
-        bucket.set_upper_bound(*bound as f64 * unit);
+        bucket.set_upper_bound(*bound as f64 / unit);
         bucket.set_cumulative_count(cumulative);
         bucket
     });
     histogram.set_bucket(buckets.collect());
     histogram.set_sample_count(counts.iter().sum());
-    histogram.set_sample_sum(sum as f64 * unit);
+    histogram.set_sample_sum(sum as f64 / unit);
     let mut metric = Metric::default();
     metric.set_histogram(histogram);
     metric_family(name, help, MetricType::HISTOGRAM, vec![metric])

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use adapter::Member;
+use adapter::{Member, Selection};
 use futures_util::future::join_all;
 use tokio::sync::{Notify, oneshot};
 use tokio_rustls::TlsAcceptor;
@@ -20,11 +20,12 @@ use crate::emitter::{Broadcast, Emitter};
 use crate::event::EmitError;
 use crate::gate::Gate;
 use crate::ids::NodeTag;
-use crate::list::Lists;
 use crate::outbox::OutboxMemory;
 use crate::rate::Rate;
 use crate::shard::{self, Inbox, Mail, Shard};
+use crate::socket::{Socket, SocketInfo};
 use crate::tally::NodeTallies;
+use crate::vital::Vitals;
 
 /// Bytes of broadcasts that may wait for one shard before sessions are read no further, and emits
 /// from outside are refused.
@@ -45,8 +46,9 @@ pub(crate) struct Node {
     tallies: NodeTallies,
     last_ack_id: AtomicU64,
     acks: Acks,
-    lists: Lists,
     drain: Drain,
+    /// What it cannot be without.
+    vitals: Vitals,
     gate: Gate,
     descriptors: Descriptors,
     /// Of the events of one socket.
@@ -95,7 +97,7 @@ impl Node {
             .collect();
         Self {
             gate: Gate::new(&config.limits),
-            descriptors: Descriptors::of_process(&config.backend),
+            descriptors: Descriptors::of_process(),
             event_rate: config.limits.events_per_second.map(Rate::new),
             tls,
             config,
@@ -107,9 +109,9 @@ impl Node {
             tallies: NodeTallies::default(),
             last_ack_id: AtomicU64::new(0),
             acks: Acks::default(),
-            lists: Lists::default(),
             drain: Drain::default(),
             outbox_memory,
+            vitals: Vitals::default(),
             relieved: Arc::default(),
         }
     }
@@ -180,6 +182,14 @@ impl Node {
         self.outbox_memory.shared() + self.shards.iter().map(own).sum::<usize>()
     }
 
+    /// What goes through this node to sessions of others: WebSockets, and requests that are under way.
+    pub(crate) fn passing_count(&self) -> usize {
+        self.shards
+            .iter()
+            .map(|shard| shard.counters.passing.load(Ordering::Relaxed))
+            .sum()
+    }
+
     pub(crate) fn gate(&self) -> &Gate {
         &self.gate
     }
@@ -201,6 +211,11 @@ impl Node {
         &self.drain
     }
 
+    /// The threads and tasks that it cannot be without.
+    pub(crate) fn vitals(&self) -> &Vitals {
+        &self.vitals
+    }
+
     /// An id under which an acknowledgement is awaited. No other emit of this node has it.
     pub(crate) fn next_ack_id(&self) -> u64 {
         self.last_ack_id.fetch_add(1, Ordering::Relaxed)
@@ -209,11 +224,6 @@ impl Node {
     /// What is held for the acknowledgements of broadcasts.
     pub(crate) fn acks(&self) -> &Acks {
         &self.acks
-    }
-
-    /// What is spent on lists.
-    pub(crate) fn lists(&self) -> &Lists {
-        &self.lists
     }
 
     /// Delivers what this node emits, unless it comes from outside and a shard is far behind.
@@ -256,6 +266,40 @@ impl Node {
     pub(crate) fn run_on_one(&self, job: impl FnOnce(&std::rc::Rc<Shard>) + Send + 'static) {
         if let Some(shard) = self.shards.first() {
             shard.post(Mail::Run(Box::new(job)));
+        }
+    }
+
+    /// The selected sockets of this node, as they are now.
+    pub(crate) fn sockets(
+        &self,
+        namespace: &Arc<str>,
+        selection: Selection,
+    ) -> impl Future<Output = Vec<SocketInfo>> + Send + 'static {
+        let namespace = Arc::clone(namespace);
+        let node = self.cluster().map(|it| it.adapter().node().to_string());
+        let found = self.query(move |shard| {
+            let selected = shard.select(&namespace, &selection);
+            selected.iter().map(Socket::snapshot).collect::<Vec<_>>()
+        });
+        async move {
+            let mut found: Vec<_> = found.await.into_iter().flatten().collect();
+            found.iter_mut().for_each(|it| it.node.clone_from(&node));
+            found
+        }
+    }
+
+    /// The rooms of a namespace on this node, private ones among them.
+    pub(crate) fn room_names(
+        &self,
+        namespace: &Arc<str>,
+    ) -> impl Future<Output = Vec<String>> + Send + 'static {
+        let namespace = Arc::clone(namespace);
+        let found = self.query(move |shard| shard.room_names(&namespace));
+        async move {
+            let mut names: Vec<_> = found.await.into_iter().flatten().collect();
+            names.sort_unstable();
+            names.dedup();
+            names
         }
     }
 

@@ -12,14 +12,29 @@ use crate::event_stream::{Append, Appending, Entry};
 use crate::server::StartError;
 
 /// What entries of `backend.stream` are written to.
+pub(crate) type StreamTarget = StreamWriter;
+
+fn wrong(error: impl std::fmt::Display) -> StartError {
+    StartError::Redis(error.to_string())
+}
+
+fn servers(redis: &Redis) -> Result<Servers, StartError> {
+    redis.url.expose().parse().map_err(wrong)
+}
+
+/// Whether a node can be joined to others by these settings, as far as that shows without a
+/// connection.
+pub(crate) fn check(redis: &Redis) -> Result<(), StartError> {
+    RedisAdapter::check(&servers(redis)?).map_err(wrong)
+}
+
+/// Connects when the first entry is written.
 pub(crate) fn stream(
     redis: &Redis,
     key: &StreamName,
     length: NonZeroUsize,
-) -> Result<impl Append + use<>, StartError> {
-    let wrong = |error: &dyn std::fmt::Display| StartError::Redis(error.to_string());
-    let servers: Servers = redis.url.expose().parse().map_err(|error| wrong(&error))?;
-    StreamWriter::new(&servers, key.as_str(), length.get()).map_err(|error| wrong(&error))
+) -> Result<StreamTarget, StartError> {
+    StreamWriter::new(&servers(redis)?, key.as_str(), length.get()).map_err(wrong)
 }
 
 impl Append for StreamWriter {
@@ -40,9 +55,7 @@ pub(crate) fn start(
     address: String,
     inbox: Arc<dyn Inbox>,
 ) -> Result<Arc<dyn Adapter>, StartError> {
-    let wrong = |error: &dyn std::fmt::Display| StartError::Redis(error.to_string());
-    let servers: Servers = redis.url.expose().parse().map_err(|error| wrong(&error))?;
-    let mut settings = adapter_redis::Config::new(servers, node, tag);
+    let mut settings = adapter_redis::Config::new(servers(redis)?, node, tag);
     settings.prefix.clone_from(&redis.prefix);
     settings.format = match redis.mode {
         RedisMode::PubSub => Format::Classic {
@@ -62,6 +75,6 @@ pub(crate) fn start(
         .limits
         .message_bytes
         .max(config.engine.max_payload.saturating_mul(2));
-    let adapter = RedisAdapter::start(settings, inbox).map_err(|error| wrong(&error))?;
+    let adapter = RedisAdapter::start(settings, inbox).map_err(wrong)?;
     Ok(Arc::new(adapter))
 }

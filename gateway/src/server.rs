@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
 use crate::acceptor::Acceptor;
@@ -20,17 +21,18 @@ use crate::assets::{Assets, ClientDirError};
 use crate::auth::{Authenticated, KeyError};
 use crate::cluster::{Arrivals, Cluster};
 use crate::config::Config;
-use crate::drain;
+use crate::drain::{self, Purpose};
 use crate::event_stream::EventStream;
 use crate::ids::random_characters;
 use crate::internal;
 use crate::node::{Gateway, Layer, Mount, Node};
 use crate::outbound::Outbound;
-use crate::redis;
+use crate::redis::{self, StreamTarget};
 use crate::relay::Relay;
 use crate::shard::{Inbox, Letterbox, Shard};
 use crate::tls::{Certificate, TlsError};
 use crate::webhook::WebhookApplication;
+use crate::webhook::client::Backends;
 
 /// Bytes that the kernel keeps for a client beside those that are on their way. A client that takes
 /// less than half of it within `limits.outbox_patience` counts as one that takes nothing.
@@ -97,6 +99,97 @@ pub enum StartError {
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
+    /// More than one thing is wrong.
+    #[error("{}", sentences(.0))]
+    Several(Vec<Self>),
+}
+
+impl StartError {
+    /// Whether it lies in the configuration and what that names, so that it will fail again.
+    pub fn is_configuration(&self) -> bool {
+        match self {
+            Self::Listen { .. } | Self::Thread(_) => false,
+            Self::ClientDir(_) | Self::Tls(_) | Self::Redis(_) | Self::Key(_) => true,
+            Self::Several(errors) => errors.iter().any(Self::is_configuration),
+        }
+    }
+
+    fn of(mut errors: Vec<Self>) -> Self {
+        match errors.len() {
+            1 => errors.remove(0),
+            _ => Self::Several(errors),
+        }
+    }
+}
+
+fn sentences(errors: &[StartError]) -> String {
+    let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    errors.join("\n")
+}
+
+/// All of a node that can be made without listening and without connecting to anything.
+struct Prepared {
+    assets: Assets,
+    certificate: Option<(Certificate, TlsAcceptor)>,
+    outbound: Option<Arc<Outbound>>,
+    application: Arc<dyn Application>,
+    backends: Option<Arc<Backends>>,
+    event_stream: Option<(Arc<EventStream>, StreamTarget)>,
+}
+
+impl Prepared {
+    /// Says everything that is wrong.
+    fn new(config: &Config, application: Option<Arc<dyn Application>>) -> Result<Self, StartError> {
+        let mut errors = Vec::new();
+        let path = config.engine.path.to_string();
+        let assets = Assets::load(config.demo, config.client_dir.as_deref(), &path);
+        let assets = keep(&mut errors, assets.map_err(StartError::from));
+        let certificate = config.tls.as_ref().map(Certificate::load).transpose();
+        let certificate = keep(&mut errors, certificate.map_err(StartError::from));
+        if let Some(redis) = &config.redis {
+            keep(&mut errors, redis::check(redis));
+        }
+        let has_backend = config.backend.webhook.is_some() || config.backend.stream.is_some();
+        let outbound = (config.auth.jwks_url.is_some() || has_backend)
+            .then(|| Outbound::start().map_err(StartError::Thread))
+            .transpose()?;
+        let stream = config.redis.as_ref().zip(config.backend.stream.as_ref());
+        let stream = stream
+            .filter(|_| errors.is_empty() && application.is_none())
+            .map(|(redis, key)| redis::stream(redis, key, config.backend.stream_length));
+        let event_stream = keep(&mut errors, stream.transpose()).flatten();
+        let event_stream = event_stream.map(|to| (Arc::<EventStream>::default(), to));
+        let mut backends = None;
+        let application: Arc<dyn Application> = match (application, &outbound) {
+            (Some(application), _) => application,
+            (None, Some(outbound)) if has_backend => {
+                let outbound = Arc::clone(outbound);
+                let stream = event_stream.as_ref().map(|(stream, _)| Arc::clone(stream));
+                let application = WebhookApplication::new(config, outbound, stream);
+                backends = application.backends().cloned();
+                Arc::new(application)
+            }
+            (None, _) => Arc::new(Relay::new(config)),
+        };
+        let wrapped = Authenticated::wrap(application, &config.auth, outbound.as_ref());
+        let application = keep(&mut errors, wrapped.map_err(StartError::from));
+        match (assets, certificate, application) {
+            (Some(assets), Some(certificate), Some(application)) if errors.is_empty() => Ok(Self {
+                assets,
+                certificate,
+                outbound,
+                application,
+                backends,
+                event_stream,
+            }),
+            _ => Err(StartError::of(errors)),
+        }
+    }
+}
+
+/// The value, or its error among the others.
+fn keep<T>(errors: &mut Vec<StartError>, result: Result<T, StartError>) -> Option<T> {
+    result.map_err(|error| errors.push(error)).ok()
 }
 
 /// A node that serves. Dropped, it is stopped without a word to its clients.
@@ -156,6 +249,12 @@ impl Server {
         self
     }
 
+    /// Does all of [`start`](Self::start) that can fail because of the configuration and the files
+    /// that it names, and neither listens nor connects to anything.
+    pub fn check(self) -> Result<(), StartError> {
+        Prepared::new(&self.config, self.application).map(drop)
+    }
+
     /// Listens and serves, in threads of its own. To be called in a Tokio runtime.
     pub async fn start(self) -> Result<Running, StartError> {
         let Self {
@@ -164,14 +263,15 @@ impl Server {
             engines,
             adapter,
         } = self;
-        let path = config.engine.path.to_string();
-        let assets = Assets::load(config.demo, config.client_dir.as_deref(), &path)?;
-        let (certificate, tls) = config
-            .tls
-            .as_ref()
-            .map(Certificate::load)
-            .transpose()?
-            .unzip();
+        let Prepared {
+            assets,
+            certificate,
+            outbound,
+            application,
+            backends,
+            event_stream,
+        } = Prepared::new(&config, application)?;
+        let (certificate, tls) = certificate.unzip();
         let failed = |setting, address| {
             move |error| StartError::Listen {
                 setting,
@@ -188,28 +288,8 @@ impl Server {
         let internal_address = internal_listener
             .local_addr()
             .unwrap_or(config.internal_listen);
-        let has_backend = config.backend.webhook.is_some() || config.backend.stream.is_some();
-        let outbound = if config.auth.jwks_url.is_some() || has_backend {
-            Some(Outbound::start().map_err(StartError::Thread)?)
-        } else {
-            None
-        };
-        let mut backends = None;
-        let mut event_stream = None;
-        let application: Arc<dyn Application> = match (application, &outbound) {
-            (Some(application), _) => application,
-            (None, Some(outbound)) if has_backend => {
-                event_stream = start_event_stream(&config, outbound)?;
-                let outbound = Arc::clone(outbound);
-                let application = WebhookApplication::new(&config, outbound, event_stream.clone());
-                backends = application.backends().cloned();
-                Arc::new(application)
-            }
-            (None, _) => Arc::new(Relay::new(&config)),
-        };
-        let application = Authenticated::wrap(application, &config.auth, outbound.as_ref())?;
         let mut mounts = vec![Mount {
-            path,
+            path: config.engine.path.to_string(),
             layer: Layer::SocketIo(Arc::new(Guarded::new(application))),
         }];
         mounts.extend(engines);
@@ -225,9 +305,12 @@ impl Server {
         if let Some(backends) = backends {
             let _first = node.tallies().backends.set(backends);
         }
-        if let Some(stream) = &event_stream {
-            let _first = node.tallies().event_stream.set(Arc::clone(stream));
-        }
+        let vitals = node.vitals();
+        let event_stream = event_stream.zip(outbound).map(|((stream, to), outbound)| {
+            let _first = node.tallies().event_stream.set(Arc::clone(&stream));
+            outbound.spawn(vitals.watch("backend.stream", Arc::clone(&stream).write(to)));
+            (stream, outbound)
+        });
         let shards = letterboxes
             .into_iter()
             .enumerate()
@@ -235,7 +318,13 @@ impl Server {
             .collect::<Result<_, _>>()
             .map_err(StartError::Thread)?;
         let acceptor = Acceptor::start(listener, Arc::clone(&node)).map_err(StartError::Thread)?;
-        info!(%address, internal = %internal_address, shards = node.shard_count(), "listening");
+        info!(
+            version = env!("CARGO_PKG_VERSION"),
+            %address,
+            internal = %internal_address,
+            shards = node.shard_count(),
+            "listening"
+        );
         let gateway = Gateway::of_node(Arc::clone(&node));
         let api = Api::new(gateway.clone(), &node.config().api);
         Ok(Running {
@@ -245,15 +334,19 @@ impl Server {
             acceptor: Some(acceptor),
             cluster: node.cluster().is_some().then(|| {
                 let node = Arc::clone(&node);
-                tokio::spawn(async move {
+                tokio::spawn(vitals.watch("cluster", async move {
                     if let Some(cluster) = node.cluster() {
                         cluster.run(&node).await;
                     }
-                })
+                }))
             }),
-            internal: tokio::spawn(internal::serve(internal_listener, node, api)),
-            renewal: certificate.map(|certificate| tokio::spawn(certificate.renew())),
-            event_stream: event_stream.zip(outbound),
+            renewal: certificate
+                .map(|certificate| tokio::spawn(vitals.watch("certificate", certificate.renew()))),
+            internal: tokio::spawn(vitals.watch(
+                "internal port",
+                internal::serve(internal_listener, Arc::clone(&node), api),
+            )),
+            event_stream,
             shards,
         })
     }
@@ -275,16 +368,27 @@ impl Running {
         &self.gateway
     }
 
+    /// Waits until the node can serve no more, since a thread or a task of it has ended that it cannot
+    /// be without, and names it. Whoever runs the node then ends the process: what is left of the
+    /// node takes connections that nobody serves.
+    pub fn failure(&self) -> impl Future<Output = Box<str>> + Send + 'static {
+        self.gateway.node().vitals().failure()
+    }
+
     /// Drains the node over `shutdown.drain` and ends its threads.
     ///
     /// The node says that it is not ready. New sessions are still let in for the first half of the
     /// time, since whoever sends clients here may learn of it late; then they are refused. All
     /// sessions are closed with a transport close, as many in each second, so that clients come
-    /// back elsewhere by themselves in an even stream; until then they are served.
+    /// back elsewhere by themselves in an even stream; until then they are served. A node that serves
+    /// nobody ends at once.
     pub async fn stop(self) {
         let node = self.gateway.node();
-        drain::begin(node, node.config().shutdown.drain);
-        drain::finished(node).await;
+        let was_idle = !node.drain().has_begun() && drain::is_idle(node);
+        drain::begin(node, node.config().shutdown.drain, Purpose::End);
+        if !was_idle {
+            drain::finished(node).await;
+        }
         self.end().await;
     }
 
@@ -297,6 +401,7 @@ impl Running {
 
     async fn end(mut self) {
         let node = Arc::clone(self.gateway.node());
+        node.vitals().end();
         self.acceptor.take();
         drain::take_leave(&node).await;
         self.internal.abort();
@@ -320,20 +425,6 @@ impl Running {
             warn!(%error, "the cluster was not left well");
         }
     }
-}
-
-/// The queue of `backend.stream`, and who writes it.
-fn start_event_stream(
-    config: &Config,
-    outbound: &Outbound,
-) -> Result<Option<Arc<EventStream>>, StartError> {
-    let Some((redis, key)) = config.redis.as_ref().zip(config.backend.stream.as_ref()) else {
-        return Ok(None);
-    };
-    let stream = Arc::<EventStream>::default();
-    let to = redis::stream(redis, key, config.backend.stream_length)?;
-    outbound.spawn(Arc::clone(&stream).write(to));
-    Ok(Some(stream))
 }
 
 /// The adapter of a node that is to have one.
@@ -371,6 +462,7 @@ fn random_name() -> String {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        self.gateway.node().vitals().end();
         self.internal.abort();
         if let Some(renewal) = &self.renewal {
             renewal.abort();
@@ -400,12 +492,16 @@ impl ShardThread {
                     }
                 };
                 let _gone = tell.send(Ok(()));
+                let part = node.vitals().part(format!("shard {index}"));
                 runtime.block_on(async {
                     let shard = Shard::new(node, index, letterbox);
-                    tokio::task::spawn_local(std::rc::Rc::clone(&shard).run());
-                    let _told_or_dropped = stopped.await;
-                    shard.end();
+                    let turns = tokio::task::spawn_local(std::rc::Rc::clone(&shard).run());
+                    tokio::select! {
+                        _ended_or_panicked = turns => {}
+                        _told_or_dropped = stopped => shard.end(),
+                    }
                 });
+                drop(part);
             })?;
         told.recv().map_err(std::io::Error::other)??;
         Ok(Self {

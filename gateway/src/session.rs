@@ -694,7 +694,8 @@ impl Session {
             | CloseReason::ForcedClose
             | CloseReason::ParseError
             | CloseReason::ConnectTimeout
-            | CloseReason::ServerShuttingDown => {}
+            | CloseReason::ServerShuttingDown
+            | CloseReason::TokenExpired => {}
         }
         debug!(
             session = %self.log_name(),

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use crate::api::{CallName, Code};
 use crate::counters::{DURATIONS, Label};
 use crate::event_stream::EventStream;
+use crate::internal::Suspect;
 use crate::webhook::client::Backends;
 
 /// Counts one thing.
@@ -115,6 +116,7 @@ pub(crate) struct NodeTallies {
     pub(crate) tokens: Tallies<TokenResult>,
     pub(crate) token_refreshes: Tallies<TokenResult>,
     pub(crate) tokens_expired: Tally,
+    pub(crate) internal_refused: Tallies<Suspect>,
     pub(crate) api_requests: Tallies<CallName>,
     pub(crate) api_errors: Tallies<Code>,
     pub(crate) api_duration: Durations,

@@ -114,10 +114,8 @@ impl Certificate {
             });
             match looked.await {
                 Ok(certificate) => self = certificate,
-                Err(error) => {
-                    warn!(%error, "the certificate will not be renewed any more");
-                    return;
-                }
+                // The certificate would never be renewed again.
+                Err(_) => return,
             }
         }
     }

@@ -49,6 +49,78 @@ fn check_config_ends_with_2_and_all_errors() {
 }
 
 #[test]
+fn check_config_finds_what_the_start_refuses_and_both_end_with_2() {
+    let words = file_with("words.pem", "words");
+    let words = words.to_str().unwrap();
+    let missing = ["--tls-cert=missing.crt", "--tls-key=missing.key"];
+    let two = [&missing[..], &["--redis-url=redis://a:x"]].concat();
+    for (flags, complaints) in [
+        (
+            &["--redis-url=redis://a:x"][..],
+            &["redis.url: bad port"][..],
+        ),
+        (&["--redis-url=redis://a/x"], &["redis.url: "]),
+        (&["--redis-url=redis+sentinel://a:1"], &["redis.url: "]),
+        (&missing, &["missing.crt (tls.cert)"]),
+        (&two, &["missing.crt (tls.cert)", "redis.url: bad port"]),
+        (
+            &[
+                &format!("--tls-cert={words}"),
+                &format!("--tls-key={words}"),
+            ],
+            &["(tls.cert)"],
+        ),
+        (
+            &[&format!("--auth-jwt-public-key={words}")],
+            &["auth.jwt_public_key: "],
+        ),
+        (&["--client-dir=missing"], &["missing"]),
+    ] {
+        for command in ["check-config", "serve"] {
+            let listen = ["--listen=127.0.0.1:0", "--internal-listen=127.0.0.1:0"];
+            let output = gateway(&[&[command], &listen[..], flags].concat(), &[]);
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(2), "{command} {flags:?}: {said}");
+            for complaint in complaints {
+                assert!(said.contains(complaint), "{command} {flags:?}: {said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_address_that_is_taken_is_no_mistake_of_the_configuration() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("--listen={}", taken.local_addr().unwrap());
+    let flags = [listen.as_str(), "--internal-listen=127.0.0.1:0"];
+    let checked = gateway(&[&["check-config"], &flags[..]].concat(), &[]);
+    assert_eq!(checked.status.code(), Some(0), "{}", stderr(&checked));
+    let served = gateway(&[&["serve"], &flags[..]].concat(), &[]);
+    assert_eq!(served.status.code(), Some(1), "{}", stderr(&served));
+}
+
+#[test]
+fn a_foreign_variable_is_named_and_stops_nothing() {
+    let output = gateway(&["check-config"], &[("GATEWAY_INTERFACE", "CGI/1.1")]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(
+        stderr(&output).starts_with("GATEWAY_INTERFACE: ignored"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn what_cannot_be_said_still_has_its_status() {
+    for arguments in [&["check-config", "--shards=99"][..], &["nonsense"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+        let mut command = program(arguments, &[]);
+        let status = command.stderr(full.unwrap()).status().unwrap();
+        assert_eq!(status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
 fn check_config_looks_where_serve_would() {
     let directory = scratch().join("usual");
     std::fs::create_dir_all(&directory).unwrap();

@@ -71,7 +71,10 @@ fn the_program_has_a_flag_for_every_setting() {
             .output()
             .unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
-        if setting.built {
+        if setting.built && said.contains("No such file") {
+            // The flag was read; the file of the example is not there.
+            assert_eq!(output.status.code(), Some(2), "{said}");
+        } else if setting.built {
             assert_eq!(output.status.code(), Some(0), "{said}");
         } else {
             let name = setting.name;
@@ -372,17 +375,6 @@ fn a_mistake_in_the_environment_names_the_variable() {
         }))
     };
     assert_eq!(
-        errors("GATEWAY_ENGINE_PING_INTERVALL", "1s"),
-        [
-            "GATEWAY_ENGINE_PING_INTERVALL: unknown setting; the nearest known one is \
-             GATEWAY_ENGINE_PING_INTERVAL"
-        ]
-    );
-    assert_eq!(
-        errors("GATEWAY_CONFG", "a.toml"),
-        ["GATEWAY_CONFG: unknown setting; the nearest known one is GATEWAY_CONFIG"]
-    );
-    assert_eq!(
         errors("GATEWAY_DEMO", "yes"),
         ["demo: \"yes\" is neither true nor false (GATEWAY_DEMO); for example GATEWAY_DEMO=false"]
     );
@@ -390,8 +382,36 @@ fn a_mistake_in_the_environment_names_the_variable() {
         errors("GATEWAY_CONFIG", "/nonexistent/gateway.toml"),
         ["/nonexistent/gateway.toml: No such file or directory (os error 2)"]
     );
-    assert!(errors("GATEWAYS", "1").is_empty());
-    assert!(errors("GATEWAY_SERVICE_HOST", "10.0.0.1").is_empty());
+}
+
+#[test]
+fn a_variable_that_may_be_somebody_elses_is_a_warning() {
+    let warnings = |name: &str, value: &str| {
+        let sources = Sources {
+            environment: vec![(name.into(), value.into())],
+            ..Sources::default()
+        };
+        assert_eq!(Config::load(&sources), Ok(Config::default()), "{name}");
+        let foreign = sources.foreign();
+        foreign.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    for (name, nearest) in [
+        (
+            "GATEWAY_ENGINE_PING_INTERVALL",
+            "GATEWAY_ENGINE_PING_INTERVAL",
+        ),
+        ("GATEWAY_CONFG", "GATEWAY_CONFIG"),
+        ("GATEWAY_INTERFACE", "GATEWAY_NAMESPACES"),
+    ] {
+        let ignored = format!(
+            "{name}: ignored, since no setting has this name; the nearest known one is {nearest}"
+        );
+        assert_eq!(warnings(name, "CGI/1.1"), [ignored]);
+    }
+    let nothing: [&str; 0] = [];
+    assert_eq!(warnings("GATEWAYS", "1"), nothing);
+    assert_eq!(warnings("GATEWAY_SERVICE_HOST", "10.0.0.1"), nothing);
+    assert_eq!(warnings("GATEWAY_TYPO", ""), nothing);
 }
 
 #[test]
@@ -414,14 +434,7 @@ fn everything_that_is_wrong_is_said_at_once() {
     named.sort();
     assert_eq!(
         named,
-        [
-            "GATEWAY_NAMESPACE",
-            "demo",
-            "internal_listen",
-            "log.lvl",
-            "shards",
-            "tls.cert",
-        ]
+        ["demo", "internal_listen", "log.lvl", "shards", "tls.cert",]
     );
 }
 

@@ -28,7 +28,8 @@ pub(super) fn watch(socket: &Socket, expires: Instant, grace: Duration) {
         },
     );
     if !watch.running.replace(true) {
-        tokio::task::spawn_local(Rc::clone(&watch).run());
+        let vitals = socket.gateway().node().vitals().clone();
+        tokio::task::spawn_local(vitals.watch("token expiry", Rc::clone(&watch).run()));
     }
     watch.changed.notify_one();
 }
@@ -95,7 +96,7 @@ impl Watch {
             Step::Close => {
                 debug!(socket = %socket.id(), "token expired");
                 socket.gateway().node().tallies().tokens_expired.increment();
-                socket.close_session(CloseReason::ForcedClose);
+                socket.close_session(CloseReason::TokenExpired);
             }
         }
     }

@@ -114,6 +114,7 @@ impl Effective {
         let config = Config {
             listen,
             internal_listen,
+            internal_hosts: self.read("internal_hosts"),
             shards: self.find("shards").unwrap_or_else(cores),
             namespaces: self
                 .read::<Vec<NamespacePattern>>("namespaces")

@@ -1,23 +1,61 @@
 //! Where log lines go.
+//!
+//! Nobody who logs waits for whoever reads the log: a thread writes the lines ([`lines`]), and what
+//! it cannot write is lost and counted.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
 use super::section::{Log, LogFormat};
 
+mod lines;
+
+pub(crate) use lines::{Loss, lost};
+
+use lines::Lines;
+
+/// How long the end of the process waits for the last lines to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+static LOG: OnceLock<Lines> = OnceLock::new();
+
 /// Sends the log of this process to standard error from now on. Whoever comes second changes
-/// nothing.
+/// nothing. A process calls [`flush`] before it ends.
 pub fn init(log: &Log) {
-    let filter = EnvFilter::new(log.level.as_str());
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(stderr);
-    let first = match log.format {
-        LogFormat::Text => lines.with_ansi(stderr().is_terminal()).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    let Ok(lines) = Lines::start("log", stderr()) else {
+        // Without a log there is nobody to tell.
+        return;
     };
-    if first.is_err() {
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(log.level.as_str()))
+        .log_internal_errors(false)
+        .with_writer(move || writer.clone());
+    let first = match log.format {
+        LogFormat::Text => subscriber.with_ansi(stderr().is_terminal()).try_init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+    };
+    if first.is_err() || LOG.set(lines).is_err() {
         tracing::debug!("the log was set up before");
+    }
+}
+
+/// Writes lines to standard output without waiting for them, and without harm if they cannot be
+/// written.
+pub fn print(text: &str) {
+    static OUTPUT: OnceLock<Option<Lines>> = OnceLock::new();
+    let output = OUTPUT.get_or_init(|| Lines::start("stdout", stdout()).ok());
+    if let Some(mut lines) = output.clone() {
+        let _never_fails = lines.write_all(text.as_bytes());
+    }
+}
+
+/// Waits until the lines that were logged by now are written, at most a second.
+pub fn flush() {
+    if let Some(lines) = LOG.get() {
+        lines.flush(LAST_LINES);
     }
 }

@@ -101,12 +101,17 @@ directory if there is one.
 - `none` takes a setting back to having no value, for those that need not have one (in the file,
   `\"none\"`). An empty list is `[]` in the file and an empty flag.
 - An empty environment variable counts as one that is not there. Variables that Kubernetes makes
-  for Services (`GATEWAY_SERVICE_HOST`, `GATEWAY_PORT=tcp://..`) are left alone; any other unknown
-  variable that begins with `GATEWAY_` is an error.
+  for Services (`GATEWAY_SERVICE_HOST`, `GATEWAY_PORT=tcp://..`) are left alone. Any other unknown
+  variable that begins with `GATEWAY_` is a warning with the nearest known name, since it may be
+  somebody else's (CGI has a `GATEWAY_INTERFACE`).
 - Everything is checked at the start, and everything that is wrong is said at once: unknown names
   with the nearest known one, wrong values with the place that they come from, settings that would
-  have no effect, and settings whose feature is not built yet. Then the program ends with status 2.
-  `gateway check-config [FILE]` does the same without serving and ends with status 0 if all is well.
+  have no effect, and settings whose feature is not built yet. If all of that is right, the start
+  reads the files that settings name (certificates, keys, the client's files) and the whole of
+  `redis.url`, and says at once what is wrong with those. In both cases the program ends with status
+  2. `gateway check-config [FILE]` makes all these checks, and neither listens nor connects to
+  anything; it ends with status 0 if all is well, else with 2.
+- A node that cannot listen at its addresses ends with status 1.
 - Secrets are never printed. Flags can be seen by others on the machine, so give secrets in the
   environment or the file.
 ";

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
@@ -48,6 +49,15 @@ impl Sources {
         };
         let usual = || Some(PathBuf::from(USUAL_FILE)).filter(|path| path.exists());
         self.file.clone().or_else(named).or_else(usual)
+    }
+
+    /// Variables of the environment that look like settings and are none, for a warning.
+    #[must_use]
+    pub fn foreign(&self) -> Vec<Foreign> {
+        let environment = self.environment.iter();
+        environment
+            .filter_map(|(name, value)| foreign(name, value))
+            .collect()
     }
 
     /// All that is given, what counts less before what counts more.
@@ -206,22 +216,8 @@ fn list(items: &DeArray<'_>) -> Result<String, String> {
 /// What a variable of the environment gives. An empty one gives nothing, since that is how
 /// Compose and Kubernetes spell one that is not there.
 fn variable(name: &OsStr, value: &OsStr, errors: &mut Vec<Error>) -> Option<Given> {
-    let lossy = name.to_string_lossy();
-    let name: &str = &lossy;
-    if !name.starts_with("GATEWAY_") || [FILE_VARIABLE, COMMIT_VARIABLE].contains(&name) {
-        return None;
-    }
-    let Some(setting) = SETTINGS.iter().find(|setting| setting.variable() == name) else {
-        if !is_service_link(name, &value.to_string_lossy()) {
-            let known = nearest(&name["GATEWAY_".len()..], names().chain(["config"]));
-            errors.push(Error::Unknown {
-                key: name.to_owned(),
-                place: Place::Variable(name.to_owned()),
-                nearest: setting::variable(known),
-            });
-        }
-        return None;
-    };
+    let name = name.to_str()?;
+    let setting = SETTINGS.iter().find(|it| it.variable() == name)?;
     let place = Place::Variable(name.to_owned());
     match value.to_str() {
         Some("") => None,
@@ -235,6 +231,42 @@ fn variable(name: &OsStr, value: &OsStr, errors: &mut Vec<Error>) -> Option<Give
             None
         }
     }
+}
+
+/// A variable that looks like a setting and is none. Its name may be somebody else's: CGI has a
+/// `GATEWAY_INTERFACE`, and whatever starts the program may have its own. So it is no error, as an
+/// unknown flag or key is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// Its name.
+    pub name: String,
+    /// The nearest that a setting has.
+    pub nearest: String,
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, nearest } = self;
+        write!(
+            f,
+            "{name}: ignored, since no setting has this name; the nearest known one is {nearest}"
+        )
+    }
+}
+
+fn foreign(name: &OsStr, value: &OsStr) -> Option<Foreign> {
+    let name = name.to_string_lossy();
+    let rest = name.strip_prefix("GATEWAY_")?;
+    let is_ours = [FILE_VARIABLE, COMMIT_VARIABLE].contains(&&*name)
+        || SETTINGS.iter().any(|setting| setting.variable() == name);
+    if is_ours || value.is_empty() || is_service_link(&name, &value.to_string_lossy()) {
+        return None;
+    }
+    let known = nearest(rest, names().chain(["config"]));
+    Some(Foreign {
+        nearest: setting::variable(known),
+        name: name.into_owned(),
+    })
 }
 
 /// Whether a variable is one of those that Kubernetes puts into every pod for a Service whose

@@ -30,6 +30,16 @@ pub static SETTINGS: &[Setting] = &[
         "0.0.0.0:9100",
         "Where metrics, health, the API and the other nodes connect. Never to be reached by clients.",
     ),
+    Setting::with::<Vec<String>>(
+        "internal_hosts",
+        "",
+        "gateway.example.com",
+        "Names by which the internal port may be called to change something (`POST /drain`; the API \
+         from a page of the node's own). Addresses, names without a dot, the host of \
+         `cluster.advertise`, and names that end in `.local`, `.localhost`, `.internal`, `.svc`, \
+         `.test` or `.home.arpa` need not be listed. Others are refused, since a web page may have \
+         such a name point to the node.",
+    ),
     Setting::optional::<NonZeroUsize>(
         "shards",
         "the number of cores, at most 64",
@@ -148,7 +158,7 @@ pub static SETTINGS: &[Setting] = &[
         "limits.connections",
         "no limit",
         "100000",
-        "Sessions that this node serves at a time; it keeps no more connections without a session either.",
+        "Sessions that this node serves at a time.",
     ),
     Setting::optional::<NonZeroUsize>(
         "limits.connections_per_ip",

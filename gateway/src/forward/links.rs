@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use adapter::Member;
@@ -127,7 +128,7 @@ impl Drop for Place {
 
 /// A tunnel, as long as it lasts.
 pub(super) struct Listed {
-    links: Rc<Links>,
+    shard: Rc<Shard>,
     key: usize,
     end: Rc<Notify>,
 }
@@ -141,19 +142,23 @@ impl Listed {
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        self.links.tunnels.borrow_mut().remove(self.key);
+        let links = self.shard.links();
+        links.tunnels.borrow_mut().remove(self.key);
+        links.count_passing(&self.shard);
     }
 }
 
 /// A request, until its answer is whole or nobody wants it any more.
 pub(super) struct Passing {
-    links: Rc<Links>,
+    shard: Rc<Shard>,
     key: usize,
 }
 
 impl Drop for Passing {
     fn drop(&mut self) {
-        self.links.passages.remove(self.key);
+        let links = self.shard.links();
+        links.passages.remove(self.key);
+        links.count_passing(&self.shard);
     }
 }
 
@@ -179,11 +184,17 @@ impl Links {
     }
 
     /// Remembers a request until what is returned is dropped.
-    pub(super) fn pass(self: &Rc<Self>, passage: Passage) -> Passing {
-        Passing {
-            key: self.passages.add(passage),
-            links: Rc::clone(self),
-        }
+    pub(super) fn pass(&self, shard: &Rc<Shard>, passage: Passage) -> Passing {
+        let key = self.passages.add(passage);
+        self.count_passing(shard);
+        let shard = Rc::clone(shard);
+        Passing { shard, key }
+    }
+
+    /// Tells the node how much goes through it here.
+    fn count_passing(&self, shard: &Shard) {
+        let passing = self.tunnel_count() + self.passage_count();
+        shard.counters().passing.store(passing, Ordering::Relaxed);
     }
 
     /// Requests of other nodes' sessions whose answers are not whole.
@@ -195,14 +206,12 @@ impl Links {
         &self.passages
     }
 
-    pub(super) fn list(self: &Rc<Self>) -> Listed {
+    pub(super) fn list(&self, shard: &Rc<Shard>) -> Listed {
         let end = Rc::new(Notify::new());
         let key = self.tunnels.borrow_mut().insert(Rc::clone(&end));
-        Listed {
-            links: Rc::clone(self),
-            key,
-            end,
-        }
+        self.count_passing(shard);
+        let shard = Rc::clone(shard);
+        Listed { shard, key, end }
     }
 
     /// Sends a request by a connection that is there, or by a new one.

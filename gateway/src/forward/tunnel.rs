@@ -42,7 +42,7 @@ pub(crate) async fn run(
     let mut up = Way::new(early);
     let mut down = Way::new(read);
     let mut linger: Option<Pin<Box<Sleep>>> = None;
-    let listed = shard.links().list();
+    let listed = shard.links().list(&shard);
     let copying = poll_fn(|context| {
         let up = up.poll(&shard, &mut client, &mut owner, context);
         let down = down.poll(&shard, &mut owner, &mut client, context);

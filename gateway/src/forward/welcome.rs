@@ -61,6 +61,11 @@ impl Door {
         }
     }
 
+    /// Who connected.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
     /// The shard that the connection goes to now that it switches protocols.
     pub(crate) fn opened(&self) -> Option<usize> {
         self.opened.get().copied()

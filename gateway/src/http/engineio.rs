@@ -65,6 +65,10 @@ pub(super) async fn respond(
         {
             Err(Refusal::BadMethod)
         }
+        // It would be cut in a moment. The client stays on polling, and its session where it is.
+        Ok(Verified::Upgrade { .. }) if shard.node().drain().has_begun() => {
+            Err(Refusal::NoUpgradeNow)
+        }
         Ok(Verified::Upgrade { sid } | Verified::Request { sid } | Verified::Mismatch { sid })
             if sid.node() != shard.node().tag() && !peer.is_node =>
         {
@@ -308,8 +312,10 @@ pub(super) async fn handshake<B>(
 
 pub(super) fn open_packet(shard: &Shard, session: &Session, transport: Transport) -> String {
     let engine = &shard.node().config().engine;
-    let can_upgrade =
-        transport == Transport::Polling && engine.allow_upgrades && engine.transports.websocket;
+    let can_upgrade = transport == Transport::Polling
+        && engine.allow_upgrades
+        && engine.transports.websocket
+        && !shard.node().drain().has_begun();
     format!(
         "0{{\"sid\":\"{}\",\"upgrades\":[{}],\"pingInterval\":{},\"pingTimeout\":{},\"maxPayload\":{}}}",
         session.sid().reveal(),
@@ -393,6 +399,8 @@ async fn poll(shard: &Rc<Shard>, sid: Sid, headers: &HeaderMap) -> Result<Answer
     match reply {
         Ok(Reply::Payload(body)) => Ok(payload(Bytes::from_owner(body), headers)),
         Ok(Reply::Refused(refusal)) => Err(refusal),
+        // No request that went wrong, so it is not counted as one.
+        Ok(Reply::Over) => Ok(Refusal::UnknownSid(Unknown::Closed).answer()),
         Ok(Reply::Continue | Reply::Ok) | Err(_) => Err(unknown(shard, sid)),
     }
 }
@@ -418,7 +426,9 @@ async fn post(shard: &Rc<Shard>, sid: Sid, request: Request<Incoming>) -> Result
     match receiver.await {
         Ok(Reply::Continue) => {}
         Ok(Reply::Refused(refusal)) => return Err(refusal),
-        Ok(Reply::Ok | Reply::Payload(_)) | Err(_) => return Err(unknown(shard, sid)),
+        Ok(Reply::Ok | Reply::Payload(_) | Reply::Over) | Err(_) => {
+            return Err(unknown(shard, sid));
+        }
     }
     let mut given_up = GivenUp::new(shard, sid, Session::handle_post_aborted);
     relieved(shard).await;
@@ -447,7 +457,7 @@ async fn post(shard: &Rc<Shard>, sid: Sid, request: Request<Incoming>) -> Result
     match receiver.await {
         Ok(Reply::Ok) => Ok(taken()),
         Ok(Reply::Refused(refusal)) => Err(refusal),
-        Ok(Reply::Continue | Reply::Payload(_)) | Err(_) => Err(unknown(shard, sid)),
+        Ok(Reply::Continue | Reply::Payload(_) | Reply::Over) | Err(_) => Err(unknown(shard, sid)),
     }
 }
 

@@ -44,6 +44,8 @@ pub(crate) enum Refusal {
     HandshakeRate,
     /// The node closes its sessions and opens no more.
     Draining,
+    /// The node closes its sessions, and a WebSocket for one of them or through it would soon break.
+    NoUpgradeNow,
 }
 
 /// Seconds after which a client may try again that was refused for want of room.
@@ -69,6 +71,7 @@ impl Refusal {
             Self::AddressLimit => Refused::AddressLimit,
             Self::HandshakeRate => Refused::HandshakeRate,
             Self::Draining => Refused::Draining,
+            Self::NoUpgradeNow => Refused::UpgradeDraining,
         }
     }
 
@@ -79,7 +82,7 @@ impl Refusal {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BadMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::AddressLimit => StatusCode::TOO_MANY_REQUESTS,
-            Self::ConnectionLimit | Self::HandshakeRate | Self::Draining => {
+            Self::ConnectionLimit | Self::HandshakeRate | Self::Draining | Self::NoUpgradeNow => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::UnknownTransport
@@ -106,7 +109,7 @@ impl Refusal {
             Self::ConnectionLimit => (4, "Too many connections"),
             Self::AddressLimit => (4, "Too many connections from this address"),
             Self::HandshakeRate => (4, "Too many handshakes"),
-            Self::Draining => (4, "Draining"),
+            Self::Draining | Self::NoUpgradeNow => (4, "Draining"),
             Self::Overlap
             | Self::OctetStream
             | Self::BodyTooLarge
@@ -164,7 +167,7 @@ impl Refusal {
         *answer.status_mut() = self.status();
         let retry_after = match self {
             Self::ConnectionLimit | Self::AddressLimit => WHEN_OTHERS_LEFT,
-            Self::HandshakeRate | Self::Draining => SOON,
+            Self::HandshakeRate | Self::Draining | Self::NoUpgradeNow => SOON,
             Self::UnknownTransport
             | Self::UnknownSid(_)
             | Self::BadHandshakeMethod

@@ -124,7 +124,7 @@ fn durations(name: &str, help: &str, durations: &Durations) -> MetricFamily {
     let buckets = (0..Durations::BUCKETS).map(|index| {
         cumulative += snapshot.counts[index];
         let mut bucket = Bucket::default();
-        bucket.set_upper_bound(Durations::limit(index).as_secs_f64());
+        bucket.set_upper_bound(Durations::limit(index).as_nanos() as f64 / NANOSECONDS);
         bucket.set_cumulative_count(cumulative);
         bucket
     });

@@ -202,7 +202,7 @@ impl Session {
         };
         let buffered = !self.outbox.borrow().is_empty();
         match with {
-            Answer::Noop | Answer::Close if buffered => {
+            Answer::Noop | Answer::Close | Answer::Gone if buffered => {
                 let payload = self.take_payload();
                 self.reply_payload(reply, payload);
             }
@@ -210,6 +210,7 @@ impl Session {
             Answer::Close => self.reply_payload(reply, b"1".to_vec()),
             Answer::NoopThenClose => self.reply_payload(reply, b"6\x1e1".to_vec()),
             Answer::Mismatch => answer(reply, Reply::Refused(Refusal::BadRequest)),
+            Answer::Gone => answer(reply, Reply::Over),
         }
     }
 

@@ -238,6 +238,22 @@ async fn a_socket_is_told_and_closed_when_its_token_is_over() {
         .await;
 }
 
+#[tokio::test]
+async fn a_polling_client_comes_back_after_its_token_is_over() {
+    let gateway = gateway("grace = \"100ms\"\n").await;
+    let mut client = gateway.polling().await;
+    client
+        .send(&format!("40{}", json!({"token": token(1, json!({}))})))
+        .await;
+    assert!(client.next().await.starts_with("40{"));
+    assert!(client.next().await.contains("token_expired"));
+    // Not the close packet, which some clients take for the end.
+    let over = client.poll().await;
+    assert_eq!(over.status, 400, "{over:?}");
+    let closed = r#"gateway_connections_closed_total{reason="token_expired",transport="polling"}"#;
+    gateway.until_metric(closed, 1.0).await;
+}
+
 /// A key pair of an issuer, and its public part as a JWK.
 fn issuer(id: &str) -> (EncodingKey, Value) {
     let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();

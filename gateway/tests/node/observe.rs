@@ -344,3 +344,26 @@ async fn a_sid_is_neither_logged_nor_a_socket_id() {
     let ids: HashSet<&str> = [&*sids[0], &*sids[1], &*websocket_id, &*polling_id].into();
     assert_eq!(ids.len(), 4, "a sid is a socket id");
 }
+
+#[tokio::test]
+async fn numbers_are_written_as_people_would() {
+    let gateway = TestGateway::relay().await;
+    let metrics = gateway.metrics().await;
+    let bounds = metrics.split("le=\"").skip(1);
+    let bounds: Vec<_> = bounds.filter_map(|rest| rest.split('"').next()).collect();
+    assert!(bounds.contains(&"1.6384"), "{bounds:?}");
+    let unclean = bounds.iter().find(|bound| bound.len() > "0.0001024".len());
+    assert_eq!(unclean, None);
+    let cpu = "process_cpu_seconds_total";
+    assert_eq!(
+        metrics.matches(&format!("\n{cpu} ")).count(),
+        1,
+        "{metrics}"
+    );
+    // Whole seconds once may be chance.
+    let mut fractions = Vec::new();
+    for _ in 0..5 {
+        fractions.push(gateway.metric(cpu).await.fract());
+    }
+    assert!(fractions.iter().any(|part| *part > 0.0), "{fractions:?}");
+}

@@ -4,7 +4,7 @@ import { after, before, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { ENGINE, Polling, Ws } from "./lib/engine.mjs";
 import { refused } from "./lib/errors.mjs";
-import { startConformance } from "./lib/target.mjs";
+import { REFERENCE, startConformance } from "./lib/target.mjs";
 
 const PING_INTERVAL_MS = 300;
 const PING_TIMEOUT_MS = 200;
@@ -44,7 +44,9 @@ test("an unanswered ping closes a polling session at pingInterval + pingTimeout"
     assert.equal(ping.text, "2");
     pings.push({ ...times, at: ping.arrivedAt });
     const close = await session.get();
-    assert.equal(close.text, "1");
+    // Node sends a close packet, which clients for Python and Rust take for the end.
+    if (REFERENCE) assert.equal(close.text, "1");
+    else refused(close, 1);
     refused(await session.get(), 1);
     return { ...times, at: close.arrivedAt };
   });

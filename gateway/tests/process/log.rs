@@ -1,11 +1,109 @@
 //! What it logs.
 
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::process::Stdio;
+
 use crate::support::{Process, post, request};
+
+const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
+
+/// Serves a client whatever becomes of the log, and drains.
+fn serves_and_drains(gateway: Process) {
+    let opened = request(gateway.clients, &format!("GET {POLLING} HTTP/1.1"));
+    let (_, sid) = opened.split_once("\"sid\":\"").unwrap();
+    let sid = sid.split('"').next().unwrap();
+    let session = format!("{POLLING}&sid={sid}");
+    let posted = post(gateway.clients, &session, "40\x1e420[\"echo\",1]");
+    assert!(posted.ends_with("\r\n\r\nok"), "{posted}");
+    let polled = request(gateway.clients, &format!("GET {session} HTTP/1.1"));
+    assert!(polled.contains("430[1]"), "{polled}");
+    gateway.signal("TERM");
+    gateway.until_not_ready();
+    assert_eq!(gateway.ended().code(), Some(0));
+}
+
+fn lost(gateway: &Process, reason: &str) -> f64 {
+    let series = format!("gateway_log_lines_lost_total{{reason=\"{reason}\"}} ");
+    let metrics = request(gateway.internal, "GET /metrics HTTP/1.1");
+    let line = metrics.lines().find_map(|line| line.strip_prefix(&series));
+    line.unwrap_or_else(|| panic!("no {series}"))
+        .parse()
+        .unwrap()
+}
+
+fn full() -> File {
+    OpenOptions::new().write(true).open("/dev/full").unwrap()
+}
+
+#[test]
+fn a_log_that_cannot_be_written_hurts_nobody_and_is_counted() {
+    let gateway = Process::with_log(&["--log-level=trace", "--shutdown-drain=1s"], full());
+    gateway.until(|gateway| lost(gateway, "failed") > 0.0);
+    serves_and_drains(gateway);
+}
+
+#[test]
+fn a_log_whose_reader_has_left_hurts_nobody() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let gateway = Process::with_log(&["--log-level=trace", "--shutdown-drain=1s"], writer);
+    drop(reader);
+    serves_and_drains(gateway);
+}
+
+#[test]
+fn a_log_whose_reader_stands_still_hurts_nobody_and_is_counted() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let gateway = Process::with_log(&["--log-level=trace", "--shutdown-drain=1s"], writer);
+    let opened = request(gateway.clients, &format!("GET {POLLING} HTTP/1.1"));
+    let (_, sid) = opened.split_once("\"sid\":\"").unwrap();
+    let session = format!("{POLLING}&sid={}", sid.split('"').next().unwrap());
+    post(gateway.clients, &session, "40");
+    // Each packet is a line, and more of them than the queue and the pipe take.
+    let packets = vec!["42[\"echo\",\"0123456789012345678901234567890123456789\"]"; 1000];
+    let packets = packets.join("\x1e");
+    gateway.until(|gateway| {
+        let posted = post(gateway.clients, &session, &packets);
+        assert!(posted.ends_with("\r\n\r\nok"), "{posted}");
+        lost(gateway, "full") > 0.0
+    });
+    serves_and_drains(gateway);
+    let mut log = String::new();
+    reader.read_to_string(&mut log).unwrap();
+    assert!(log.contains("listening"), "{log}");
+}
+
+#[test]
+fn a_standard_output_that_cannot_be_written_hurts_nobody() {
+    serves_and_drains(Process::with_output(&["--shutdown-drain=1s"], full()));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    serves_and_drains(Process::with_output(&["--shutdown-drain=1s"], writer));
+}
+
+#[test]
+fn a_log_in_json_is_all_that_is_said() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let gateway = Process::with_output(&["--log-format=json"], writer);
+    gateway.signal("INT");
+    let lines = gateway.log();
+    let mut messages = lines.iter().map(|line| &line["message"]);
+    let line = lines
+        .iter()
+        .find(|line| line["message"] == "listening")
+        .unwrap();
+    assert_eq!(line["version"], env!("CARGO_PKG_VERSION"));
+    assert!(messages.any(|message| message == "stopped"), "{lines:?}");
+    let mut output = String::new();
+    reader.read_to_string(&mut output).unwrap();
+    assert_eq!(output, "");
+}
 
 #[test]
 fn the_log_has_a_line_for_each_refusal_and_each_close_with_its_reason() {
-    let levels = "off,gateway::http=debug,gateway::session=debug";
-    let gateway = Process::start(&["--log-format=json", "--log-level", levels]);
+    let levels = "off,gateway::http=debug,gateway::session=debug,gateway::server=info";
+    let json = ["--log-format=json", "--log-level", levels];
+    let gateway = Process::with_output(&json, Stdio::piped());
     let target = "/socket.io/?EIO=4&transport=polling";
     let refused = request(
         gateway.clients,
@@ -43,7 +141,8 @@ fn the_log_has_a_line_for_each_refusal_and_each_close_with_its_reason() {
         said("session closed", "reason"),
         pair("gateway::session", "transport_close")
     );
-    assert_eq!(lines.len(), 3, "{lines:?}");
+    // And the one that says where it listens.
+    assert_eq!(lines.len(), 4, "{lines:?}");
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,12 +15,13 @@ pub(crate) struct Process {
     pub(crate) child: Child,
     pub(crate) clients: SocketAddr,
     pub(crate) internal: SocketAddr,
-    log: JoinHandle<String>,
+    reader: JoinHandle<()>,
+    log: Arc<Mutex<String>>,
 }
 
 impl Process {
     pub(crate) fn start(flags: &[&str]) -> Self {
-        Self::start_as(Command::new(env!("CARGO_BIN_EXE_gateway")), flags)
+        Self::start_as(gateway(), flags)
     }
 
     /// With so many descriptors at most.
@@ -30,42 +32,82 @@ impl Process {
         Self::start_as(shell, flags)
     }
 
-    fn start_as(mut program: Command, flags: &[&str]) -> Self {
-        let mut child = program
-            .args(["serve", "--listen=127.0.0.1:0"])
-            .args(["--internal-listen=127.0.0.1:0", "--demo=false"])
-            .args(flags)
-            .env_clear()
-            .current_dir(env!("CARGO_TARGET_TMPDIR"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = child.stderr.take().unwrap();
-        let log = std::thread::spawn(move || {
-            let mut text = String::new();
-            log.read_to_string(&mut text).unwrap();
-            text
+    fn start_as(program: Command, flags: &[&str]) -> Self {
+        let mut program = serving(program, flags);
+        let mut child = program.stderr(Stdio::piped()).spawn().unwrap();
+        let log = child.stderr.take();
+        Self::greeted(child, log)
+    }
+
+    /// With a standard error that goes elsewhere.
+    pub(crate) fn with_log(flags: &[&str], to: impl Into<Stdio>) -> Self {
+        let child = serving(gateway(), flags).stderr(to).spawn().unwrap();
+        Self::greeted(child, None)
+    }
+
+    /// With a standard output that goes elsewhere: the log says where it listens.
+    pub(crate) fn with_output(flags: &[&str], to: impl Into<Stdio>) -> Self {
+        let mut program = serving(gateway(), flags);
+        let child = program.stdout(to).stderr(Stdio::piped()).spawn();
+        let mut child = child.unwrap();
+        let log = child.stderr.take();
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut process = Self::new(child, log, (nowhere, nowhere));
+        let mut addresses = Vec::new();
+        process.until(|process| {
+            let log = process.log.lock().unwrap();
+            let line = log.lines().find(|line| line.contains("listening"));
+            let words = line.unwrap_or_default().split([' ', '=', '"', ',']);
+            addresses = words.filter_map(|word| word.parse().ok()).collect();
+            addresses.len() == 2
         });
+        (process.clients, process.internal) = (addresses[0], addresses[1]);
+        process
+    }
+
+    fn greeted(mut child: Child, log: Option<ChildStderr>) -> Self {
         let said = BufReader::new(child.stdout.take().unwrap());
         let mut addresses = said.lines().map_while(Result::ok).filter_map(|line| {
             let (_, address) = line.split_once("://")?;
             address.parse().ok()
         });
-        let (clients, internal) = (addresses.next().unwrap(), addresses.next().unwrap());
+        let addresses = (addresses.next().unwrap(), addresses.next().unwrap());
+        Self::new(child, log, addresses)
+    }
+
+    fn new(child: Child, from: Option<ChildStderr>, addresses: (SocketAddr, SocketAddr)) -> Self {
+        let log = Arc::<Mutex<String>>::default();
+        let reader = std::thread::spawn({
+            let log = Arc::clone(&log);
+            move || {
+                let lines = from.map(|from| BufReader::new(from).lines());
+                for line in lines.into_iter().flatten() {
+                    *log.lock().unwrap() += &(line.unwrap() + "\n");
+                }
+            }
+        });
+        let (clients, internal) = addresses;
         Self {
             child,
             clients,
             internal,
+            reader,
             log,
         }
     }
 
+    /// What it has logged by now.
+    pub(crate) fn said(&self, part: &str) -> bool {
+        self.log.lock().unwrap().contains(part)
+    }
+
     /// All that it logged until its end.
     pub(crate) fn log_text(mut self) -> String {
-        let log = std::mem::replace(&mut self.log, std::thread::spawn(String::new));
+        let reader = std::mem::replace(&mut self.reader, std::thread::spawn(|| {}));
+        let log = Arc::clone(&self.log);
         self.ended();
-        log.join().unwrap()
+        reader.join().unwrap();
+        std::mem::take(&mut log.lock().unwrap())
     }
 
     pub(crate) fn log(self) -> Vec<serde_json::Value> {
@@ -87,7 +129,7 @@ impl Process {
         });
     }
 
-    pub(crate) fn until(&self, holds: impl Fn(&Self) -> bool) {
+    pub(crate) fn until(&self, mut holds: impl FnMut(&Self) -> bool) {
         let began = Instant::now();
         while !holds(self) {
             assert!(began.elapsed() < PATIENCE, "it did not happen");
@@ -112,6 +154,21 @@ impl Drop for Process {
         let _ended_before = self.child.kill();
         let _status = self.child.wait();
     }
+}
+
+fn gateway() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_gateway"))
+}
+
+fn serving(mut program: Command, flags: &[&str]) -> Command {
+    program
+        .args(["serve", "--listen=127.0.0.1:0"])
+        .args(["--internal-listen=127.0.0.1:0", "--demo=false"])
+        .args(flags)
+        .env_clear()
+        .current_dir(env!("CARGO_TARGET_TMPDIR"))
+        .stdout(Stdio::piped());
+    program
 }
 
 /// The whole answer to a request without a body.

@@ -18,11 +18,13 @@ pub enum CloseReason {
     SlowConsumer,
     /// The node stops.
     ServerShuttingDown,
+    /// The client's token has expired.
+    TokenExpired,
 }
 
 impl CloseReason {
     /// Every reason, for whoever exports one series for each.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::TransportError,
         Self::TransportClose,
         Self::ForcedClose,
@@ -31,15 +33,33 @@ impl CloseReason {
         Self::ConnectTimeout,
         Self::SlowConsumer,
         Self::ServerShuttingDown,
+        Self::TokenExpired,
     ];
 
-    /// What Node's `disconnect` event calls it. Two reasons are ours alone and go by the name of
+    /// Whether the client is to come back, by whatever library it uses. Those for JavaScript come back
+    /// after every close; those for Python and Rust take the close packet of a poll for the end, and
+    /// come back after a poll that failed.
+    pub fn invites_back(self) -> bool {
+        match self {
+            Self::PingTimeout
+            | Self::SlowConsumer
+            | Self::ServerShuttingDown
+            | Self::TokenExpired => true,
+            Self::TransportError
+            | Self::TransportClose
+            | Self::ForcedClose
+            | Self::ParseError
+            | Self::ConnectTimeout => false,
+        }
+    }
+
+    /// What Node's `disconnect` event calls it. Three reasons are ours alone and go by the name of
     /// what Node does in their place.
     pub fn as_node(self) -> &'static str {
         match self {
             Self::TransportError | Self::SlowConsumer => "transport error",
             Self::TransportClose => "transport close",
-            Self::ForcedClose | Self::ConnectTimeout => "forced close",
+            Self::ForcedClose | Self::ConnectTimeout | Self::TokenExpired => "forced close",
             Self::PingTimeout => "ping timeout",
             Self::ParseError => "parse error",
             Self::ServerShuttingDown => "server shutting down",
@@ -57,6 +77,7 @@ impl CloseReason {
             Self::ConnectTimeout => "connect_timeout",
             Self::SlowConsumer => "slow_consumer",
             Self::ServerShuttingDown => "server_shutting_down",
+            Self::TokenExpired => "token_expired",
         }
     }
 }

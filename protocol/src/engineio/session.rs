@@ -81,7 +81,7 @@ enum State {
     Polling(Requests),
     Probing(Requests),
     WebSocket,
-    Closing { poll: bool },
+    Closing { poll: bool, last: Answer },
     Flushing,
     Leaving,
     Closed,
@@ -172,6 +172,8 @@ pub enum Answer {
     NoopThenClose,
     /// 400, code 3: the session has left polling.
     Mismatch,
+    /// 400, code 1: the session is over, and the client to open another.
+    Gone,
 }
 
 /// What becomes of a poll (GET).
@@ -263,7 +265,7 @@ impl Session {
     pub fn has_poll(&self) -> bool {
         match self.state {
             State::Polling(requests) | State::Probing(requests) => requests.poll.is_some(),
-            State::Closing { poll } => poll,
+            State::Closing { poll, .. } => poll,
             State::WebSocket | State::Flushing | State::Leaving | State::Closed => false,
         }
     }
@@ -279,11 +281,11 @@ impl Session {
                 requests.poll = Some(now);
                 Poll::Parked
             }
-            State::Closing { poll } => {
+            State::Closing { poll, last } => {
                 *poll = true;
                 if !buffered {
-                    self.outputs
-                        .push_back(Output::AnswerPoll(Answer::NoopThenClose));
+                    let last = *last;
+                    self.outputs.push_back(Output::AnswerPoll(last));
                     self.finish();
                 }
                 Poll::Parked
@@ -302,7 +304,7 @@ impl Session {
     pub fn handle_poll_answered(&mut self) {
         match &mut self.state {
             State::Polling(requests) | State::Probing(requests) => requests.poll = None,
-            State::Closing { poll } => *poll = false,
+            State::Closing { poll, .. } => *poll = false,
             State::WebSocket | State::Flushing | State::Leaving | State::Closed => {}
         }
     }
@@ -314,7 +316,7 @@ impl Session {
                 requests.poll = None;
                 self.abort(CloseReason::TransportError);
             }
-            State::Closing { poll: true } => self.finish(),
+            State::Closing { poll: true, .. } => self.finish(),
             State::Polling(_)
             | State::Probing(_)
             | State::Closing { .. }
@@ -534,11 +536,13 @@ impl Session {
                 self.outputs.push_back(Output::Closed(reason));
                 self.timers.stop_all();
                 if requests.poll.is_some() && !buffered {
-                    self.outputs.push_back(Output::AnswerPoll(Answer::Close));
+                    self.outputs
+                        .push_back(Output::AnswerPoll(parting(reason, Answer::Close)));
                     self.finish();
                 } else {
                     self.state = State::Closing {
                         poll: requests.poll.is_some(),
+                        last: parting(reason, Answer::NoopThenClose),
                     };
                     self.timers.set(Timer::Close, now + CLOSE_GRACE);
                 }
@@ -557,7 +561,8 @@ impl Session {
     /// Closes at once and discards what is queued.
     pub fn abort(&mut self, reason: CloseReason) {
         if self.has_poll() {
-            self.outputs.push_back(Output::AnswerPoll(Answer::Close));
+            self.outputs
+                .push_back(Output::AnswerPoll(parting(reason, Answer::Close)));
         }
         self.drop_probe(ProbeFailure::SessionClosed);
         if matches!(self.state, State::WebSocket | State::Flushing) {
@@ -661,5 +666,14 @@ impl Session {
             self.timers.stop_all();
             self.outputs.push_back(Output::Finished);
         }
+    }
+}
+
+/// What the last poll is answered with.
+fn parting(reason: CloseReason, close: Answer) -> Answer {
+    if reason.invites_back() {
+        Answer::Gone
+    } else {
+        close
     }
 }

@@ -111,6 +111,47 @@ fn close_hands_out_the_payload_and_then_itself() {
     pair.is_gone();
 }
 
+/// The close packet is the end for some client libraries; an unknown session is not.
+#[test]
+fn a_close_that_invites_back_never_sends_the_close_packet() {
+    for reason in CloseReason::ALL {
+        let invites = matches!(
+            reason,
+            CloseReason::PingTimeout
+                | CloseReason::SlowConsumer
+                | CloseReason::ServerShuttingDown
+                | CloseReason::TokenExpired
+        );
+        assert_eq!(reason.invites_back(), invites, "{reason:?}");
+        let (at_once, later) = match invites {
+            true => (Answer::Gone, Answer::Gone),
+            false => (Answer::Close, Answer::NoopThenClose),
+        };
+        let closed = Output::Closed(reason);
+
+        let mut pair = Pair::polling();
+        pair.poll();
+        pair.close_because(reason, false);
+        pair.expect(&[closed, Output::AnswerPoll(at_once), Output::Finished]);
+        pair.is_gone();
+
+        let mut pair = Pair::polling();
+        pair.poll();
+        pair.close_because(reason, true);
+        pair.expect(&[closed]);
+        pair.answer_poll();
+        assert_eq!(pair.poll(), Poll::Parked);
+        pair.expect(&[Output::AnswerPoll(later), Output::Finished]);
+        pair.is_gone();
+
+        let mut pair = Pair::polling();
+        pair.poll();
+        pair.input(|session| session.abort(reason));
+        pair.expect(&[Output::AnswerPoll(at_once), closed, Output::Finished]);
+        pair.is_gone();
+    }
+}
+
 #[test]
 fn a_closed_session_is_gone_after_its_grace() {
     for buffered in [false, true] {
@@ -172,7 +213,7 @@ fn abort_drops_the_probe() {
     pair.poll();
     pair.input(|session| session.abort(CloseReason::SlowConsumer));
     pair.expect(&[
-        Output::AnswerPoll(Answer::Close),
+        Output::AnswerPoll(Answer::Gone),
         DROP_PROBE,
         Output::Closed(CloseReason::SlowConsumer),
         Output::Finished,

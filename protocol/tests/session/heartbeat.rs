@@ -67,7 +67,7 @@ fn a_parked_poll_does_not_count_as_a_pong() {
     pair.poll();
     pair.wait(PING_TIMEOUT - 1);
     pair.expect(&[
-        Output::AnswerPoll(Answer::Close),
+        Output::AnswerPoll(Answer::Gone),
         Output::Closed(CloseReason::PingTimeout),
         Output::Finished,
     ]);

@@ -194,8 +194,13 @@ impl Pair {
 
     #[track_caller]
     pub(crate) fn close(&mut self, buffered: bool) {
+        self.close_because(CloseReason::ForcedClose, buffered);
+    }
+
+    #[track_caller]
+    pub(crate) fn close_because(&mut self, reason: CloseReason, buffered: bool) {
         let now = self.now;
-        self.input(|session| session.close(now, CloseReason::ForcedClose, buffered));
+        self.input(|session| session.close(now, reason, buffered));
     }
 
     /// Any other input.

@@ -1,0 +1,213 @@
+//! Who may change something at the internal port: not a web page.
+//!
+//! A browser on the machine or in the network of a node reaches its internal port, and sends there
+//! what a page from anywhere tells it to. It says so itself, by the page's `Origin`. A page may also
+//! have a name of its own point to the node's address (DNS rebinding), and be of the same origin
+//! then; so the name is looked at as well by which the node is called.
+
+use std::net::Ipv6Addr;
+
+use hyper::header::{HOST, ORIGIN};
+use hyper::{Method, Request};
+
+use crate::config::Config;
+use crate::counters::Label;
+
+/// Ends of names that no public DNS server answers for, so that no page can have one.
+const PRIVATE: [&str; 6] = [
+    ".localhost",
+    ".local",
+    ".internal",
+    ".svc",
+    ".test",
+    ".home.arpa",
+];
+
+/// Why a request is not believed to come from a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Suspect {
+    /// A web page of another origin sent it.
+    Origin,
+    /// It calls the node by a name that it does not have.
+    Host,
+}
+
+impl Label for Suspect {
+    const ALL: &'static [Self] = &[Self::Origin, Self::Host];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Origin => "foreign_origin",
+            Self::Host => "foreign_host",
+        }
+    }
+}
+
+impl Suspect {
+    /// For whoever sent it, and for the log.
+    pub(crate) fn advice(self) -> &'static str {
+        match self {
+            Self::Origin => {
+                "web pages may not call the internal port: the request has an Origin, or a \
+                 Sec-Fetch-Site, that is not this node's own"
+            }
+            Self::Host => {
+                "the request's Host is not known to be this node: call it by its address, or add \
+                 the name to internal_hosts"
+            }
+        }
+    }
+}
+
+/// Looks at a request that may change something. `needs_key` tells that a secret is asked for
+/// besides, which no page has: then the name counts only for a request of a browser.
+pub(crate) fn check<B>(
+    request: &Request<B>,
+    config: &Config,
+    needs_key: bool,
+) -> Result<(), Suspect> {
+    if matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    ) {
+        return Ok(());
+    }
+    let header = |name| {
+        let value = request.headers().get(name)?;
+        // What is no text equals nothing.
+        Some(value.to_str().unwrap_or("?").to_ascii_lowercase())
+    };
+    let authority = request.uri().authority().map(|it| it.as_str());
+    let authority = authority.map(str::to_ascii_lowercase);
+    let called = authority.or_else(|| header(HOST.as_str()));
+    let origin = header(ORIGIN.as_str());
+    let fetched = header("sec-fetch-site");
+    let own = |origin: &String| {
+        let named = origin.split_once("://").map(|(_, authority)| authority);
+        named.is_some() && named == called.as_deref()
+    };
+    let from_own_page = |site: &String| ["same-origin", "none"].contains(&site.as_str());
+    if !origin.as_ref().is_none_or(own) || !fetched.as_ref().is_none_or(from_own_page) {
+        return Err(Suspect::Origin);
+    }
+    let by_browser = origin.is_some() || fetched.is_some();
+    match called {
+        Some(called) if (by_browser || !needs_key) && !is_known(host(&called), config) => {
+            Err(Suspect::Host)
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Without the port.
+fn host(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        Some(_) | None => authority,
+    }
+}
+
+/// Whether a name can only be meant for this node: an address, a name of this network, or one that
+/// the configuration has.
+fn is_known(host: &str, config: &Config) -> bool {
+    let in_brackets = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    if let Some(address) = in_brackets {
+        return address.parse::<Ipv6Addr>().is_ok();
+    }
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let listed = |listed: &String| listed.eq_ignore_ascii_case(name);
+    !name.contains('.')
+        || name.parse::<std::net::Ipv4Addr>().is_ok()
+        || PRIVATE.iter().any(|end| name.ends_with(end))
+        || config.cluster.advertise.host() == name
+        || config.internal_hosts.iter().any(listed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(headers: &[(&str, &str)], needs_key: bool) -> Result<(), Suspect> {
+        let mut request = Request::post("/drain");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let config = Config {
+            internal_hosts: vec!["ops.example.com".to_owned()],
+            ..Config::default()
+        };
+        check(&request.body(()).unwrap(), &config, needs_key)
+    }
+
+    #[test]
+    fn programs_may() {
+        for host in [
+            "127.0.0.1:3001",
+            "[::1]:3001",
+            "[fd00::1]",
+            "localhost:3001",
+            "LOCALHOST",
+            "gateway",
+            "gateway-0.gateway.prod.svc.cluster.local:3001",
+            "gateway.prod.svc",
+            "node.internal.",
+            "Ops.Example.com:3001",
+        ] {
+            assert_eq!(judge(&[("host", host)], false), Ok(()), "{host}");
+        }
+        assert_eq!(judge(&[], false), Ok(()));
+    }
+
+    #[test]
+    fn a_page_may_not_whatever_it_is_called() {
+        for origin in ["https://evil.example", "http://localhost:8080", "null", ""] {
+            let headers = [("host", "localhost:3001"), ("origin", origin)];
+            assert_eq!(judge(&headers, false), Err(Suspect::Origin), "{origin}");
+            assert_eq!(judge(&headers, true), Err(Suspect::Origin), "{origin}");
+        }
+        for site in ["cross-site", "same-site"] {
+            let headers = [("host", "127.0.0.1:3001"), ("sec-fetch-site", site)];
+            assert_eq!(judge(&headers, false), Err(Suspect::Origin), "{site}");
+        }
+        let own = [
+            ("host", "localhost:3001"),
+            ("origin", "http://localhost:3001"),
+        ];
+        assert_eq!(judge(&own, false), Ok(()));
+    }
+
+    #[test]
+    fn a_name_that_somebody_else_may_have_is_no_name_of_the_node() {
+        for host in [
+            "evil.example:3001",
+            "127.0.0.1.evil.example",
+            "[evil]",
+            "x.local.evil.io",
+        ] {
+            assert_eq!(
+                judge(&[("host", host)], false),
+                Err(Suspect::Host),
+                "{host}"
+            );
+        }
+        let rebound = [
+            ("host", "evil.example:3001"),
+            ("origin", "http://evil.example:3001"),
+        ];
+        assert_eq!(judge(&rebound, false), Err(Suspect::Host));
+        assert_eq!(judge(&rebound, true), Err(Suspect::Host));
+        // A program that has the key may call it what it likes.
+        assert_eq!(judge(&[("host", "api.example.com")], true), Ok(()));
+    }
+
+    #[test]
+    fn reading_is_free() {
+        let request = Request::get("/ready").header("origin", "https://evil.example");
+        let request = request.body(()).unwrap();
+        assert_eq!(check(&request, &Config::default(), false), Ok(()));
+    }
+}
