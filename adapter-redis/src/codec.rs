@@ -5,6 +5,7 @@ mod date;
 mod event;
 mod from_json;
 mod json;
+mod list;
 mod msgpack;
 mod number;
 mod options;
@@ -13,6 +14,7 @@ mod to_json;
 
 pub(crate) use event::{argument, event, packet_event, sockets};
 pub(crate) use json::JsonWriter;
+pub(crate) use list::{bound, list_named, piece};
 pub(crate) use msgpack::Writer;
 pub(crate) use options::{names, options};
 pub(crate) use raw::Raw;

@@ -130,6 +130,15 @@ impl Adapter for RedisAdapter {
         self.shared.publish(namespace, Some(request), message)
     }
 
+    fn request_others(
+        &self,
+        namespace: &str,
+        request: &RequestId,
+        message: &ClusterMessage,
+    ) -> Publish {
+        self.shared.request_others(namespace, request, message)
+    }
+
     fn withdraw(&self, namespace: &str, request: &RequestId) {
         self.shared.withdraw(namespace, request);
     }

@@ -152,6 +152,16 @@ impl Shared {
         self.enqueue(outgoing, request)
     }
 
+    pub(crate) fn request_others(
+        &self,
+        namespace: &str,
+        request: &RequestId,
+        message: &ClusterMessage,
+    ) -> Publish {
+        let outgoing = self.wire(namespace).encode_for_others(message, request);
+        self.enqueue(outgoing, Some(request))
+    }
+
     pub(crate) fn withdraw(&self, namespace: &str, request: &RequestId) {
         let wire = self.wire(namespace);
         if self.with_queue(|queue| queue.withdraw(counted(&wire), request)) {

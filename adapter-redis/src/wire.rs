@@ -77,6 +77,9 @@ pub struct Envelope<'a> {
     body: Body<'a>,
 }
 
+/// The end of a request that gateway nodes leave to others.
+const OTHERS: &[u8] = b",\"others\":true}";
+
 /// What was in an envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
@@ -106,6 +109,21 @@ impl Wire {
             Format::Sharded(mode) => self.encode_sharded(mode, message, request),
         }?;
         self.check_size(outgoing)
+    }
+
+    /// The same for servers that are no gateway nodes: those know such a request by a key that others
+    /// do not look at, and leave it alone.
+    pub fn encode_for_others(
+        &self,
+        message: &ClusterMessage,
+        request: &RequestId,
+    ) -> Result<Outgoing, EncodeError> {
+        let mut outgoing = self.encode(message, Some(request))?;
+        if outgoing.payload.pop() != Some(b'}') {
+            return Err(EncodeError::Malformed);
+        }
+        outgoing.payload.extend_from_slice(OTHERS);
+        Ok(outgoing)
     }
 
     /// What to publish for an answer.

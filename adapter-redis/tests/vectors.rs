@@ -291,6 +291,7 @@ fn show_message(message: &ClusterMessage) -> Value {
             json!({"ids": null, "to": show_selection(selection)})
         }
         ClusterMessage::AllRooms => json!({"allRooms": null}),
+        ClusterMessage::List(list) => json!({"list": list.list.name()}),
         ClusterMessage::ServerSideEmit(event) => json!({"serverSide": show_event(event)}),
     }
 }
@@ -311,6 +312,7 @@ fn show_response(response: &Response) -> Value {
             json!({"sockets": sockets.collect::<Vec<_>>()})
         }
         Answer::SocketIds(ids) => json!({"sockets": ids}),
+        Answer::Piece(piece) => json!({"more": piece.more}),
         Answer::Rooms(rooms) => json!({"rooms": rooms}),
         Answer::Done => json!({"done": null}),
     };

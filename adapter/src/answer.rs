@@ -1,4 +1,4 @@
-use crate::{ArgumentsBuf, NodeId, RequestId};
+use crate::{ArgumentsBuf, NodeId, Piece, RequestId};
 
 /// What a node answers to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum Answer {
     SocketIds(Vec<String>),
     /// The rooms that exist on the answering node.
     Rooms(Vec<String>),
+    /// A part of a list, from one gateway node to another.
+    Piece(Piece),
     /// What the node itself acknowledged: one value, or nothing.
     ServerSide(ArgumentsBuf),
     /// Done, to an old Node node that asked to be told.
@@ -57,13 +59,14 @@ impl Answer {
                 Self::Sockets(sockets) => sockets.iter().map(SocketDetails::size).sum(),
                 Self::SocketIds(ids) => strings(ids),
                 Self::Rooms(rooms) => strings(rooms),
+                Self::Piece(piece) => piece.entries.size(),
             }
     }
 }
 
 impl SocketDetails {
     /// Bytes held, about.
-    fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         size_of::<Self>()
             + self.id.len()
             + self.handshake.len()

@@ -31,6 +31,17 @@ pub trait Adapter: fmt::Debug + Send + Sync {
     /// Sends `message` as a request, whose answers come in as [`Incoming::Response`].
     fn request(&self, namespace: &str, request: &RequestId, message: &ClusterMessage) -> Publish;
 
+    /// Sends `message` as a request to servers that are no gateway nodes, beside a request of another
+    /// kind to those. Where there are none it does nothing.
+    fn request_others(
+        &self,
+        _namespace: &str,
+        _request: &RequestId,
+        _message: &ClusterMessage,
+    ) -> Publish {
+        Publish::Queued
+    }
+
     /// Nobody waits for answers to `request` any more: it need not be sent, if it still waits. For
     /// requests that ask and change nothing. What is not sent is counted as dropped.
     fn withdraw(&self, _namespace: &str, _request: &RequestId) {}

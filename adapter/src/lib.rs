@@ -17,6 +17,7 @@ mod contract;
 mod counters;
 mod id;
 mod interest;
+mod list;
 mod message;
 mod pending;
 mod selection;
@@ -26,6 +27,7 @@ pub use contract::{Adapter, Away, Inbox, Incoming, Member, Peers, PeersFuture, P
 pub use counters::{Counter, Counters, Histogram, HistogramSnapshot};
 pub use id::{BadId, NodeId, NodeTag, RequestId};
 pub use interest::{InForce, Interest, Latch};
+pub use list::{Entries, List, ListRequest, Piece};
 pub use message::{ArgumentsBuf, Broadcast, ClusterMessage, EventBuf, ReplyTo};
 pub use pending::{Full, Limits, Outcome, Pending, Question};
 pub use selection::{Flags, Selection};

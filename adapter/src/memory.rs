@@ -174,6 +174,7 @@ impl Node {
             | ClusterMessage::FetchSockets { .. }
             | ClusterMessage::SocketIds { .. }
             | ClusterMessage::AllRooms
+            | ClusterMessage::List(_)
             | ClusterMessage::ServerSideEmit(_) => true,
         }
     }

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use protocol::socketio::Arguments;
 
-use crate::{NodeId, RequestId, Selection};
+use crate::{ListRequest, NodeId, RequestId, Selection};
 
 /// What a node tells or asks all other nodes of a namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub enum ClusterMessage {
     },
     /// Asks for [`Answer::Rooms`](crate::Answer::Rooms).
     AllRooms,
+    /// Asks gateway nodes for [`Answer::Piece`](crate::Answer::Piece).
+    List(ListRequest),
     /// An event for the nodes themselves. As a request: one
     /// [`Answer::ServerSide`](crate::Answer::ServerSide).
     ServerSideEmit(EventBuf),
@@ -126,6 +128,7 @@ impl ClusterMessage {
             | Self::Disconnect { selection, .. }
             | Self::FetchSockets { selection }
             | Self::SocketIds { selection } => Some(selection),
+            Self::List(request) => Some(&request.selection),
             Self::AllRooms | Self::ServerSideEmit(_) => None,
         }
     }

@@ -24,6 +24,8 @@ pub struct Pending {
     waiting: HashMap<RequestId, Waiting>,
     deadlines: BTreeSet<(Instant, RequestId)>,
     outcomes: VecDeque<Outcome>,
+    /// Of the answers that are kept.
+    bytes: usize,
 }
 
 /// What [`Pending`] holds at most.
@@ -33,6 +35,8 @@ pub struct Limits {
     pub requests: usize,
     /// Bytes of the answers to one request; what exceeds them is left out.
     pub answer_bytes: usize,
+    /// Bytes of the answers to all requests; what exceeds them is left out.
+    pub all_bytes: usize,
 }
 
 /// What is asked, hence which answers count.
@@ -63,7 +67,7 @@ pub struct Outcome {
     pub missing_others: usize,
     /// How many sockets got a broadcast and did not acknowledge it in time.
     pub missing_acks: u64,
-    /// Whether answers were left out because they exceeded [`Limits::answer_bytes`].
+    /// Whether answers were left out because they exceeded [`Limits`].
     pub truncated: bool,
 }
 
@@ -77,6 +81,7 @@ impl Default for Limits {
         Self {
             requests: 10_000,
             answer_bytes: 64 << 20,
+            all_bytes: 128 << 20,
         }
     }
 }
@@ -89,6 +94,7 @@ impl Pending {
             waiting: HashMap::new(),
             deadlines: BTreeSet::new(),
             outcomes: VecDeque::new(),
+            bytes: 0,
         }
     }
 
@@ -137,8 +143,12 @@ impl Pending {
             node,
             answer,
         } = response;
+        let left = self.limits.all_bytes.saturating_sub(self.bytes);
         if let Some(waiting) = self.waiting.get_mut(&request) {
-            waiting.take(node, answer, self.limits.answer_bytes);
+            let before = waiting.bytes();
+            let limit = self.limits.answer_bytes.min(before + left);
+            waiting.take(node, answer, limit);
+            self.bytes += waiting.bytes() - before;
             self.finish_if_complete(&request);
         }
     }
@@ -180,6 +190,7 @@ impl Pending {
     /// Forgets a request.
     pub fn cancel(&mut self, request: &RequestId) {
         if let Some(waiting) = self.waiting.remove(request) {
+            self.bytes -= waiting.bytes();
             self.deadlines
                 .remove(&(waiting.deadline(), request.clone()));
         }
@@ -193,6 +204,7 @@ impl Pending {
 
     fn finish(&mut self, request: &RequestId) {
         if let Some(waiting) = self.waiting.remove(request) {
+            self.bytes -= waiting.bytes();
             self.deadlines
                 .remove(&(waiting.deadline(), request.clone()));
             self.outcomes.push_back(waiting.into_outcome(request));
@@ -391,6 +403,7 @@ mod tests {
         let limits = Limits {
             requests: 1,
             answer_bytes: 300,
+            all_bytes: 1000,
         };
         let mut pending = Pending::new(limits);
         let request = RequestId::new("r");
@@ -414,6 +427,43 @@ mod tests {
         let outcome = pending.poll_outcome().unwrap();
         assert_eq!(outcome.answers.len(), 1);
         assert!(outcome.truncated);
+    }
+
+    #[test]
+    fn the_answers_to_all_requests_together_are_bounded() {
+        let limits = Limits {
+            requests: 10,
+            answer_bytes: 600,
+            all_bytes: 900,
+        };
+        let mut pending = Pending::new(limits);
+        let deadline = Instant::now();
+        let requests = ["r", "s", "t"].map(RequestId::new);
+        let answer = |pending: &mut Pending, request: &RequestId| {
+            pending.handle_response(Response {
+                request: request.clone(),
+                node: None,
+                answer: Answer::Rooms(vec!["x".repeat(400)]),
+            });
+        };
+        for request in &requests[..2] {
+            let started = pending.start(request.clone(), Question::Rooms, deadline);
+            started.unwrap();
+            answer(&mut pending, request);
+        }
+        pending.handle_timeout(deadline);
+        let first = pending.poll_outcome().unwrap();
+        let second = pending.poll_outcome().unwrap();
+        assert_eq!((first.answers.len(), first.truncated), (1, false));
+        assert_eq!((second.answers.len(), second.truncated), (0, true));
+        // What was handed out makes room.
+        let third = &requests[2];
+        pending
+            .start(third.clone(), Question::Rooms, deadline)
+            .unwrap();
+        answer(&mut pending, third);
+        pending.handle_timeout(deadline);
+        assert!(!pending.poll_outcome().unwrap().truncated);
     }
 
     /// One request and those who answer it.

@@ -139,7 +139,7 @@ fn operations(namespace: Namespace) -> Namespace {
         .on_async("fetch_sockets", |gateway_socket, mut event| async move {
             if let Ok((whom,)) = event.parse::<(Whom,)>() {
                 let to = whom.of(&gateway_socket.gateway(), gateway_socket.namespace());
-                let all = to.fetch_sockets().await;
+                let all = to.with_handshakes().fetch_sockets().await;
                 let found = all.found.iter().map(socket).collect();
                 let answer = gathered(&all, found);
                 event.take_ack().map(|ack| ack.send((answer,)));

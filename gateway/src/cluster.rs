@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use adapter::{
-    Adapter, Answer, Away, ClusterMessage, Interest, Member, Outcome, PeersFuture, Pending,
-    Publish, Question, RequestId, Response,
+    Adapter, Answer, Away, ClusterMessage, Interest, Member, NodeId, Outcome, PeersFuture, Pending,
+    Publish, Question, RequestId, Response, Selection,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
@@ -19,10 +19,14 @@ use requests::Requests;
 
 pub(crate) use incoming::Arrivals;
 pub(crate) use requests::{Asked, RequestCounters, RequestKind, RequestResult};
+pub use walk::Page;
+pub(crate) use walk::{Walk, names};
 
+mod answers;
 mod incoming;
 mod recent;
 mod requests;
+mod walk;
 
 /// How often the other nodes are told how many connections this one has.
 const CENSUS: Duration = Duration::from_secs(1);
@@ -126,6 +130,7 @@ impl Cluster {
             | ClusterMessage::FetchSockets { .. }
             | ClusterMessage::SocketIds { .. }
             | ClusterMessage::AllRooms
+            | ClusterMessage::List(_)
             | ClusterMessage::ServerSideEmit(_) => None,
         };
         match self

@@ -5,11 +5,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tracing::warn;
 
+use crate::config::Backend;
 use crate::shard::Shard;
 
-/// Descriptors that are kept back for the internal port, for Redis, for backends and for files; where
-/// there are few, half of them.
+/// Descriptors that are kept back for the internal port, for Redis and for files, beside one for each
+/// request to a backend that may be under way.
 const KEPT_BACK: u64 = 512;
+
+/// Where there are few, one in so many is kept back.
+const ONE_IN: u64 = 6;
 
 /// The descriptors of a node's connections to clients, and of those to other nodes that clients'
 /// requests are forwarded by.
@@ -17,6 +21,7 @@ const KEPT_BACK: u64 = 512;
 pub(crate) struct Descriptors {
     open: AtomicUsize,
     most: usize,
+    kept_back: usize,
 }
 
 /// One descriptor that is held on a shard. Dropped, it is given back. It is no larger than the shard,
@@ -25,7 +30,7 @@ pub(crate) struct Held(Rc<Shard>);
 
 impl Descriptors {
     /// As many as the process may have open now, without those that are kept back.
-    pub(crate) fn of_process() -> Self {
+    pub(crate) fn of_process(backend: &Backend) -> Self {
         let limit = match rlimit::Resource::NOFILE.get() {
             Ok((limit, _)) => limit,
             Err(error) => {
@@ -33,15 +38,27 @@ impl Descriptors {
                 u64::MAX
             }
         };
-        Self::new(limit)
+        let concurrency = backend
+            .webhook
+            .as_ref()
+            .map_or(0, |it| it.concurrency.get());
+        let requests = concurrency.saturating_mul(1 + backend.routes.len());
+        Self::new(limit, requests as u64)
     }
 
-    fn new(limit: u64) -> Self {
-        let most = limit.saturating_sub(KEPT_BACK).max(limit / 2);
+    fn new(limit: u64, requests: u64) -> Self {
+        let kept_back = KEPT_BACK.saturating_add(requests).min(limit / ONE_IN);
+        let size = |number| usize::try_from(number).unwrap_or(usize::MAX);
         Self {
             open: AtomicUsize::new(0),
-            most: usize::try_from(most).unwrap_or(usize::MAX),
+            most: size(limit - kept_back),
+            kept_back: size(kept_back),
         }
+    }
+
+    /// How many are kept back.
+    pub(crate) fn kept_back(&self) -> usize {
+        self.kept_back
     }
 
     /// How many there may be.
@@ -91,11 +108,19 @@ mod tests {
 
     #[test]
     fn some_are_kept_back() {
-        for (limit, most) in [(1024, 512), (256, 128), (65_536, 65_024)] {
-            assert_eq!(Descriptors::new(limit).most, most);
+        for (limit, requests, most) in [
+            (1024, 0, 854),
+            (256, 0, 214),
+            (65_536, 0, 65_024),
+            (65_536, 1000, 64_024),
+            (4096, 1_000_000, 3414),
+        ] {
+            let descriptors = Descriptors::new(limit, requests);
+            assert_eq!(descriptors.most(), most);
+            assert_eq!(descriptors.kept_back() + most, limit as usize);
         }
-        assert!(Descriptors::new(u64::MAX).most > 1 << 60);
-        let two = Descriptors::new(2);
+        assert!(Descriptors::new(u64::MAX, u64::MAX).most() > 1 << 60);
+        let two = Descriptors::new(2, 0);
         assert!(!two.are_taken());
         two.count();
         assert!(two.are_taken());

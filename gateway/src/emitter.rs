@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adapter::{Answer, Broadcast as Published, ClusterMessage, EventBuf, Question, Selection};
+use adapter::{
+    Answer, Broadcast as Published, ClusterMessage, EventBuf, List, Question, Selection,
+};
 use protocol::Encoded;
 use tokio::sync::mpsc;
 
 use crate::acks::{AckRequest, Progress, Tally};
-use crate::cluster::{Asked, Gathered};
+use crate::cluster::{Asked, Gathered, Page, Walk, names};
 use crate::counters::{Origin, PacketType};
 use crate::event::{EmitError, IntoArguments, OwnedArguments, check_name};
+use crate::list::{Count, Entry, MAX_ENTRIES};
 use crate::node::Gateway;
 use crate::outbox::SharedPacket;
 use crate::socket::{Socket, SocketInfo};
@@ -24,7 +27,12 @@ pub struct Emitter {
     gateway: Gateway,
     namespace: Arc<str>,
     selection: Selection,
+    /// Whether fetched sockets tell what their requests said.
+    handshakes: bool,
 }
+
+/// Bytes of what is fetched at once, at most.
+const MAX_FETCHED: usize = 64 * 1024 * 1024;
 
 /// An emit to many, encoded once for all of them.
 pub(crate) struct Broadcast {
@@ -56,6 +64,7 @@ impl Emitter {
             gateway,
             namespace: namespace.into(),
             selection: Selection::everybody(),
+            handshakes: false,
         }
     }
 
@@ -148,37 +157,57 @@ impl Emitter {
         })
     }
 
-    /// The selected sockets of all nodes, as they are now.
-    pub async fn fetch_sockets(&self) -> Gathered<Vec<SocketInfo>> {
-        let node = self.gateway.node();
-        let here = node.sockets(&self.namespace, self.selection.clone());
-        let selection = self.selection.clone();
-        let message = ClusterMessage::FetchSockets { selection };
-        let elsewhere = self.ask(Question::Sockets, &message);
-        let (mut found, mut elsewhere) = tokio::join!(here, elsewhere);
-        for (_, answer) in std::mem::take(&mut elsewhere.answers) {
-            if let Answer::Sockets(sockets) = answer {
-                let sockets = sockets.into_iter();
-                found.extend(sockets.map(|it| SocketInfo::from_details(&self.namespace, it)));
-            }
-        }
-        elsewhere.into_gathered(found)
+    /// Has [`fetch_sockets`](Self::fetch_sockets) also tell what the clients' requests said: headers,
+    /// query and `auth`, with their cookies and tokens.
+    pub fn with_handshakes(mut self) -> Self {
+        self.handshakes = true;
+        self
     }
 
-    /// The rooms of the namespace on all nodes, private ones among them, sorted. Whom the emitter
-    /// selects does not matter.
+    /// The selected sockets of all nodes, as they are now, by their ids. It holds 64 MiB of them at
+    /// most, and tells whether there are more; [`fetch_sockets_page`](Self::fetch_sockets_page) comes
+    /// to all.
+    pub async fn fetch_sockets(&self) -> Gathered<Vec<SocketInfo>> {
+        let mut walk = self.walk_sockets(None, MAX_ENTRIES).await;
+        let found = walk.all(MAX_FETCHED).await;
+        walk.into_gathered(found)
+    }
+
+    /// The first `limit` of the selected sockets behind the id `after`, or from the beginning.
+    pub async fn fetch_sockets_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Gathered<Page<SocketInfo>> {
+        let after = after.map(str::to_owned);
+        let mut walk = self.walk_sockets(after, limit.saturating_add(1)).await;
+        let page = walk.page(limit, |_| true).await;
+        walk.into_gathered(page)
+    }
+
+    async fn walk_sockets(&self, after: Option<String>, limit: usize) -> Walk<SocketInfo> {
+        let handshakes = self.handshakes;
+        self.walk(List::Sockets { handshakes }, after, limit).await
+    }
+
+    /// Walks through a list of the selected sockets on all nodes.
+    pub(crate) async fn walk<E: Entry>(
+        &self,
+        list: List,
+        after: Option<String>,
+        limit: usize,
+    ) -> Walk<E> {
+        let what = (list, self.selection.clone());
+        Walk::begin(self.gateway.node(), &self.namespace, what, after, limit).await
+    }
+
+    /// The rooms of the namespace on all nodes, private ones among them, sorted; 64 MiB of them at
+    /// most. Whom the emitter selects does not matter.
     pub async fn rooms(&self) -> Gathered<Vec<String>> {
-        let here = self.gateway.node().room_names(&self.namespace);
-        let elsewhere = self.ask(Question::Rooms, &ClusterMessage::AllRooms);
-        let (mut found, mut elsewhere) = tokio::join!(here, elsewhere);
-        for (_, answer) in std::mem::take(&mut elsewhere.answers) {
-            if let Answer::Rooms(rooms) = answer {
-                found.extend(rooms);
-            }
-        }
-        found.sort_unstable();
-        found.dedup();
-        elsewhere.into_gathered(found)
+        let list = List::Rooms { private: true };
+        let mut walk: Walk<Count> = self.walk(list, None, MAX_ENTRIES).await;
+        let found = names(walk.all(MAX_FETCHED).await);
+        walk.into_gathered(found)
     }
 
     /// Makes the selected sockets of all nodes join rooms. What this node emits to these rooms
@@ -247,6 +276,7 @@ impl Emitter {
                 | Answer::Sockets(_)
                 | Answer::SocketIds(_)
                 | Answer::Rooms(_)
+                | Answer::Piece(_)
                 | Answer::Done => None,
             });
             let answers = answers.collect();

@@ -110,6 +110,23 @@ impl Handshake {
         self.issued
     }
 
+    /// Bytes of the request that are kept.
+    pub(crate) fn bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    /// The handshake without what the client sent, which may hold cookies and tokens.
+    pub(crate) fn to_short_json(&self) -> String {
+        serde_json::json!({
+            "time": time_text(self.issued),
+            "address": self.address.ip().to_string(),
+            "xdomain": self.cross_domain(),
+            "secure": self.secure,
+            "issued": self.issued,
+        })
+        .to_string()
+    }
+
     /// The handshake as Node's `socket.handshake` shows it, with `auth` (JSON) in it.
     pub fn to_json(&self, auth: Option<&str>) -> serde_json::Value {
         let headers: serde_json::Map<_, _> = self

@@ -37,7 +37,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves the internal port until the task is aborted.
 pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, api: Option<Arc<Api>>) {
-    let callers = Arc::<Callers>::default();
+    let callers = Arc::new(Callers::new(node.descriptors().kept_back()));
     let scrapes = Arc::new(Semaphore::new(MAX_SCRAPES));
     loop {
         let (stream, peer) = match listener.accept().await {

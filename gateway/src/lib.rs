@@ -37,6 +37,7 @@ pub mod handshake;
 mod http;
 pub mod ids;
 mod internal;
+mod list;
 mod metrics;
 mod namespace;
 mod node;
@@ -60,7 +61,7 @@ mod webhook;
 pub mod websocket;
 
 pub use adapter::Selection;
-pub use cluster::Gathered;
+pub use cluster::{Gathered, Page};
 pub use config::Config;
 pub use node::Gateway;
 pub use server::{Running, Server, StartError};

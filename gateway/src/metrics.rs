@@ -353,6 +353,11 @@ fn families(node: &Node, census: &Census) -> Vec<MetricFamily> {
             &node.tallies().api_duration,
         ),
         counter(
+            "gateway_cluster_answers_refused_total",
+            "Questions of other servers that got no answer.",
+            node.lists().refused.value(),
+        ),
+        counter(
             "gateway_acks_refused_total",
             "Acknowledgements of broadcasts that could not be kept until all were there.",
             node.acks().refused.value(),

@@ -120,14 +120,28 @@ impl Namespace {
         self.sockets.borrow().get(id).map(|found| found.0.clone())
     }
 
-    /// The rooms that have members, the private rooms of the sockets among them.
-    pub(crate) fn room_names(&self) -> Vec<String> {
-        let sockets = self.sockets.borrow();
-        let private = sockets.iter().map(|socket| socket.1.to_string());
+    /// Calls `visit` with the ids of the selected sockets. Of the whole namespace no socket is touched.
+    pub(crate) fn for_each_id(&self, selection: &Selection, mut visit: impl FnMut(SocketId)) {
+        if selection.rooms.is_empty() && selection.except.is_empty() {
+            let sockets = self.sockets.borrow();
+            return sockets.iter().for_each(|socket| visit(socket.1));
+        }
+        self.for_each(selection, |socket| visit(socket.id()));
+    }
+
+    /// Calls `visit` with the rooms and how many members each has; with `ids` also with those that
+    /// sockets have of themselves.
+    pub(crate) fn for_each_room(&self, ids: bool, mut visit: impl FnMut(&str, usize)) {
+        if ids {
+            let sockets = self.sockets.borrow();
+            sockets
+                .iter()
+                .for_each(|socket| visit(socket.1.as_str(), 1));
+        }
         let rooms = self.rooms.borrow();
-        private
-            .chain(rooms.keys().map(ToString::to_string))
-            .collect()
+        rooms
+            .iter()
+            .for_each(|(name, room)| visit(name, room.members.len()));
     }
 
     /// Adds a member; the room begins with its first. Returns the name that all members share.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use adapter::{Member, Selection};
+use adapter::Member;
 use futures_util::future::join_all;
 use tokio::sync::{Notify, oneshot};
 use tokio_rustls::TlsAcceptor;
@@ -20,10 +20,10 @@ use crate::emitter::{Broadcast, Emitter};
 use crate::event::EmitError;
 use crate::gate::Gate;
 use crate::ids::NodeTag;
+use crate::list::Lists;
 use crate::outbox::OutboxMemory;
 use crate::rate::Rate;
 use crate::shard::{self, Inbox, Mail, Shard};
-use crate::socket::{Socket, SocketInfo};
 use crate::tally::NodeTallies;
 use crate::vital::Vitals;
 
@@ -46,6 +46,7 @@ pub(crate) struct Node {
     tallies: NodeTallies,
     last_ack_id: AtomicU64,
     acks: Acks,
+    lists: Lists,
     drain: Drain,
     /// What it cannot be without.
     vitals: Vitals,
@@ -97,7 +98,7 @@ impl Node {
             .collect();
         Self {
             gate: Gate::new(&config.limits),
-            descriptors: Descriptors::of_process(),
+            descriptors: Descriptors::of_process(&config.backend),
             event_rate: config.limits.events_per_second.map(Rate::new),
             tls,
             config,
@@ -109,6 +110,7 @@ impl Node {
             tallies: NodeTallies::default(),
             last_ack_id: AtomicU64::new(0),
             acks: Acks::default(),
+            lists: Lists::default(),
             drain: Drain::default(),
             outbox_memory,
             vitals: Vitals::default(),
@@ -226,6 +228,11 @@ impl Node {
         &self.acks
     }
 
+    /// What is spent on lists.
+    pub(crate) fn lists(&self) -> &Lists {
+        &self.lists
+    }
+
     /// Delivers what this node emits, unless it comes from outside and a shard is far behind.
     pub(crate) fn broadcast(&self, broadcast: Broadcast) -> Result<(), EmitError> {
         if self.is_congested() && shard::current(self).is_none() {
@@ -266,40 +273,6 @@ impl Node {
     pub(crate) fn run_on_one(&self, job: impl FnOnce(&std::rc::Rc<Shard>) + Send + 'static) {
         if let Some(shard) = self.shards.first() {
             shard.post(Mail::Run(Box::new(job)));
-        }
-    }
-
-    /// The selected sockets of this node, as they are now.
-    pub(crate) fn sockets(
-        &self,
-        namespace: &Arc<str>,
-        selection: Selection,
-    ) -> impl Future<Output = Vec<SocketInfo>> + Send + 'static {
-        let namespace = Arc::clone(namespace);
-        let node = self.cluster().map(|it| it.adapter().node().to_string());
-        let found = self.query(move |shard| {
-            let selected = shard.select(&namespace, &selection);
-            selected.iter().map(Socket::snapshot).collect::<Vec<_>>()
-        });
-        async move {
-            let mut found: Vec<_> = found.await.into_iter().flatten().collect();
-            found.iter_mut().for_each(|it| it.node.clone_from(&node));
-            found
-        }
-    }
-
-    /// The rooms of a namespace on this node, private ones among them.
-    pub(crate) fn room_names(
-        &self,
-        namespace: &Arc<str>,
-    ) -> impl Future<Output = Vec<String>> + Send + 'static {
-        let namespace = Arc::clone(namespace);
-        let found = self.query(move |shard| shard.room_names(&namespace));
-        async move {
-            let mut names: Vec<_> = found.await.into_iter().flatten().collect();
-            names.sort_unstable();
-            names.dedup();
-            names
         }
     }
 

@@ -583,10 +583,32 @@ impl Shard {
         namespace.map_or_else(Vec::new, |namespace| namespace.select(selection))
     }
 
-    /// The rooms of a namespace on this shard, private ones among them.
-    pub(crate) fn room_names(&self, namespace: &str) -> Vec<String> {
+    /// A socket of this shard.
+    pub(crate) fn socket(&self, namespace: &str, id: &SocketId) -> Option<Socket> {
         let namespace = self.namespaces.borrow().get(namespace).cloned();
-        namespace.map_or_else(Vec::new, |namespace| namespace.room_names())
+        namespace?.socket(id)
+    }
+
+    /// Calls `visit` with the ids of the selected sockets of a namespace on this shard.
+    pub(crate) fn for_each_id(
+        &self,
+        namespace: &str,
+        selection: &Selection,
+        visit: impl FnMut(SocketId),
+    ) {
+        let namespace = self.namespaces.borrow().get(namespace).cloned();
+        if let Some(namespace) = namespace {
+            namespace.for_each_id(selection, visit);
+        }
+    }
+
+    /// Calls `visit` with the rooms of a namespace on this shard and how many members each has; with
+    /// `ids` also with those that sockets have of themselves.
+    pub(crate) fn for_each_room(&self, namespace: &str, ids: bool, visit: impl FnMut(&str, usize)) {
+        let namespace = self.namespaces.borrow().get(namespace).cloned();
+        if let Some(namespace) = namespace {
+            namespace.for_each_room(ids, visit);
+        }
     }
 
     /// Puts a broadcast into the outboxes of its recipients on this shard.
@@ -660,11 +682,8 @@ impl Shard {
                 () = tokio::time::sleep(timeout) => {}
                 () = answers.closed() => {}
             }
-            let namespace = self.namespaces.borrow().get(&*namespace).cloned();
-            if let Some(namespace) = namespace {
-                for socket in asked.iter().filter_map(|id| namespace.socket(id)) {
-                    socket.forget_ack(id);
-                }
+            for socket in asked.iter().filter_map(|id| self.socket(&namespace, id)) {
+                socket.forget_ack(id);
             }
         }
     }

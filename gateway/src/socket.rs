@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use adapter::Interest;
@@ -543,17 +544,24 @@ impl Socket {
         self.0.session.close(reason);
     }
 
-    /// What other threads may know of it.
-    pub(crate) fn snapshot(&self) -> SocketInfo {
-        let auth = self.0.extra.borrow().auth.clone();
+    /// What other threads may know of it; with all that its request told, or without.
+    pub(crate) fn snapshot(&self, with_handshake: bool) -> SocketInfo {
+        let handshake = if with_handshake {
+            let auth = self.0.extra.borrow().auth.clone();
+            info::Request::Here {
+                handshake: Arc::new(self.handshake().clone()),
+                auth,
+            }
+        } else {
+            info::Request::Elsewhere(self.handshake().to_short_json().into())
+        };
         SocketInfo::of_this_node(
             self.0.id.to_string(),
             self.namespace(),
             self.rooms(),
             self.data_json(),
             self.transport(),
-            self.handshake().clone(),
-            auth,
+            handshake,
         )
     }
 }

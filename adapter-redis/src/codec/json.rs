@@ -49,6 +49,15 @@ impl JsonWriter {
         self.bytes.push(b']');
     }
 
+    /// An array of a text and a number.
+    pub(crate) fn pair(&mut self, text: &str, number: impl std::fmt::Display) {
+        self.bytes.push(b'[');
+        self.string(text);
+        self.bytes.push(b',');
+        self.display(number);
+        self.bytes.push(b']');
+    }
+
     /// A number or a boolean.
     pub(crate) fn display(&mut self, value: impl std::fmt::Display) {
         write!(self.bytes, "{value}").expect("a Vec takes everything");

@@ -4,10 +4,15 @@
 
 use std::borrow::Cow;
 
-use adapter::{Answer, Broadcast, ClusterMessage, NodeId, ReplyTo, RequestId, Response, Selection};
+use adapter::{
+    Answer, Broadcast, ClusterMessage, ListRequest, NodeId, ReplyTo, RequestId, Response, Selection,
+};
 
 use super::{Body as AnyBody, Content, Envelope, Kind};
-use crate::codec::{DecodeError, Raw, argument, event, names, options, packet_event, sockets};
+use crate::codec::{
+    DecodeError, Raw, argument, bound, event, list_named, names, options, packet_event, piece,
+    sockets,
+};
 
 mod encode;
 
@@ -21,6 +26,9 @@ const SERVER_SIDE_EMIT: u64 = 6;
 const BROADCAST: u64 = 7;
 const CLIENT_COUNT: u64 = 8;
 const ACK: u64 = 9;
+/// A part of a list, and the answer: what Node's adapter has no messages for. It ignores them.
+const GATEWAY_LIST: u64 = 111;
+const GATEWAY_PIECE: u64 = 112;
 
 /// The key under which a gateway node tells its id; Node does not look at it.
 const NODE: &str = "node";
@@ -47,6 +55,14 @@ pub(super) struct Fields<'a> {
     close: bool,
     sid: Option<Raw<'a>>,
     room: Option<Raw<'a>>,
+    of_others: bool,
+    list: Option<Raw<'a>>,
+    after: Option<Raw<'a>>,
+    limit: Option<u64>,
+    bytes: Option<u64>,
+    counts: Option<Raw<'a>>,
+    more: bool,
+    cut: bool,
 }
 
 pub(super) fn open(kind: Kind, raw: Raw<'_>) -> Result<Envelope<'_>, DecodeError> {
@@ -95,6 +111,14 @@ fn open_fields(kind: Kind, raw: Raw<'_>) -> Result<Envelope<'_>, DecodeError> {
         "close" => fields.close = value.is_truthy(),
         "sid" => fields.sid = Some(value),
         "room" => fields.room = Some(value),
+        "others" => fields.of_others = value.is_truthy(),
+        "list" => fields.list = Some(value),
+        "after" => fields.after = Some(value),
+        "limit" => fields.limit = value.count(),
+        "bytes" => fields.bytes = value.count(),
+        "counts" => fields.counts = Some(value),
+        "more" => fields.more = value.is_truthy(),
+        "cut" => fields.cut = value.is_truthy(),
         _ => {}
     })
     .ok_or(DecodeError::WrongShape)?;
@@ -127,6 +151,9 @@ impl Body<'_> {
 
 impl Fields<'_> {
     fn request(&self, uid: &str) -> Result<Content, DecodeError> {
+        if self.of_others {
+            return Ok(Content::Ignored);
+        }
         let message = match self.kind {
             Some(SOCKETS) => ClusterMessage::SocketIds {
                 selection: Selection {
@@ -156,6 +183,13 @@ impl Fields<'_> {
             Some(BROADCAST) => ClusterMessage::Broadcast(Broadcast {
                 selection: self.options()?,
                 event: packet_event(self.packet.ok_or(DecodeError::WrongShape)?)?,
+            }),
+            Some(GATEWAY_LIST) => ClusterMessage::List(ListRequest {
+                list: list_named(self.list)?,
+                selection: self.options()?,
+                after: self.after.map(|after| after.name()),
+                limit: bound(self.limit),
+                bytes: bound(self.bytes),
             }),
             Some(_) => return Ok(Content::Ignored),
             None => return Err(DecodeError::WrongShape),
@@ -196,6 +230,9 @@ impl Fields<'_> {
             }
             (Some(ACK), ..) => Answer::Ack(argument(self.packet)?),
             (Some(SERVER_SIDE_EMIT), ..) => Answer::ServerSide(argument(self.data)?),
+            (Some(GATEWAY_PIECE), ..) => {
+                Answer::Piece(piece(self.sockets, self.counts, self.more, self.cut)?)
+            }
             (Some(_), ..) => return Ok(Content::Ignored),
             (None, Some(list), _) => {
                 let is_ids = list

@@ -4,13 +4,14 @@
 use std::borrow::Cow;
 
 use adapter::{
-    Answer, ArgumentsBuf, Broadcast, ClusterMessage, NodeId, ReplyTo, RequestId, Response,
+    Answer, ArgumentsBuf, Broadcast, ClusterMessage, ListRequest, NodeId, ReplyTo, RequestId,
+    Response,
 };
 
 use super::{Body, Content, Envelope, Outgoing, SubscriptionMode, Wire};
 use crate::codec::{
-    DecodeError, EncodeError, JsonWriter, Raw, Writer, argument, event, names, options,
-    packet_event, sockets,
+    DecodeError, EncodeError, JsonWriter, Raw, Writer, argument, bound, event, list_named, names,
+    options, packet_event, piece, sockets,
 };
 
 const BROADCAST: u64 = 3;
@@ -26,6 +27,9 @@ const BROADCAST_ACK: u64 = 12;
 /// All rooms: what Node's sharded adapter has no message for. It ignores unknown types.
 const GATEWAY_ALL_ROOMS: u64 = 101;
 const GATEWAY_ALL_ROOMS_RESPONSE: u64 = 102;
+/// A part of a list, and the answer.
+const GATEWAY_LIST: u64 = 111;
+const GATEWAY_PIECE: u64 = 112;
 
 /// The key under which a gateway node tells its id; Node does not look at it.
 const NODE: &str = "node";
@@ -56,17 +60,29 @@ struct Fields<'a> {
     sockets: Option<Raw<'a>>,
     client_count: Option<u64>,
     close: bool,
+    list: Option<Raw<'a>>,
+    after: Option<Raw<'a>>,
+    limit: Option<u64>,
+    bytes: Option<u64>,
+    counts: Option<Raw<'a>>,
+    more: bool,
+    cut: bool,
 }
 
 pub(super) fn content(raw: Raw<'_>, uid: &str) -> Result<Content, DecodeError> {
     let (mut kind, mut data, mut node) = (None, None, None);
+    let mut of_others = false;
     raw.entries(|key, value| match key {
+        "others" => of_others = value.is_truthy(),
         "type" => kind = value.count(),
         "data" => data = Some(value),
         NODE => node = value.text().and_then(|it| NodeId::new(&it).ok()),
         _ => {}
     })
     .ok_or(DecodeError::WrongShape)?;
+    if of_others {
+        return Ok(Content::Ignored);
+    }
     let fields = match data {
         Some(data) => Fields::new(data)?,
         None => Fields::default(),
@@ -95,6 +111,13 @@ pub(super) fn content(raw: Raw<'_>, uid: &str) -> Result<Content, DecodeError> {
             ClusterMessage::ServerSideEmit(event(fields.packet.ok_or(DecodeError::WrongShape)?)?)
         }
         GATEWAY_ALL_ROOMS => ClusterMessage::AllRooms,
+        GATEWAY_LIST => ClusterMessage::List(ListRequest {
+            list: list_named(fields.list)?,
+            selection: options(fields.opts.ok_or(DecodeError::WrongShape)?)?,
+            after: fields.after.map(|after| after.name()),
+            limit: bound(fields.limit),
+            bytes: bound(fields.bytes),
+        }),
         kind => return fields.response(kind, node),
     };
     let reply_to = fields.request.map(|request| ReplyTo {
@@ -116,6 +139,13 @@ impl<'a> Fields<'a> {
             "sockets" => fields.sockets = Some(value),
             "clientCount" => fields.client_count = value.count(),
             "close" => fields.close = value.is_truthy(),
+            "list" => fields.list = Some(value),
+            "after" => fields.after = Some(value),
+            "limit" => fields.limit = value.count(),
+            "bytes" => fields.bytes = value.count(),
+            "counts" => fields.counts = Some(value),
+            "more" => fields.more = value.is_truthy(),
+            "cut" => fields.cut = value.is_truthy(),
             _ => {}
         })
         .ok_or(DecodeError::WrongShape)?;
@@ -135,6 +165,7 @@ impl<'a> Fields<'a> {
             GATEWAY_ALL_ROOMS_RESPONSE => {
                 Answer::Rooms(names(self.rooms.ok_or(DecodeError::WrongShape)?)?)
             }
+            GATEWAY_PIECE => Answer::Piece(piece(self.sockets, self.counts, self.more, self.cut)?),
             _ => return Ok(Content::Ignored),
         };
         Ok(Content::Response(Response {
@@ -211,6 +242,11 @@ impl Wire {
                 request_id(json);
             }),
             ClusterMessage::AllRooms => self.sharded_json(GATEWAY_ALL_ROOMS, request_id),
+            ClusterMessage::List(list) => self.sharded_json(GATEWAY_LIST, |json| {
+                json.key("opts").options(&list.selection);
+                request_id(json);
+                json.list(list);
+            }),
             ClusterMessage::ServerSideEmit(event) if event.arguments.attachments.is_empty() => self
                 .sharded_json(SERVER_SIDE_EMIT, |json| {
                     request_id(json);
@@ -253,6 +289,10 @@ impl Wire {
             Answer::Rooms(rooms) => self.sharded_json(GATEWAY_ALL_ROOMS_RESPONSE, |json| {
                 request_id(json);
                 json.key("rooms").strings(rooms);
+            }),
+            Answer::Piece(piece) => self.sharded_json(GATEWAY_PIECE, |json| {
+                request_id(json);
+                json.piece(piece);
             }),
             // Nobody asks for these in this format.
             Answer::SocketIds(_) | Answer::Done => return Err(EncodeError::Malformed),
@@ -331,5 +371,6 @@ fn tells_node(kind: u64) -> bool {
             | BROADCAST_CLIENT_COUNT
             | BROADCAST_ACK
             | GATEWAY_ALL_ROOMS_RESPONSE
+            | GATEWAY_PIECE
     )
 }

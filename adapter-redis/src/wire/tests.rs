@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use adapter::{ArgumentsBuf, Broadcast, EventBuf, Flags, Selection, SocketDetails};
+use adapter::{
+    ArgumentsBuf, Broadcast, Entries, EventBuf, Flags, List, ListRequest, Piece, Selection,
+    SocketDetails,
+};
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -184,6 +187,75 @@ fn answers_to_gateway_nodes_go_to_their_own_channel() {
     to.node = NodeId::new("gw-2").ok();
     assert_eq!(channel(CLASSIC, &to), "socket.io-response#/#CpMBke#");
     assert_eq!(channel(SHARDED, &to), "socket.io#/#CpMBke#");
+}
+
+#[test]
+fn lists_and_their_pieces_come_back_as_they_were() {
+    let socket = SocketDetails {
+        id: "a".to_owned(),
+        handshake: "{}".to_owned(),
+        rooms: vec!["a".to_owned(), "r".to_owned()],
+        data: "{}".to_owned(),
+        extra: Some("{\"node\":\"n\"}".to_owned()),
+    };
+    let counts = vec![(String::new(), 3), ("\"ö".to_owned(), 1 << 40)];
+    let pieces = [
+        (Entries::Sockets(vec![socket]), true),
+        (Entries::Counts(counts), false),
+    ];
+    for (format, answered) in [(CLASSIC, Kind::Response), (SHARDED, Kind::Broadcast)] {
+        let (asking, request) = (wire(format), RequestId::new("q"));
+        let asked = if format == CLASSIC {
+            Kind::Request
+        } else {
+            Kind::Broadcast
+        };
+        for name in ["sockets", "handshakes", "rooms", "all_rooms", "users"] {
+            let message = ClusterMessage::List(ListRequest {
+                list: List::from_name(name).unwrap(),
+                selection: Selection::room("r").except("x"),
+                after: Some("\"".to_owned()).filter(|_| name != "rooms"),
+                limit: 7,
+                bytes: 1 << 33,
+            });
+            let sent = asking.encode(&message, Some(&request)).unwrap();
+            let read = read(format, asked, &sent.payload).unwrap();
+            let Content::Message(came, Some(reply_to)) = read else {
+                panic!("{read:?}");
+            };
+            assert_eq!((came, &reply_to.request), (message, &request));
+        }
+        let to = ReplyTo {
+            request: request.clone(),
+            uid: "u".to_owned(),
+            node: None,
+        };
+        for (entries, more) in pieces.clone() {
+            let cut = !more;
+            let answer = Answer::Piece(Piece { entries, more, cut });
+            let sent = asking.encode_answer(&to, &answer).unwrap();
+            let read = read(format, answered, &sent.payload).unwrap();
+            let Content::Response(came) = read else {
+                panic!("{read:?}");
+            };
+            assert_eq!(came.answer, answer);
+        }
+    }
+}
+
+#[test]
+fn a_request_for_others_is_left_to_them() {
+    let selection = Selection::room("r");
+    let message = ClusterMessage::FetchSockets { selection };
+    for (format, kind) in [(CLASSIC, Kind::Request), (SHARDED, Kind::Broadcast)] {
+        let wire = wire(format);
+        let sent = wire
+            .encode_for_others(&message, &RequestId::new("q"))
+            .unwrap();
+        assert_eq!(read(format, kind, &sent.payload), Ok(Content::Ignored));
+        let shown: serde_json::Value = serde_json::from_slice(&sent.payload).unwrap();
+        assert_eq!(shown["others"], true);
+    }
 }
 
 #[test]

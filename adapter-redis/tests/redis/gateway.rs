@@ -5,8 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use adapter::{
-    Adapter, Answer, ArgumentsBuf, Broadcast, ClusterMessage, EventBuf, Incoming, Interest, NodeId,
-    NodeTag, Peers, Question, ReplyTo, Response, Selection, SocketDetails,
+    Adapter, Answer, ArgumentsBuf, Broadcast, ClusterMessage, Entries, EventBuf, Incoming,
+    Interest, NodeId, NodeTag, Peers, Piece, Question, ReplyTo, Response, Selection, SocketDetails,
 };
 use adapter_redis::wire::Format;
 use adapter_redis::{Config, RedisAdapter};
@@ -208,6 +208,11 @@ fn answers(adapter: &RedisAdapter, message: &ClusterMessage) -> Vec<Answer> {
         ],
         ClusterMessage::FetchSockets { .. } => vec![Answer::Sockets(vec![socket(node)])],
         ClusterMessage::SocketIds { .. } => vec![Answer::SocketIds(vec![socket(node).id])],
+        ClusterMessage::List(_) => vec![Answer::Piece(Piece {
+            entries: Entries::Sockets(vec![socket(node)]),
+            more: false,
+            cut: false,
+        })],
         ClusterMessage::AllRooms => vec![Answer::Rooms(vec![format!("{node}-room")])],
         ClusterMessage::ServerSideEmit(_) => {
             let json = format!("{{\"from\":\"{node}\"}}");

@@ -61,6 +61,11 @@ impl Waiting {
         self.deadline
     }
 
+    /// Bytes of the answers that are kept.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn expect(&mut self, peers: Peers) {
         self.expected = Some(Expected {
             due: peers.nodes.into_iter().collect(),
@@ -81,10 +86,11 @@ impl Waiting {
         if !kept {
             return;
         }
-        self.bytes += answer.size();
-        if self.bytes > limit {
+        let bytes = self.bytes + answer.size();
+        if bytes > limit {
             self.truncated = true;
         } else {
+            self.bytes = bytes;
             self.answers.push((node, answer));
         }
     }
@@ -92,8 +98,13 @@ impl Waiting {
     fn is_asked(&self, answer: &Answer) -> bool {
         match self.question {
             Question::Broadcast => matches!(answer, Answer::ClientCount(_) | Answer::Ack(_)),
-            Question::Sockets => matches!(answer, Answer::Sockets(_) | Answer::SocketIds(_)),
-            Question::Rooms => matches!(answer, Answer::Rooms(_)),
+            Question::Sockets => {
+                matches!(
+                    answer,
+                    Answer::Sockets(_) | Answer::SocketIds(_) | Answer::Piece(_)
+                )
+            }
+            Question::Rooms => matches!(answer, Answer::Rooms(_) | Answer::Piece(_)),
             Question::ServerSide => matches!(answer, Answer::ServerSide(_)),
         }
     }
@@ -179,6 +190,7 @@ impl Told {
             Answer::Sockets(_)
             | Answer::SocketIds(_)
             | Answer::Rooms(_)
+            | Answer::Piece(_)
             | Answer::ServerSide(_)
             | Answer::Done => !std::mem::replace(&mut self.answered, true),
         }
@@ -208,6 +220,7 @@ impl Others {
             Answer::Sockets(_)
             | Answer::SocketIds(_)
             | Answer::Rooms(_)
+            | Answer::Piece(_)
             | Answer::ServerSide(_)
             | Answer::Done => {
                 self.answers += 1;

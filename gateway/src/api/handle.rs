@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use adapter::List;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -12,11 +13,12 @@ use super::types::{
     Presence, Results, Room, RoomEntry, Rooms, SocketEntry, Sockets, User, UserEntry,
 };
 use crate::binary::{from_backend, to_backend};
-use crate::cluster::Gathered;
+use crate::cluster::{Gathered, Page, Walk};
 use crate::emitter::Emitter;
 use crate::event::EmitError;
 use crate::handshake::timestamp;
-use crate::ids::{is_private, user_of_room, user_room};
+use crate::ids::{user_of_room, user_room};
+use crate::list::{Count, MAX_ENTRIES};
 use crate::node::Gateway;
 use crate::socket::SocketInfo;
 
@@ -88,18 +90,6 @@ impl Query {
             set.map_err(|problem| ApiError::bad(format!("{name}: {problem}")))?;
         }
         Ok(parsed)
-    }
-
-    /// The part of a sorted list that was asked for, and the cursor of what is behind it.
-    fn page<T>(&self, sorted: Vec<T>, name: impl Fn(&T) -> &str) -> (Vec<T>, Option<String>) {
-        let begin = self.cursor.as_deref().map_or(0, |cursor| {
-            sorted.partition_point(|entry| name(entry) <= cursor)
-        });
-        let rest = sorted.len().saturating_sub(begin);
-        let page: Vec<T> = sorted.into_iter().skip(begin).take(self.limit).collect();
-        let last = page.last().filter(|_| rest > self.limit);
-        let next = last.map(|entry| name(entry).to_owned());
-        (page, next)
     }
 }
 
@@ -258,33 +248,27 @@ impl BatchCall {
     }
 }
 
-/// The sockets in a namespace or a room.
-async fn fetch(
-    gateway: &Gateway,
-    namespace: &Namespace,
-    room: Option<String>,
-) -> Gathered<Vec<SocketInfo>> {
-    let found = to_rooms(gateway, namespace, room.into_iter().collect());
-    found.fetch_sockets().await
-}
-
 fn user(socket: &SocketInfo) -> Option<&str> {
     socket.rooms.iter().find_map(|room| user_of_room(room))
 }
 
 pub(super) async fn sockets(gateway: &Gateway, query: Query) -> Sockets {
-    let room = query.room.as_ref().map(|room| room.0.clone());
+    let room = query.room.as_ref().map(|room| &*room.0);
     let wanted = query.user.as_ref().map(|user| &*user.0);
-    let within = room.or_else(|| wanted.map(user_room));
-    let gathered = fetch(gateway, &query.namespace, within).await;
-    let missing = Missing::of(&gathered);
-    let mut sockets = gathered.found;
-    sockets.retain(|socket| wanted.is_none() || user(socket) == wanted);
-    sockets.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-    let (sockets, next) = query.page(sockets, |socket| &socket.id);
+    // A user has few sockets, a room may have many members.
+    let within = wanted.map(user_room).or(room.map(str::to_owned));
+    let from = to_rooms(gateway, &query.namespace, within.into_iter().collect());
+    let list = List::Sockets { handshakes: false };
+    let mut walk: Walk<SocketInfo> = from.walk(list, query.cursor, query.limit + 1).await;
+    let keep = |socket: &SocketInfo| {
+        let is_in = |room| socket.rooms.iter().any(|it| it == room);
+        (wanted.is_none() || user(socket) == wanted) && room.is_none_or(is_in)
+    };
+    let Page { entries, next } = walk.page(query.limit, keep).await;
+    let gathered = walk.into_gathered(());
     Sockets {
-        sockets: sockets.iter().map(SocketEntry::from).collect(),
-        missing,
+        sockets: entries.iter().map(SocketEntry::from).collect(),
+        missing: Missing::of(&gathered),
         next,
     }
 }
@@ -309,54 +293,69 @@ impl Missing {
         Self {
             missing_nodes: gathered.missing_nodes.clone(),
             missing_others: gathered.missing_others,
+            truncated: gathered.truncated,
         }
     }
 }
 
 pub(super) async fn rooms(gateway: &Gateway, query: Query) -> Rooms {
-    let gathered = fetch(gateway, &query.namespace, None).await;
-    let missing = Missing::of(&gathered);
-    let mut members: BTreeMap<String, usize> = BTreeMap::new();
-    for room in gathered.found.into_iter().flat_map(|socket| socket.rooms) {
-        if !is_private(&room) {
-            *members.entry(room).or_default() += 1;
-        }
-    }
-    let rooms = members.into_iter();
-    let rooms = rooms.map(|(name, members)| RoomEntry { name, members });
-    let (rooms, next) = query.page(rooms.collect(), |room: &RoomEntry| &room.name);
+    let from = to_rooms(gateway, &query.namespace, Vec::new());
+    let list = List::Rooms { private: false };
+    let mut walk: Walk<Count> = from.walk(list, query.cursor, query.limit + 1).await;
+    let Page { entries, next } = walk.page(query.limit, |_| true).await;
+    let gathered = walk.into_gathered(());
+    let rooms = entries.into_iter();
+    let rooms = rooms.map(|(name, members)| RoomEntry {
+        name,
+        members: count(members),
+    });
     Rooms {
-        rooms,
-        missing,
+        rooms: rooms.collect(),
+        missing: Missing::of(&gathered),
         next,
     }
 }
 
+/// Counts all users, and keeps those of the page alone.
 pub(super) async fn presence(gateway: &Gateway, query: Query) -> Presence {
     let room = query.room.as_ref().map(|room| room.0.clone());
-    let gathered = fetch(gateway, &query.namespace, room).await;
-    let missing = Missing::of(&gathered);
-    let sockets = gathered.found;
-    let mut users: BTreeMap<&str, usize> = BTreeMap::new();
-    for user in sockets.iter().filter_map(user) {
-        *users.entry(user).or_default() += 1;
+    let from = to_rooms(gateway, &query.namespace, room.into_iter().collect());
+    let mut walk: Walk<Count> = from.walk(List::Users, None, MAX_ENTRIES).await;
+    let limit = if query.counts { 0 } else { query.limit };
+    let (mut users, mut next) = (Vec::<UserEntry>::new(), None);
+    let (mut anonymous, mut user_count, mut socket_count) = (0, 0, 0);
+    while let Some(run) = walk.next().await {
+        for (user, sockets) in run {
+            socket_count += sockets;
+            if user.is_empty() {
+                anonymous += sockets;
+                continue;
+            }
+            user_count += 1;
+            if query.cursor.as_ref().is_some_and(|cursor| user <= *cursor) {
+                continue;
+            }
+            if users.len() < limit {
+                let sockets = count(sockets);
+                users.push(UserEntry { user, sockets });
+            } else if next.is_none() {
+                next = users.last().map(|last| last.user.clone());
+            }
+        }
     }
-    let identified: usize = users.values().sum();
-    let user_count = users.len();
-    let entries = users.into_iter().filter(|_| !query.counts);
-    let entries = entries.map(|(user, sockets)| UserEntry {
-        user: user.to_owned(),
-        sockets,
-    });
-    let (users, next) = query.page(entries.collect(), |entry: &UserEntry| &entry.user);
+    let gathered = walk.into_gathered(());
     Presence {
         users,
-        anonymous: sockets.len() - identified,
+        anonymous: count(anonymous),
         user_count,
-        socket_count: sockets.len(),
-        missing,
+        socket_count: count(socket_count),
+        missing: Missing::of(&gathered),
         next,
     }
+}
+
+fn count(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 pub(super) fn nodes(gateway: &Gateway) -> Nodes {
@@ -416,21 +415,5 @@ mod tests {
             assert!(Query::parse(query, ALL).is_err(), "{query}");
         }
         assert!(Query::parse("room=r", &[]).is_err());
-    }
-
-    #[test]
-    fn pages_follow_one_another() {
-        let names = || ["a", "b", "c"].map(str::to_owned).to_vec();
-        let page = |query: &str| {
-            let query = Query::parse(query, ALL).unwrap();
-            query.page(names(), |name| name)
-        };
-        assert_eq!(
-            page("limit=2"),
-            (vec!["a".into(), "b".into()], Some("b".into()))
-        );
-        assert_eq!(page("limit=2&cursor=b"), (vec!["c".into()], None));
-        assert_eq!(page("limit=3"), (names(), None));
-        assert_eq!(page("cursor=z"), (vec![], None));
     }
 }

@@ -189,6 +189,9 @@ pub(crate) struct Missing {
     pub(crate) missing_nodes: Vec<String>,
     /// How many Node servers did not answer; they have no names.
     pub(crate) missing_others: usize,
+    /// True if somebody had more to tell than may be told; left out otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) truncated: bool,
 }
 
 /// One socket.

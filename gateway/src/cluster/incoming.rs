@@ -93,24 +93,14 @@ fn handle_message(
             done(reply_to);
         }
         ClusterMessage::FetchSockets { selection } => {
-            let found = node.sockets(&namespace, selection);
-            answer(node, cluster, namespace, reply_to, async move {
-                let found = found.await;
-                Answer::Sockets(found.iter().map(|socket| socket.to_details()).collect())
-            });
+            answers::answer_sockets(node, cluster, namespace, selection, reply_to);
         }
         ClusterMessage::SocketIds { selection } => {
-            let found = node.sockets(&namespace, selection);
-            answer(node, cluster, namespace, reply_to, async move {
-                let found = found.await;
-                Answer::SocketIds(found.into_iter().map(|socket| socket.id).collect())
-            });
+            answers::answer_ids(node, cluster, namespace, selection, reply_to);
         }
-        ClusterMessage::AllRooms => {
-            let found = node.room_names(&namespace);
-            answer(node, cluster, namespace, reply_to, async move {
-                Answer::Rooms(found.await)
-            });
+        ClusterMessage::AllRooms => answers::answer_rooms(node, cluster, namespace, reply_to),
+        ClusterMessage::List(request) => {
+            answers::answer_list(node, cluster, namespace, request, reply_to);
         }
         ClusterMessage::ServerSideEmit(event) => server_side(node, namespace, event, reply_to),
     }
@@ -147,27 +137,6 @@ fn change(
     node.run_everywhere(move |shard| {
         let selected = shard.select(&namespace, &selection);
         selected.iter().for_each(&change);
-    });
-}
-
-/// Answers when it is known what. The others wait no longer than their patience, and so is nobody
-/// waited for here.
-fn answer(
-    node: &Arc<Node>,
-    cluster: &Cluster,
-    namespace: Arc<str>,
-    reply_to: Option<ReplyTo>,
-    answer: impl Future<Output = Answer> + Send + 'static,
-) {
-    let Some(to) = reply_to else {
-        return;
-    };
-    let node = Arc::clone(node);
-    cluster.runtime.spawn(async move {
-        let answer = answer.await;
-        if let Some(cluster) = node.cluster() {
-            cluster.adapter.respond(&namespace, &to, &answer);
-        }
     });
 }
 

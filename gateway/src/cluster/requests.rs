@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use adapter::{Counter, Limits, NodeId};
+use adapter::{Counter, Limits, Peers};
 
 use super::*;
 
@@ -261,6 +261,57 @@ impl Cluster {
                 return self.nobody_answered();
             }
         }
+        self.answered(question, outcome).await
+    }
+
+    /// Asks those who are known to listen: gateway nodes by `message`, others by `of_others`.
+    pub(super) async fn ask_peers(
+        &self,
+        namespace: &str,
+        question: Question,
+        (message, of_others): (&ClusterMessage, Option<&ClusterMessage>),
+        peers: Peers,
+    ) -> Asked {
+        let count = |result| self.counters.of(question.into(), result).increment();
+        let request = self.adapter.new_request();
+        let deadline = Instant::now() + self.patience;
+        let started = self.requests().start(&request, question, deadline);
+        let Some(outcome) = started else {
+            count(RequestResult::Full);
+            return self.nobody_answered();
+        };
+        self.requests_changed.notify_one();
+        let listen = !peers.nodes.is_empty() || peers.others > 0;
+        let mut published = Publish::Queued;
+        if listen {
+            published = self.adapter.request(namespace, &request, message);
+        }
+        if let (Publish::Queued, Some(of_others)) = (published, of_others) {
+            published = self.adapter.request_others(namespace, &request, of_others);
+        }
+        if published == Publish::Dropped {
+            self.requests().cancel(&request);
+            count(RequestResult::Away);
+            return self.nobody_answered();
+        }
+        {
+            let mut requests = self.requests();
+            requests.pending.handle_peers(&request, peers);
+            requests.hand_out();
+        }
+        self.answered(question, outcome).await
+    }
+
+    /// Whether servers listen that are no gateway nodes, or gateway nodes of another version, which may
+    /// not know of lists.
+    pub(super) fn has_others(&self, peers: &Peers) -> bool {
+        let members = self.adapter.members();
+        let mut others = members.iter().filter(|it| peers.nodes.contains(&it.id));
+        peers.others > 0 || others.any(|it| it.version != env!("CARGO_PKG_VERSION"))
+    }
+
+    async fn answered(&self, question: Question, outcome: oneshot::Receiver<Outcome>) -> Asked {
+        let count = |result| self.counters.of(question.into(), result).increment();
         let Ok(outcome) = outcome.await else {
             count(RequestResult::Away);
             return self.nobody_answered();
@@ -281,7 +332,7 @@ impl Cluster {
         }
     }
 
-    fn nobody_answered(&self) -> Asked {
+    pub(super) fn nobody_answered(&self) -> Asked {
         let members = self.adapter.members();
         let others = members.iter().filter(|it| it.id != *self.adapter.node());
         Asked {

@@ -158,7 +158,7 @@ pub static SETTINGS: &[Setting] = &[
         "limits.connections",
         "no limit",
         "100000",
-        "Sessions that this node serves at a time.",
+        "Sessions that this node serves at a time; it keeps no more connections without a session either.",
     ),
     Setting::optional::<NonZeroUsize>(
         "limits.connections_per_ip",

@@ -10,11 +10,14 @@ use tokio::sync::Notify;
 
 /// Most connections to the internal port at a time. It is more than calls of the API that are
 /// handled at a time, which alone are never closed.
-pub(super) const MAX_CONNECTIONS: usize = 256;
+const MAX_CONNECTIONS: usize = 256;
 
 /// The connections that there are.
-#[derive(Debug, Default)]
-pub(super) struct Callers(Mutex<State>);
+#[derive(Debug)]
+pub(super) struct Callers {
+    most: usize,
+    state: Mutex<State>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -39,12 +42,20 @@ pub(super) struct Caller {
 }
 
 impl Callers {
+    /// With room for so many, if so many descriptors are kept back: they are for others, too.
+    pub(super) fn new(kept_back: usize) -> Self {
+        Self {
+            most: MAX_CONNECTIONS.min(kept_back / 2).max(1),
+            state: Mutex::default(),
+        }
+    }
+
     /// A place for a connection more; if there is none, that of the one which was silent for
     /// longest.
     pub(super) fn enter(self: &Arc<Self>) -> Caller {
         let leave = Arc::new(Notify::new());
         let mut state = self.state();
-        while state.callers.len() >= MAX_CONNECTIONS {
+        while state.callers.len() >= self.most {
             let idle = state.callers.iter().filter(|(_, it)| !it.is_busy);
             let Some(oldest) = idle.min_by_key(|(_, it)| it.seen).map(|(id, _)| *id) else {
                 break;
@@ -69,7 +80,7 @@ impl Callers {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -107,7 +118,7 @@ mod tests {
 
     #[test]
     fn the_one_that_was_silent_for_longest_makes_room() {
-        let callers = Arc::<Callers>::default();
+        let callers = Arc::new(Callers::new(10_000));
         let mut inside: Vec<Caller> = (0..MAX_CONNECTIONS).map(|_| callers.enter()).collect();
         inside[0].asks(true);
         inside[1].asks(false);

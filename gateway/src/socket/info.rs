@@ -7,6 +7,7 @@ use protocol::engineio::Transport;
 use serde::{Deserialize, Serialize};
 
 use crate::handshake::Handshake;
+use crate::ids::SocketId;
 
 /// A socket of this node or another as it was when somebody asked for it.
 #[derive(Debug, Clone)]
@@ -29,7 +30,7 @@ pub struct SocketInfo {
 
 /// What its request told.
 #[derive(Debug, Clone)]
-enum Request {
+pub(super) enum Request {
     Here {
         handshake: Arc<Handshake>,
         auth: Option<Box<str>>,
@@ -60,13 +61,8 @@ impl SocketInfo {
         rooms: Vec<String>,
         data: Option<String>,
         transport: Transport,
-        handshake: Handshake,
-        auth: Option<Box<str>>,
+        handshake: Request,
     ) -> Self {
-        let handshake = Request::Here {
-            handshake: Arc::new(handshake),
-            auth,
-        };
         Self {
             id,
             namespace: namespace.into(),
@@ -76,6 +72,51 @@ impl SocketInfo {
             node: None,
             handshake,
         }
+    }
+
+    /// One of which only the id is known any more.
+    pub(crate) fn gone(id: &SocketId, namespace: &str) -> Self {
+        Self {
+            id: id.to_string(),
+            namespace: namespace.into(),
+            rooms: Vec::new(),
+            data: None,
+            transport: None,
+            node: None,
+            handshake: Request::Elsewhere("{}".into()),
+        }
+    }
+
+    /// Bytes that it holds, about.
+    pub(crate) fn bytes(&self) -> usize {
+        let request = match &self.handshake {
+            // Escapes and names make it longer on the wire.
+            Request::Here { handshake, auth } => {
+                handshake.bytes() * 2 + auth.as_ref().map_or(0, |auth| auth.len()) + 256
+            }
+            Request::Elsewhere(json) => json.len(),
+        };
+        let rooms = self.rooms.iter().map(|room| room.len() + 8);
+        let data = self.data.as_ref().map_or(0, String::len);
+        256 + self.id.len() + rooms.sum::<usize>() + data + request
+    }
+
+    /// Leaves out what is too much; whether something was.
+    pub(crate) fn cut_to(&mut self, most: usize) -> bool {
+        let excess = self.bytes().saturating_sub(most);
+        if excess == 0 {
+            return false;
+        }
+        let mut freed = 0;
+        while freed < excess
+            && let Some(room) = self.rooms.pop()
+        {
+            freed += room.len() + 8;
+        }
+        if freed < excess {
+            self.data = None;
+        }
+        true
     }
 
     /// What another node told.
@@ -109,7 +150,9 @@ impl SocketInfo {
         }
     }
 
-    /// Its handshake as Node's `socket.handshake` shows it: a JSON object.
+    /// Its handshake as Node's `socket.handshake` shows it: a JSON object. What the client sent
+    /// (`headers`, `url`, `query`, `auth`) is only in it if it was asked for, by
+    /// [`Emitter::with_handshakes`](crate::emitter::Emitter::with_handshakes).
     pub fn handshake_json(&self) -> String {
         match &self.handshake {
             Request::Here { handshake, auth } => handshake.to_json(auth.as_deref()).to_string(),

@@ -10,6 +10,7 @@ mod emit;
 mod forward;
 mod handlers;
 mod limits;
+mod lists;
 mod metrics_reference;
 mod observe;
 mod openings;

@@ -1,8 +1,8 @@
 use adapter::{Answer, ArgumentsBuf, Broadcast, ClusterMessage, EventBuf, ReplyTo, RequestId};
 
 use super::{
-    ACK, ALL_ROOMS, BROADCAST, CLIENT_COUNT, NODE, REMOTE_DISCONNECT, REMOTE_FETCH, REMOTE_JOIN,
-    REMOTE_LEAVE, SERVER_SIDE_EMIT, SOCKETS,
+    ACK, ALL_ROOMS, BROADCAST, CLIENT_COUNT, GATEWAY_LIST, GATEWAY_PIECE, NODE, REMOTE_DISCONNECT,
+    REMOTE_FETCH, REMOTE_JOIN, REMOTE_LEAVE, SERVER_SIDE_EMIT, SOCKETS,
 };
 use crate::codec::{EncodeError, JsonWriter, Writer};
 use crate::wire::{Outgoing, Wire};
@@ -48,6 +48,10 @@ impl Wire {
                 json.key("rooms").strings(&selection.rooms);
             }),
             ClusterMessage::AllRooms => self.json(request, ALL_ROOMS, |_| {}),
+            ClusterMessage::List(list) => self.json(request, GATEWAY_LIST, |json| {
+                json.key("opts").selection(&list.selection);
+                json.list(list);
+            }),
             ClusterMessage::ServerSideEmit(event) => self.json(request, SERVER_SIDE_EMIT, |json| {
                 json.key("data").event(event);
             }),
@@ -173,6 +177,11 @@ impl Wire {
             Answer::Rooms(rooms) => self.json_answer(|json| {
                 json.key("requestId").string(request);
                 json.key("rooms").strings(rooms);
+            }),
+            Answer::Piece(piece) => self.json_answer(|json| {
+                json.key("type").display(GATEWAY_PIECE);
+                json.key("requestId").string(request);
+                json.piece(piece);
             }),
             Answer::Done => self.json_answer(|json| {
                 json.key("requestId").string(request);
