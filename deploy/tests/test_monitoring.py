@@ -62,7 +62,7 @@ class Rules(unittest.TestCase):
         explained = re.findall(r"^### (Gateway\w+)$", text, flags=re.M)
         self.assertEqual(explained, [alert["alert"] for alert in all_alerts()])
         for alert in all_alerts():
-            self.assertEqual(alert["annotations"]["runbook"], f"docs/operations.md#{alert['alert'].lower()}")
+            self.assertEqual(alert["annotations"]["runbook"], f"gateway runbook {alert['alert']}")
             self.assertEqual(set(alert["annotations"]), {"summary", "description", "runbook"})
             self.assertIn(alert["labels"]["severity"], ("critical", "warning", "info"))
 

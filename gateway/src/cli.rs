@@ -16,7 +16,7 @@ use gateway::config::{
     Config, Default, Error, Errors, Foreign, SETTINGS, Setting, Sources, duration, reference,
 };
 
-use crate::{doctor, healthcheck};
+use crate::{doctor, healthcheck, runbook};
 
 /// Status of a process that was told something wrong; clap's own is the same.
 pub(crate) const WRONG: u8 = 2;
@@ -47,6 +47,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Task {
         Some(("check-config", matches)) => Task::Done(check_config(&sources(matches))),
         Some(("healthcheck", matches)) => Task::Done(healthcheck(matches)),
         Some(("doctor", matches)) => Task::Done(doctor(matches)),
+        Some(("runbook", matches)) => Task::Done(runbook(matches)),
         Some((_, matches)) => serve(&sources(matches)),
         None => serve(&sources(&matches)),
     }
@@ -102,6 +103,18 @@ fn doctor(matches: &ArgMatches) -> ExitCode {
         complain(&format_args!("{error:#}"));
         ExitCode::from(WRONG)
     })
+}
+
+/// Prints what an alert means.
+fn runbook(matches: &ArgMatches) -> ExitCode {
+    let alert = matches.get_one::<String>("alert").map(String::as_str);
+    if let Some(page) = runbook::page(alert) {
+        return print(&format!("{page}\n"));
+    }
+    let names: Vec<_> = runbook::names().collect();
+    let names = names.join(", ");
+    complain(&format_args!("there is no such alert; there are {names}"));
+    ExitCode::from(WRONG)
 }
 
 /// Prints a token for development.
@@ -222,6 +235,13 @@ fn command() -> Command {
         )
         .arg(file("config").long("config"))
         .args(flags());
+    let runbook = Command::new("runbook")
+        .about("Print what an alert of deploy/prometheus means and what to do about it")
+        .arg(
+            Arg::new("alert")
+                .value_name("ALERT")
+                .help("Its name, such as GatewayNodeDown [default: all]"),
+        );
     let token = Command::new("token")
         .about("Print a token for development, signed with auth.jwt_secret")
         .arg(file("config").long("config"))
@@ -233,7 +253,15 @@ fn command() -> Command {
         .disable_help_subcommand(true)
         .arg(file("config").long("config"))
         .args(flags())
-        .subcommands([serve, check, default, token, healthcheck, doctor_command()])
+        .subcommands([
+            serve,
+            check,
+            default,
+            token,
+            healthcheck,
+            runbook,
+            doctor_command(),
+        ])
 }
 
 fn doctor_command() -> Command {

@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 mod cli;
 mod doctor;
 mod healthcheck;
+mod runbook;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
