@@ -54,6 +54,7 @@ impl Bus {
         let mut roads = Roads {
             shared: shared.clone(),
             directory: directory.clone(),
+            commands: commands.clone(),
             tasks: BTreeMap::new(),
             lanes: lanes.clone(),
             next: 0,
@@ -90,6 +91,7 @@ impl Bus {
 struct Roads {
     shared: Arc<Shared>,
     directory: Arc<Directory>,
+    commands: Arc<Commands>,
     tasks: BTreeMap<LaneId, (Option<Endpoint>, [JoinHandle<()>; 2])>,
     lanes: Arc<Mutex<Vec<Lane>>>,
     next: u32,
@@ -120,8 +122,15 @@ impl Roads {
                         last = Some(topology);
                     }
                 }
-                Err(error) if was_lamented => tracing::debug!(%error, "Redis: no cluster slots"),
-                Err(error) => tracing::warn!(%error, "Redis: no cluster slots"),
+                Err(error) => {
+                    self.shared
+                        .status()
+                        .set_unregistered(Some(error.to_string()));
+                    match was_lamented {
+                        true => tracing::debug!(%error, "Redis: no cluster slots"),
+                        false => tracing::warn!(%error, "Redis: no cluster slots"),
+                    }
+                }
             }
             let wanted = self.shared.topology_wanted.notified();
             let pause = self.shared.config.timing.topology;
@@ -226,6 +235,8 @@ impl Roads {
                     channels: Arc::new(Mutex::new(channels)),
                     shared: self.shared.clone(),
                     directory: self.directory.clone(),
+                    commands: self.commands.clone(),
+                    renewal: watch::channel(()).0,
                 }),
             }
         }
@@ -294,6 +305,12 @@ async fn settle(shared: &Arc<Shared>, commands: &Commands, lanes: &Mutex<Vec<Lan
         if is_settled && shared.is_up() {
             // Counts that could not be taken are taken the next time.
             let _ = census.take(shared, commands, &all).await;
+            if let Some(lane) = census.astray(&all) {
+                tracing::warn!(
+                    "Redis: subscriptions are in force at another server than commands go to"
+                );
+                lane.renew();
+            }
         }
         let pause = match is_settled {
             true => shared.config.timing.heartbeat,

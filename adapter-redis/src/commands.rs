@@ -1,11 +1,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use deadpool_redis::{PoolConfig, Runtime, Timeouts, cluster, sentinel};
+use deadpool_redis::{Hook, HookError, Metrics, PoolConfig, Runtime, Timeouts, cluster, sentinel};
 use redis::aio::ConnectionLike;
-use redis::{FromRedisValue, Pipeline, RedisResult};
+use redis::{FromRedisValue, Pipeline, RedisError, RedisResult};
 
+use crate::refusal::{Meaning, words};
 use crate::servers::{Endpoint, Kind, Login, Servers};
+use crate::watchdog::within;
 
 /// A pool of connections for plain commands: membership and counts. A connection on which something
 /// went wrong is thrown away.
@@ -27,12 +29,54 @@ pub(crate) enum CommandError {
     Connect(String),
     #[error("timed out")]
     Timeout,
+    #[error("{0}")]
+    Refused(String),
     #[error(transparent)]
-    Redis(#[from] redis::RedisError),
+    Redis(RedisError),
 }
 
 /// Connections of a pool.
 const CONNECTIONS: usize = 4;
+/// How old a connection gets. The master behind an address may change while connections to the old
+/// one stay open; a new one goes to the server that is there now.
+const MAX_AGE: Duration = Duration::from_secs(15);
+/// Longer than any limit here: these are kept by [`Commands`] itself.
+const NO_LIMIT: Duration = Duration::from_secs(600);
+
+impl From<RedisError> for CommandError {
+    fn from(error: RedisError) -> Self {
+        let errors = error.clone().into_server_errors().unwrap_or_default();
+        let texts = errors.iter().map(|(_, error)| {
+            let details = error.details().unwrap_or_default();
+            words(format!("{} {details}", error.code()).as_bytes())
+        });
+        // What made a transaction fail says more than that it did.
+        let mut texts: Vec<String> = texts.collect();
+        texts.sort_by_key(|text| text.starts_with("EXECABORT"));
+        match texts.into_iter().next() {
+            Some(text) => Self::Refused(text),
+            None => Self::Redis(error),
+        }
+    }
+}
+
+impl CommandError {
+    /// What it means, if Redis answered with an error.
+    pub(crate) fn meaning(&self) -> Option<Meaning> {
+        match self {
+            Self::Refused(text) => Some(Meaning::of(text)),
+            Self::Connect(_) | Self::Timeout | Self::Redis(_) => None,
+        }
+    }
+}
+
+/// Why a pool has no connection.
+fn no_connection(error: deadpool_redis::PoolError) -> CommandError {
+    if let deadpool_redis::PoolError::Backend(error) = error {
+        return error.into();
+    }
+    CommandError::Connect(error.to_string())
+}
 
 impl Commands {
     /// Connects when the first command is sent.
@@ -48,7 +92,8 @@ impl Commands {
         let pool = match &servers.kind {
             Kind::Single(endpoint) => {
                 let manager = deadpool_redis::Manager::new(url(endpoint, &servers.login))?;
-                let pool = deadpool_redis::Pool::builder(manager);
+                let pool =
+                    deadpool_redis::Pool::builder(manager).pre_recycle(Hook::sync_fn(check_age));
                 let pool = pool.config(config).runtime(Runtime::Tokio1).build();
                 Pool::Single(pool.map_err(|error| build(&error))?)
             }
@@ -79,35 +124,54 @@ impl Commands {
         Ok(Self { pool, timeout })
     }
 
+    /// Forgets all connections, since they may be to a server that is the master no more. Those in use
+    /// last until they are not.
+    pub(crate) fn forget(&self) {
+        match &self.pool {
+            Pool::Single(pool) => drop(pool.retain(|_, _| false)),
+            Pool::Sentinel(pool) => drop(pool.retain(|_, _| false)),
+            // It follows the slots.
+            Pool::Cluster(_) => {}
+        }
+    }
+
     /// Runs `commands` on one connection.
     pub(crate) async fn run<T: FromRedisValue>(
         &self,
         commands: &Pipeline,
     ) -> Result<T, CommandError> {
-        let none = |error: &dyn std::fmt::Display| CommandError::Connect(error.to_string());
+        self.run_within(self.timeout, commands).await
+    }
+
+    /// The same with a limit of its own.
+    pub(crate) async fn run_within<T: FromRedisValue>(
+        &self,
+        limit: Duration,
+        commands: &Pipeline,
+    ) -> Result<T, CommandError> {
         match &self.pool {
             Pool::Single(pool) => {
-                let mut connection = pool.get().await.map_err(|error| none(&error))?;
+                let mut connection = pool.get().await.map_err(no_connection)?;
                 // Of its own accord it waits for half a second.
-                connection.set_response_timeout(self.timeout);
-                let result = self.query(commands, &mut connection).await;
+                connection.set_response_timeout(NO_LIMIT);
+                let result = query(limit, commands, &mut connection).await;
                 if result.is_err() {
                     drop(deadpool_redis::Connection::take(connection));
                 }
                 result
             }
             Pool::Sentinel(pool) => {
-                let mut connection = pool.get().await.map_err(|error| none(&error))?;
-                connection.set_response_timeout(self.timeout);
-                let result = self.query(commands, &mut connection).await;
+                let mut connection = pool.get().await.map_err(no_connection)?;
+                connection.set_response_timeout(NO_LIMIT);
+                let result = query(limit, commands, &mut connection).await;
                 if result.is_err() {
                     drop(sentinel::Connection::take(connection));
                 }
                 result
             }
             Pool::Cluster(pool) => {
-                let mut connection = pool.get().await.map_err(|error| none(&error))?;
-                let result = self.query(commands, &mut connection).await;
+                let mut connection = pool.get().await.map_err(no_connection)?;
+                let result = query(limit, commands, &mut connection).await;
                 if result.is_err() {
                     drop(cluster::Connection::take(connection));
                 }
@@ -133,10 +197,8 @@ impl Commands {
                 counts
             }
             Pool::Cluster(pool) => {
-                let connection = pool.get().await;
-                let mut connection =
-                    connection.map_err(|error| CommandError::Connect(error.to_string()))?;
-                let counts = self.limit(command.query_async(&mut connection)).await;
+                let mut connection = pool.get().await.map_err(no_connection)?;
+                let counts = limited(self.timeout, command.query_async(&mut connection)).await;
                 if counts.is_err() {
                     drop(cluster::Connection::take(connection));
                 }
@@ -146,21 +208,29 @@ impl Commands {
         let count = |channel: &String| counts.0.get(channel).copied().unwrap_or(0);
         Ok(channels.iter().map(count).collect())
     }
+}
 
-    async fn query<T: FromRedisValue>(
-        &self,
-        commands: &Pipeline,
-        connection: &mut impl ConnectionLike,
-    ) -> Result<T, CommandError> {
-        self.limit(commands.query_async(connection)).await
-    }
+async fn query<T: FromRedisValue>(
+    limit: Duration,
+    commands: &Pipeline,
+    connection: &mut impl ConnectionLike,
+) -> Result<T, CommandError> {
+    limited(limit, commands.query_async(connection)).await
+}
 
-    async fn limit<T>(
-        &self,
-        command: impl Future<Output = RedisResult<T>>,
-    ) -> Result<T, CommandError> {
-        let result = tokio::time::timeout(self.timeout, command).await;
-        Ok(result.map_err(|_| CommandError::Timeout)??)
+async fn limited<T>(
+    limit: Duration,
+    command: impl Future<Output = RedisResult<T>>,
+) -> Result<T, CommandError> {
+    let result = within(limit, command).await;
+    Ok(result.map_err(|_| CommandError::Timeout)??)
+}
+
+fn check_age<T>(_: &mut T, metrics: &Metrics) -> Result<(), HookError> {
+    if metrics.age() < MAX_AGE {
+        Ok(())
+    } else {
+        Err(HookError::message("too old"))
     }
 }
 

@@ -55,7 +55,8 @@ pub struct Timing {
     pub backoff: Duration,
     /// How often a message to oneself is published, and silent connections are asked for a sign.
     pub probe: Duration,
-    /// A connection that was silent for so long is given up.
+    /// A connection that was silent for so long is given up. More than the five seconds that a script
+    /// may keep Redis from answering before it answers `BUSY`.
     pub silence: Duration,
     /// After Redis was away, how long to wait for peers to be back before publishing what queued up.
     pub settle: Duration,
@@ -106,7 +107,7 @@ impl Default for Timing {
             connect: Duration::from_secs(2),
             backoff: Duration::from_secs(2),
             probe: Duration::from_secs(1),
-            silence: Duration::from_secs(5),
+            silence: Duration::from_secs(6),
             settle: Duration::from_secs(3),
             linger: Duration::from_secs(1),
             heartbeat: Duration::from_secs(1),

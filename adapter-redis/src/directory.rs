@@ -3,9 +3,11 @@ use std::time::Duration;
 
 use crate::link::{Connector, Link, LinkError};
 use crate::resp::Reply;
+use crate::role::Role;
 use crate::route::SLOTS;
 use crate::servers::{Endpoint, Kind, Login, Servers};
 use crate::shared::lock;
+use crate::watchdog::within;
 
 /// Finds the servers: asks sentinels for the master and clusters for their slots.
 pub(crate) struct Directory {
@@ -65,16 +67,24 @@ impl Directory {
             .connector
             .connect(&endpoint, login, &name, limit)
             .await?;
-        if matches!(self.servers.kind, Kind::Sentinel { .. }) {
-            let is_master = link.call(&[b"ROLE"], |reply| {
-                let role = reply.items().and_then(|items| items.first());
-                role == Some(&Reply::Bulk(b"master"))
-            });
-            if !is_master.await? {
-                return Err(LinkError::NotMaster);
+        if self.has_one_master() {
+            let asked = within(ANSWER, link.call(&[b"ROLE"], Role::read)).await;
+            match asked.unwrap_or(Err(LinkError::Timeout)) {
+                Ok(Role::Replica(of)) => return Err(LinkError::NotMaster(of)),
+                // Who may not ask, or asks what is not known, learns it otherwise.
+                Ok(Role::Master | Role::Unknown) | Err(LinkError::Refused(_)) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok((link, endpoint))
+    }
+
+    /// Whether all connections have to be to one server, the master, whichever that is by now.
+    pub(crate) fn has_one_master(&self) -> bool {
+        match self.servers.kind {
+            Kind::Single(_) | Kind::Sentinel { .. } => true,
+            Kind::Cluster(_) => false,
+        }
     }
 
     /// Whether `endpoint` should still be used, as far as can be found out.
@@ -167,7 +177,7 @@ impl Directory {
         let name = format!("{}-directory", self.name);
         let connector = &self.connector;
         let mut link = connector.connect(server, login, &name, REPLY).await?;
-        let answer = tokio::time::timeout(ANSWER, link.call(command, read)).await;
+        let answer = within(ANSWER, link.call(command, read)).await;
         answer.unwrap_or(Err(LinkError::Timeout))
     }
 

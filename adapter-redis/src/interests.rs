@@ -100,6 +100,8 @@ struct Lane {
     todo_last: VecDeque<(Family, Arc<str>)>,
     /// Commands that await confirmation, with the names that do.
     sent: VecDeque<(Family, bool, VecDeque<Arc<str>>)>,
+    /// How many commands were answered on this connection.
+    answered: u64,
     /// How many those names are.
     unconfirmed: usize,
     /// How many of the subscriptions that were wanted at the connect are not in force yet.
@@ -322,6 +324,7 @@ impl Interests {
             names.pop_front();
             if names.is_empty() {
                 connection.sent.pop_front();
+                connection.answered += 1;
             }
         }
         let Some((name, entry)) = self.entry(family, name) else {
@@ -362,6 +365,7 @@ impl Interests {
     pub(crate) fn handle_refused(&mut self, lane: LaneId, now: Instant) -> Option<Arc<str>> {
         let connection = self.lanes.get_mut(&lane)?;
         let (family, subscribe, names) = connection.sent.pop_front()?;
+        connection.answered += 1;
         connection.unconfirmed -= names.len();
         let first = names.front().cloned();
         for name in names {
@@ -383,6 +387,17 @@ impl Interests {
             }
         }
         first
+    }
+
+    /// How many commands were sent by the connection of `lane`.
+    pub(crate) fn commands_sent(&self, lane: LaneId) -> u64 {
+        let lane = self.lanes.get(&lane);
+        lane.map_or(0, |lane| lane.answered + lane.sent.len() as u64)
+    }
+
+    /// How many of them were answered.
+    pub(crate) fn commands_answered(&self, lane: LaneId) -> u64 {
+        self.lanes.get(&lane).map_or(0, |lane| lane.answered)
     }
 
     /// Time has passed.

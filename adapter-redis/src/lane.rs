@@ -1,12 +1,34 @@
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
+use tokio::sync::watch;
+
+use crate::commands::Commands;
 use crate::directory::{Backoff, Directory};
 use crate::link::{Link, LinkError};
 use crate::route::LaneId;
 use crate::servers::Endpoint;
 use crate::shared::Shared;
+use crate::status::End;
 
 /// What the two connections of a lane have in common.
+///
+/// ```text
+///        connected, logged in,            subscribed, and a                  peers are back,
+///        it is a master                   message to oneself came            or 3 s have passed
+///  away ----------------------> joined ----------------------------> up ----------------------> open
+///   ^ ^ WRONGPASS, a replica ..   |                                   |                          | publishes
+///   | +---------------------------+       a message to oneself is     |   BUSY, LOADING,         | what waits
+///   |                             ^       executed                    v   CLUSTERDOWN ..         v
+///   |                             +------------------------------- refused <---------------------+
+///   |
+///   +--- from each: closed, no master any more, both ends at different servers, deaf;
+///        silent, and another connection can be made
+/// ```
+///
+/// What was published waits in every state but `open`. One end that finds a server which is no master
+/// any more, or hears that it is elsewhere than the other, takes the other end with it.
 #[derive(Clone)]
 pub(crate) struct Lane {
     pub(crate) id: LaneId,
@@ -16,6 +38,27 @@ pub(crate) struct Lane {
     pub(crate) channels: Arc<Mutex<LaneChannels>>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) directory: Arc<Directory>,
+    pub(crate) commands: Arc<Commands>,
+    /// Changes when both connections have to be made anew.
+    pub(crate) renewal: watch::Sender<()>,
+}
+
+/// What goes over one of the two connections.
+pub(crate) trait Session {
+    fn end(&self) -> End;
+
+    /// Runs until the connection is to be given up, or is silent, or alive again.
+    fn run(&mut self, hearing: Hearing) -> impl Future<Output = LinkError> + Send;
+}
+
+/// What a session makes of silence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hearing {
+    /// It ends with [`LinkError::Silent`].
+    Watched,
+    /// There was too much of it already. The session ends with [`LinkError::Alive`] as soon as something
+    /// comes.
+    Hoped,
 }
 
 /// The channels of a lane that only gateway nodes use.
@@ -29,18 +72,19 @@ pub(crate) struct LaneChannels {
 
 impl Lane {
     /// Connects, however long it takes.
-    pub(crate) async fn connect(&self, role: &str, backoff: &mut Backoff) -> (Link, Endpoint) {
+    pub(crate) async fn connect(&self, end: End, backoff: &mut Backoff) -> (Link, Endpoint) {
         let mut is_lamented = false;
         loop {
             let limit = self.shared.config.limits.message_bytes;
             let endpoint = self.endpoint.as_ref();
-            match self.directory.connect(endpoint, role, limit).await {
+            match self.directory.connect(endpoint, end.name(), limit).await {
                 Ok(connected) => return connected,
                 Err(error) => {
                     if !std::mem::replace(&mut is_lamented, true) {
-                        self.lament(role, "cannot connect", &error);
+                        self.lament(end, "cannot connect", &error);
                     }
-                    tracing::debug!(role, %error, "Redis: cannot connect");
+                    tracing::debug!(role = end.name(), %error, "Redis: cannot connect");
+                    self.handle_failure(end, &error);
                     // In a cluster another server may have taken over.
                     self.shared.topology_wanted.notify_one();
                     tokio::time::sleep(backoff.pause()).await;
@@ -49,8 +93,62 @@ impl Lane {
         }
     }
 
-    /// Returns when `endpoint` should not be used any more.
+    /// Runs a session until its connection is given up: why, and the connection that replaces it, if it
+    /// was made before. One that is silent is kept as long as no other can be made: a server that stands
+    /// still has not lost what it was sent, and goes on with it.
+    pub(crate) async fn keep(
+        &self,
+        session: &mut impl Session,
+        endpoint: &Endpoint,
+        backoff: &mut Backoff,
+    ) -> (LinkError, Option<(Link, Endpoint)>) {
+        let end = session.end();
+        let displaced = self.displaced(endpoint);
+        let mut displaced = pin!(displaced);
+        loop {
+            let error = tokio::select! {
+                error = session.run(Hearing::Watched) => error,
+                error = displaced.as_mut() => error,
+            };
+            if !matches!(error, LinkError::Silent) {
+                return (error, None);
+            }
+            tracing::warn!(role = end.name(), "Redis: no sign of life");
+            self.set_silent(end, true);
+            let replaced = tokio::select! {
+                // What came late comes first.
+                biased;
+                error = session.run(Hearing::Hoped) => Err(error),
+                error = displaced.as_mut() => Err(error),
+                connected = self.connect(end, backoff) => Ok(connected),
+            };
+            match replaced {
+                Err(LinkError::Alive) => self.set_silent(end, false),
+                Err(error) => return (error, None),
+                Ok(connected) => return (LinkError::Silent, Some(connected)),
+            }
+        }
+    }
+
+    fn set_silent(&self, end: End, silent: bool) {
+        let mut status = self.shared.status();
+        status.handle_silent(self.id, end, silent, Instant::now());
+        drop(status);
+        self.shared.handle_status_change();
+    }
+
+    /// Returns when a connection to `endpoint` should not be used any more: there is another master,
+    /// or the other end was given up.
     pub(crate) async fn displaced(&self, endpoint: &Endpoint) -> LinkError {
+        let mut renewal = self.renewal.subscribe();
+        tokio::select! {
+            error = self.replaced(endpoint) => error,
+            // The sender is kept here.
+            _ = renewal.changed() => LinkError::Renewed,
+        }
+    }
+
+    async fn replaced(&self, endpoint: &Endpoint) -> LinkError {
         // Lanes of a fixed server go when the slots are read again.
         if self.endpoint.is_some() {
             return std::future::pending().await;
@@ -58,14 +156,40 @@ impl Lane {
         loop {
             tokio::time::sleep(self.shared.config.timing.topology * 2).await;
             if !self.directory.is_current(endpoint).await {
-                return LinkError::NotMaster;
+                let reason = "there is another one".to_owned();
+                return LinkError::NotMaster(reason);
             }
         }
     }
 
+    /// Handles that the connection of `end` was given up.
+    pub(crate) fn handle_lost(&self, end: End, error: &LinkError) {
+        self.lament(end, "connection lost", error);
+        if !matches!(error, LinkError::Renewed) {
+            self.handle_failure(end, error);
+        }
+        if matches!(
+            error,
+            LinkError::NotMaster(_) | LinkError::Split | LinkError::Deaf
+        ) {
+            self.renew();
+        }
+    }
+
+    fn handle_failure(&self, end: End, error: &LinkError) {
+        let mut status = self.shared.status();
+        status.handle_failure(self.id, end, error.to_string());
+    }
+
+    /// Has everything connect anew, since it may be at the wrong server.
+    pub(crate) fn renew(&self) {
+        self.commands.forget();
+        self.renewal.send_replace(());
+    }
+
     /// Logs what goes wrong with a connection.
-    pub(crate) fn lament(&self, role: &str, what: &str, error: &LinkError) {
+    fn lament(&self, end: End, what: &str, error: &LinkError) {
         let server = self.endpoint.as_ref().map(ToString::to_string);
-        tracing::warn!(role, server, %error, "Redis: {what}");
+        tracing::warn!(role = end.name(), server, %error, "Redis: {what}");
     }
 }

@@ -7,7 +7,8 @@
 //! - [`wire`]: cluster messages as bytes and channels, in Node's classic and sharded format. Pure;
 //! - `namespaces`, `interests`, `queue`, `status`: what to subscribe to, what waits to be published, whether the
 //!   node hears its peers. Pure, and shared between the callers and the bus;
-//! - `publisher`, `subscriber`, `receive`: the two connections;
+//! - `publisher`, `subscriber`, `receive`: the two connections; `lane` draws what becomes of them;
+//! - `watchdog`, `refusal`: whether a server lives, and what its errors mean. Pure;
 //! - `directory`, `route`: where the servers are, and which of them carries a channel;
 //! - `membership`, `peers`, `commands`: who lives, and who will answer.
 //!
@@ -28,13 +29,16 @@ mod publisher;
 mod queue;
 mod receive;
 mod redis_adapter;
+mod refusal;
 mod resp;
+mod role;
 mod route;
 mod servers;
 mod shared;
 mod status;
 mod stream_writer;
 mod subscriber;
+mod watchdog;
 pub mod wire;
 
 pub use codec::{DecodeError, EncodeError};

@@ -1,20 +1,22 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+use crate::refusal::words;
 use crate::resp::{Reply, Stop, parse_reply, push_command};
 use crate::servers::{Endpoint, Login};
+use crate::watchdog::{Late, within};
 
 /// Makes connections.
 #[derive(Clone)]
@@ -58,20 +60,36 @@ pub(crate) enum LinkError {
     Closed,
     #[error("no sign of life")]
     Silent,
+    #[error("alive again")]
+    Alive,
     #[error("messages to oneself do not come back")]
     Deaf,
     #[error("not a Redis server")]
     Protocol,
-    #[error("refused: {0}")]
+    #[error("it answers in TLS: the URL has to begin with rediss")]
+    WantsTls,
+    #[error("no TLS there ({0}): does the URL have to begin with redis instead of rediss?")]
+    Tls(io::Error),
+    #[error("no answer to TLS: does the URL have to begin with redis instead of rediss?")]
+    TlsTimeout,
+    #[error("closed before it answered ({0}): does the URL have to begin with rediss?")]
+    Unwelcome(Box<Self>),
+    #[error("{0}")]
     Refused(String),
     #[error("no server known")]
     NoServer,
-    #[error("not the master")]
-    NotMaster,
+    #[error("not the master: {0}")]
+    NotMaster(String),
+    #[error("the two connections ended at different servers")]
+    Split,
+    #[error("the other connection was given up")]
+    Renewed,
     #[error("bad host name")]
     BadHost,
 }
 
+/// How a TLS server answers those who do not speak TLS.
+const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 /// Bytes that one read asks for.
 const READ: usize = 64 << 10;
 /// A buffer that grew beyond this is given back when it is empty.
@@ -97,8 +115,13 @@ impl Connector {
         name: &str,
         limit: usize,
     ) -> Result<Link, LinkError> {
-        let connected = timeout(self.connect, self.open(endpoint, login, name, limit));
-        connected.await.map_err(|_| LinkError::Timeout)?
+        let greeting = AtomicBool::new(false);
+        let opening = self.open(endpoint, login, name, limit, &greeting);
+        match within(self.connect, opening).await {
+            Ok(opened) => opened,
+            Err(Late) if greeting.into_inner() => Err(LinkError::TlsTimeout),
+            Err(Late) => Err(LinkError::Timeout),
+        }
     }
 
     async fn open(
@@ -107,6 +130,7 @@ impl Connector {
         login: &Login,
         name: &str,
         limit: usize,
+        greeting: &AtomicBool,
     ) -> Result<Link, LinkError> {
         let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
         stream.set_nodelay(true)?;
@@ -116,14 +140,18 @@ impl Connector {
                 .with_time(self.silence)
                 .with_interval(self.silence),
         )?;
+        // The watchdogs are quicker. A slow link may keep its window shut for longer than they wait.
         #[cfg(target_os = "linux")]
-        socket.set_tcp_user_timeout(Some(self.silence))?;
+        socket.set_tcp_user_timeout(Some(self.silence * 3))?;
         let stream = match &self.tls {
             None => Stream::Plain(stream),
             Some(tls) => {
                 let host = ServerName::try_from(endpoint.host.clone());
                 let host = host.map_err(|_| LinkError::BadHost)?;
-                Stream::Tls(Box::new(tls.connect(host, stream).await?))
+                greeting.store(true, Ordering::Relaxed);
+                let stream = tls.connect(host, stream).await.map_err(tls_error)?;
+                greeting.store(false, Ordering::Relaxed);
+                Stream::Tls(Box::new(stream))
             }
         };
         let (reader, writer) = tokio::io::split(stream);
@@ -131,13 +159,23 @@ impl Connector {
             input: Input::new(reader, limit),
             writer,
         };
-        link.log_in(login).await?;
-        // Only for those who look at CLIENT LIST.
-        let command: [&[u8]; 3] = [b"CLIENT", b"SETNAME", name.as_bytes()];
-        match link.call(&command, |_| ()).await {
-            Ok(()) | Err(LinkError::Refused(_)) => Ok(link),
+        match link.introduce(login, name).await {
+            Ok(()) => Ok(link),
+            // So does one that speaks TLS, and one behind a proxy that has no server now.
+            Err(error @ (LinkError::Closed | LinkError::Io(_))) if self.tls.is_none() => {
+                Err(LinkError::Unwelcome(Box::new(error)))
+            }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// What a server without TLS says is no TLS.
+fn tls_error(error: io::Error) -> LinkError {
+    let inner = error.get_ref().and_then(|it| it.downcast_ref());
+    match inner {
+        Some(tokio_rustls::rustls::Error::InvalidMessage(_)) => LinkError::Tls(error),
+        Some(_) | None => LinkError::Io(error),
     }
 }
 
@@ -161,6 +199,16 @@ fn tls_connector() -> Result<TlsConnector, io::Error> {
 }
 
 impl Link {
+    async fn introduce(&mut self, login: &Login, name: &str) -> Result<(), LinkError> {
+        self.log_in(login).await?;
+        // Only for those who look at CLIENT LIST.
+        let command: [&[u8]; 3] = [b"CLIENT", b"SETNAME", name.as_bytes()];
+        match self.call(&command, |_| ()).await {
+            Ok(()) | Err(LinkError::Refused(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn log_in(&mut self, login: &Login) -> Result<(), LinkError> {
         let Some(password) = &login.password else {
             return Ok(());
@@ -168,7 +216,16 @@ impl Link {
         let mut command: Vec<&[u8]> = vec![b"AUTH"];
         command.extend(login.username.as_ref().map(String::as_bytes));
         command.push(password.as_bytes());
-        self.call(&command, |_| ()).await
+        let answer = self.call(&command, |_| ()).await;
+        let Err(LinkError::Refused(text)) = answer else {
+            return answer;
+        };
+        // An unknown command is quoted with its arguments.
+        let text = match password.is_empty() {
+            true => text,
+            false => text.replace(password.as_str(), "***"),
+        };
+        Err(LinkError::Refused(text))
     }
 
     /// Sends a command and reads its reply. An error reply is an error.
@@ -183,8 +240,9 @@ impl Link {
         self.writer.flush().await?;
         loop {
             match parse_reply(self.input.bytes()) {
-                Ok((Reply::Error(text), _)) => {
-                    let text = String::from_utf8_lossy(text).into_owned();
+                Ok((Reply::Error(text), used)) => {
+                    let text = words(text);
+                    self.input.consume(used);
                     return Err(LinkError::Refused(text));
                 }
                 Ok((reply, used)) => {
@@ -193,6 +251,9 @@ impl Link {
                     return Ok(value);
                 }
                 Err(Stop::Incomplete) => self.input.fill().await?,
+                Err(_) if self.input.bytes().starts_with(&TLS_ALERT) => {
+                    return Err(LinkError::WantsTls);
+                }
                 Err(Stop::Invalid | Stop::Oversized { .. }) => return Err(LinkError::Protocol),
             }
         }
@@ -243,22 +304,30 @@ impl Input {
         self.skip = count - there;
     }
 
-    /// Waits for more bytes. Cancelling it loses none.
+    /// Waits for more bytes, which may all be thrown away. Cancelling it loses none.
     pub(crate) async fn fill(&mut self) -> Result<(), LinkError> {
         self.make_room()?;
-        loop {
-            let count = self.reader.read(&mut self.buffer[self.end..]).await?;
-            if count == 0 {
-                return Err(LinkError::Closed);
-            }
-            let skipped = count.min(self.skip);
-            self.skip -= skipped;
-            if skipped < count {
-                self.buffer
-                    .copy_within(self.end + skipped..self.end + count, self.end);
-                self.end += count - skipped;
-                return Ok(());
-            }
+        let count = self.reader.read(&mut self.buffer[self.end..]).await?;
+        if count == 0 {
+            return Err(LinkError::Closed);
+        }
+        let skipped = count.min(self.skip);
+        self.skip -= skipped;
+        if skipped > 0 {
+            self.buffer
+                .copy_within(self.end + skipped..self.end + count, self.end);
+        }
+        self.end += count - skipped;
+        Ok(())
+    }
+
+    /// Takes bytes that are there already; whether there were any.
+    pub(crate) async fn fill_now(&mut self) -> Result<bool, LinkError> {
+        tokio::select! {
+            biased;
+            filled = self.fill() => filled.map(|()| true),
+            // Lets the driver look at the sockets once.
+            () = tokio::task::yield_now() => Ok(false),
         }
     }
 

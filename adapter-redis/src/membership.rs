@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::commands::{CommandError, Commands};
+use crate::refusal::Meaning;
 use crate::shared::Shared;
 use crate::status::Problem;
 
@@ -46,6 +47,9 @@ pub(crate) struct Membership {
     /// Members whose key is gone, to be struck off the index.
     gone: Vec<Raw>,
 }
+
+/// How long a heartbeat may take. A link that is slow or congested must not make a node seem gone.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// In one slot, so that one command can name several.
 struct Keys {
@@ -95,36 +99,46 @@ impl Membership {
         let mut is_lamented = false;
         loop {
             beat.tick().await;
-            let beaten = self.beat().await;
-            if let Err(error) = &beaten {
-                self.reachable = None;
-                if !is_lamented {
-                    tracing::warn!(%error, "Redis: no heartbeat");
-                }
+            let mut beaten = self.beat().await;
+            if beaten.as_ref().is_err_and(is_replica) {
+                // Perhaps another server has become the master, and this connection is an old one.
+                self.commands.forget();
+                self.shared.suspected.send_replace(());
+                beaten = self.beat().await;
             }
-            is_lamented = beaten.is_err();
+            let refusal = match &beaten {
+                Err(error) if error.meaning() == Some(Meaning::WritesLater) => {
+                    let refusal = error.to_string();
+                    beaten = self.look().await;
+                    Some(refusal)
+                }
+                Err(error) => Some(error.to_string()),
+                Ok(()) => None,
+            };
+            if let Some(error) = refusal.as_ref().filter(|_| !is_lamented) {
+                tracing::warn!(error, "Redis: no heartbeat");
+            }
+            if beaten.is_err() {
+                self.reachable = None;
+            }
+            is_lamented = refusal.is_some();
+            self.shared.status().set_unregistered(refusal);
         }
     }
 
     async fn beat(&mut self) -> Result<(), CommandError> {
         let config = &self.shared.config;
         let ttl = milliseconds(config.timing.member_ttl);
-        let (record, holder, ids): First = self.commands.run(&self.claims(ttl)).await?;
+        let claims = self.claims(ttl);
+        let (record, holder, ids): First = self.commands.run_within(PATIENCE, &claims).await?;
         let problem = self.problem(record.as_deref(), holder.as_deref());
-        let ids = ids.into_iter().take(config.limits.members);
-        let (ids, illegible): (Vec<_>, Vec<_>) =
-            ids.map(String::from_utf8).partition(Result::is_ok);
-        let ids: Vec<String> = ids.into_iter().flatten().collect();
-        let illegible = illegible.into_iter().filter_map(Result::err);
-        let illegible = illegible.map(FromUtf8Error::into_bytes).collect();
+        let (ids, illegible) = self.legible(ids);
         let mut commands = redis::pipe();
         commands.atomic();
         self.confirm(&mut commands, problem.as_ref(), ttl);
-        // Never without a key, which would be an error.
-        let keys = ids.iter().map(|id| self.keys.of(id));
-        let keys: Vec<String> = std::iter::once(self.keys.own.clone()).chain(keys).collect();
-        commands.cmd("MGET").arg(keys);
-        let (mut texts,): (Vec<Option<Raw>>,) = self.commands.run(&commands).await?;
+        commands.cmd("MGET").arg(self.records_of(&ids));
+        let (mut texts,): (Vec<Option<Raw>>,) =
+            self.commands.run_within(PATIENCE, &commands).await?;
         texts.drain(..texts.len().min(1));
 
         let now = Instant::now();
@@ -133,6 +147,51 @@ impl Membership {
         let is_patient = now < reachable + config.timing.member_ttl;
         self.gone = illegible;
         self.update(&ids, &texts, is_patient);
+        self.finish(problem);
+        Ok(())
+    }
+
+    /// Reads what the others told, while Redis refuses what this node tells. Nobody's records are
+    /// renewed then, so one that is missing says nothing.
+    async fn look(&mut self) -> Result<(), CommandError> {
+        let mut commands = redis::pipe();
+        commands.cmd("GET").arg(&self.keys.own);
+        commands.cmd("GET").arg(&self.keys.tag);
+        commands.cmd("SMEMBERS").arg(&self.keys.index);
+        let (record, holder, ids): First = self.commands.run_within(PATIENCE, &commands).await?;
+        let problem = self.problem(record.as_deref(), holder.as_deref());
+        let (ids, _) = self.legible(ids);
+        let mut commands = redis::pipe();
+        commands.cmd("MGET").arg(self.records_of(&ids));
+        let (mut texts,): (Vec<Option<Raw>>,) =
+            self.commands.run_within(PATIENCE, &commands).await?;
+        texts.drain(..texts.len().min(1));
+        self.reachable = None;
+        self.update(&ids, &texts, true);
+        self.gone.clear();
+        self.finish(problem);
+        Ok(())
+    }
+
+    /// Ids of members, and what stands among them and is none.
+    fn legible(&self, ids: Vec<Raw>) -> (Vec<String>, Vec<Raw>) {
+        let ids = ids.into_iter().take(self.shared.config.limits.members);
+        let (ids, illegible): (Vec<_>, Vec<_>) =
+            ids.map(String::from_utf8).partition(Result::is_ok);
+        let illegible = illegible.into_iter().filter_map(Result::err);
+        let illegible = illegible.map(FromUtf8Error::into_bytes).collect();
+        (ids.into_iter().flatten().collect(), illegible)
+    }
+
+    /// The keys of the records of `ids`, after this node's own: a command without a key would be an
+    /// error.
+    fn records_of(&self, ids: &[String]) -> Vec<String> {
+        let keys = ids.iter().map(|id| self.keys.of(id));
+        std::iter::once(self.keys.own.clone()).chain(keys).collect()
+    }
+
+    /// Tells who lives, this node among them.
+    fn finish(&mut self, problem: Option<Problem>) {
         if problem != Some(Problem::IdTaken)
             && let Some(own) = Record::parse(self.json().as_bytes())
         {
@@ -141,7 +200,6 @@ impl Membership {
         let records = self.known.values().cloned().collect();
         self.shared.set_records(records);
         self.tell(problem);
-        Ok(())
     }
 
     /// Claims the id and the tag, unless another process has them.
@@ -265,6 +323,10 @@ impl Record {
             seed: u64::from_str_radix(&json.seed, 16).ok()?,
         })
     }
+}
+
+fn is_replica(error: &CommandError) -> bool {
+    error.meaning() == Some(Meaning::NoMaster)
 }
 
 fn milliseconds(duration: Duration) -> u64 {

@@ -137,7 +137,15 @@ async fn subscribers(
 /// How many peers there were when all was well, so that after Redis was away publishing may wait
 /// until they are back.
 #[derive(Debug, Default)]
-pub(crate) struct Census(HashMap<String, u64>);
+pub(crate) struct Census {
+    counts: HashMap<String, u64>,
+    /// Whether this node was ever counted where commands go, and how often in a row it was not.
+    was_counted: bool,
+    uncounted: u32,
+}
+
+/// How often in a row a node has to be missing.
+const ASTRAY: u32 = 3;
 
 impl Census {
     /// Counts, to be called while the node is up.
@@ -149,8 +157,27 @@ impl Census {
     ) -> Result<(), CommandError> {
         let channels: Vec<String> = lanes.iter().flat_map(census_channels).collect();
         let counts = subscribers(shared, commands, &channels).await?;
-        self.0 = channels.into_iter().zip(counts).collect();
+        self.counts = channels.into_iter().zip(counts).collect();
         Ok(())
+    }
+
+    /// The lane whose subscriptions are not at the server that commands go to, if there is one; after
+    /// [`take`](Self::take). It is the same server unless a master was replaced and connections to the old
+    /// one are still open.
+    pub(crate) fn astray<'a>(&mut self, lanes: &'a [Lane]) -> Option<&'a Lane> {
+        let lane = lanes.first()?;
+        if !lane.directory.has_one_master() {
+            return None;
+        }
+        let presence = crate::shared::lock(&lane.channels).presence.clone();
+        match self.counts.get(&presence) {
+            Some(0) => self.uncounted += 1,
+            Some(_) => (self.was_counted, self.uncounted) = (true, 0),
+            None => {}
+        }
+        let is_astray = self.was_counted && self.uncounted >= ASTRAY;
+        self.uncounted %= ASTRAY;
+        is_astray.then_some(lane)
     }
 
     /// Whether as many peers as before hear what `lane` publishes.
@@ -162,7 +189,11 @@ impl Census {
     ) -> Result<bool, CommandError> {
         let channels = census_channels(lane);
         let counts = subscribers(shared, commands, &channels).await?;
-        let is_back = |(channel, count)| self.0.get(channel).is_none_or(|before| count >= before);
+        let is_back = |(channel, count)| {
+            self.counts
+                .get(channel)
+                .is_none_or(|before| count >= before)
+        };
         Ok(channels.iter().zip(&counts).all(is_back))
     }
 }

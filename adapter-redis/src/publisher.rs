@@ -8,11 +8,15 @@ use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 use crate::directory::Backoff;
-use crate::lane::Lane;
+use crate::lane::{self, Hearing, Lane};
 use crate::link::{Input, Link, LinkError, Stream, write};
 use crate::queue::Outbound;
-use crate::resp::{Reply, Stop, parse_reply};
+use crate::refusal::{Meaning, words};
+use crate::resp::{Reply, Stop, parse_reply, push_command};
+use crate::role::Role;
 use crate::shared::lock;
+use crate::status::End;
+use crate::watchdog::Watchdog;
 
 /// Bytes that are handed to the kernel at a time.
 const BATCH: usize = 128 << 10;
@@ -20,40 +24,57 @@ const BATCH: usize = 128 << 10;
 const WINDOW: usize = 8192;
 /// How long to wait before messages are sent again that went to the wrong server.
 const RETRY: Duration = Duration::from_millis(100);
+/// How soon after messages, at most, the server is asked whether it is still the master, so that they
+/// can be counted as published.
+const ROLE: Duration = Duration::from_millis(25);
+/// Bytes per second of the slowest link that is not taken for a dead one.
+const SLOWEST: u64 = 200_000;
+/// Longest time that is given to what such a link still carries.
+const MAX_ALLOWANCE: Duration = Duration::from_secs(30);
+/// How many messages to oneself in a row have to reach nobody.
+const ASTRAY: u32 = 3;
 
 /// Publishes what waits for `lane`, for ever.
 pub(crate) async fn run(lane: Lane, wake: Arc<Notify>) {
-    let mut backoff = Backoff::new(lane.shared.config.timing.backoff);
+    let new_backoff = || Backoff::new(lane.shared.config.timing.backoff);
+    let mut backoff = new_backoff();
+    let mut next = None;
     let mut is_first = true;
     loop {
-        let (link, endpoint) = lane.connect("publisher", &mut backoff).await;
+        let (link, endpoint) = match next.take() {
+            Some(connected) => connected,
+            None => lane.connect(End::Publisher, &mut backoff).await,
+        };
         if !std::mem::take(&mut is_first) {
             lane.shared.counters.reconnects.increment();
         }
         let connected = Instant::now();
-        let mut session = Session::new(&lane, link);
-        let error = tokio::select! {
-            error = session.run(&wake) => error,
-            error = lane.displaced(&endpoint) => error,
-        };
+        let mut session = Session::new(&lane, link, &wake);
+        let (error, replaced) = lane.keep(&mut session, &endpoint, &mut backoff).await;
         drop(session);
-        lane.lament("publisher", "connection lost", &error);
+        lane.handle_lost(End::Publisher, &error);
+        next = replaced;
         if connected.elapsed() > lane.shared.config.timing.silence {
-            backoff = Backoff::new(lane.shared.config.timing.backoff);
+            backoff = new_backoff();
         }
-        tokio::time::sleep(backoff.pause()).await;
+        if next.is_none() {
+            tokio::time::sleep(backoff.pause()).await;
+        }
     }
 }
 
 /// One connection. Dropping it puts back what was not sent and counts what was not confirmed.
 struct Session<'a> {
     lane: &'a Lane,
+    wake: &'a Notify,
     input: Input,
     writer: WriteHalf<Stream>,
     /// Commands to write, up to `written` already written.
     out: Vec<u8>,
     written: usize,
     flushed: bool,
+    /// The kernel did not take all of it the last time.
+    is_full: bool,
     /// Bytes ever put into `out`, and ever handed to the kernel.
     total_out: u64,
     total_written: u64,
@@ -61,74 +82,177 @@ struct Session<'a> {
     /// Messages that went to the wrong server, in order. No others are sent before them.
     retry: Vec<Outbound>,
     resume: Option<Instant>,
-    /// A message was refused; it is told once.
-    is_refused: bool,
+    watchdog: Watchdog,
+    /// Where the command ends that was answered last, in bytes ever put out.
+    answered: u64,
+    role: RoleCheck,
+    /// Messages that the server executed and that wait for its word that it is the master.
+    executed: u64,
+    /// Whether messages to oneself ever reached somebody at the server, and how many of the last did
+    /// not.
+    reached: bool,
+    astray: u32,
+    /// What was refused with these words is told once.
+    told: Vec<String>,
+}
+
+/// Whether the server can be asked for its role, and when it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum RoleCheck {
+    /// It does not matter, or it may not be asked.
+    Off,
+    /// It was asked at this time.
+    Idle(Instant),
+    Asked,
 }
 
 struct InFlight {
     what: What,
     /// Where its command ends, in bytes ever put out.
     end: u64,
-    sent: Instant,
 }
 
 enum What {
     Message(Outbound),
     Probe(u64),
+    Role,
 }
 
+/// Most refusals that are remembered as told.
+const MAX_TOLD: usize = 32;
+
 impl<'a> Session<'a> {
-    fn new(lane: &'a Lane, link: Link) -> Self {
+    fn new(lane: &'a Lane, link: Link, wake: &'a Notify) -> Self {
         let mut status = lane.shared.status();
         status.handle_publisher(lane.id, true, Instant::now());
         drop(status);
         lane.shared.handle_status_change();
+        let now = Instant::now();
+        let timing = lane.shared.config.timing;
         Self {
             lane,
+            wake,
             input: link.input,
             writer: link.writer,
             out: Vec::with_capacity(BATCH),
             written: 0,
             flushed: true,
+            is_full: false,
             total_out: 0,
             total_written: 0,
             in_flight: VecDeque::new(),
             retry: Vec::new(),
             resume: None,
-            is_refused: false,
+            watchdog: Watchdog::new(timing.silence, timing.probe, now),
+            answered: 0,
+            role: match lane.directory.has_one_master() {
+                true => RoleCheck::Idle(now),
+                false => RoleCheck::Off,
+            },
+            executed: 0,
+            reached: false,
+            astray: 0,
+            told: Vec::new(),
         }
     }
 
-    async fn run(&mut self, wake: &Notify) -> LinkError {
+    async fn run(&mut self, hearing: Hearing) -> LinkError {
         let timing = self.lane.shared.config.timing;
         let mut status_changed = self.lane.shared.status_changed.subscribe();
+        let mut suspected = self.lane.shared.suspected.subscribe();
         let mut probe = interval(timing.probe);
         probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.refill();
+            if hearing == Hearing::Hoped && self.watchdog.is_content() {
+                return LinkError::Alive;
+            }
+            let due = self.due();
             let result = tokio::select! {
                 result = self.input.fill() => result.and_then(|()| self.read_replies()),
                 result = write(&mut self.writer, &self.out[self.written..]), if self.has_output() => {
                     result.map(|count| self.handle_written(count))
                 }
-                () = wake.notified(), if self.takes_more() => Ok(()),
-                () = sleep_until(self.resume.unwrap_or_else(Instant::now).into()),
-                    if self.resume.is_some() => { self.resume = None; Ok(()) }
+                () = self.wake.notified(), if self.takes_more() => Ok(()),
+                () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
+                    self.handle_due(Instant::now());
+                    Ok(())
+                }
                 _ = status_changed.changed() => {
                     if self.lane.shared.status().wants_probe(self.lane.id) {
                         self.send_probe();
                     }
                     Ok(())
                 }
-                _ = probe.tick() => {
-                    self.send_probe();
-                    self.check_silence(timing.silence)
-                }
+                _ = suspected.changed() => self.handle_suspicion(),
+                _ = probe.tick() => self.handle_tick(hearing).await,
             };
             if let Err(error) = result {
                 return error;
             }
         }
+    }
+
+    async fn handle_tick(&mut self, hearing: Hearing) -> Result<(), LinkError> {
+        self.watchdog.handle_tick(Instant::now());
+        if self.in_flight.is_empty() {
+            self.watchdog.handle_life();
+        }
+        if hearing == Hearing::Watched && self.watchdog.bites(self.allowance()) {
+            // What came while this node was frozen or busy is a sign of life.
+            if !self.input.fill_now().await? {
+                return Err(LinkError::Silent);
+            }
+            self.read_replies()?;
+        }
+        self.send_probe();
+        self.ask_role();
+        Ok(())
+    }
+
+    /// How long a slow link may take for what it carries.
+    fn allowance(&self) -> Duration {
+        let bytes = self.total_written.saturating_sub(self.answered);
+        Duration::from_millis(bytes * 1000 / SLOWEST).min(MAX_ALLOWANCE)
+    }
+
+    /// When [`handle_due`](Self::handle_due) has something to do.
+    fn due(&self) -> Option<Instant> {
+        let role = match self.role {
+            RoleCheck::Idle(asked) if self.executed > 0 => Some(asked + ROLE),
+            RoleCheck::Idle(_) | RoleCheck::Asked | RoleCheck::Off => None,
+        };
+        self.resume.into_iter().chain(role).min()
+    }
+
+    fn handle_due(&mut self, now: Instant) {
+        if self.resume.is_some_and(|resume| resume <= now) {
+            self.resume = None;
+        }
+        match self.role {
+            RoleCheck::Idle(asked) if self.executed > 0 && asked + ROLE <= now => self.ask_role(),
+            RoleCheck::Idle(_) | RoleCheck::Asked | RoleCheck::Off => {}
+        }
+    }
+
+    fn ask_role(&mut self) {
+        if let RoleCheck::Idle(_) = self.role {
+            self.role = RoleCheck::Asked;
+            let mut command = Vec::new();
+            push_command(&mut command, &[b"ROLE"]);
+            self.put_out(&command, What::Role);
+        }
+    }
+
+    /// A heartbeat came to a replica. Whether this connection is at one, too, it is about to be told,
+    /// if it may ask.
+    fn handle_suspicion(&mut self) -> Result<(), LinkError> {
+        if self.role == RoleCheck::Off && self.lane.directory.has_one_master() {
+            let reason = "a heartbeat came to a replica".to_owned();
+            return Err(LinkError::NotMaster(reason));
+        }
+        self.ask_role();
+        Ok(())
     }
 
     fn has_output(&self) -> bool {
@@ -167,19 +291,18 @@ impl<'a> Session<'a> {
                 && let Some(message) = queue.pop(id)
             {
                 let command = message.command.clone();
-                self.put_out(&command, What::Message(message), now);
+                self.put_out(&command, What::Message(message));
             }
         });
     }
 
-    fn put_out(&mut self, command: &[u8], what: What, now: Instant) {
+    fn put_out(&mut self, command: &[u8], what: What) {
         self.out.extend_from_slice(command);
         self.total_out += command.len() as u64;
         self.lane.shared.in_flight.fetch_add(1, Ordering::Relaxed);
         self.in_flight.push_back(InFlight {
             what,
             end: self.total_out,
-            sent: now,
         });
     }
 
@@ -191,41 +314,33 @@ impl<'a> Session<'a> {
             let payload = number.to_string();
             let channel = lock(&self.lane.channels).probe.clone();
             let command = shared.publish_command(&channel, payload.as_bytes());
-            self.put_out(&command, What::Probe(number), now);
-        }
-    }
-
-    fn check_silence(&self, silence: Duration) -> Result<(), LinkError> {
-        let oldest = self.in_flight.front();
-        match oldest {
-            Some(oldest) if oldest.sent.elapsed() > silence => Err(LinkError::Silent),
-            Some(_) | None => Ok(()),
+            self.put_out(&command, What::Probe(number));
         }
     }
 
     fn handle_written(&mut self, count: usize) {
+        // The kernel had taken all that it can hold, and takes more: the link moves.
+        if self.is_full && count > 0 {
+            self.watchdog.handle_life();
+        }
         self.flushed = count == 0;
         self.written += count;
         self.total_written += count as u64;
+        self.is_full = count > 0 && self.written < self.out.len();
     }
 
     fn read_replies(&mut self) -> Result<(), LinkError> {
+        self.watchdog.handle_life();
         loop {
             match parse_reply(self.input.bytes()) {
                 Ok((reply, used)) => {
                     let Some(answered) = self.in_flight.pop_front() else {
                         return Err(LinkError::Protocol);
                     };
-                    let error = match reply {
-                        Reply::Error(text) => Some(String::from_utf8_lossy(text).into_owned()),
-                        Reply::Status(_)
-                        | Reply::Integer(_)
-                        | Reply::Bulk(_)
-                        | Reply::Nil
-                        | Reply::Array(_) => None,
-                    };
+                    self.answered = answered.end;
+                    let reply = Answer::read(&reply);
                     self.input.consume(used);
-                    self.handle_reply(answered.what, error);
+                    self.handle_reply(answered.what, reply)?;
                 }
                 Err(Stop::Incomplete) => return Ok(()),
                 Err(Stop::Invalid | Stop::Oversized { .. }) => return Err(LinkError::Protocol),
@@ -233,49 +348,164 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn handle_reply(&mut self, what: What, error: Option<String>) {
-        let shared = &self.lane.shared;
-        let is_retried = error.as_deref().is_some_and(was_not_executed);
-        if !(is_retried && matches!(what, What::Message(_))) {
-            shared.in_flight.fetch_sub(1, Ordering::Relaxed);
-        }
-        match (what, error) {
-            (What::Message(message), None) => {
-                shared.counters.out_ok.increment();
-                shared
-                    .counters
-                    .publish_duration
-                    .observe(message.at.elapsed());
-            }
-            (What::Probe(number), None) => {
-                let mut status = shared.status();
-                status.handle_probe_confirmed(self.lane.id, number, Instant::now());
-            }
-            (What::Message(message), Some(_)) if is_retried => {
-                self.retry.push(message);
-                shared.topology_wanted.notify_one();
-            }
-            (What::Message(message), Some(error)) => {
-                if !std::mem::replace(&mut self.is_refused, true) {
-                    tracing::warn!(channel = %message.channel, %error, "Redis refuses messages");
+    fn handle_reply(&mut self, what: What, answer: Answer) -> Result<(), LinkError> {
+        match (what, answer) {
+            (What::Message(message), Answer::Refused(text)) => self.handle_refused(message, &text),
+            (What::Message(message), _) => {
+                let counters = &self.lane.shared.counters;
+                counters.publish_duration.observe(message.at.elapsed());
+                self.executed += 1;
+                if self.role == RoleCheck::Off {
+                    self.count_executed();
                 }
-                shared.counters.out_refused.increment();
+                Ok(())
             }
-            (What::Probe(_), Some(error)) => {
-                tracing::debug!(%error, "Redis refused a message to oneself");
-                shared.topology_wanted.notify_one();
+            (What::Probe(number), answer) => {
+                self.count_answered(1);
+                self.handle_probe(number, answer)
+            }
+            (What::Role, answer) => {
+                self.count_answered(1);
+                self.handle_role(answer)
             }
         }
     }
+
+    fn handle_probe(&mut self, number: u64, answer: Answer) -> Result<(), LinkError> {
+        let shared = &self.lane.shared;
+        let (now, id) = (Instant::now(), self.lane.id);
+        let Answer::Refused(text) = answer else {
+            let is_news = shared.status().handle_probe_confirmed(id, number, now);
+            if is_news {
+                tracing::info!("Redis takes messages again");
+                shared.handle_status_change();
+            }
+            return self.handle_reach(&answer);
+        };
+        shared.status().handle_probe_refused(id, number);
+        self.handle_refusal(&text, true)
+    }
+
+    /// A message to oneself that reached nobody at the server to which it was sent means that the
+    /// subscriber is at another.
+    fn handle_reach(&mut self, answer: &Answer) -> Result<(), LinkError> {
+        let Answer::Count(count) = *answer else {
+            return Ok(());
+        };
+        self.reached |= count > 0;
+        self.astray = match count {
+            0 if self.lane.shared.is_up() => self.astray + 1,
+            _ => 0,
+        };
+        let is_telling = self.reached && self.lane.directory.has_one_master();
+        if is_telling && self.astray >= ASTRAY {
+            return Err(LinkError::Split);
+        }
+        Ok(())
+    }
+
+    fn handle_role(&mut self, answer: Answer) -> Result<(), LinkError> {
+        self.role = RoleCheck::Idle(Instant::now());
+        match answer {
+            Answer::Role(Role::Replica(of)) => return Err(LinkError::NotMaster(of)),
+            Answer::Refused(text) if Meaning::of(&text) != Meaning::Never => return Ok(()),
+            Answer::Refused(text) => {
+                tracing::debug!(error = text, "Redis does not tell its role");
+                self.role = RoleCheck::Off;
+            }
+            Answer::Role(Role::Master | Role::Unknown) | Answer::Count(_) | Answer::Other => {}
+        }
+        self.count_executed();
+        Ok(())
+    }
+
+    /// The server that executed messages is the master, as far as can be known.
+    fn count_executed(&mut self) {
+        let count = std::mem::take(&mut self.executed);
+        self.lane.shared.counters.out_ok.add(count);
+        self.count_answered(count);
+    }
+
+    fn count_answered(&self, count: u64) {
+        let in_flight = &self.lane.shared.in_flight;
+        in_flight.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    fn handle_refused(&mut self, message: Outbound, text: &str) -> Result<(), LinkError> {
+        if Meaning::of(text).is_kept() {
+            self.retry.push(message);
+            return self.handle_refusal(text, false);
+        }
+        self.count_answered(1);
+        self.lane.shared.counters.out_refused.increment();
+        if self.is_to_be_told(text) {
+            tracing::warn!(channel = %message.channel, error = text, "Redis refuses messages for good");
+        }
+        Ok(())
+    }
+
+    /// Something was refused, which nobody will execute: a message that is kept, or one to oneself.
+    fn handle_refusal(&mut self, text: &str, is_probe: bool) -> Result<(), LinkError> {
+        let shared = &self.lane.shared;
+        let (id, now) = (self.lane.id, Instant::now());
+        shared.topology_wanted.notify_one();
+        let meaning = Meaning::of(text);
+        let is_passing = match meaning {
+            Meaning::Later | Meaning::WritesLater => true,
+            Meaning::Never if is_probe => false,
+            // It goes to the right server as soon as the slots are read again.
+            Meaning::Elsewhere | Meaning::Never => return Ok(()),
+            Meaning::NoMaster if !self.lane.directory.has_one_master() => return Ok(()),
+            Meaning::NoMaster => return Err(LinkError::NotMaster(text.to_owned())),
+            Meaning::Login => return Err(LinkError::Refused(text.to_owned())),
+        };
+        let is_news = shared.status().handle_refused(id, text, is_passing, now);
+        if is_news {
+            tracing::warn!(error = text, is_passing, "Redis refuses messages");
+            shared.handle_status_change();
+        }
+        Ok(())
+    }
+
+    /// Whether a refusal of this kind was not told yet.
+    fn is_to_be_told(&mut self, text: &str) -> bool {
+        let kind = text.split(' ').next().unwrap_or_default();
+        let is_new = self.told.len() < MAX_TOLD && self.told.iter().all(|told| told != kind);
+        if is_new {
+            self.told.push(kind.to_owned());
+        }
+        is_new
+    }
 }
 
-/// Whether an error means that another server, or the same one later, will accept the command.
-fn was_not_executed(error: &str) -> bool {
-    let kind = error.split(' ').next().unwrap_or_default();
-    matches!(
-        kind,
-        "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN" | "LOADING" | "MASTERDOWN" | "READONLY"
-    )
+impl lane::Session for Session<'_> {
+    fn end(&self) -> End {
+        End::Publisher
+    }
+
+    async fn run(&mut self, hearing: Hearing) -> LinkError {
+        Self::run(self, hearing).await
+    }
+}
+
+/// What matters of a reply.
+enum Answer {
+    /// How many received a message at this server.
+    Count(i64),
+    Role(Role),
+    Refused(String),
+    Other,
+}
+
+impl Answer {
+    fn read(reply: &Reply<'_>) -> Self {
+        match reply {
+            Reply::Error(text) => Self::Refused(words(text)),
+            Reply::Integer(count) => Self::Count(*count),
+            Reply::Array(_) => Self::Role(Role::read(reply)),
+            Reply::Status(_) | Reply::Bulk(_) | Reply::Nil => Self::Other,
+        }
+    }
 }
 
 impl Drop for Session<'_> {
@@ -285,8 +515,10 @@ impl Drop for Session<'_> {
         status.handle_publisher(self.lane.id, false, Instant::now());
         drop(status);
         shared.handle_status_change();
-        let count = self.retry.len() + self.in_flight.len();
-        shared.in_flight.fetch_sub(count as u64, Ordering::Relaxed);
+        let count = self.retry.len() as u64 + self.in_flight.len() as u64 + self.executed;
+        shared.in_flight.fetch_sub(count, Ordering::Relaxed);
+        // Whether the server was still the master nobody knows.
+        shared.counters.out_unconfirmed.add(self.executed);
         let mut unsent = std::mem::take(&mut self.retry);
         for in_flight in self.in_flight.drain(..) {
             let What::Message(message) = in_flight.what else {

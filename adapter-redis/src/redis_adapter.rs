@@ -189,6 +189,10 @@ impl Adapter for RedisAdapter {
         thread.as_ref().is_none_or(|thread| !thread.is_finished())
     }
 
+    fn concern(&self) -> Option<String> {
+        self.shared.status().concern()
+    }
+
     fn counters(&self) -> &Counters {
         &self.shared.counters
     }

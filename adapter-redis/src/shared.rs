@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) topology_wanted: Notify,
     /// A task of a lane has panicked.
     pub(crate) panicked: Notify,
+    /// A heartbeat came to a replica: the lanes may be at one, too.
+    pub(crate) suspected: watch::Sender<()>,
     /// Connections of this node, for its heartbeat.
     pub(crate) connections: AtomicU64,
     /// Messages that were sent and not confirmed, or are about to be sent again.
@@ -66,6 +68,7 @@ impl Shared {
             calls,
             topology_wanted: Notify::new(),
             panicked: Notify::new(),
+            suspected: watch::channel(()).0,
             connections: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
             interests_changed: watch::channel(()).0,

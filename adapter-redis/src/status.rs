@@ -7,11 +7,14 @@ use crate::route::LaneId;
 /// is an argument.
 ///
 /// A lane is up when it can publish, has all its subscriptions, and a message to itself came back
-/// since. It may publish what waits once it is up and its peers are back, or after a while.
+/// since. It may publish what waits once it is up and its peers are back, or after a while; not while
+/// Redis says that it will take messages later.
 #[derive(Debug)]
 pub(crate) struct Status {
     lanes: BTreeMap<LaneId, Lane>,
     problem: Option<Problem>,
+    /// What Redis said to the last heartbeat, if it refused it.
+    unregistered: Option<String>,
     settle: Duration,
     silence: Duration,
 }
@@ -30,10 +33,26 @@ pub enum Problem {
     IdTaken,
 }
 
+/// One of the two connections of a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Publisher,
+    Subscriber,
+}
+
 #[derive(Debug, Default)]
 struct Lane {
     /// Whether it can publish.
     publisher: bool,
+    /// Which connections have been silent for too long, and are kept until there is a better one.
+    is_silent: [bool; 2],
+    /// Why the connections were lost or cannot be made, in words.
+    publisher_failure: Option<String>,
+    subscriber_failure: Option<String>,
+    /// Redis refuses what is published.
+    refusal: Option<Refusal>,
+    /// What Redis said when it refused a subscription, while not all are in force.
+    unsubscribed: Option<String>,
     /// When one of the connections came or went: what waits is held back for a while from then on.
     held: Option<Instant>,
     /// Whether all subscriptions that were wanted at the connect are in force.
@@ -45,6 +64,15 @@ struct Lane {
     /// Messages to oneself that did not come back yet.
     probes: VecDeque<Probe>,
     next_probe: u64,
+}
+
+/// Why nothing can be published, or not everything.
+#[derive(Debug)]
+struct Refusal {
+    /// In Redis' words.
+    text: String,
+    /// Later it can, and what waits is not tried before a probe was executed.
+    is_passing: bool,
 }
 
 #[derive(Debug)]
@@ -63,6 +91,7 @@ impl Status {
         Self {
             lanes: BTreeMap::new(),
             problem: Some(Problem::NotRegistered),
+            unregistered: None,
             settle,
             silence,
         }
@@ -88,16 +117,43 @@ impl Status {
             return None;
         }
         let lanes = || self.lanes.values();
-        let text = if lanes().any(|lane| !lane.publisher) || self.lanes.is_empty() {
-            "no connection to Redis".to_owned()
-        } else if lanes().any(|lane| !lane.synced) {
-            "subscriptions are not in force".to_owned()
-        } else if lanes().any(|lane| !lane.heard) {
-            "a message to oneself did not come back yet".to_owned()
-        } else {
-            self.problem.as_ref()?.to_string()
+        let because = |text: &str, reasons: [Option<&String>; 2]| {
+            let reason = reasons.into_iter().flatten().next();
+            reason.map_or_else(|| text.to_owned(), |reason| format!("{text}: {reason}"))
         };
-        Some(text)
+        if self.lanes.is_empty() {
+            let reasons = [self.unregistered.as_ref(), None];
+            return Some(because("no connection to Redis", reasons));
+        }
+        if lanes().any(|lane| lane.is_silent.contains(&true)) {
+            return Some("Redis gives no sign of life".to_owned());
+        }
+        if let Some(lane) = lanes().find(|lane| !lane.publisher) {
+            let reasons = [&lane.publisher_failure, &lane.subscriber_failure];
+            let reasons = reasons.map(Option::as_ref);
+            return Some(because("no connection to Redis", reasons));
+        }
+        if let Some(refusal) = lanes().find_map(|lane| lane.refusal.as_ref()) {
+            return Some(format!("Redis refuses messages: {}", refusal.text));
+        }
+        if let Some(lane) = lanes().find(|lane| !lane.synced) {
+            let reasons = [&lane.unsubscribed, &lane.subscriber_failure];
+            let reasons = reasons.map(Option::as_ref);
+            return Some(because("subscriptions are not in force", reasons));
+        }
+        if lanes().any(|lane| !lane.heard) {
+            return Some("a message to oneself did not come back yet".to_owned());
+        }
+        let problem = self.problem.as_ref()?;
+        let reason = self.unregistered.as_ref();
+        let reason = reason.filter(|_| *problem == Problem::NotRegistered);
+        Some(because(&problem.to_string(), [reason, None]))
+    }
+
+    /// What is wrong although it is up, in words.
+    pub(crate) fn concern(&self) -> Option<String> {
+        let refusal = self.unregistered.as_ref().filter(|_| self.is_up())?;
+        Some(format!("Redis refuses the heartbeat: {refusal}"))
     }
 
     /// Lanes that are up and must not publish yet, because their peers may not be back.
@@ -112,8 +168,68 @@ impl Status {
     pub(crate) fn handle_publisher(&mut self, lane: LaneId, connected: bool, now: Instant) {
         if let Some(lane) = self.lanes.get_mut(&lane) {
             lane.publisher = connected;
+            lane.is_silent[End::Publisher as usize] = false;
+            lane.refusal = None;
+            if connected {
+                lane.publisher_failure = None;
+            }
             lane.hold(now);
         }
+    }
+
+    /// A connection was silent for too long, or has come back to life.
+    pub(crate) fn handle_silent(&mut self, lane: LaneId, end: End, silent: bool, now: Instant) {
+        if let Some(lane) = self.lanes.get_mut(&lane) {
+            lane.is_silent[end as usize] = silent;
+            lane.hold(now);
+        }
+    }
+
+    /// A connection was lost or could not be made.
+    pub(crate) fn handle_failure(&mut self, lane: LaneId, end: End, reason: String) {
+        if let Some(lane) = self.lanes.get_mut(&lane) {
+            match end {
+                End::Publisher => lane.publisher_failure = Some(reason),
+                End::Subscriber => lane.subscriber_failure = Some(reason),
+            }
+        }
+    }
+
+    /// Redis refused to publish; `is_passing` if it will not for ever. Returns whether that is news.
+    pub(crate) fn handle_refused(
+        &mut self,
+        lane: LaneId,
+        text: &str,
+        is_passing: bool,
+        now: Instant,
+    ) -> bool {
+        let Some(lane) = self.lanes.get_mut(&lane) else {
+            return false;
+        };
+        let was_passing = lane.refusal.as_ref().map(|it| it.is_passing);
+        lane.refusal = Some(Refusal {
+            text: text.to_owned(),
+            is_passing,
+        });
+        let is_news = was_passing != Some(is_passing);
+        if is_news {
+            lane.hold(now);
+        }
+        is_news
+    }
+
+    /// Redis refused a subscription.
+    pub(crate) fn handle_unsubscribed(&mut self, lane: LaneId, text: &str) {
+        if let Some(lane) = self.lanes.get_mut(&lane) {
+            lane.unsubscribed = Some(text.to_owned());
+        }
+    }
+
+    /// What Redis said to the last heartbeat, if it refused it. Returns whether that is news.
+    pub(crate) fn set_unregistered(&mut self, text: Option<String>) -> bool {
+        let is_news = self.unregistered.is_some() != text.is_some();
+        self.unregistered = text;
+        is_news
     }
 
     /// Returns whether that is news. When the subscriber is lost the server may have died: then it
@@ -123,9 +239,16 @@ impl Status {
             return false;
         };
         let is_news = lane.synced != synced;
+        if !synced {
+            lane.is_silent[End::Subscriber as usize] = false;
+        }
         if is_news {
             lane.synced = synced;
             lane.hold(now);
+        }
+        if synced {
+            lane.subscriber_failure = None;
+            lane.unsubscribed = None;
         }
         is_news
     }
@@ -143,7 +266,7 @@ impl Status {
     /// The peers of `lane` are back.
     pub(crate) fn open(&mut self, lane: LaneId) {
         if let Some(lane) = self.lanes.get_mut(&lane) {
-            lane.is_open = lane.publisher && lane.heard;
+            lane.is_open = lane.publisher && lane.heard && !lane.is_put_off();
         }
     }
 
@@ -152,7 +275,8 @@ impl Status {
         let settle = self.settle;
         self.lanes.get_mut(&lane).is_some_and(|lane| {
             let has_waited = lane.held.is_some_and(|since| now >= since + settle);
-            lane.is_open |= lane.publisher && has_waited;
+            let may = lane.publisher && !lane.is_put_off();
+            lane.is_open = may && (lane.is_open || has_waited);
             lane.is_open
         })
     }
@@ -160,13 +284,18 @@ impl Status {
     /// Whether a probe would bring `lane` up.
     pub(crate) fn wants_probe(&self, lane: LaneId) -> bool {
         let lane = self.lanes.get(&lane);
-        lane.is_some_and(|it| it.publisher && it.synced && !it.heard && it.probes.is_empty())
+        lane.is_some_and(|it| {
+            let is_refused = it.refusal.is_some() || it.is_put_off();
+            it.publisher && it.synced && !it.heard && !is_refused && it.probes.is_empty()
+        })
     }
 
-    /// The number of a probe to send now, if one can come back.
+    /// The number of a probe to send now, if one can come back, or can tell that Redis takes
+    /// messages again.
     pub(crate) fn next_probe(&mut self, lane: LaneId, now: Instant) -> Option<u64> {
         let lane = self.lanes.get_mut(&lane)?;
-        if !lane.publisher || !lane.synced || lane.probes.len() >= MAX_PROBES {
+        let is_useful = lane.synced || lane.is_put_off();
+        if !lane.publisher || !is_useful || lane.probes.len() >= MAX_PROBES {
             return None;
         }
         lane.next_probe += 1;
@@ -178,12 +307,27 @@ impl Status {
         Some(lane.next_probe)
     }
 
-    pub(crate) fn handle_probe_confirmed(&mut self, lane: LaneId, number: u64, now: Instant) {
+    /// Redis passed a probe on. Returns whether that is news: it takes messages again.
+    pub(crate) fn handle_probe_confirmed(
+        &mut self,
+        lane: LaneId,
+        number: u64,
+        now: Instant,
+    ) -> bool {
+        let Some(lane) = self.lanes.get_mut(&lane) else {
+            return false;
+        };
+        let mut probes = lane.probes.iter_mut();
+        if let Some(probe) = probes.find(|probe| probe.number == number) {
+            probe.confirmed = Some(now);
+        }
+        lane.handle_executed(now)
+    }
+
+    /// Redis did not pass a probe on, which will not come back.
+    pub(crate) fn handle_probe_refused(&mut self, lane: LaneId, number: u64) {
         if let Some(lane) = self.lanes.get_mut(&lane) {
-            let mut probes = lane.probes.iter_mut();
-            if let Some(probe) = probes.find(|probe| probe.number == number) {
-                probe.confirmed = Some(now);
-            }
+            lane.probes.retain(|probe| probe.number != number);
         }
     }
 
@@ -198,19 +342,50 @@ impl Status {
         let index = lane.probes.iter().position(|it| it.number == number)?;
         let lag = now - lane.probes[index].sent;
         lane.probes.drain(..=index);
+        lane.handle_executed(now);
         lane.heard = true;
         Some(lag)
     }
 
-    /// Whether Redis passed a message to oneself on and it did not come.
-    pub(crate) fn is_deaf(&self, lane: LaneId, now: Instant) -> bool {
-        let oldest = self.lanes.get(&lane).and_then(|lane| lane.probes.front());
-        let confirmed = oldest.and_then(|probe| probe.confirmed);
-        confirmed.is_some_and(|confirmed| now >= confirmed + self.silence)
+    /// Whether Redis passed a message to oneself on and it did not come, although everything has
+    /// that Redis had sent when the subscriber asked for a sign of life at `answered`: however slow the
+    /// link is, it is not still on its way.
+    pub(crate) fn is_deaf(&self, lane: LaneId, answered: Option<Instant>, now: Instant) -> bool {
+        let Some((lane, answered)) = self.lanes.get(&lane).zip(answered) else {
+            return false;
+        };
+        let mut confirmed = lane.probes.iter().filter_map(|probe| probe.confirmed);
+        let silence = self.silence;
+        lane.synced && confirmed.any(|it| it <= answered && now >= it + silence)
+    }
+}
+
+impl End {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Publisher => "publisher",
+            Self::Subscriber => "subscriber",
+        }
     }
 }
 
 impl Lane {
+    /// Whether messages are not to be sent, since Redis takes them later, or says nothing.
+    fn is_put_off(&self) -> bool {
+        let is_refused = self.refusal.as_ref().is_some_and(|it| it.is_passing);
+        is_refused || self.is_silent.contains(&true)
+    }
+
+    /// A message was executed: whatever Redis refused before, it does no more. Returns whether that
+    /// is news. Probes under way still count.
+    fn handle_executed(&mut self, now: Instant) -> bool {
+        let is_news = self.refusal.take().is_some();
+        if is_news {
+            self.held = Some(now);
+        }
+        is_news
+    }
+
     fn hold(&mut self, now: Instant) {
         self.held = Some(now);
         self.is_open = false;
@@ -261,8 +436,15 @@ mod tests {
         let (mut status, now) = status(&[A]);
         let trouble = |status: &Status| status.trouble().unwrap_or_default();
         assert_eq!(trouble(&status), "no connection to Redis");
+        status.handle_failure(A, End::Publisher, "WRONGPASS no".to_owned());
+        assert_eq!(trouble(&status), "no connection to Redis: WRONGPASS no");
         status.handle_publisher(A, true, now);
         assert_eq!(trouble(&status), "subscriptions are not in force");
+        status.handle_unsubscribed(A, "NOPERM no");
+        assert_eq!(
+            trouble(&status),
+            "subscriptions are not in force: NOPERM no"
+        );
         status.handle_synced(A, true, now);
         assert_eq!(
             trouble(&status),
@@ -343,12 +525,114 @@ mod tests {
         let (mut status, now) = status(&[A]);
         bring_up(&mut status, A, now);
         let probe = status.next_probe(A, now).unwrap();
-        assert!(!status.is_deaf(A, now + SILENCE * 2), "not confirmed");
+        let much_later = now + SILENCE * 2;
+        let is_deaf = |status: &Status, at| status.is_deaf(A, Some(much_later), at);
+        assert!(!is_deaf(&status, much_later), "not confirmed");
         status.handle_probe_confirmed(A, probe, now);
-        assert!(!status.is_deaf(A, now + SILENCE - Duration::from_nanos(1)));
-        assert!(status.is_deaf(A, now + SILENCE));
+        assert!(!is_deaf(&status, now + SILENCE - Duration::from_nanos(1)));
+        assert!(is_deaf(&status, now + SILENCE));
         status.handle_probe_heard(A, probe, now);
-        assert!(!status.is_deaf(A, now + SILENCE));
+        assert!(!is_deaf(&status, now + SILENCE));
+    }
+
+    #[test]
+    fn what_is_still_on_its_way_is_waited_for() {
+        let (mut status, now) = status(&[A]);
+        bring_up(&mut status, A, now);
+        let probe = status.next_probe(A, now).unwrap();
+        let confirmed = now + Duration::from_secs(1);
+        status.handle_probe_confirmed(A, probe, confirmed);
+        let much_later = now + SILENCE * 20;
+        assert!(!status.is_deaf(A, None, much_later));
+        assert!(!status.is_deaf(A, Some(now), much_later), "asked before");
+        assert!(status.is_deaf(A, Some(confirmed), much_later));
+    }
+
+    #[test]
+    fn nothing_is_published_while_redis_will_take_it_later() {
+        let (mut status, now) = status(&[A]);
+        bring_up(&mut status, A, now);
+        status.open(A);
+        let probe = status.next_probe(A, now).unwrap();
+        assert!(status.handle_refused(A, "BUSY a script", true, now));
+        assert!(!status.handle_refused(A, "BUSY a script", true, now));
+        status.handle_probe_refused(A, probe);
+        assert!(!status.is_up());
+        let trouble = status.trouble().unwrap();
+        assert_eq!(trouble, "Redis refuses messages: BUSY a script");
+        let later = now + SETTLE * 10;
+        assert!(!status.is_open(A, later));
+        assert!(!status.wants_probe(A), "no hurry");
+        // It is asked for without its subscriber, too.
+        status.handle_synced(A, false, later);
+        let probe = status.next_probe(A, later).unwrap();
+        assert!(status.handle_probe_confirmed(A, probe, later));
+        assert!(!status.is_open(A, later + SETTLE - Duration::from_nanos(1)));
+        assert!(status.is_open(A, later + SETTLE));
+        bring_up(&mut status, A, later);
+        assert!(status.is_up());
+    }
+
+    #[test]
+    fn who_is_silent_is_waited_for() {
+        for end in [End::Publisher, End::Subscriber] {
+            let (mut status, now) = status(&[A]);
+            bring_up(&mut status, A, now);
+            status.open(A);
+            status.handle_silent(A, end, true, now);
+            let trouble = status.trouble().unwrap();
+            assert_eq!(trouble, "Redis gives no sign of life");
+            let later = now + SETTLE * 10;
+            assert!(!status.is_open(A, later) && !status.is_up());
+            status.handle_silent(A, end, false, later);
+            bring_up(&mut status, A, later);
+            assert!(status.is_up());
+            status.open(A);
+            assert!(status.is_open(A, later));
+        }
+    }
+
+    #[test]
+    fn a_refusal_for_ever_is_told_and_holds_nothing_up() {
+        let (mut status, now) = status(&[A]);
+        bring_up(&mut status, A, now);
+        status.open(A);
+        assert!(status.handle_refused(A, "NOPERM no", false, now));
+        assert!(!status.is_up());
+        assert!(status.is_open(A, now + SETTLE));
+        let probe = status.next_probe(A, now).unwrap();
+        status.handle_probe_confirmed(A, probe, now);
+        status.handle_probe_heard(A, probe, now);
+        assert!(status.is_up());
+    }
+
+    #[test]
+    fn probes_do_not_run_out() {
+        let (mut status, now) = status(&[A]);
+        bring_up(&mut status, A, now);
+        status.handle_refused(A, "BUSY a script", true, now);
+        for _ in 0..MAX_PROBES * 2 {
+            let probe = status.next_probe(A, now).unwrap();
+            status.handle_refused(A, "BUSY a script", true, now);
+            status.handle_probe_refused(A, probe);
+        }
+    }
+
+    #[test]
+    fn who_may_not_write_is_up_all_the_same_and_says_so() {
+        let (mut status, now) = status(&[A]);
+        status.set_problem(Some(Problem::NotRegistered));
+        bring_up(&mut status, A, now);
+        assert!(status.set_unregistered(Some("MISCONF disk".to_owned())));
+        let trouble = status.trouble().unwrap();
+        assert_eq!(trouble, "not registered with the cluster yet: MISCONF disk");
+        assert_eq!(status.concern(), None);
+        status.set_problem(None);
+        assert_eq!(status.trouble(), None);
+        let concern = status.concern().unwrap();
+        assert_eq!(concern, "Redis refuses the heartbeat: MISCONF disk");
+        assert!(status.set_unregistered(None));
+        assert_eq!(status.concern(), None);
     }
 
     fn status(lanes: &[LaneId]) -> (Status, Instant) {

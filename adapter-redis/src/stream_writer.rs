@@ -3,10 +3,13 @@ use std::time::Duration;
 use redis::Pipeline;
 
 use crate::commands::{CommandError, Commands};
+use crate::refusal::Meaning;
 use crate::servers::Servers;
 
-/// How long Redis may take for one call.
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long Redis may take for one call, beside the time in which a slow link carries it.
+const TIMEOUT: Duration = Duration::from_secs(6);
+/// Bytes per second of the slowest link for which that suffices.
+const SLOWEST: usize = 50_000;
 
 /// Appends entries to a Redis Stream.
 pub struct StreamWriter {
@@ -19,6 +22,13 @@ pub struct StreamWriter {
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct AppendError(#[from] CommandError);
+
+impl AppendError {
+    /// Whether Redis answered that it did not do it. If not, nobody knows whether it did.
+    pub fn is_refusal(&self) -> bool {
+        self.0.meaning().is_some()
+    }
+}
 
 impl StreamWriter {
     /// Of the stream at `key`, which keeps about `max_length` entries. It connects when it has
@@ -43,8 +53,18 @@ impl StreamWriter {
                 command.arg(*name).arg(*value);
             }
         }
+        let bytes = entries.iter().flatten().map(|(_, value)| value.len());
+        let moving = bytes.sum::<usize>().saturating_mul(1000) / SLOWEST;
+        let limit = TIMEOUT + Duration::from_millis(moving as u64);
         // An error among the answers is no id.
-        let _ids: Vec<String> = self.commands.run(&pipeline).await?;
+        let appended: Result<Vec<String>, _> = self.commands.run_within(limit, &pipeline).await;
+        if let Err(error) = &appended
+            && error.meaning() == Some(Meaning::NoMaster)
+        {
+            // Perhaps another server has become the master, and these connections are old ones.
+            self.commands.forget();
+        }
+        appended?;
         Ok(())
     }
 }

@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use tokio::io::WriteHalf;
@@ -5,10 +6,13 @@ use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::directory::Backoff;
 use crate::interests::{Command, Confirmed};
-use crate::lane::Lane;
+use crate::lane::{self, Hearing, Lane};
 use crate::link::{Input, Link, LinkError, Stream, write};
 use crate::receive;
+use crate::refusal::words;
 use crate::resp::{Family, Push, Stop, parse_push, push_command, push_list};
+use crate::status::End;
+use crate::watchdog::Watchdog;
 
 /// Bytes of commands that are put together before they are written.
 const BATCH: usize = 64 << 10;
@@ -18,10 +22,15 @@ const FULL_PAUSE: Duration = Duration::from_millis(1);
 
 /// Subscribes to what is wanted and receives it, for ever.
 pub(crate) async fn run(lane: Lane) {
-    let mut backoff = Backoff::new(lane.shared.config.timing.backoff);
+    let new_backoff = || Backoff::new(lane.shared.config.timing.backoff);
+    let mut backoff = new_backoff();
+    let mut next = None;
     let mut is_first = true;
     loop {
-        let (link, endpoint) = lane.connect("subscriber", &mut backoff).await;
+        let (link, endpoint) = match next.take() {
+            Some(connected) => connected,
+            None => lane.connect(End::Subscriber, &mut backoff).await,
+        };
         let shared = &lane.shared;
         if !std::mem::take(&mut is_first) {
             shared.counters.reconnects.increment();
@@ -29,16 +38,16 @@ pub(crate) async fn run(lane: Lane) {
         }
         let connected = Instant::now();
         let mut session = Session::new(&lane, link);
-        let error = tokio::select! {
-            error = session.run() => error,
-            error = lane.displaced(&endpoint) => error,
-        };
+        let (error, replaced) = lane.keep(&mut session, &endpoint, &mut backoff).await;
         drop(session);
-        lane.lament("subscriber", "connection lost", &error);
+        lane.handle_lost(End::Subscriber, &error);
+        next = replaced;
         if connected.elapsed() > shared.config.timing.silence {
-            backoff = Backoff::new(shared.config.timing.backoff);
+            backoff = new_backoff();
         }
-        tokio::time::sleep(backoff.pause()).await;
+        if next.is_none() {
+            tokio::time::sleep(backoff.pause()).await;
+        }
     }
 }
 
@@ -50,15 +59,29 @@ struct Session<'a> {
     out: Vec<u8>,
     written: usize,
     flushed: bool,
-    /// When something came in last.
-    heard: Instant,
+    watchdog: Watchdog,
+    /// Signs of life that were asked for and did not come yet.
+    pings: VecDeque<Ping>,
+    /// When the last of those was asked for that came.
+    answered: Option<Instant>,
     /// A subscription was refused; it is told once.
     is_refused: bool,
 }
 
+/// A sign of life that was asked for.
+struct Ping {
+    asked: Instant,
+    /// How many commands are answered before it.
+    behind: u64,
+}
+
+/// Most signs of life that are asked for at a time.
+const MAX_PINGS: usize = 16;
+
 impl<'a> Session<'a> {
     fn new(lane: &'a Lane, link: Link) -> Self {
         lane.shared.interests().handle_connected(lane.id);
+        let timing = lane.shared.config.timing;
         Self {
             lane,
             input: link.input,
@@ -66,12 +89,14 @@ impl<'a> Session<'a> {
             out: Vec::new(),
             written: 0,
             flushed: true,
-            heard: Instant::now(),
+            watchdog: Watchdog::new(timing.silence, timing.probe, Instant::now()),
+            pings: VecDeque::new(),
+            answered: None,
             is_refused: false,
         }
     }
 
-    async fn run(&mut self) -> LinkError {
+    async fn run(&mut self, hearing: Hearing) -> LinkError {
         let shared = self.lane.shared.clone();
         let timing = shared.config.timing;
         let mut changed = shared.interests_changed.subscribe();
@@ -80,12 +105,16 @@ impl<'a> Session<'a> {
         loop {
             self.refill();
             self.note_whether_synced();
+            if hearing == Hearing::Hoped && self.watchdog.is_content() {
+                return LinkError::Alive;
+            }
             let due = shared.interests().poll_timeout();
             let is_full = shared.inbox.is_full();
             let result = tokio::select! {
                 result = self.input.fill(), if !is_full => result.and_then(|()| self.read()),
                 () = sleep(FULL_PAUSE), if is_full => {
-                    self.heard = Instant::now();
+                    // It is this node that does not listen.
+                    self.watchdog.handle_life();
                     Ok(())
                 }
                 result = write(&mut self.writer, &self.out[self.written..]), if self.has_output() => {
@@ -101,14 +130,26 @@ impl<'a> Session<'a> {
                     shared.interests_changed.send_replace(());
                     Ok(())
                 }
-                _ = ping.tick() => self.watch(),
+                _ = ping.tick() => self.watch(hearing).await,
             };
             if let Err(error) = result {
                 return error;
             }
         }
     }
+}
 
+impl lane::Session for Session<'_> {
+    fn end(&self) -> End {
+        End::Subscriber
+    }
+
+    async fn run(&mut self, hearing: Hearing) -> LinkError {
+        Self::run(self, hearing).await
+    }
+}
+
+impl Session<'_> {
     fn has_output(&self) -> bool {
         self.written < self.out.len() || !self.flushed
     }
@@ -140,31 +181,64 @@ impl<'a> Session<'a> {
     }
 
     /// Asks for a sign of life, and gives up where there was none for long.
-    fn watch(&mut self) -> Result<(), LinkError> {
-        let shared = &self.lane.shared;
-        if self.heard.elapsed() > shared.config.timing.silence {
-            return Err(LinkError::Silent);
+    async fn watch(&mut self, hearing: Hearing) -> Result<(), LinkError> {
+        let now = Instant::now();
+        self.watchdog.handle_tick(now);
+        if hearing == Hearing::Watched && self.watchdog.bites(Duration::ZERO) {
+            // What came while this node was frozen or busy is a sign of life.
+            if !self.input.fill_now().await? {
+                return Err(LinkError::Silent);
+            }
+            self.read()?;
         }
-        if shared.status().is_deaf(self.lane.id, Instant::now()) {
+        let shared = &self.lane.shared;
+        let (id, answered) = (self.lane.id, self.answered);
+        if shared.status().is_deaf(id, answered, now) {
             return Err(LinkError::Deaf);
         }
-        if self.heard.elapsed() > shared.config.timing.probe / 2 {
+        if self.pings.len() < MAX_PINGS {
             push_command(&mut self.out, &[b"PING"]);
+            let behind = shared.interests().commands_sent(id);
+            self.pings.push_back(Ping { asked: now, behind });
         }
         Ok(())
     }
 
+    /// A sign of life came.
+    fn handle_pong(&mut self) {
+        if let Some(ping) = self.pings.pop_front() {
+            self.answered = Some(ping.asked);
+        }
+    }
+
+    /// Redis refused a command: the oldest that was not answered.
+    fn handle_error(&mut self, text: &str) {
+        let id = self.lane.id;
+        let answered = self.lane.shared.interests().commands_answered(id);
+        if self.pings.front().is_some_and(|it| it.behind <= answered) {
+            // Of one that is busy, or that cannot save, this is a sign of life like any other.
+            tracing::debug!(error = text, "Redis refused a PING");
+            return self.handle_pong();
+        }
+        let is_first = !std::mem::replace(&mut self.is_refused, true);
+        refuse(self.lane, text, is_first);
+    }
+
     fn read(&mut self) -> Result<(), LinkError> {
-        self.heard = Instant::now();
+        self.watchdog.handle_life();
         let shared = &self.lane.shared;
         let limit = shared.config.limits.message_bytes;
         let mut has_changed = false;
         loop {
             let used = match parse_push(self.input.bytes(), limit) {
                 Ok((Push::Error(text), used)) => {
-                    let is_first = !std::mem::replace(&mut self.is_refused, true);
-                    refuse(self.lane, text, is_first);
+                    let text = words(text);
+                    self.handle_error(&text);
                     has_changed = true;
+                    used
+                }
+                Ok((Push::Pong, used)) => {
+                    self.handle_pong();
                     used
                 }
                 Ok((push, used)) => {
@@ -218,15 +292,16 @@ fn handle(lane: &Lane, push: Push<'_>) -> bool {
 }
 
 /// Handles that Redis refused a subscription.
-fn refuse(lane: &Lane, text: &[u8], is_first: bool) {
+fn refuse(lane: &Lane, error: &str, is_first: bool) {
     let shared = &lane.shared;
     let name = shared.interests().handle_refused(lane.id, Instant::now());
-    let (name, error) = (name.as_deref(), String::from_utf8_lossy(text));
+    let name = name.as_deref();
     if is_first {
-        tracing::warn!(name, %error, "Redis refused a subscription");
+        tracing::warn!(name, error, "Redis refused a subscription");
     } else {
-        tracing::debug!(name, %error, "Redis refused a subscription");
+        tracing::debug!(name, error, "Redis refused a subscription");
     }
+    shared.status().handle_unsubscribed(lane.id, error);
     shared.topology_wanted.notify_one();
 }
 

@@ -73,6 +73,11 @@ pub trait Adapter: fmt::Debug + Send + Sync {
         true
     }
 
+    /// What is wrong although it is up, in words for operators.
+    fn concern(&self) -> Option<String> {
+        None
+    }
+
     /// What was counted.
     fn counters(&self) -> &Counters;
 

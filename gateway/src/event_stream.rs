@@ -14,7 +14,8 @@
 //! What was taken is written sooner or later, as long as the process lives. An attempt that failed
 //! may have been one that worked, so an entry can be there twice; it has the same `id` then. Each
 //! attempt is half as large as the one that failed before it, down to one entry, so that a Redis
-//! which is too slow for many gets on with few.
+//! which is too slow for many gets on with few. One that answers that it did nothing is asked again
+//! for the same.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -87,7 +88,16 @@ pub(crate) trait Append: Send + Sync {
     fn append<'a>(&'a self, entries: &'a [Entry]) -> Appending<'a>;
 }
 
-pub(crate) type Appending<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
+pub(crate) type Appending<'a> = Pin<Box<dyn Future<Output = Result<(), NotAppended>> + Send + 'a>>;
+
+/// Why entries are not known to be in the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NotAppended {
+    /// In words, those of Redis if it said something.
+    pub(crate) reason: String,
+    /// None of them is there: a smaller batch would fare no better.
+    pub(crate) is_refusal: bool,
+}
 
 /// Too much waits already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +111,8 @@ pub(crate) struct EventStream {
     entries: AtomicUsize,
     bytes: AtomicUsize,
     filled: Notify,
+    /// Why entries cannot be written now.
+    trouble: Mutex<Option<String>>,
     pub(crate) written: Tally,
     pub(crate) refused: Tally,
     pub(crate) retries: Tally,
@@ -130,6 +142,17 @@ impl EventStream {
     /// Bytes of them.
     pub(crate) fn waiting_bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Why entries cannot be written now, in words for operators; `None` while they can.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let trouble = self.trouble.lock();
+        trouble.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_trouble(&self, trouble: Option<String>) {
+        let mut current = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = trouble;
     }
 
     /// Takes an entry. `done` gets word when Redis has it.
@@ -212,14 +235,23 @@ impl EventStream {
                         let _gone = done.send(());
                     }
                     pause = FIRST_PAUSE;
+                    self.set_trouble(None);
                 }
-                Err(error) => {
+                Err(NotAppended { reason, is_refusal }) => {
                     self.retries.increment();
+                    let error = &reason;
                     if !was_told {
-                        warn!(%error, waiting = self.waiting(), "events cannot be written to the stream; they wait");
+                        warn!(
+                            error,
+                            waiting = self.waiting(),
+                            "events cannot be written to the stream; they wait"
+                        );
                         was_told = true;
                     }
-                    most = (count / 2).max(1);
+                    self.set_trouble(Some(reason));
+                    if !is_refusal {
+                        most = (count / 2).max(1);
+                    }
                     tokio::time::sleep(jittered(pause)).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
@@ -279,12 +311,15 @@ mod tests {
                 let count = if fails { 1 } else { entries.len() };
                 let ids = entries.iter().take(count).map(|entry| entry.id.clone());
                 self.ids.lock().unwrap().extend(ids);
-                if fails {
-                    Err("broken".to_owned())
-                } else {
-                    Ok(())
-                }
+                if fails { Err(unknown()) } else { Ok(()) }
             })
+        }
+    }
+
+    fn unknown() -> NotAppended {
+        NotAppended {
+            reason: "timed out".to_owned(),
+            is_refusal: false,
         }
     }
 
@@ -341,7 +376,7 @@ mod tests {
         impl Append for Slow {
             fn append<'a>(&'a self, entries: &'a [Entry]) -> Appending<'a> {
                 if entries.len() > 2 {
-                    Box::pin(async { Err("timed out".to_owned()) })
+                    Box::pin(async { Err(unknown()) })
                 } else {
                     self.0.append(entries)
                 }
@@ -360,6 +395,44 @@ mod tests {
         }
         assert_eq!(*kept.ids.lock().unwrap(), ids);
         assert_eq!((stream.written.value(), stream.retries.value()), (11, 2));
+        writer.abort();
+    }
+
+    #[tokio::test]
+    async fn what_redis_refuses_is_tried_again_as_it_was_and_told() {
+        /// Says that it is busy as long as it is.
+        #[derive(Clone)]
+        struct Busy(Kept, Arc<Mutex<Vec<usize>>>);
+
+        impl Append for Busy {
+            fn append<'a>(&'a self, entries: &'a [Entry]) -> Appending<'a> {
+                let mut tried = self.1.lock().unwrap();
+                tried.push(entries.len());
+                if tried.len() < 3 {
+                    let reason = "BUSY a script".to_owned();
+                    let is_refusal = true;
+                    Box::pin(async move { Err(NotAppended { reason, is_refusal }) })
+                } else {
+                    self.0.append(entries)
+                }
+            }
+        }
+
+        let stream = Arc::<EventStream>::default();
+        for number in 0..8 {
+            stream.append(entry(&number.to_string(), 1), None).unwrap();
+        }
+        let busy = Busy(Kept::default(), Arc::default());
+        assert_eq!(stream.trouble(), None);
+        let writer = tokio::spawn(Arc::clone(&stream).write(busy.clone()));
+        while stream.trouble().is_none() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        assert_eq!(stream.trouble().as_deref(), Some("BUSY a script"));
+        assert_eq!(stream.flushed(Duration::from_secs(60)).await, 0);
+        assert_eq!(stream.trouble(), None);
+        assert_eq!(*busy.1.lock().unwrap(), [8, 8, 8]);
+        assert_eq!(busy.0.ids.lock().unwrap().len(), 8);
         writer.abort();
     }
 

@@ -112,16 +112,10 @@ async fn respond<B>(node: &Arc<Node>, request: &Request<B>, door: &Door) -> Resp
             json,
             "{\"ready\":false,\"reason\":\"draining\"}".into(),
         ),
-        (&Method::GET, "/ready") => match node.cluster().and_then(|it| it.adapter().trouble()) {
-            Some(trouble) => answer(
-                StatusCode::SERVICE_UNAVAILABLE,
-                json,
-                serde_json::json!({"ready": false, "reason": "adapter", "detail": trouble})
-                    .to_string()
-                    .into(),
-            ),
-            None => answer(StatusCode::OK, json, "{\"ready\":true}".into()),
-        },
+        (&Method::GET, "/ready") => {
+            let (status, body) = readiness(node);
+            answer(status, json, body.to_string().into())
+        }
         (&Method::POST, "/drain") => {
             drain::begin(node, node.config().shutdown.drain, Purpose::Asked);
             answer(StatusCode::ACCEPTED, json, drain_state(node))
@@ -162,6 +156,25 @@ fn refuse(node: &Node, door: &Door, suspect: Suspect) -> Response<Full<Bytes>> {
     let problem = serde_json::json!({"error": {"code": code, "message": message}});
     let body = problem.to_string().into();
     answer(StatusCode::FORBIDDEN, "application/json", body)
+}
+
+/// Whether the node is ready, and what is wrong although it is.
+fn readiness(node: &Node) -> (StatusCode, serde_json::Value) {
+    let adapter = node.cluster().map(|cluster| cluster.adapter());
+    if let Some(trouble) = adapter.and_then(|adapter| adapter.trouble()) {
+        let body = serde_json::json!({"ready": false, "reason": "adapter", "detail": trouble});
+        return (StatusCode::SERVICE_UNAVAILABLE, body);
+    }
+    let concern = adapter.and_then(|adapter| adapter.concern());
+    let stream = node.tallies().event_stream.get();
+    let stream = stream.and_then(|stream| stream.trouble());
+    let stream = stream.map(|trouble| format!("events cannot be written to the stream: {trouble}"));
+    let warnings: Vec<String> = concern.into_iter().chain(stream).collect();
+    let body = match warnings.is_empty() {
+        true => serde_json::json!({"ready": true}),
+        false => serde_json::json!({"ready": true, "warnings": warnings}),
+    };
+    (StatusCode::OK, body)
 }
 
 fn answer(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {

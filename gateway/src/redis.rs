@@ -8,7 +8,7 @@ use adapter_redis::wire::{Format, SubscriptionMode as WireMode};
 use adapter_redis::{RedisAdapter, Servers, StreamWriter};
 
 use crate::config::{Config, Redis, RedisMode, StreamName, SubscriptionMode};
-use crate::event_stream::{Append, Appending, Entry};
+use crate::event_stream::{Append, Appending, Entry, NotAppended};
 use crate::server::StartError;
 
 /// What entries of `backend.stream` are written to.
@@ -42,7 +42,10 @@ impl Append for StreamWriter {
         let fields: Vec<_> = entries.iter().map(Entry::fields).collect();
         Box::pin(async move {
             let appended = Self::append(self, &fields).await;
-            appended.map_err(|error| error.to_string())
+            appended.map_err(|error| NotAppended {
+                reason: error.to_string(),
+                is_refusal: error.is_refusal(),
+            })
         })
     }
 }

@@ -12,7 +12,7 @@ use crate::peer::Peer;
 use crate::server::{PATIENCE, Redis};
 
 /// The recipe of docs/redis.md for prefix `socket.io`; since Redis 7.2 there is `+client|setinfo` too.
-const COMMON: &str = "resetkeys resetchannels -@all +auth +client|setname +ping +select +unwatch +multi +exec \
+const COMMON: &str = "resetkeys resetchannels -@all +auth +client|setname +ping +role +select +unwatch +multi +exec \
      +set +get +mget +del +pexpire +sadd +srem +smembers ~socket.io-gateway{nodes}*";
 const CLASSIC: &str = "+publish +subscribe +unsubscribe +pubsub|numsub \
      &socket.io#* &socket.io-request#* &socket.io-response#* &socket.io-gateway#*";

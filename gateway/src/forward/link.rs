@@ -1,6 +1,7 @@
 //! One connection to a shard of another node.
 
 use std::io;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -34,6 +35,9 @@ const PROBE_AFTER: Duration = Duration::from_secs(10);
 /// How often it asks, and how often without an answer it takes the other end for dead.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 const PROBES: u32 = 3;
+
+/// Parts into which those limits are cut.
+const SLICES: u32 = 8;
 
 /// What a request carries: what a client sends, or nothing.
 pub(super) type Passed = Either<Incoming, Empty<Bytes>>;
@@ -210,14 +214,19 @@ impl Link {
     }
 }
 
+/// Waits for at most `limit`. Of a time in which this node stood still a small part counts, so that
+/// what came meanwhile is read before the other node is said to be away.
 async fn in_time<T, E: Into<ConnectError>>(
     limit: Duration,
     what: impl Future<Output = Result<T, E>>,
 ) -> Result<T, ConnectError> {
-    match tokio::time::timeout(limit, what).await {
-        Ok(result) => result.map_err(Into::into),
-        Err(_) => Err(ConnectError::Timeout),
+    let mut what = pin!(what);
+    for _ in 0..SLICES {
+        if let Ok(result) = tokio::time::timeout(limit / SLICES, what.as_mut()).await {
+            return result.map_err(Into::into);
+        }
     }
+    Err(ConnectError::Timeout)
 }
 
 /// Has a dead node be noticed, even where nothing is sent.

@@ -243,7 +243,8 @@ impl Links {
     fn take(&self, seat: &Seat) -> Option<Link> {
         let mut idle = self.idle.borrow_mut();
         let links = idle.get_mut(seat)?;
-        links.retain(|link| !link.is_closed());
+        // A node that stood still may have kept what its owner has closed meanwhile.
+        links.retain(|link| !link.is_closed() && link.idle_since.elapsed() < IDLE);
         let ready = links.iter().rposition(Link::is_ready)?;
         Some(links.remove(ready))
     }

@@ -25,6 +25,11 @@ export async function isReady(node) {
   return (await request(node.internalPort, "/ready")).status === 200;
 }
 
+/** What a node says of whether it is ready. */
+export async function readiness(node) {
+  return JSON.parse((await request(node.internalPort, "/ready")).text);
+}
+
 /** Waits until the node is ready and knows `count` gateway nodes. */
 export async function joined(node, count) {
   await until(`${node.id} is ready among ${count}`, async () => (await isReady(node)) && (await metric(node, "gateway_cluster_nodes")) === count);

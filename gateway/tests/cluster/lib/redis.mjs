@@ -5,6 +5,7 @@ import { mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 import { until } from "./until.mjs";
 
@@ -76,6 +77,22 @@ export class Redis {
 
   thaw() {
     this.#child.kill("SIGCONT");
+  }
+
+  /** Runs a script that takes `milliseconds`, and refuses everybody else meanwhile with `BUSY` after five seconds of silence. */
+  async keepBusy(milliseconds) {
+    const script = run("redis-cli", ["-p", `${this.port}`, "EVAL", "while true do end", "0"], { timeout: 600_000 }).catch(() => {});
+    await delay(milliseconds);
+    await until("the script is killed", async () => (await this.command("SCRIPT", "KILL").catch(() => "")) === "OK");
+    await script;
+  }
+
+  /** Takes the folder away in which it saves, so that saving fails. */
+  async loseDisk() {
+    rmSync(this.#folder, { recursive: true });
+    await this.command("CONFIG", "SET", "save", "3600 1");
+    await this.command("BGSAVE");
+    await until("saving has failed", async () => (await this.command("INFO", "persistence")).includes("rdb_last_bgsave_status:err"));
   }
 
   /** The reply to a command, as text. */

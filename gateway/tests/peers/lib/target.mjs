@@ -155,6 +155,15 @@ class Target {
     await this.#exited;
   }
 
+  /** Stops the process without ending it, as a machine that is moved does: its connections stay. */
+  freeze() {
+    this.#child.kill("SIGSTOP");
+  }
+
+  thaw() {
+    this.#child.kill("SIGCONT");
+  }
+
   /** Ends the program, and fails if it had ended by itself or panicked. */
   async stop() {
     const ended = !this.running && !this.#terminated;
