@@ -13,5 +13,6 @@ mod interest;
 mod measure;
 mod members;
 mod outage;
+mod panics;
 mod security;
 mod sharded;
