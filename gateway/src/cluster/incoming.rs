@@ -149,8 +149,7 @@ fn deliver_and_answer(
     published: &Published,
     to: ReplyTo,
 ) {
-    let timeout = published.selection.flags.timeout;
-    let timeout = timeout.unwrap_or(DEFAULT_ACK_TIMEOUT).min(MAX_ACK_TIMEOUT);
+    let timeout = ack_timeout(published.selection.flags.timeout);
     let (answers, mut tally) = mpsc::unbounded_channel();
     let place = node.acks().begin();
     let ack = AckRequest {
@@ -201,6 +200,11 @@ fn deliver_and_answer(
     });
 }
 
+/// How long acknowledgements are awaited for a node that says so, or does not.
+fn ack_timeout(named: Option<Duration>) -> Duration {
+    named.unwrap_or(DEFAULT_ACK_TIMEOUT).min(MAX_ACK_TIMEOUT)
+}
+
 /// Node passes on the first value of an acknowledgement.
 fn first(values: &OwnedArguments) -> ArgumentsBuf {
     let values = values.as_ref();
@@ -224,4 +228,18 @@ fn server_side(node: &Arc<Node>, namespace: Arc<str>, event: EventBuf, reply_to:
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_node_has_acknowledgements_awaited_for_an_hour() {
+        let hour = Duration::from_secs(3600);
+        assert_eq!(ack_timeout(Some(hour)), Duration::from_secs(300));
+        assert_eq!(ack_timeout(None), Duration::from_secs(60));
+        let second = Duration::from_secs(1);
+        assert_eq!(ack_timeout(Some(second)), second);
+    }
 }

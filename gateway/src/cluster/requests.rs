@@ -272,13 +272,18 @@ impl Cluster {
         (message, of_others): (&ClusterMessage, Option<&ClusterMessage>),
         peers: Peers,
     ) -> Asked {
-        let count = |result| self.counters.of(question.into(), result).increment();
+        let nobody = |result| {
+            self.counters.of(question.into(), result).increment();
+            Asked {
+                missing_others: peers.others,
+                ..self.nobody_answered()
+            }
+        };
         let request = self.adapter.new_request();
         let deadline = Instant::now() + self.patience;
         let started = self.requests().start(&request, question, deadline);
         let Some(outcome) = started else {
-            count(RequestResult::Full);
-            return self.nobody_answered();
+            return nobody(RequestResult::Full);
         };
         self.requests_changed.notify_one();
         let listen = !peers.nodes.is_empty() || peers.others > 0;
@@ -291,8 +296,7 @@ impl Cluster {
         }
         if published == Publish::Dropped {
             self.requests().cancel(&request);
-            count(RequestResult::Away);
-            return self.nobody_answered();
+            return nobody(RequestResult::Away);
         }
         {
             let mut requests = self.requests();
