@@ -121,6 +121,7 @@ mod tests {
         }
         assert!(Descriptors::new(u64::MAX, u64::MAX).most() > 1 << 60);
         let two = Descriptors::new(2, 0);
+        two.count();
         assert!(!two.are_taken());
         two.count();
         assert!(two.are_taken());
