@@ -40,6 +40,7 @@ for (const mode of ["classic", "sharded"]) {
         "api.key": KEY,
         "engine.ping_interval": "5m",
         "cluster.request_timeout": "60s",
+        "limits.outbox_patience": "10m",
         "log.level": "error",
       };
       world = await World.start({ relays: ["a", "b"], settings });
@@ -48,10 +49,16 @@ for (const mode of ["classic", "sharded"]) {
     after(() => world?.stop());
 
     /** What a prober of `server` finds while `work` is done. */
-    async function meanwhile(test, server, work) {
+    async function meanwhile(test, server, work, mine = 0) {
+      await until("those of before are gone", async () => (await sockets()) === world.clients.size + mine);
       const prober = await Prober.start(server);
-      const result = await work();
-      const found = await prober.stop();
+      let found;
+      let result;
+      try {
+        result = await work();
+      } finally {
+        found = await prober.stop();
+      }
       test.diagnostic(shown(found));
       assert.equal(found.echo.failed + found.live.failed, 0);
       return result;
@@ -94,7 +101,8 @@ for (const mode of ["classic", "sharded"]) {
         const made = (await Promise.all(floods)).reduce((sum, sent) => sum + sent, 0);
         test.diagnostic(`${ok} of 40 posts arrived beside ${made} made-up ids`);
         assert.equal(ok, 40);
-      });
+      }, 1);
+      assert.equal((await post(sid, "1")).text, "ok");
       agent.destroy();
     });
 
@@ -110,6 +118,7 @@ for (const mode of ["classic", "sharded"]) {
         const { sid } = JSON.parse(opened.text.slice(1));
         const answer = await request(b.port, `${POLLING}&sid=${sid}`, { method: "POST", body: "40" });
         assert.equal(answer.text, "ok");
+        await request(a.port, `${POLLING}&sid=${sid}`, { method: "POST", body: "1" });
       });
       held.forEach((socket) => socket.destroy());
     });
@@ -146,7 +155,7 @@ for (const mode of ["classic", "sharded"]) {
           return assert.equal(ids.size, expected);
         });
         await Promise.all(callers);
-      });
+      }, SOCKETS);
       clearInterval(watching);
       test.diagnostic(`both nodes grew by ${(most / 1e6).toFixed(1)} MB at most`);
       // Nothing of what browsers sent is in it: 60 answers with all of it would take a hundred times as much.
@@ -159,7 +168,6 @@ for (const mode of ["classic", "sharded"]) {
       const { connectRedis } = await import("./lib/node_server.mjs");
       const redis = await connectRedis("ioredis", world.redis.url);
       test.after(() => redis.disconnect());
-      const others = await sockets();
       const clients = await Promise.all(Array.from({ length: 50 }, () => Client.open(b, "websocket")));
       const data = (number) => ({ requestId: `r${number}`, opts: { rooms: [], except: [], flags: { timeout: 3_600_000 } }, packet: { type: 2, data: ["silent"], nsp: "/" } });
       await meanwhile(test, b, async () => {
@@ -170,8 +178,8 @@ for (const mode of ["classic", "sharded"]) {
         for (const client of clients) for (let number = 0; number < 20; number += 1) assert.deepEqual(await client.next(), ["silent"]);
         clients.forEach((client) => client.close());
         // The prober came meanwhile.
-        await until("they are gone", async () => (await sockets()) <= others + 1);
-      });
+        await until("they are gone", async () => (await sockets()) <= world.clients.size + 1);
+      }, clients.length);
     });
   });
 }
