@@ -74,6 +74,18 @@ def rows():
             graph("Questions to the cluster", "Such as who is in a room, by how whole the answer was.", (f"sum by (type, result) (rate(gateway_cluster_requests_total[][{RATE}])) > 0", "{{type}}, {{result}}"), unit="reqps"),
         ),
         row(
+            "Backends",
+            graph("Requests to backends", "By how they ended, all attempts of one counted as one.", (f"sum by (result) (rate(gateway_backend_requests_total[][{RATE}]))", "{{result}}"), unit="reqps", stack=True),
+            graph("Time of a request", "With waiting and all attempts.", (quantile(0.5, "gateway_backend_duration_seconds"), "median"), (quantile(0.99, "gateway_backend_duration_seconds"), "99 %"), unit="s"),
+            graph("Left alone, lost, unread", "Backends that are left alone since they fail; events that no backend took, and replies that could not be read, each second.", ("sum(gateway_backend_breakers_open[])", "left alone"), (f"sum(rate(gateway_backend_events_lost_total[][{RATE}]))", "events lost"), (f"sum(rate(gateway_backend_bad_replies_total[][{RATE}]))", "replies unread"), unit="none"),
+            graph("Under way and waiting", "Requests to backends.", ("sum by (instance) (gateway_backend_in_flight[])", "{{instance}}, under way"), ("sum by (instance) (gateway_backend_waiting[])", "{{instance}}, waiting"), unit="none"),
+            graph("API", "Requests to the HTTP API by call, and (downwards) those refused by code.", (f"sum by (call) (rate(gateway_api_requests_total[][{RATE}])) > 0", "{{call}}"), (f"-(sum by (code) (rate(gateway_api_errors_total[][{RATE}])) > 0)", "{{code}}"), unit="reqps"),
+            graph("Tokens", "Tokens shown at connect, by what became of them.", (f"sum by (result) (rate(gateway_tokens_total[][{RATE}])) > 0", "{{result}}"), unit="cps", stack=True),
+            graph("Stream", "Entries written to the stream, and those that were refused, each second.", (f"sum(rate(gateway_stream_written_total[][{RATE}]))", "written"), (f"sum(rate(gateway_stream_refused_total[][{RATE}]))", "refused"), unit="cps"),
+            graph("Waiting for the stream", "Bytes of entries that are not written. Beyond 32 MiB they are refused.", ("sum by (instance) (gateway_stream_waiting_bytes[])", "{{instance}}"), unit="bytes"),
+            graph("Rate limits", "Events dropped and handshakes refused since a limit was passed.", (f"sum(rate(gateway_events_rate_limited_total[][{RATE}]))", "events"), (f"sum by (reason) (rate(gateway_handshakes_rejected_total[reason=~\"connection_limit|address_limit|handshake_rate\"][{RATE}])) > 0", "{{reason}}"), unit="cps"),
+        ),
+        row(
             "Drain",
             graph("Draining", "1: the node was told to stop.", ("max by (instance) (gateway_draining[])", "{{instance}}"), unit="none"),
             graph("What remains", "Sessions on nodes that drain.", ("sum by (instance) (gateway_connections[]) and on (instance) max by (instance) (gateway_draining[]) == 1", "{{instance}}")),
@@ -159,7 +171,7 @@ def select(expression):
     def labels(found):
         return f"{found[1]}{{{found[2] + ', ' if found[2] else ''}{SELECTOR}}}"
 
-    return re.sub(r'([a-z_]+)\[((?:[a-z]+="[^"]*")?)\]', labels, expression)
+    return re.sub(r'([a-z_]+)\[((?:[a-z]+=~?"[^"]*")?)\]', labels, expression)
 
 
 def quantile(q, name, by="", outer=""):

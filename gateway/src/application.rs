@@ -114,6 +114,10 @@ pub struct Refusal {
     pub message: String,
     /// The error's `data`: JSON text.
     pub data: Option<String>,
+    /// It may be otherwise in a moment. Clients do not come back after a `connect_error`, so the
+    /// session is closed in its place, after which they do; unless it has a socket in another
+    /// namespace, which would have to come back as well.
+    pub for_now: bool,
 }
 
 impl Refusal {
@@ -122,7 +126,14 @@ impl Refusal {
         Self {
             message: message.into(),
             data: None,
+            for_now: false,
         }
+    }
+
+    /// The same as one that may be otherwise in a moment.
+    pub fn for_now(mut self) -> Self {
+        self.for_now = true;
+        self
     }
 
     /// The same with `data`; left out if it is not representable in JSON.

@@ -92,7 +92,11 @@ impl AuthError {
     }
 
     fn refusal(self) -> Refusal {
-        Refusal::new(self.to_string()).with_data(&json!({"code": self.code()}))
+        let refusal = Refusal::new(self.to_string()).with_data(&json!({"code": self.code()}));
+        match self {
+            Self::Token(TokenError::Unverifiable) => refusal.for_now(),
+            Self::Missing | Self::Token(_) | Self::Namespace | Self::OtherUser => refusal,
+        }
     }
 }
 

@@ -14,10 +14,13 @@ use crate::event::OwnedArguments;
 const MARKER: &str = "$binary";
 
 /// Why a backend's arguments are none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadArguments {
     #[error("arguments are a JSON array")]
     NoArray,
+    /// Text that no parser of JSON takes, such as half of a surrogate pair.
+    #[error("the arguments cannot be read: {0}")]
+    Json(String),
     #[error("the value of $binary is not base64")]
     NoBase64,
     #[error("more than {MAX_ATTACHMENTS} binary values")]
@@ -42,6 +45,19 @@ pub(crate) fn to_backend(arguments: Arguments<'_>) -> Box<RawValue> {
     RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
+/// An acknowledgement's arguments from a backend: a list, or one that is none. What is absent or null
+/// is an empty list.
+pub(crate) fn ack_from_backend(ack: Option<&RawValue>) -> Result<OwnedArguments, BadArguments> {
+    match ack.map(RawValue::get) {
+        None | Some("null") => Ok(OwnedArguments::default()),
+        Some(list) if list.starts_with('[') => from_backend(ack),
+        Some(value) => {
+            let list = RawValue::from_string(format!("[{value}]"));
+            from_backend(Some(&*list.map_err(|_| BadArguments::NoArray)?))
+        }
+    }
+}
+
 /// Arguments from a backend.
 pub(crate) fn from_backend(array: Option<&RawValue>) -> Result<OwnedArguments, BadArguments> {
     let text = array.map_or("[]", RawValue::get);
@@ -52,7 +68,8 @@ pub(crate) fn from_backend(array: Option<&RawValue>) -> Result<OwnedArguments, B
     if !text.contains(MARKER) && !text.contains("_placeholder") && !text.contains("\\u") {
         return Ok(Arguments::from_raw(inner.trim(), &[]).into());
     }
-    let mut value: Value = serde_json::from_str(text).map_err(|_| BadArguments::NoArray)?;
+    let parsed = serde_json::from_str(text);
+    let mut value: Value = parsed.map_err(|error| BadArguments::Json(error.to_string()))?;
     let mut attachments = Vec::new();
     unmark(&mut value, &mut attachments)?;
     if attachments.len() > MAX_ATTACHMENTS {

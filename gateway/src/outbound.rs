@@ -1,6 +1,7 @@
 //! Requests to other services, made on a thread of their own so that no shard waits for them.
 
 use std::future::Future;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{HttpConnector, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -18,6 +19,10 @@ use tokio::task::JoinHandle;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tracing::warn;
+
+mod reuse;
+
+use reuse::{Marking, Use};
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -35,7 +40,7 @@ pub(crate) struct Outbound {
     _stop: oneshot::Sender<()>,
 }
 
-type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type HttpClient = Client<Marking<HttpsConnector<HttpConnector>>, Full<Bytes>>;
 
 /// Which protocol a request is made in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +57,10 @@ pub(crate) enum CallError {
     /// The request never left.
     #[error("cannot connect: {0}")]
     Connect(String),
+    /// The other end closed a connection that had rested, before it answered anything: it has not
+    /// read the request.
+    #[error("the connection had ended: {0}")]
+    Ended(String),
     /// It may have arrived.
     #[error("the connection failed: {0}")]
     Broken(String),
@@ -113,13 +122,21 @@ impl Outbound {
             Protocol::Http2 => &self.client_http2,
         };
         let answered = async {
+            let mut request = request;
+            let connection = capture_connection(&mut request);
             let response = client.request(request).await.map_err(|error| {
+                let was_used = error
+                    .connect_info()
+                    .is_some_and(|it| Use::of(it).is_some_and(|it| it.was_used()));
                 if error.is_connect() {
                     CallError::Connect(innermost(&error))
+                } else if was_used && is_closed(&error) {
+                    CallError::Ended(innermost(&error))
                 } else {
                     CallError::Broken(innermost(&error))
                 }
             })?;
+            Use::note(&connection, response.headers());
             let (head, body) = response.into_parts();
             let body = Limited::new(body, max_bytes).collect().await;
             let body = body.map_err(|error| {
@@ -165,7 +182,29 @@ fn innermost(error: &dyn std::error::Error) -> String {
     inner.to_string()
 }
 
-fn connector() -> std::io::Result<HttpsConnector<HttpConnector>> {
+/// Whether the other end closed the connection without an answer.
+fn is_closed(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut inner = Some(error);
+    while let Some(error) = inner {
+        if let Some(error) = error.downcast_ref::<hyper::Error>()
+            && error.is_incomplete_message()
+        {
+            return true;
+        }
+        if let Some(error) = error.downcast_ref::<std::io::Error>()
+            && matches!(
+                error.kind(),
+                ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+            )
+        {
+            return true;
+        }
+        inner = error.source();
+    }
+    false
+}
+
+fn connector() -> std::io::Result<Marking<HttpsConnector<HttpConnector>>> {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(found.certs);
@@ -181,9 +220,10 @@ fn connector() -> std::io::Result<HttpsConnector<HttpConnector>> {
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    Ok(HttpsConnectorBuilder::new()
+    let https = HttpsConnectorBuilder::new()
         .with_tls_config(tls)
         .https_or_http()
         .enable_all_versions()
-        .wrap_connector(http))
+        .wrap_connector(http);
+    Ok(Marking(https))
 }

@@ -32,7 +32,7 @@ use tracing::{debug, warn};
 use crate::api::emitter;
 use crate::api::types::{List, SharedRoom};
 use crate::application::{Application, Connect, DisconnectReason, Flow, Refusal};
-use crate::binary::{from_backend, to_backend};
+use crate::binary::to_backend;
 use crate::config::{Backend, Config, Pattern, Route, Target};
 use crate::event::{Ack, Event};
 use crate::event_stream::{Entry, EventStream, Full};
@@ -169,16 +169,20 @@ impl Http {
             Ok(reply) => reply,
             Err(failure) => {
                 debug!(socket = %socket.id(), %failure, "connect not decided by the backend");
-                return Err(
-                    Refusal::new(failure.to_string()).with_data(&json!({"code": failure.code()}))
-                );
+                let refusal = Refusal::new(failure.to_string());
+                let refusal = refusal.with_data(&json!({"code": failure.code()}));
+                return Err(if failure.passes() {
+                    refusal.for_now()
+                } else {
+                    refusal
+                });
             }
         };
         if let Some(refuse) = reply.refuse {
             let data = refuse.data.map(|data| data.get().to_owned());
             return Err(Refusal {
-                message: refuse.message,
                 data,
+                ..Refusal::new(refuse.message)
             });
         }
         if let Some(user) = &reply.user {
@@ -188,7 +192,7 @@ impl Http {
         for action in reply.actions {
             match action {
                 Action::Join(rooms) => join(socket, &rooms).await,
-                later @ (Action::Emit(_) | Action::Leave(_) | Action::Disconnect(_)) => {
+                later @ (Action::Emit(..) | Action::Leave(_) | Action::Disconnect(_)) => {
                     lane.postpone(later);
                 }
             }
@@ -207,7 +211,8 @@ impl Http {
         let answer = answered.await?;
         let reply = Reply::read(&answer, call.size());
         reply.map_err(|error| {
-            warn!(%error, "the backend's reply is not one");
+            let url = self.backends.url(backend);
+            warn!(event = call.about(), id = call.id(), url, %error, "the backend's reply cannot be read; nothing of it is done");
             self.backends.tallies().bad_replies.increment();
             CallFailure::BadReply
         })
@@ -399,14 +404,10 @@ impl Application for WebhookApplication {
 async fn answered(socket: &Socket, lane: &Lane, queued: Queued, reply: Reply) {
     lane.set_data(reply.data);
     perform(socket, reply.actions).await;
-    let Some(ack) = queued.ack() else {
-        return;
-    };
-    let sent = from_backend(reply.ack.as_deref()).map(|arguments| ack.send(arguments));
-    match sent {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(socket = %socket.id(), %error, "acknowledgement not sent"),
-        Err(error) => warn!(%error, "the backend's ack is not one"),
+    if let Some(ack) = queued.ack()
+        && let Err(error) = ack.send(reply.ack)
+    {
+        debug!(socket = %socket.id(), %error, "acknowledgement not sent");
     }
 }
 
@@ -414,15 +415,11 @@ async fn answered(socket: &Socket, lane: &Lane, queued: Queued, reply: Reply) {
 async fn perform(socket: &Socket, actions: Vec<Action>) {
     for action in actions {
         match action {
-            Action::Emit(emit) => {
-                let arguments = from_backend(emit.args.as_deref());
-                let emitted = arguments.map(|arguments| {
-                    emitter(&socket.gateway(), &emit).emit(&emit.event.0, arguments)
-                });
-                match emitted {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => warn!(%error, "the backend's emit failed"),
-                    Err(error) => warn!(%error, "the backend's emit has bad arguments"),
+            Action::Emit(emit, arguments) => {
+                if let Some(to) = emitter(&socket.gateway(), &emit)
+                    && let Err(error) = to.emit(&emit.event.0, arguments)
+                {
+                    warn!(event = emit.event.0, %error, "the backend's emit failed");
                 }
             }
             Action::Join(rooms) => join(socket, &rooms).await,

@@ -10,7 +10,7 @@ use super::calls::Parameter;
 use super::error::{ApiError, Code};
 use super::types::{
     Batch, Disconnect, Done, Emit, Emitted, MAX_NAME, Missing, Move, Namespace, NodeEntry, Nodes,
-    Presence, Results, Room, RoomEntry, Rooms, SocketEntry, Sockets, User, UserEntry,
+    Presence, Results, Room, RoomEntry, Rooms, Select, SocketEntry, Sockets, User, UserEntry,
 };
 use crate::binary::{from_backend, to_backend};
 use crate::cluster::{Gathered, Page, Walk};
@@ -93,30 +93,38 @@ impl Query {
     }
 }
 
-/// An emitter for what an emit selects.
-pub(crate) fn emitter(gateway: &Gateway, emit: &Emit) -> Emitter {
+/// An emitter for what an emit selects; `None` if that is nobody.
+pub(crate) fn emitter(gateway: &Gateway, emit: &Emit) -> Option<Emitter> {
     let to = gateway.of(&emit.namespace.0);
-    let to = emit.rooms.0.iter().fold(to, |to, room| to.to(&*room.0));
+    let to = match &emit.rooms {
+        Some(rooms) if rooms.0.is_empty() => return None,
+        Some(rooms) => rooms.0.iter().fold(to, |to, room| to.to(&*room.0)),
+        None => to,
+    };
     let to = emit
         .except
         .0
         .iter()
         .fold(to, |to, room| to.except(&*room.0));
-    if emit.volatile { to.volatile() } else { to }
+    Some(if emit.volatile { to.volatile() } else { to })
 }
 
 pub(super) async fn emit(gateway: &Gateway, call: Emit) -> Result<Emitted, ApiError> {
     let arguments = from_backend(call.args.as_deref());
     let arguments = arguments.map_err(|error| ApiError::bad(error.to_string()))?;
-    let to = emitter(gateway, &call);
+    let asks = call.ack_timeout.is_some();
+    let done = Emitted {
+        ok: true,
+        acks: asks.then(Vec::new),
+        missing_acks: asks.then_some(0),
+        missing_nodes: asks.then(Vec::new),
+    };
+    let Some(to) = emitter(gateway, &call) else {
+        return Ok(done);
+    };
     let Some(timeout) = call.ack_timeout else {
         to.emit(&call.event.0, arguments).map_err(refused)?;
-        return Ok(Emitted {
-            ok: true,
-            acks: None,
-            missing_acks: None,
-            missing_nodes: None,
-        });
+        return Ok(done);
     };
     let gathered = to.emit_with_ack(&call.event.0, arguments, timeout.0);
     let (answers, missing, missing_nodes) = match gathered.map_err(refused)?.await {
@@ -153,21 +161,32 @@ fn refused(error: EmitError) -> ApiError {
     }
 }
 
-/// An emitter to the members of rooms.
+/// An emitter to those who are selected; `None` if that is nobody.
+fn selected(gateway: &Gateway, namespace: &Namespace, select: Select) -> Option<Emitter> {
+    match select {
+        Select::All => Some(to_rooms(gateway, namespace, Vec::new())),
+        Select::Rooms(rooms) if rooms.is_empty() => None,
+        Select::Rooms(rooms) => Some(to_rooms(gateway, namespace, rooms)),
+    }
+}
+
+/// An emitter to the members of rooms, or without any to everybody.
 fn to_rooms(gateway: &Gateway, namespace: &Namespace, rooms: Vec<String>) -> Emitter {
     let to = gateway.of(&namespace.0);
     rooms.into_iter().fold(to, Emitter::to)
 }
 
 pub(super) fn join(gateway: &Gateway, call: Move) -> Result<Done, ApiError> {
-    let (to, rooms) = moved(gateway, call)?;
-    to.join(rooms);
+    if let (Some(to), rooms) = moved(gateway, call)? {
+        to.join(rooms);
+    }
     Ok(Done { ok: true })
 }
 
 pub(super) fn leave(gateway: &Gateway, call: Move) -> Result<Done, ApiError> {
-    let (to, rooms) = moved(gateway, call)?;
-    to.leave(rooms);
+    if let (Some(to), rooms) = moved(gateway, call)? {
+        to.leave(rooms);
+    }
     Ok(Done { ok: true })
 }
 
@@ -179,14 +198,16 @@ fn with_rooms(call: Move) -> Result<Move, ApiError> {
     Ok(call)
 }
 
-fn moved(gateway: &Gateway, call: Move) -> Result<(Emitter, Vec<String>), ApiError> {
+fn moved(gateway: &Gateway, call: Move) -> Result<(Option<Emitter>, Vec<String>), ApiError> {
     let call = with_rooms(call)?;
     let rooms = call.rooms.0.into_iter().map(|room| room.0).collect();
-    Ok((to_rooms(gateway, &call.namespace, call.select.0), rooms))
+    Ok((selected(gateway, &call.namespace, call.select), rooms))
 }
 
 pub(super) fn disconnect(gateway: &Gateway, call: Disconnect) -> Result<Done, ApiError> {
-    to_rooms(gateway, &call.namespace, call.select.0).disconnect(call.close);
+    if let Some(to) = selected(gateway, &call.namespace, call.select) {
+        to.disconnect(call.close);
+    }
     Ok(Done { ok: true })
 }
 

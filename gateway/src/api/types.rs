@@ -24,26 +24,25 @@ pub(crate) const MAX_BATCH: usize = 100;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Emit {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
+    #[schemars(with = "Option<Namespace>")]
     pub(crate) namespace: Namespace,
-    /// Members of these rooms get it; everybody when there are none. The id of a socket is the
-    /// room of that socket.
-    #[serde(default)]
-    pub(crate) rooms: List<Room>,
+    /// Members of these rooms get it: everybody when it is absent, nobody when it is empty. The id
+    /// of a socket is the room of that socket.
+    pub(crate) rooms: Option<List<Room>>,
     /// Members of these rooms do not.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
+    #[schemars(with = "Option<List<Room>>")]
     pub(crate) except: List<Room>,
     pub(crate) event: EventName,
     /// The arguments; binary is `{"$binary":"<base64>"}`.
-    #[serde(default, deserialize_with = "some")]
-    #[schemars(with = "Vec<serde_json::Value>")]
+    #[schemars(with = "Option<Vec<serde_json::Value>>")]
     pub(crate) args: Option<Box<RawValue>>,
     /// Only clients that can be written to at once get it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
+    #[schemars(with = "Option<bool>")]
     pub(crate) volatile: bool,
     /// Wait so long for the clients' acknowledgements, and answer with them.
-    #[serde(default, deserialize_with = "some")]
-    #[schemars(with = "Timeout")]
     pub(crate) ack_timeout: Option<Timeout>,
 }
 
@@ -51,7 +50,8 @@ pub(crate) struct Emit {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Move {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
+    #[schemars(with = "Option<Namespace>")]
     pub(crate) namespace: Namespace,
     pub(crate) select: Select,
     #[schemars(length(min = 1))]
@@ -62,11 +62,13 @@ pub(crate) struct Move {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Disconnect {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
+    #[schemars(with = "Option<Namespace>")]
     pub(crate) namespace: Namespace,
     pub(crate) select: Select,
     /// Also close their sessions, with all their namespaces.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
+    #[schemars(with = "Option<bool>")]
     pub(crate) close: bool,
 }
 
@@ -89,22 +91,23 @@ pub(crate) enum BatchCall {
     Disconnect(Named<DisconnectName, Disconnect>),
 }
 
-/// Whom something concerns: the rooms whose members are meant, none for everybody.
+/// Whom something concerns.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "SelectFields")]
-pub(crate) struct Select(pub(crate) Vec<String>);
+pub(crate) enum Select {
+    /// Everybody in the namespace.
+    All,
+    /// The members of these rooms: nobody when there are none.
+    Rooms(Vec<String>),
+}
 
 /// The same as it is written: all that any of these selects.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SelectFields {
-    #[serde(default, deserialize_with = "some")]
     sockets: Option<List<SocketName>>,
-    #[serde(default, deserialize_with = "some")]
     rooms: Option<List<Room>>,
-    #[serde(default, deserialize_with = "some")]
     user: Option<User>,
-    #[serde(default, deserialize_with = "some")]
     all: Option<bool>,
 }
 
@@ -133,10 +136,18 @@ pub(crate) struct SharedRoom(pub(crate) String);
 #[serde(try_from = "String")]
 pub(crate) struct SocketName(pub(crate) String);
 
-/// A user.
+/// A user; a number stands for its digits, as databases have them.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(try_from = "String")]
+#[serde(try_from = "TextOrInteger")]
 pub(crate) struct User(pub(crate) String);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum TextOrInteger {
+    Text(String),
+    Positive(u64),
+    Negative(i64),
+}
 
 /// The name of an event that may be emitted.
 #[derive(Debug, Clone, Deserialize)]
@@ -300,10 +311,13 @@ impl TryFrom<SelectFields> for Select {
         if let Some(all) = fields.all {
             let some = fields.sockets.is_some() || fields.rooms.is_some() || fields.user.is_some();
             return match (all, some) {
-                (true, false) => Ok(Self(Vec::new())),
+                (true, false) => Ok(Self::All),
                 (true, true) => Err("select names all, and others beside"),
                 (false, _) => Err("all can only be true"),
             };
+        }
+        if fields.sockets.is_none() && fields.rooms.is_none() && fields.user.is_none() {
+            return Err("select names neither sockets, rooms, a user nor all");
         }
         let sockets = fields.sockets.into_iter().flat_map(|list| list.0);
         let rooms = fields.rooms.into_iter().flat_map(|list| list.0);
@@ -313,16 +327,17 @@ impl TryFrom<SelectFields> for Select {
             .chain(rooms.map(|room| room.0))
             .chain(user)
             .collect();
-        if rooms.is_empty() {
-            return Err("select names neither sockets, rooms, a user nor all");
-        }
-        Ok(Self(rooms))
+        Ok(Self::Rooms(rooms))
     }
 }
 
-/// A value that may be missing and is never null.
-fn some<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(value).map(Some)
+/// A value that may be null, which is as if it were absent.
+pub(crate) fn or_default<'de, T, D>(value: D) -> Result<T, D::Error>
+where
+    T: Deserialize<'de> + Default,
+    D: Deserializer<'de>,
+{
+    Option::deserialize(value).map(Option::unwrap_or_default)
 }
 
 impl<T> Default for List<T> {
@@ -409,6 +424,18 @@ impl TryFrom<String> for User {
         Err(format!(
             "a user has a name of 1 to {MAX_USER_BYTES} characters"
         ))
+    }
+}
+
+impl TryFrom<TextOrInteger> for User {
+    type Error = String;
+
+    fn try_from(user: TextOrInteger) -> Result<Self, String> {
+        match user {
+            TextOrInteger::Text(text) => text.try_into(),
+            TextOrInteger::Positive(number) => Ok(Self(number.to_string())),
+            TextOrInteger::Negative(number) => Ok(Self(number.to_string())),
+        }
     }
 }
 
@@ -678,16 +705,22 @@ mod tests {
     }
 
     #[test]
-    fn a_selection_selects_somebody() {
-        let rooms = |json: &str| serde_json::from_str::<Select>(json).map(|select| select.0);
+    fn a_selection_says_whom_it_selects() {
+        let rooms = |json: &str| match serde_json::from_str::<Select>(json) {
+            Ok(Select::Rooms(rooms)) => Ok(rooms),
+            Ok(Select::All) => Ok(vec!["all".to_owned()]),
+            Err(error) => Err(error),
+        };
         assert_eq!(
             rooms(r#"{"user":"ann","rooms":["a"]}"#).unwrap(),
             ["a", "$user:ann"]
         );
-        assert!(rooms(r#"{"all":true}"#).unwrap().is_empty());
+        assert_eq!(rooms(r#"{"all":true,"rooms":null}"#).unwrap(), ["all"]);
+        for nobody in [r#"{"rooms":[]}"#, r#"{"sockets":[],"user":null}"#] {
+            assert!(rooms(nobody).unwrap().is_empty(), "{nobody}");
+        }
         for json in [
             "{}",
-            r#"{"rooms":[]}"#,
             r#"{"all":false}"#,
             r#"{"all":true,"rooms":[]}"#,
             r#"{"user":null}"#,

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 
 use crate::config::Pattern;
 
@@ -21,6 +24,9 @@ pub struct Claims {
     rooms: Option<Vec<Rule>>,
     #[serde(default)]
     events: Option<Patterns>,
+    /// All of them as they were written, for backends.
+    #[serde(skip)]
+    text: Option<Box<RawValue>>,
 }
 
 /// What a token may allow in a room.
@@ -49,6 +55,19 @@ impl Claims {
     /// The user, when the token names one.
     pub fn user(&self) -> Option<&str> {
         self.sub.as_deref()
+    }
+
+    /// All claims as the token has them: JSON text.
+    pub fn text(&self) -> Option<&RawValue> {
+        self.text.as_deref()
+    }
+
+    /// Keeps the text of the claims of a token that was verified.
+    pub(super) fn keep_text_of(&mut self, token: &str) {
+        let payload = token.split('.').nth(1);
+        let payload = payload.and_then(|payload| URL_SAFE_NO_PAD.decode(payload).ok());
+        let text = payload.and_then(|payload| String::from_utf8(payload).ok());
+        self.text = text.and_then(|text| RawValue::from_string(text).ok());
     }
 
     /// When the token expires, in seconds since 1970.

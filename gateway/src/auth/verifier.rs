@@ -159,7 +159,11 @@ impl Rules {
         validation.set_required_spec_claims(&required);
         for key in keys.iter().filter(|key| key.verifies(header.alg)) {
             match decode::<Claims>(token, &key.key, &validation) {
-                Ok(token) if token.claims.expires_at().is_finite() => return Ok(token.claims),
+                Ok(verified) if verified.claims.expires_at().is_finite() => {
+                    let mut claims = verified.claims;
+                    claims.keep_text_of(token);
+                    return Ok(claims);
+                }
                 Ok(_) => return Err(TokenError::Invalid),
                 Err(error) => match error.kind() {
                     ErrorKind::ExpiredSignature => return Err(TokenError::Expired),

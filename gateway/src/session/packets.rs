@@ -242,6 +242,16 @@ impl Session {
                     .retain(|candidate| candidate != socket);
                 socket.set_disconnected();
                 self.shard.tidy_namespace(socket.namespace());
+                if refusal.for_now && !self.sockets.borrow().iter().any(Socket::is_connected) {
+                    debug!(
+                        session = %self.log_name(),
+                        namespace = socket.namespace(),
+                        reason = refusal.message,
+                        "connect refused for now; the session closes, so that the client comes back"
+                    );
+                    self.close(CloseReason::TransportError);
+                    return;
+                }
                 self.refuse(socket.namespace(), &refusal);
             }
         }

@@ -50,11 +50,16 @@ impl Breaker {
         }
     }
 
-    pub(crate) fn succeeded(&mut self) {
+    /// A request was answered; `true` if none was for a while, until now.
+    pub(crate) fn succeeded(&mut self) -> bool {
+        let was_open = self.is_open();
         self.state = State::Closed { failures: 0 };
+        was_open
     }
 
-    pub(crate) fn failed(&mut self, now: Instant) {
+    /// A request failed; `true` if that opened it.
+    pub(crate) fn failed(&mut self, now: Instant) -> bool {
+        let was_open = self.is_open();
         self.state = match self.state {
             State::Closed { failures } if failures + 1 < self.threshold => State::Closed {
                 failures: failures + 1,
@@ -64,6 +69,7 @@ impl Breaker {
             // A request of before it opened.
             open @ State::Open { .. } => open,
         };
+        !was_open && self.is_open()
     }
 
     /// Whether requests are refused.

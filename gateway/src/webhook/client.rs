@@ -10,7 +10,7 @@ use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Request, StatusCode, Uri};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tracing::debug;
+use tracing::{debug, info, warn};
 
 use super::breaker::Breaker;
 use crate::auth::unix_now;
@@ -79,6 +79,14 @@ pub(super) enum CallFailure {
 }
 
 impl CallFailure {
+    /// Whether it may be otherwise in a moment.
+    pub(super) fn passes(self) -> bool {
+        match self {
+            Self::Down | Self::Failed | Self::Timeout | Self::Overloaded => true,
+            Self::Refused | Self::BadReply => false,
+        }
+    }
+
     /// Its name for clients.
     pub(super) fn code(self) -> &'static str {
         match self {
@@ -179,6 +187,11 @@ impl Backends {
         }
     }
 
+    /// The address of a backend, for the log: without what may be secret in it.
+    pub(super) fn url(&self, backend: usize) -> String {
+        named(&self.backends[backend].uri)
+    }
+
     /// The number of the backend at an address.
     pub(super) fn number(&self, url: &HttpUrl) -> usize {
         let mut backends = self.backends.iter();
@@ -251,10 +264,18 @@ enum Attempt {
     Answered(Bytes),
     /// The backend lives and does not want it.
     Refused(StatusCode),
-    /// It did not arrive, or the backend says that it did nothing.
-    Undone(CallFailure),
+    /// It did not arrive, or the backend says that it did nothing; and why, for the log.
+    Undone(CallFailure, String),
     /// Nobody knows.
-    Unknown(CallFailure),
+    Unknown(CallFailure, String),
+}
+
+/// An address without user, password and query.
+fn named(uri: &Uri) -> String {
+    let scheme = uri.scheme_str().unwrap_or("http");
+    let host = uri.authority().map_or("", |it| it.as_str());
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    format!("{scheme}://{host}{}", uri.path())
 }
 
 impl Backend {
@@ -273,20 +294,22 @@ impl Backend {
             }
             let request = self.request(id, body.clone());
             let result = outbound.call(self.protocol, request, self.timeout, MAX_REPLY);
-            let (failure, again) = match Attempt::from(result.await) {
+            let (failure, cause, again) = match Attempt::from(result.await) {
                 Attempt::Answered(reply) => {
-                    self.breaker().succeeded();
+                    self.succeeded();
                     return Ok(reply);
                 }
                 Attempt::Refused(status) => {
-                    debug!(%status, "the backend refused a request");
-                    self.breaker().succeeded();
+                    debug!(url = named(&self.uri), id, %status, "the backend refused a request");
+                    self.succeeded();
                     return Err(CallFailure::Refused);
                 }
-                Attempt::Undone(failure) => (failure, true),
-                Attempt::Unknown(failure) => (failure, self.idempotent || repeat == Repeat::Always),
+                Attempt::Undone(failure, cause) => (failure, cause, true),
+                Attempt::Unknown(failure, cause) => {
+                    (failure, cause, self.idempotent || repeat == Repeat::Always)
+                }
             };
-            self.breaker().failed(Instant::now());
+            self.failed(&cause);
             if !again || attempt >= self.retries {
                 return Err(failure);
             }
@@ -295,6 +318,27 @@ impl Backend {
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
         Err(CallFailure::Failed)
+    }
+
+    fn succeeded(&self) {
+        if self.breaker().succeeded() {
+            info!(url = named(&self.uri), "the backend answers again");
+        }
+    }
+
+    fn failed(&self, cause: &str) {
+        if self.breaker().failed(Instant::now()) {
+            warn!(
+                url = named(&self.uri),
+                cause,
+                "the backend fails and is left alone for a while; events and connects are refused"
+            );
+        } else {
+            debug!(
+                url = named(&self.uri),
+                cause, "a request to the backend failed"
+            );
+        }
     }
 
     /// Waits for a place, as long as one attempt may take.
@@ -358,20 +402,22 @@ impl From<Result<hyper::Response<Bytes>, CallError>> for Attempt {
                 match status {
                     _ if status.is_success() => Self::Answered(response.into_body()),
                     StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE if busy => {
-                        Self::Undone(CallFailure::Failed)
+                        Self::Undone(CallFailure::Failed, format!("the answer is {status}"))
                     }
-                    _ if status.is_server_error() => Self::Unknown(CallFailure::Failed),
+                    _ if status.is_server_error() => {
+                        Self::Unknown(CallFailure::Failed, format!("the answer is {status}"))
+                    }
                     _ => Self::Refused(status),
                 }
             }
-            Err(CallError::Timeout) => Self::Unknown(CallFailure::Timeout),
-            Err(error @ CallError::Connect(_)) => {
-                debug!(%error, "the backend cannot be reached");
-                Self::Undone(CallFailure::Failed)
+            Err(error @ CallError::Timeout) => {
+                Self::Unknown(CallFailure::Timeout, error.to_string())
             }
-            Err(error) => {
-                debug!(%error, "a request to the backend failed");
-                Self::Unknown(CallFailure::Failed)
+            Err(error @ (CallError::Connect(_) | CallError::Ended(_))) => {
+                Self::Undone(CallFailure::Failed, error.to_string())
+            }
+            Err(error @ (CallError::Broken(_) | CallError::TooLarge(_) | CallError::Status(_))) => {
+                Self::Unknown(CallFailure::Failed, error.to_string())
             }
         }
     }

@@ -6,7 +6,9 @@ use serde_json::value::RawValue;
 
 use super::Data;
 use super::lane::{Lane, Queued, Taken};
-use crate::api::types::{Emit, List, SharedRoom, User};
+use crate::api::types::{Emit, List, SharedRoom, User, or_default};
+use crate::binary::{BadArguments, ack_from_backend, from_backend};
+use crate::event::OwnedArguments;
 use crate::event_stream::Entry;
 use crate::ids::{random_characters, user_of_room};
 use crate::socket::Socket;
@@ -46,6 +48,8 @@ pub(super) struct Call<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     auth: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    claims: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     handshake: Option<serde_json::Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
@@ -70,38 +74,55 @@ struct BatchEvent<'a> {
     ack: bool,
 }
 
-/// What a backend replies. What is missing changes nothing.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// What a backend replies, read and checked. What is missing changes nothing.
+#[derive(Debug, Default)]
 pub(super) struct Reply {
     /// The acknowledgement's arguments.
-    pub(super) ack: Option<Box<RawValue>>,
+    pub(super) ack: OwnedArguments,
     /// To a connect: it may not.
     pub(super) refuse: Option<Refuse>,
     /// To a connect: whose socket it is.
     pub(super) user: Option<User>,
     /// What is kept with the socket.
     pub(super) data: Data,
-    #[serde(default)]
     pub(super) actions: Vec<Action>,
     /// To a batch: one reply for each event.
-    #[serde(default)]
     pub(super) replies: Vec<Self>,
+}
+
+/// The same as it is written. Fields of a later version are left alone; null is as if it were absent.
+#[derive(Debug, Default, Deserialize)]
+struct ReplyText {
+    ack: Option<Box<RawValue>>,
+    refuse: Option<Refuse>,
+    user: Option<User>,
+    data: Data,
+    #[serde(default, deserialize_with = "or_default")]
+    actions: Vec<ActionText>,
+    #[serde(default, deserialize_with = "or_default")]
+    replies: Vec<Self>,
 }
 
 /// Why a client may not connect.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Refuse {
     pub(super) message: String,
     pub(super) data: Data,
 }
 
 /// What is to be done.
+#[derive(Debug)]
+pub(super) enum Action {
+    Emit(Box<Emit>, OwnedArguments),
+    Join(List<SharedRoom>),
+    Leave(List<SharedRoom>),
+    Disconnect(bool),
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Action {
-    Emit(Emit),
+enum ActionText {
+    Emit(Box<Emit>),
     Join(List<SharedRoom>),
     Leave(List<SharedRoom>),
     Disconnect(bool),
@@ -112,6 +133,13 @@ pub(super) enum Action {
 pub(super) enum BadReply {
     #[error(transparent)]
     Json(#[from] serde_json::Error),
+    #[error("ack: {0}")]
+    Ack(BadArguments),
+    #[error("action {number}: {problem}")]
+    Action {
+        number: usize,
+        problem: BadArguments,
+    },
     #[error("{found} replies to a batch of {expected}")]
     Replies { found: usize, expected: usize },
     #[error("data is larger than {MAX_DATA} bytes")]
@@ -119,23 +147,44 @@ pub(super) enum BadReply {
 }
 
 impl<'a> Call<'a> {
-    /// A socket asks to connect.
+    /// A socket asks to connect. The backend gets the claims of a token that was verified, and not the
+    /// token, with which it or its logs could pass for the client. One that nobody has verified is for
+    /// the backend to verify.
     pub(super) fn connect(socket: &'a Socket, id: &'a str) -> Self {
-        let auth = RawValue::from_string(socket.auth_json().into());
+        let claims = socket.claims();
+        let token = if claims.is_some() {
+            Token::LeftOut
+        } else {
+            Token::Shown
+        };
+        Self {
+            claims: claims.and_then(|claims| claims.text().map(RawValue::to_owned)),
+            ..Self::connect_with(socket, id, token)
+        }
+    }
+
+    fn connect_with(socket: &'a Socket, id: &'a str, token: Token) -> Self {
         let mut handshake = socket.handshake().to_json(None);
         if let Some(fields) = handshake.as_object_mut() {
             fields.remove("auth");
+            if token == Token::LeftOut {
+                leave_credentials_out(fields);
+            }
         }
         Self {
-            auth: auth.ok(),
+            auth: auth(&socket.auth_json(), token),
             handshake: Some(handshake),
             ..Self::new(Kind::Connect, socket, id, socket.rooms(), None)
         }
     }
 
-    /// A socket has connected.
+    /// A socket has connected, for the stream: what is written there stays, so no token is.
     pub(super) fn connected(socket: &'a Socket, lane: &Lane, id: &'a str) -> Self {
-        let call = Self::connect(socket, id);
+        let claims = socket.claims();
+        let call = Self {
+            claims: claims.and_then(|claims| claims.text().map(RawValue::to_owned)),
+            ..Self::connect_with(socket, id, Token::LeftOut)
+        };
         Self {
             socket: SocketPart {
                 data: lane.data(),
@@ -223,6 +272,7 @@ impl<'a> Call<'a> {
             args: None,
             ack: None,
             auth: None,
+            claims: None,
             handshake: None,
             reason: None,
             events: None,
@@ -233,6 +283,16 @@ impl<'a> Call<'a> {
         self.id
     }
 
+    /// What it is about, for the log: the event's name, or the kind of request.
+    pub(super) fn about(&self) -> &str {
+        self.event.unwrap_or(match self.kind {
+            Kind::Connect => "connect",
+            Kind::Event => "event",
+            Kind::Disconnect => "disconnect",
+            Kind::Batch => "batch",
+        })
+    }
+
     /// How many replies a batch needs.
     pub(super) fn size(&self) -> Option<usize> {
         self.events.as_ref().map(Vec::len)
@@ -241,6 +301,33 @@ impl<'a> Call<'a> {
     pub(super) fn to_json(&self) -> Bytes {
         // Nothing in it can fail: every key is a string, and raw text is JSON.
         serde_json::to_vec(self).unwrap_or_default().into()
+    }
+}
+
+/// Whether a backend sees the token that the client showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token {
+    Shown,
+    LeftOut,
+}
+
+/// The payload of `CONNECT`.
+fn auth(text: &str, token: Token) -> Option<Box<RawValue>> {
+    if token == Token::Shown {
+        return RawValue::from_string(text.to_owned()).ok();
+    }
+    let mut fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).ok()?;
+    fields.remove("token");
+    serde_json::value::to_raw_value(&fields).ok()
+}
+
+/// What a request may carry a token in besides.
+fn leave_credentials_out(handshake: &mut serde_json::Map<String, serde_json::Value>) {
+    if let Some(headers) = handshake
+        .get_mut("headers")
+        .and_then(|it| it.as_object_mut())
+    {
+        headers.retain(|name, _| !name.eq_ignore_ascii_case("authorization"));
     }
 }
 
@@ -281,29 +368,75 @@ impl<'a> BatchEvent<'a> {
     }
 }
 
+/// What frameworks send when a handler returns nothing, or only that it is done.
+const NOTHING: [&[u8]; 6] = [b"", b"ok", b"\"ok\"", b"null", b"true", b"[]"];
+
 impl Reply {
-    /// Reads the reply to a request, or to a batch of so many events. Nothing is a reply, too.
+    /// Reads the reply to a request, or to a batch of so many events. Nothing is a reply, too. What is
+    /// returned can be done: it was checked whole.
     pub(super) fn read(body: &[u8], batch: Option<usize>) -> Result<Self, BadReply> {
-        let reply = if body.trim_ascii().is_empty() {
-            Self::default()
+        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+        let body = body.trim_ascii();
+        let text = if NOTHING.iter().any(|text| body.eq_ignore_ascii_case(text)) {
+            ReplyText::default()
         } else {
             serde_json::from_slice(body)?
         };
+        let mut reply = Self::check(text)?;
         let expected = batch.unwrap_or(0);
+        if reply.replies.is_empty() && reply.is_nothing() {
+            reply.replies.resize_with(expected, Self::default);
+        }
         let found = reply.replies.len();
         if found != expected {
             return Err(BadReply::Replies { found, expected });
         }
-        let large = |reply: &Self| {
-            reply
-                .data
-                .as_ref()
-                .is_some_and(|it| it.get().len() > MAX_DATA)
-        };
-        if large(&reply) || reply.replies.iter().any(large) {
+        Ok(reply)
+    }
+
+    fn check(text: ReplyText) -> Result<Self, BadReply> {
+        let size = text.data.as_ref().map_or(0, |data| data.get().len());
+        if size > MAX_DATA {
             return Err(BadReply::Data);
         }
-        Ok(reply)
+        let actions = text.actions.into_iter().enumerate();
+        let actions = actions.map(|(index, action)| {
+            action.check().map_err(|problem| BadReply::Action {
+                number: index + 1,
+                problem,
+            })
+        });
+        Ok(Self {
+            ack: ack_from_backend(text.ack.as_deref()).map_err(BadReply::Ack)?,
+            refuse: text.refuse,
+            user: text.user,
+            data: text.data,
+            actions: actions.collect::<Result<_, _>>()?,
+            replies: text
+                .replies
+                .into_iter()
+                .map(Self::check)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Whether nothing is to be done.
+    fn is_nothing(&self) -> bool {
+        self.actions.is_empty() && self.data.is_none() && self.ack == OwnedArguments::default()
+    }
+}
+
+impl ActionText {
+    fn check(self) -> Result<Action, BadArguments> {
+        Ok(match self {
+            Self::Emit(emit) => {
+                let arguments = from_backend(emit.args.as_deref())?;
+                Action::Emit(emit, arguments)
+            }
+            Self::Join(rooms) => Action::Join(rooms),
+            Self::Leave(rooms) => Action::Leave(rooms),
+            Self::Disconnect(disconnect) => Action::Disconnect(disconnect),
+        })
     }
 }
 
@@ -318,10 +451,89 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_a_reply() {
-        assert!(Reply::read(b"", None).unwrap().actions.is_empty());
-        assert!(Reply::read(b" {} ", None).unwrap().ack.is_none());
-        assert!(Reply::read(b"ok", None).is_err());
+    fn nothing_is_a_reply_and_so_is_what_frameworks_make_of_it() {
+        for body in [
+            "",
+            " {} ",
+            "ok",
+            "OK\n",
+            "\"OK\"",
+            "null",
+            "[]",
+            "true",
+            "\u{feff}{}",
+        ] {
+            let reply = Reply::read(body.as_bytes(), None).unwrap();
+            assert!(reply.is_nothing() && reply.refuse.is_none(), "{body:?}");
+            let replies = Reply::read(body.as_bytes(), Some(3)).unwrap().replies;
+            assert_eq!(replies.len(), 3, "{body:?}");
+        }
+        for body in [
+            "false",
+            "no",
+            "<html></html>",
+            "[1]",
+            "{",
+            "\"refused\"",
+            "7",
+        ] {
+            assert!(Reply::read(body.as_bytes(), None).is_err(), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn null_is_absent_and_fields_of_a_later_version_are_left_alone() {
+        let reply = br#"{"ack":null,"refuse":null,"user":null,"data":null,"actions":null,
+            "replies":null,"trace":{"id":1}}"#;
+        assert!(Reply::read(reply, None).unwrap().is_nothing());
+        let reply = br#"{"refuse":{"message":"no","data":null,"hint":1}}"#;
+        assert_eq!(
+            Reply::read(reply, None).unwrap().refuse.unwrap().message,
+            "no"
+        );
+        let reply = br#"{"actions":[{"emit":{"rooms":null,"event":"x","args":null}}]}"#;
+        assert!(Reply::read(reply, None).is_ok());
+    }
+
+    #[test]
+    fn an_ack_that_is_no_list_is_one_argument() {
+        for (ack, arguments) in [
+            (r#"{"ok":true}"#, r#"{"ok":true}"#),
+            ("\"done\"", "\"done\""),
+            ("0", "0"),
+            ("false", "false"),
+            ("[1, 2]", "1, 2"),
+            ("[]", ""),
+            ("null", ""),
+        ] {
+            let reply = format!(r#"{{"ack":{ack}}}"#);
+            let reply = Reply::read(reply.as_bytes(), None).unwrap();
+            assert_eq!(reply.ack.as_ref().json(), arguments, "{ack}");
+        }
+        let reply = Reply::read(br#"{"ack":{"$binary":"AAE="}}"#, None).unwrap();
+        assert_eq!(reply.ack.as_ref().attachments(), [&[0, 1][..]]);
+    }
+
+    #[test]
+    fn a_user_may_be_a_number() {
+        for (user, name) in [("\"ann\"", "ann"), ("42", "42"), ("-1", "-1")] {
+            let reply = format!(r#"{{"user":{user}}}"#);
+            let reply = Reply::read(reply.as_bytes(), None).unwrap();
+            assert_eq!(reply.user.unwrap().0, name);
+        }
+        for user in ["1.5", "\"\"", "true", "{}"] {
+            let reply = format!(r#"{{"user":{user}}}"#);
+            assert!(Reply::read(reply.as_bytes(), None).is_err(), "{user}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_in_one_place_makes_the_whole_reply_wrong() {
+        let problem = |reply: &str| Reply::read(reply.as_bytes(), None).unwrap_err().to_string();
+        let wrong = r#"{"actions":[{"join":["r"]},{"emit":{"event":"x","args":{"a":1}}}]}"#;
+        assert_eq!(problem(wrong), "action 2: arguments are a JSON array");
+        let wrong = r#"{"ack":[{"$binary":"?"}],"actions":[{"join":["r"]}]}"#;
+        assert_eq!(problem(wrong), "ack: the value of $binary is not base64");
     }
 
     #[test]
@@ -333,11 +545,11 @@ mod tests {
             None,
         );
         let reply = reply.unwrap();
-        assert_eq!(reply.ack.unwrap().get(), r#"[{"ok":true}, 1.0]"#);
+        assert_eq!(reply.ack.as_ref().json(), r#"{"ok":true}, 1.0"#);
         assert!(matches!(
             reply.actions.as_slice(),
             [
-                Action::Emit(_),
+                Action::Emit(..),
                 Action::Join(_),
                 Action::Leave(_),
                 Action::Disconnect(true)
@@ -348,7 +560,6 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_refused() {
         for reply in [
-            r#"{"acks":[]}"#,
             r#"{"actions":[{"explode":true}]}"#,
             r#"{"actions":[{"join":["$user:bob"]}]}"#,
             r#"{"actions":[{"emit":{"event":"disconnect"}}]}"#,
