@@ -4,7 +4,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use protocol::socketio::{Arguments, MAX_ATTACHMENTS};
+use protocol::socketio::{Arguments, MAX_ATTACHMENTS, MAX_DEPTH, json as json_text};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
@@ -21,6 +21,9 @@ pub(crate) enum BadArguments {
     /// Text that no parser of JSON takes, such as half of a surrogate pair.
     #[error("the arguments cannot be read: {0}")]
     Json(String),
+    /// Deeper than clients and other nodes take.
+    #[error("the arguments are nested more than {MAX_DEPTH} deep")]
+    TooDeep,
     #[error("the value of $binary is not base64")]
     NoBase64,
     #[error("more than {MAX_ATTACHMENTS} binary values")]
@@ -65,6 +68,10 @@ pub(crate) fn from_backend(array: Option<&RawValue>) -> Result<OwnedArguments, B
         .strip_prefix('[')
         .and_then(|text| text.strip_suffix(']'))
         .ok_or(BadArguments::NoArray)?;
+    // Its syntax was checked when it was read, so that only the depth can be wrong.
+    if !json_text::is_value(text) {
+        return Err(BadArguments::TooDeep);
+    }
     if !text.contains(MARKER) && !text.contains("_placeholder") && !text.contains("\\u") {
         return Ok(Arguments::from_raw(inner.trim(), &[]).into());
     }
@@ -170,6 +177,9 @@ mod tests {
     #[test]
     fn what_is_no_argument_list_is_refused() {
         assert_eq!(back("{}"), Err(BadArguments::NoArray));
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(back(&nested(MAX_DEPTH)).is_ok());
+        assert_eq!(back(&nested(MAX_DEPTH + 1)), Err(BadArguments::TooDeep));
         assert_eq!(back(r#"[{"$binary":"?"}]"#), Err(BadArguments::NoBase64));
         let many = [r#"{"$binary":""}"#; MAX_ATTACHMENTS + 1].join(",");
         assert_eq!(back(&format!("[{many}]")), Err(BadArguments::TooMany));

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -23,6 +23,10 @@ use tracing::warn;
 mod reuse;
 
 use reuse::{Marking, Use};
+
+/// A connection that ends so soon after a request was made on it had been closed before the request
+/// arrived. One that ends later may have ended because of it, as when its handler crashed.
+const CROSSING: Duration = Duration::from_secs(1);
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -57,8 +61,8 @@ pub(crate) enum CallError {
     /// The request never left.
     #[error("cannot connect: {0}")]
     Connect(String),
-    /// The other end closed a connection that had rested, before it answered anything: it has not
-    /// read the request.
+    /// The other end closed a connection that had rested, at the moment when the request was on its
+    /// way: it has not read it.
     #[error("the connection had ended: {0}")]
     Ended(String),
     /// It may have arrived.
@@ -124,13 +128,14 @@ impl Outbound {
         let answered = async {
             let mut request = request;
             let connection = capture_connection(&mut request);
+            let begun = Instant::now();
             let response = client.request(request).await.map_err(|error| {
                 let was_used = error
                     .connect_info()
                     .is_some_and(|it| Use::of(it).is_some_and(|it| it.was_used()));
                 if error.is_connect() {
                     CallError::Connect(innermost(&error))
-                } else if was_used && is_closed(&error) {
+                } else if was_used && is_closed(&error) && begun.elapsed() < CROSSING {
                     CallError::Ended(innermost(&error))
                 } else {
                     CallError::Broken(innermost(&error))

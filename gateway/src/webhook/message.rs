@@ -1,5 +1,7 @@
 //! What a backend is sent, and what it replies.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -11,6 +13,7 @@ use crate::binary::{BadArguments, ack_from_backend, from_backend};
 use crate::event::OwnedArguments;
 use crate::event_stream::Entry;
 use crate::ids::{random_characters, user_of_room};
+use crate::query::pairs;
 use crate::socket::Socket;
 
 /// The version of the bodies.
@@ -316,7 +319,8 @@ fn auth(text: &str, token: Token) -> Option<Box<RawValue>> {
     if token == Token::Shown {
         return RawValue::from_string(text.to_owned()).ok();
     }
-    let mut fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).ok()?;
+    // Values stay as they were written, also those that no parser but JavaScript's takes.
+    let mut fields: BTreeMap<String, &RawValue> = serde_json::from_str(text).ok()?;
     fields.remove("token");
     serde_json::value::to_raw_value(&fields).ok()
 }
@@ -329,6 +333,22 @@ fn leave_credentials_out(handshake: &mut serde_json::Map<String, serde_json::Val
     {
         headers.retain(|name, _| !name.eq_ignore_ascii_case("authorization"));
     }
+    if let Some(query) = handshake.get_mut("query").and_then(|it| it.as_object_mut()) {
+        query.remove("token");
+    }
+    if let Some(serde_json::Value::String(url)) = handshake.get_mut("url") {
+        *url = without_token(url);
+    }
+}
+
+/// A request's target without the parameter `token`, however its name is written.
+fn without_token(url: &str) -> String {
+    let Some((path, query)) = url.split_once('?') else {
+        return url.to_owned();
+    };
+    let is_token = |pair: &str| pairs(pair).any(|(name, _)| name == "token");
+    let kept: Vec<&str> = query.split('&').filter(|pair| !is_token(pair)).collect();
+    format!("{path}?{}", kept.join("&"))
 }
 
 impl Entry {
@@ -478,6 +498,23 @@ mod tests {
             "7",
         ] {
             assert!(Reply::read(body.as_bytes(), None).is_err(), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_gateway_verified_is_left_out_wherever_a_token_may_stand() {
+        let shown = r#"{"name":"\ud800","number":1.10,"token":"t"}"#;
+        let left = auth(shown, Token::LeftOut).unwrap();
+        assert_eq!(left.get(), r#"{"name":"\ud800","number":1.10}"#);
+        for (url, left) in [
+            ("/socket.io/?EIO=4&token=t&a=1", "/socket.io/?EIO=4&a=1"),
+            (
+                "/socket.io/?%74oken=t&token=u&tokens=1",
+                "/socket.io/?tokens=1",
+            ),
+            ("/socket.io/", "/socket.io/"),
+        ] {
+            assert_eq!(without_token(url), left);
         }
     }
 

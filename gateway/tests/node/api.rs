@@ -136,6 +136,12 @@ async fn an_emit_reaches_whom_it_selects() {
     let refused = raw(&gateway, "POST /api/v1/emit", surrogate).await;
     assert_eq!(refused.status, 400);
     assert!(refused.body.contains("cannot be read"), "{}", refused.body);
+    for (depth, status) in [(256, 200), (257, 400), (10_000, 400)] {
+        let args = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let text = format!(r#"{{"event":"deep","rooms":["nowhere"],"args":{args}}}"#);
+        let answer = raw(&gateway, "POST /api/v1/emit", &text).await;
+        assert_eq!(answer.status, status, "{depth}: {}", answer.body);
+    }
     let text = r#"{"event":"raw","args":[ 12345678901234567890123, 1.10 ]}"#;
     assert_eq!(raw(&gateway, "POST /api/v1/emit", text).await.status, 200);
     ann.expect(r#"42["raw",12345678901234567890123, 1.10]"#)

@@ -498,7 +498,13 @@ async fn a_backend_gets_the_claims_of_a_token_and_not_the_token() {
         .send(&format!(r#"40{{"name":"b","token":"{token}"}}"#))
         .await;
     assert!(by_auth.answer().await.starts_with("40"));
-    for (call, name) in backend.calls().iter().zip(["a", "b"]) {
+    let mut by_query =
+        WebSocket::open_with(gateway.address(), &format!("&token={token}"), "").await;
+    by_query.send(r#"40{"name":"c"}"#).await;
+    assert!(by_query.answer().await.starts_with("40"));
+    let calls = backend.calls();
+    assert_eq!(calls.len(), 3);
+    for (call, name) in calls.iter().zip(["a", "b", "c"]) {
         assert_eq!(call["claims"], claims);
         assert_eq!(call["auth"], json!({"name": name}));
         assert!(!call.to_string().contains(&token));
