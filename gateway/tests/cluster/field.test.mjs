@@ -280,14 +280,13 @@ describe("a node that cannot join says why", () => {
   after(() => started.stop());
 
   async function says(url, pattern, settings) {
-    const node = await started.node("a", url, settings);
+    const node = await relay("a", { "redis.url": url, ...settings });
     const detail = await until(`it says ${pattern}`, async () => {
       const { ready, detail } = await readiness(node);
       return ready === false && pattern.test(detail) && detail;
     }).catch(async (error) => {
       throw new Error(`${error.message}; it says ${JSON.stringify(await readiness(node))}`);
-    });
-    await node.stop();
+    }).finally(() => node.stop());
     return detail;
   }
 
