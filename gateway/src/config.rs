@@ -33,7 +33,7 @@ pub use route::{Route, Target};
 pub use secret::{Keys, Secret};
 pub use section::{
     Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, LogFormat, Metrics, Proxy, Redis,
-    RedisMode, Shutdown, SubscriptionMode, Tls, Webhook,
+    RedisMode, SameSite, Shutdown, SubscriptionMode, Tls, Webhook,
 };
 pub use setting::{Default, Setting};
 pub use source::{Foreign, Sources};
@@ -48,6 +48,8 @@ use check::{Effective, Given};
 pub struct Config {
     /// Where clients connect.
     pub listen: SocketAddr,
+    /// Whether `listen` was left at its default, which hears clients by IPv6 as well.
+    pub listens_by_default: bool,
     /// Where metrics, health, the API and other nodes connect; never the port of `listen`.
     pub internal_listen: SocketAddr,
     /// Names by which changing calls may come to the internal port, beside those that no public DNS has.

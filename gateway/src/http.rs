@@ -37,6 +37,7 @@ use opening::Opening;
 use rewound::Rewound;
 use strangers::Stranger;
 
+pub(crate) use cors::ToldOfOrigins;
 pub(crate) use refusal::Refusal;
 pub(crate) use strangers::Strangers;
 
@@ -78,21 +79,32 @@ pub(crate) struct Peer {
     address: SocketAddr,
     /// By TLS.
     secure: bool,
+    /// The address is the one that a PROXY protocol header told: nobody knows better, and whoever is
+    /// there may write what he likes into `X-Forwarded-For`.
+    announced: bool,
     /// It is another node, which forwards requests of its clients and says whose they are.
     is_node: bool,
 }
 
 /// Most headers of a request.
-const MAX_HEADERS: usize = 100;
+///
+/// Node takes 2000, and no more than fit into 16 KiB.
+const MAX_HEADERS: usize = 1000;
 
 /// Headers, and bytes of them, that another node may add to those of its client.
 const ADDED_HEAD: (usize, usize) = (8, 512);
 
+/// An IPv4 address in IPv4's notation, also if it came by a socket of IPv6.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
 /// Serves a client's connection on this shard for as long as it lasts.
 pub(crate) fn serve(shard: &Rc<Shard>, stream: std::net::TcpStream, address: SocketAddr) {
     let peer = Peer {
-        address,
+        address: canonical(address),
         secure: false,
+        announced: false,
         is_node: false,
     };
     serve_peer(Held::counted(shard), stream, peer);
@@ -101,8 +113,9 @@ pub(crate) fn serve(shard: &Rc<Shard>, stream: std::net::TcpStream, address: Soc
 /// Serves a connection on which another node forwards its clients' requests.
 pub(crate) fn serve_node(shard: &Rc<Shard>, stream: std::net::TcpStream, address: SocketAddr) {
     let peer = Peer {
-        address,
+        address: canonical(address),
         secure: false,
+        announced: false,
         is_node: true,
     };
     serve_peer(Held::new(shard), stream, peer);
@@ -248,7 +261,10 @@ async fn greet(shard: &Shard, mut stream: TcpStream, mut peer: Peer) -> Option<(
     if config.proxy.announces(peer.address.ip()) {
         let header = in_time(shard, proxy::protocol::read(&mut stream)).await;
         match header {
-            Ok(Some(client)) => peer.address = client,
+            Ok(Some(client)) => {
+                peer.address = canonical(client);
+                peer.announced = true;
+            }
             Ok(None) => {}
             Err(error) => {
                 refuse(shard, peer.address, Refused::ProxyProtocol, &error);
@@ -316,7 +332,7 @@ async fn route(
         .node()
         .mounts()
         .iter()
-        .position(|mount| path.starts_with(&mount.path));
+        .position(|mount| mount.has(path));
     let Some(index) = mount else {
         let page = shard
             .node()
@@ -332,7 +348,7 @@ async fn route(
     }
     let file = match mount.layer {
         Layer::SocketIo(_) => {
-            let name = &path[mount.path.len()..];
+            let name = path.get(mount.path.len()..).unwrap_or_default();
             shard
                 .node()
                 .assets()
@@ -354,7 +370,7 @@ async fn route(
 /// Whether a path is one of Engine.IO, and not that of a file.
 fn is_of_engine(shard: &Shard, path: &str) -> bool {
     let mut mounts = shard.node().mounts().iter();
-    mounts.any(|mount| mount.path.trim_end_matches('/') == path.trim_end_matches('/'))
+    mounts.any(|mount| mount.is_at(path))
 }
 
 fn own(answer: Answer) -> Outgoing {

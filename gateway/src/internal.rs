@@ -100,7 +100,12 @@ pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, api: Option<Ar
 
 async fn respond<B>(node: &Arc<Node>, request: &Request<B>, door: &Door) -> Response<Full<Bytes>> {
     let json = "application/json";
-    match (request.method(), request.uri().path()) {
+    // What answers HEAD as it would answer GET leaves the body out by itself.
+    let method = match request.method() {
+        &Method::HEAD if request.uri().path() != forward::PATH => &Method::GET,
+        method => method,
+    };
+    match (method, request.uri().path()) {
         (&Method::GET, "/metrics") => answer(
             StatusCode::OK,
             metrics::CONTENT_TYPE,

@@ -219,7 +219,7 @@ impl Namespace {
                 room.members.iter().for_each(visit);
             }
         };
-        for room in &selection.except {
+        for room in different(&selection.except) {
             for_each_member(room, &mut |socket| {
                 socket.stamp(stamp);
             });
@@ -230,7 +230,7 @@ impl Namespace {
                 .filter(|socket| socket.0.stamp(stamp))
                 .for_each(|socket| visit(&socket.0));
         }
-        for room in &selection.rooms {
+        for room in different(&selection.rooms) {
             for_each_member(room, &mut |socket| {
                 if socket.stamp(stamp) {
                     visit(socket);
@@ -259,4 +259,12 @@ impl Namespace {
         self.last_stamp.set(stamp);
         stamp
     }
+}
+
+/// Each of these names once: a peer may name a room with many members many times.
+fn different(names: &[String]) -> impl Iterator<Item = &String> {
+    let mut seen = (names.len() > 1).then(rustc_hash::FxHashSet::default);
+    names
+        .iter()
+        .filter(move |name| seen.as_mut().is_none_or(|seen| seen.insert(*name)))
 }

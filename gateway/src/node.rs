@@ -19,6 +19,7 @@ use crate::drain::Drain;
 use crate::emitter::{Broadcast, Emitter};
 use crate::event::EmitError;
 use crate::gate::Gate;
+use crate::http::ToldOfOrigins;
 use crate::ids::NodeTag;
 use crate::list::Lists;
 use crate::outbox::OutboxMemory;
@@ -56,6 +57,7 @@ pub(crate) struct Node {
     event_rate: Option<Rate>,
     /// What makes TLS of a connection, if it is on.
     tls: Option<TlsAcceptor>,
+    told_of_origins: ToldOfOrigins,
     /// What waits in outboxes.
     outbox_memory: Arc<OutboxMemory>,
     /// Tells sessions that wait for a full inbox that one has room again.
@@ -72,6 +74,18 @@ pub(crate) struct ShardHandle {
 pub(crate) struct Mount {
     pub(crate) path: String,
     pub(crate) layer: Layer,
+}
+
+impl Mount {
+    /// Whether a path is this one, with its last slash or without.
+    pub(crate) fn is_at(&self, path: &str) -> bool {
+        path.strip_suffix('/').unwrap_or(path) == self.path.strip_suffix('/').unwrap_or(&self.path)
+    }
+
+    /// Whether a path is this one or below it.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        path.starts_with(&self.path) || self.is_at(path)
+    }
 }
 
 /// What stands above Engine.IO.
@@ -112,6 +126,7 @@ impl Node {
             acks: Acks::default(),
             lists: Lists::default(),
             drain: Drain::default(),
+            told_of_origins: ToldOfOrigins::default(),
             outbox_memory,
             vitals: Vitals::default(),
             relieved: Arc::default(),
@@ -172,6 +187,10 @@ impl Node {
             .iter()
             .map(|shard| shard.counters.sessions.load(Ordering::Relaxed))
             .sum()
+    }
+
+    pub(crate) fn told_of_origins(&self) -> &ToldOfOrigins {
+        &self.told_of_origins
     }
 
     pub(crate) fn outbox_memory(&self) -> &Arc<OutboxMemory> {

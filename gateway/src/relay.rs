@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use indexmap::IndexSet;
 use protocol::socketio::{Arguments, is_reserved, json};
 use tracing::debug;
 
@@ -12,6 +13,9 @@ use crate::config::{Config, Pattern};
 use crate::event::{Ack, EmitError, Event};
 use crate::ids::{is_private, user_of_room};
 use crate::socket::{Joined, Socket};
+
+/// Most rooms that one event names: their number decides what it costs, however short they are.
+const MAX_NAMES: usize = 1000;
 
 /// Longest room name in bytes that clients may use.
 pub const MAX_ROOM_BYTES: usize = 512;
@@ -47,6 +51,8 @@ enum RelayError {
     Forbidden,
     #[error("the socket is in as many rooms as it may be")]
     TooManyRooms,
+    #[error("an event names at most {MAX_NAMES} rooms")]
+    TooManyNames,
     #[error("the socket sends more events than it may")]
     RateLimited,
     #[error("joined on this node, but the other nodes cannot be reached now")]
@@ -61,7 +67,7 @@ impl RelayError {
             Self::ForbiddenRoom => "forbidden_room",
             Self::BadEvent => "bad_event",
             Self::Forbidden => "forbidden",
-            Self::TooManyRooms => "too_many_rooms",
+            Self::TooManyRooms | Self::TooManyNames => "too_many_rooms",
             Self::RateLimited => "rate_limited",
             Self::Unavailable => "unavailable",
         }
@@ -85,7 +91,7 @@ impl Relay {
                 if rooms.iter().any(|room| user_of_room(room).is_some()) {
                     return Err(RelayError::ForbiddenRoom);
                 }
-                rooms.iter().for_each(|room| socket.leave(room));
+                socket.leave_all(rooms.iter().map(AsRef::as_ref));
             }
             "publish" => {
                 let (room, rest) = event.arguments().split_first().ok_or(RelayError::BadRoom)?;
@@ -118,11 +124,9 @@ impl Relay {
             return Err(RelayError::ForbiddenRoom);
         }
         allow(socket, Right::Join, &rooms)?;
-        let mut new: Vec<_> = rooms.iter().filter(|room| !socket.is_in(room)).collect();
-        new.sort_unstable();
-        new.dedup();
+        let new = socket.not_in(rooms.iter().map(AsRef::as_ref));
         let joined = socket.room_count() - usize::from(socket.user().is_some());
-        if joined + new.len() > self.rooms_per_socket {
+        if joined + new > self.rooms_per_socket {
             return Err(RelayError::TooManyRooms);
         }
         Ok(socket.join_everywhere(rooms))
@@ -229,17 +233,21 @@ fn rooms(value: &str) -> Result<Vec<Cow<'_, str>>, RelayError> {
     let list = value
         .strip_prefix('[')
         .and_then(|value| value.strip_suffix(']'));
-    let rooms: Vec<_> = match list {
-        Some(list) => Arguments::from_raw(list, &[])
-            .iter()
-            .map(room)
-            .collect::<Result<_, _>>()?,
-        None => vec![room(value)?],
+    let Some(list) = list else {
+        return Ok(vec![room(value)?]);
     };
+    let list = Arguments::from_raw(list, &[]);
+    let mut rooms = IndexSet::new();
+    for (count, name) in list.iter().enumerate() {
+        if count == MAX_NAMES {
+            return Err(RelayError::TooManyNames);
+        }
+        rooms.insert(room(name)?);
+    }
     if rooms.is_empty() {
         Err(RelayError::BadRoom)
     } else {
-        Ok(rooms)
+        Ok(rooms.into_iter().collect())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Starting and stopping a node.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -279,12 +279,14 @@ impl Server {
                 error,
             }
         };
-        let listener = listen(config.listen, BACKLOG).map_err(failed("listen", config.listen))?;
+        let listener = listen_to_clients(&config).map_err(failed("listen", config.listen))?;
         leave_unsent_to_outboxes(&listener);
         let internal_listener = listen(config.internal_listen, INTERNAL_BACKLOG)
             .and_then(TcpListener::from_std)
             .map_err(failed("internal_listen", config.internal_listen))?;
-        let address = listener.local_addr().unwrap_or(config.listen);
+        let address = listener.local_addr().map_or(config.listen, |bound| {
+            SocketAddr::new(config.listen.ip(), bound.port())
+        });
         let internal_address = internal_listener
             .local_addr()
             .unwrap_or(config.internal_listen);
@@ -534,9 +536,27 @@ fn leave_unsent_to_outboxes(listener: &std::net::TcpListener) {
     let _ = listener;
 }
 
+/// Listens on the port of clients: at its default also for IPv6, with one socket for both, where the
+/// system has it.
+fn listen_to_clients(config: &Config) -> std::io::Result<std::net::TcpListener> {
+    let address = config.listen;
+    if config.listens_by_default && address.ip() == Ipv4Addr::UNSPECIFIED {
+        let both = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port());
+        match listen(both, BACKLOG) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => tracing::debug!(%error, "clients are not heard by IPv6"),
+        }
+    }
+    listen(address, BACKLOG)
+}
+
 fn listen(address: SocketAddr, backlog: i32) -> std::io::Result<std::net::TcpListener> {
     let domain = Domain::for_address(address);
     let socket = RawSocket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    if address.ip() == Ipv6Addr::UNSPECIFIED {
+        // Whatever the system's default is.
+        socket.set_only_v6(false)?;
+    }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use adapter::Interest;
 use protocol::Encoded;
 use protocol::engineio::{CloseReason, Transport};
+use rustc_hash::FxHashSet;
 use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
@@ -34,6 +35,9 @@ mod joined;
 
 pub use info::SocketInfo;
 pub use joined::Joined;
+
+/// Up to so many rooms are looked for one by one; more are looked up in a set.
+const FEW_ROOMS: usize = 8;
 
 /// A client in a namespace: what handlers get to work with.
 ///
@@ -284,19 +288,30 @@ impl Socket {
     /// nothing. What other nodes publish may be missed for a moment: see
     /// [`join_everywhere`](Self::join_everywhere).
     pub fn join<R: AsRef<str>>(&self, rooms: impl IntoIterator<Item = R>) {
-        for room in rooms {
-            self.join_one(room.as_ref());
+        let mut known: Option<FxHashSet<Rc<str>>> = None;
+        for (count, room) in rooms.into_iter().enumerate() {
+            let room = room.as_ref();
+            if count == FEW_ROOMS {
+                known = Some(self.0.rooms.borrow().iter().cloned().collect());
+            }
+            let Some(known) = &mut known else {
+                self.join_one(room);
+                continue;
+            };
+            if !known.contains(room) && self.0.id.as_str() != room {
+                known.extend(self.enter_room(room));
+            }
         }
     }
 
     /// Joins rooms, and tells when everything that any node publishes to them reaches the socket.
     pub fn join_everywhere<R: AsRef<str>>(&self, rooms: impl IntoIterator<Item = R>) -> Joined {
         let mut joined = Joined::default();
-        for room in rooms {
-            let room = room.as_ref();
-            self.join_one(room);
-            if self.is_connected() {
-                joined.and(self.0.namespace.room_in_force(room));
+        let rooms: Vec<R> = rooms.into_iter().collect();
+        self.join(&rooms);
+        if self.is_connected() {
+            for room in &rooms {
+                joined.and(self.0.namespace.room_in_force(room.as_ref()));
             }
         }
         joined.and(self.0.namespace.in_force());
@@ -310,6 +325,34 @@ impl Socket {
             rooms.swap_remove(position);
             self.0.namespace.leave(room, self);
         }
+    }
+
+    /// Leaves rooms, at a cost that does not multiply with the rooms that it is in.
+    pub(crate) fn leave_all<'a>(&self, rooms: impl ExactSizeIterator<Item = &'a str>) {
+        if rooms.len() <= FEW_ROOMS {
+            return rooms.for_each(|room| self.leave(room));
+        }
+        let left: FxHashSet<&str> = rooms.collect();
+        self.0.rooms.borrow_mut().retain(|room| {
+            let stays = !left.contains(&**room);
+            if !stays {
+                self.0.namespace.leave(room, self);
+            }
+            stays
+        });
+    }
+
+    /// How many of these different rooms it is not in.
+    pub(crate) fn not_in<'a>(&self, rooms: impl ExactSizeIterator<Item = &'a str>) -> usize {
+        if rooms.len() <= FEW_ROOMS {
+            return rooms.filter(|room| !self.is_in(room)).count();
+        }
+        let joined = self.0.rooms.borrow();
+        let joined: FxHashSet<&str> = joined.iter().map(AsRef::as_ref).collect();
+        let id = self.0.id;
+        rooms
+            .filter(|room| !joined.contains(room) && id.as_str() != *room)
+            .count()
     }
 
     /// The rooms that it is in, its own first.
@@ -385,14 +428,20 @@ impl Socket {
     }
 
     fn join_one(&self, room: &str) {
-        if self.0.state.get() == State::Disconnected || self.is_in(room) {
-            return;
+        if !self.is_in(room) {
+            self.enter_room(room);
         }
-        let joined = match self.0.state.get() {
+    }
+
+    /// Joins a room that it is not in; returns the room's shared name.
+    fn enter_room(&self, room: &str) -> Option<Rc<str>> {
+        let joined: Rc<str> = match self.0.state.get() {
             State::Connected => self.0.namespace.join(room, self),
-            State::Connecting | State::Disconnected => room.into(),
+            State::Connecting => room.into(),
+            State::Disconnected => return None,
         };
-        self.0.rooms.borrow_mut().push(joined);
+        self.0.rooms.borrow_mut().push(Rc::clone(&joined));
+        Some(joined)
     }
 
     fn send_event(

@@ -74,7 +74,10 @@ impl Origins {
     pub fn allows(&self, origin: &str) -> bool {
         match self {
             Self::Any => true,
-            Self::Listed(origins) => origins.iter().any(|listed| **listed == *origin),
+            Self::Listed(origins) => {
+                let origin = origin.to_ascii_lowercase();
+                origins.iter().any(|listed| covers(listed, &origin))
+            }
         }
     }
 }
@@ -99,17 +102,53 @@ impl Value for Origins {
     }
 }
 
+/// Whether an origin is the one that is listed, or one of those that are: `https://*.example.com`
+/// lists all hosts below it, `capacitor://` all origins of its scheme.
+fn covers(listed: &str, origin: &str) -> bool {
+    if listed.ends_with("://") {
+        return origin.starts_with(listed);
+    }
+    let Some((scheme, domain)) = listed.split_once("://*.") else {
+        return listed == origin;
+    };
+    let host = origin
+        .strip_prefix(scheme)
+        .and_then(|it| it.strip_prefix("://"));
+    let below = host.and_then(|host| host.strip_suffix(domain)?.strip_suffix('.'));
+    below.is_some_and(|labels| !labels.is_empty() && !labels.contains(['/', ':', '@', '?', '#']))
+}
+
 /// Scheme, host and port in the form in which browsers send them.
 fn origin(text: &str) -> Result<Box<str>, String> {
     if text == "*" {
         return Err("\"*\" allows every origin and stands alone".to_owned());
     }
-    let wrong = || format!("{text:?} is not an origin such as https://example.com");
+    // What browsers send for a page without an origin: of a file, of a sandbox.
+    if text == "null" {
+        return Ok(text.into());
+    }
+    let wrong = || {
+        format!(
+            "{text:?} is not an origin such as https://example.com, https://*.example.com, capacitor:// or null"
+        )
+    };
     let (scheme, rest) = text.split_once("://").ok_or_else(wrong)?;
-    if scheme.is_empty() || rest.is_empty() || rest.contains(['/', '?', '#', '@', '*']) {
+    let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    if !scheme.starts_with(|c: char| c.is_ascii_alphabetic()) || !scheme.chars().all(is_scheme) {
         return Err(wrong());
     }
-    let uri: Uri = text.parse().map_err(|_| wrong())?;
+    let of_web = matches!(&*scheme.to_ascii_lowercase(), "http" | "https");
+    if rest.is_empty() && !of_web {
+        return Ok(text.to_ascii_lowercase().into());
+    }
+    let (star, host) = match rest.strip_prefix("*.") {
+        Some(domain) => ("*.", domain),
+        None => ("", rest),
+    };
+    if host.is_empty() || host.contains(['/', '?', '#', '@', '*']) {
+        return Err(wrong());
+    }
+    let uri: Uri = format!("{scheme}://{host}").parse().map_err(|_| wrong())?;
     let host = uri.host().ok_or_else(wrong)?;
     let usual = match uri.scheme_str() {
         Some("http") => Some(80),
@@ -120,7 +159,7 @@ fn origin(text: &str) -> Result<Box<str>, String> {
         Some(port) if Some(port) != usual => format!(":{port}"),
         _ => String::new(),
     };
-    Ok(format!("{scheme}://{host}{port}")
+    Ok(format!("{scheme}://{star}{host}{port}")
         .to_ascii_lowercase()
         .into())
 }
@@ -244,11 +283,44 @@ mod tests {
     }
 
     #[test]
+    fn an_origin_may_be_listed_with_all_below_it_by_its_scheme_or_as_none() {
+        let origins = Origins::parse(
+            "https://*.example.com,capacitor://,file://,null,http://*.a.example:8080",
+        )
+        .unwrap();
+        for origin in [
+            "https://chat.example.com",
+            "https://A.B.example.com",
+            "capacitor://localhost",
+            "file://",
+            "null",
+            "http://x.a.example:8080",
+        ] {
+            assert!(origins.allows(origin), "{origin}");
+        }
+        for origin in [
+            "https://example.com",
+            "http://chat.example.com",
+            "https://chat.example.com:444",
+            "https://evilexample.com",
+            "https://evil.example/.example.com",
+            "https://chat.example.com.evil.example",
+            "ionic://localhost",
+            "http://x.a.example",
+        ] {
+            assert!(!origins.allows(origin), "{origin}");
+        }
+    }
+
+    #[test]
     fn what_is_no_origin_is_refused() {
         for text in [
             "example.com",
             "https://example.com/",
-            "https://*.example.com",
+            "https://*",
+            "https://*.",
+            "https://a.*.example.com",
+            "://example.com",
             "https://a@example.com",
             "https://",
             "*,https://example.com",

@@ -12,8 +12,8 @@ use super::pattern::NamespacePattern;
 use super::route::{Route, Target};
 use super::secret::Secret;
 use super::section::{
-    Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, Metrics, Proxy, Redis, Shutdown, Tls,
-    Webhook, same_port,
+    Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, Metrics, Proxy, Redis, SameSite,
+    Shutdown, Tls, Webhook, same_port,
 };
 use super::setting::Default as Fallback;
 use super::table::setting;
@@ -113,6 +113,7 @@ impl Effective {
         });
         let config = Config {
             listen,
+            listens_by_default: !self.chosen.contains_key("listen"),
             internal_listen,
             internal_hosts: self.read("internal_hosts"),
             shards: self.find("shards").unwrap_or_else(cores),
@@ -127,6 +128,7 @@ impl Effective {
             cors: Cors {
                 origins: self.read("cors.origins"),
                 credentials: self.read("cors.credentials"),
+                enforce: self.read("cors.enforce"),
             },
             proxy: Proxy {
                 trusted: self.read("proxy.trusted"),
@@ -197,6 +199,8 @@ impl Effective {
             allow_upgrades: self.read("engine.allow_upgrades"),
             allow_eio3: self.read("engine.allow_eio3"),
             cookie: self.find("engine.cookie"),
+            cookie_secure: self.read("engine.cookie_secure"),
+            cookie_same_site: self.read("engine.cookie_same_site"),
         }
     }
 
@@ -256,6 +260,12 @@ impl Effective {
             refuse(
                 &["cors.credentials", "cors.origins"],
                 "cannot go with \"*\" in cors.origins; list the origins instead",
+            );
+        }
+        if config.engine.cookie_same_site == SameSite::None && !config.engine.cookie_secure {
+            refuse(
+                &["engine.cookie_same_site", "engine.cookie_secure"],
+                "is `none`, which browsers take only of a cookie with engine.cookie_secure",
             );
         }
         let goes_by_http = |route: &Route| matches!(route.target, Target::Backend(_));

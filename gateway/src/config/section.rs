@@ -34,6 +34,10 @@ pub struct Engine {
     pub allow_eio3: bool,
     /// Name of the cookie that carries the session's id, when one is wanted.
     pub cookie: Option<Cookie>,
+    /// Whether browsers send that cookie by TLS only.
+    pub cookie_secure: bool,
+    /// To which pages' requests browsers add that cookie.
+    pub cookie_same_site: SameSite,
 }
 
 /// What other web origins may do from a browser (`cors.*`).
@@ -43,6 +47,8 @@ pub struct Cors {
     pub origins: Origins,
     /// Whether they may send cookies; never together with [`Origins::Any`].
     pub credentials: bool,
+    /// Whether pages of other origins are refused, by WebSocket as well.
+    pub enforce: bool,
 }
 
 /// What stands in front of `listen` (`proxy.*`).
@@ -255,6 +261,29 @@ pub struct Log {
     pub format: LogFormat,
     /// Levels per component.
     pub level: Level,
+}
+
+/// To which pages' requests a browser adds a cookie (`engine.cookie_same_site`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SameSite {
+    /// To those of the same site, and to links.
+    Lax,
+    /// To those of the same site.
+    Strict,
+    /// To all; only with [`Engine::cookie_secure`].
+    None,
+}
+
+impl SameSite {
+    /// Its name in `Set-Cookie`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Lax => "Lax",
+            Self::Strict => "Strict",
+            Self::None => "None",
+        }
+    }
 }
 
 /// The shape of a log line (`log.format`).

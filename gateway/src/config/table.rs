@@ -10,7 +10,7 @@ use super::name::{Cookie, EnginePath, Level, NodeName, StreamName, Transports};
 use super::pattern::NamespacePattern;
 use super::route::Route;
 use super::secret::{Keys, Secret};
-use super::section::{LogFormat, RedisMode, SubscriptionMode};
+use super::section::{LogFormat, RedisMode, SameSite, SubscriptionMode};
 use super::setting::Setting;
 use super::url::{HttpUrl, RedisUrl};
 use super::value::Size;
@@ -22,7 +22,8 @@ pub static SETTINGS: &[Setting] = &[
         "listen",
         "0.0.0.0:3000",
         "127.0.0.1:8080",
-        "Where clients connect.",
+        "Where clients connect. The default also hears IPv6 where the system has it; `0.0.0.0:3000` \
+         that is set does not.",
     ),
     Setting::with::<SocketAddr>(
         "internal_listen",
@@ -127,12 +128,33 @@ pub static SETTINGS: &[Setting] = &[
         "io",
         "Name of a cookie with the session's id, for balancers that keep a session on one node by it.",
     ),
+    Setting::with::<bool>(
+        "engine.cookie_secure",
+        "false",
+        "true",
+        "Whether browsers send that cookie by TLS only.",
+    ),
+    Setting::with::<SameSite>(
+        "engine.cookie_same_site",
+        "lax",
+        "none",
+        "Whether browsers send that cookie for pages of other sites: `lax`, `strict`, or `none` for all, \
+         which needs `engine.cookie_secure`.",
+    ),
     Setting::with::<Origins>(
         "cors.origins",
         "",
         "https://example.com,http://localhost:8080",
         "Web origins whose pages may connect from a browser, or `*` for all. A page of the \
-         gateway's own origin always may.",
+         gateway's own origin always may. `https://*.example.com` stands for all hosts below it, \
+         `capacitor://` for all origins of a scheme, `null` for pages of files and sandboxes.",
+    ),
+    Setting::with::<bool>(
+        "cors.enforce",
+        "false",
+        "true",
+        "Whether handshakes from pages of other origins are refused with 403. Browsers keep such pages from \
+         polling by themselves, and not from opening WebSockets.",
     ),
     Setting::with::<bool>(
         "cors.credentials",

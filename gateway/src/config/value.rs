@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::section::{LogFormat, RedisMode, SubscriptionMode};
+use super::section::{LogFormat, RedisMode, SameSite, SubscriptionMode};
 
 /// A type that settings have.
 pub(super) trait Value: Sized {
@@ -260,6 +260,20 @@ impl Value for SubscriptionMode {
             _ => Err(format!(
                 "{text:?} is neither static nor dynamic nor dynamic-private"
             )),
+        }
+    }
+}
+
+impl Value for SameSite {
+    const SHAPE: Shape = Shape::Text;
+    const KIND: &'static str = "one of `lax`, `strict`, `none`";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "lax" => Ok(Self::Lax),
+            "strict" => Ok(Self::Strict),
+            "none" => Ok(Self::None),
+            _ => Err(format!("{text:?} is neither lax, strict nor none")),
         }
     }
 }

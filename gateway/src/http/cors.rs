@@ -1,13 +1,16 @@
 //! What pages of other origins may do, as the `cors` package of npm answers with Node's defaults.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_LENGTH, HeaderMap,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_LENGTH, HOST, HeaderMap,
     HeaderValue, ORIGIN, VARY,
 };
 use hyper::{Response, StatusCode};
+use tracing::{debug, warn};
 
 use super::Answer;
 use crate::config::{Cors, Origins};
@@ -76,4 +79,71 @@ pub(super) fn preflight(cors: &Cors, origin: &Origin, asked: &HeaderMap) -> Answ
     }
     headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     answer
+}
+
+/// The origin of a page that is neither listed nor of the host that it asks; `None` for a client that
+/// is no page.
+pub(super) fn foreign<'a>(cors: &Cors, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
+    let origin = headers.get(ORIGIN)?;
+    let text = origin.to_str().unwrap_or_default();
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let own = text.split_once("://").map(|(_, host)| host);
+    let is_own = own.is_some() && own == host;
+    (!is_own && !cors.origins.allows(text)).then_some(origin)
+}
+
+/// Tells of pages that `cors.origins` does not list, once in a log that is not at debug: they may be
+/// many, and they do not concern the operator more than once.
+#[derive(Debug, Default)]
+pub(crate) struct ToldOfOrigins(AtomicBool);
+
+impl ToldOfOrigins {
+    pub(super) fn tell(&self, origin: &HeaderValue, enforced: bool) {
+        let effect = if enforced {
+            "it is refused"
+        } else {
+            "its browser keeps it from polling"
+        };
+        // The header is the client's own text.
+        let origin = format!("{:.100?}", origin);
+        if self.0.swap(true, Ordering::Relaxed) {
+            debug!(
+                origin,
+                "a page of an origin that cors.origins does not list: {effect}"
+            );
+        } else {
+            warn!(
+                origin,
+                "a page of an origin that cors.origins does not list: {effect}; further ones are told at debug"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+
+    #[test]
+    fn a_page_is_foreign_that_is_neither_listed_nor_of_the_same_host() {
+        let cors = Config::from_toml("cors.origins = [\"https://*.example.com\"]")
+            .unwrap()
+            .cors;
+        for (origin, host, is_foreign) in [
+            (None, "a.example:3000", false),
+            (Some("http://a.example:3000"), "a.example:3000", false),
+            (Some("http://a.example"), "a.example:3000", true),
+            (Some("https://chat.example.com"), "a.example:3000", false),
+            (Some("https://evil.example"), "a.example:3000", true),
+            (Some("null"), "a.example:3000", true),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, HeaderValue::from_static(host));
+            if let Some(origin) = origin {
+                headers.insert(ORIGIN, HeaderValue::from_static(origin));
+            }
+            assert_eq!(foreign(&cors, &headers).is_some(), is_foreign, "{origin:?}");
+        }
+    }
 }

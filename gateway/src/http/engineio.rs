@@ -17,7 +17,7 @@ use protocol::engineio::Transport;
 use tokio::sync::oneshot;
 use tracing::debug;
 
-use super::{Answer, Next, Peer, Refusal, Reply};
+use super::{Answer, Next, Peer, Refusal, Reply, cors};
 use crate::application::Admission;
 use crate::counters::Label;
 use crate::encoding::{Encoding, compress, negotiate};
@@ -132,6 +132,9 @@ impl From<Peer> for Client {
 impl Peer {
     /// With the address that a trusted proxy says.
     pub(super) fn known_by(mut self, shard: &Shard, headers: &HeaderMap) -> Self {
+        if self.announced {
+            return self;
+        }
         let proxy = &shard.node().config().proxy;
         self.address = proxy::client_address(proxy, self.address, headers);
         self
@@ -264,6 +267,13 @@ pub(super) async fn handshake<B>(
     if node.drain().refuses() {
         return Err(Refusal::Draining);
     }
+    let cors = &node.config().cors;
+    if let Some(foreign) = cors::foreign(cors, request.headers()) {
+        node.told_of_origins().tell(foreign, cors.enforce);
+        if cors.enforce {
+            return Err(Refusal::Forbidden(Some("Origin not allowed".to_owned())));
+        }
+    }
     let limit = node.config().limits.connections;
     let is_full = || limit.is_some_and(|limit| node.session_count() >= limit.get());
     if is_full() {
@@ -327,11 +337,14 @@ pub(super) fn open_packet(shard: &Shard, session: &Session, transport: Transport
 }
 
 fn set_cookie(shard: &Shard, session: &Session, headers: &mut HeaderMap) {
-    if let Some(name) = &shard.node().config().engine.cookie {
+    let engine = &shard.node().config().engine;
+    if let Some(name) = &engine.cookie {
         let cookie = format!(
-            "{}={}; Path=/; HttpOnly; SameSite=Lax",
+            "{}={}; Path=/; HttpOnly; SameSite={}{}",
             name.as_str(),
-            session.sid().reveal()
+            session.sid().reveal(),
+            engine.cookie_same_site.as_str(),
+            if engine.cookie_secure { "; Secure" } else { "" },
         );
         if let Ok(cookie) = HeaderValue::from_str(&cookie) {
             headers.append(SET_COOKIE, cookie);

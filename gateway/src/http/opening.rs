@@ -27,10 +27,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 use super::engineio::{self, Opened, Verified};
 use super::strangers::Stranger;
-use super::{Answer, MAX_HEADERS, Peer, cors, in_time};
+use super::{Answer, Peer, cors, in_time};
 use crate::shard::Shard;
 use crate::stream::Stream;
 use crate::websocket::driver::Attached;
+
+/// Headers of a usual request; one with more is left to the server of HTTP.
+const USUAL_HEADERS: usize = 100;
 
 /// How long a client whose opening was refused may take to close its side.
 const LINGER: Duration = Duration::from_secs(2);
@@ -102,7 +105,7 @@ impl Asked {
     fn parse(shard: &Shard, read: &[u8]) -> Option<Self> {
         let line = &read[..memchr(b'\r', read)?];
         memmem::find(line, b"transport=websocket")?;
-        let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+        let mut headers = [const { MaybeUninit::uninit() }; USUAL_HEADERS];
         let mut parsed = httparse::Request::new(&mut []);
         let Ok(Status::Complete(length)) = parsed.parse_with_uninit_headers(read, &mut headers)
         else {
@@ -117,7 +120,7 @@ impl Asked {
         }
         let target = parsed.path?;
         let path = target.split('?').next()?;
-        let mount = node.mounts().iter().position(|mount| mount.path == path)?;
+        let mount = node.mounts().iter().position(|mount| mount.is_at(path))?;
 
         let head = Bytes::copy_from_slice(&read[..length]);
         let part = |part: &[u8]| {

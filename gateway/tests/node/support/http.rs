@@ -75,6 +75,14 @@ impl Connection {
         soon(self.stream.write_all(bytes)).await.unwrap();
     }
 
+    /// The head of an answer that has no body.
+    pub(crate) async fn head(&mut self) -> String {
+        while find(&self.read, b"\r\n\r\n").is_none() {
+            assert!(self.fill().await, "closed amid a head");
+        }
+        String::from_utf8(std::mem::take(&mut self.read)).unwrap()
+    }
+
     pub(crate) async fn response(&mut self) -> Response {
         let head = loop {
             if let Some(end) = find(&self.read, b"\r\n\r\n") {
