@@ -48,8 +48,6 @@ use check::{Effective, Given};
 pub struct Config {
     /// Where clients connect.
     pub listen: SocketAddr,
-    /// Whether `listen` was left at its default, which hears clients by IPv6 as well.
-    pub listens_by_default: bool,
     /// Where metrics, health, the API and other nodes connect; never the port of `listen`.
     pub internal_listen: SocketAddr,
     /// Names by which changing calls may come to the internal port, beside those that no public DNS has.

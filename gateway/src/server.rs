@@ -1,6 +1,6 @@
 //! Starting and stopping a node.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -536,11 +536,14 @@ fn leave_unsent_to_outboxes(listener: &std::net::TcpListener) {
     let _ = listener;
 }
 
+/// What `listen` is if nothing is set.
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 3000);
+
 /// Listens on the port of clients: at its default also for IPv6, with one socket for both, where the
 /// system has it.
 fn listen_to_clients(config: &Config) -> std::io::Result<std::net::TcpListener> {
     let address = config.listen;
-    if config.listens_by_default && address.ip() == Ipv4Addr::UNSPECIFIED {
+    if address == DEFAULT_LISTEN {
         let both = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port());
         match listen(both, BACKLOG) {
             Ok(listener) => return Ok(listener),

@@ -322,7 +322,8 @@ fn a_wrong_value_says_where_it_stands_and_what_would_be_right() {
         ),
         (
             "cors.origins = [\"example.com\"]",
-            "cors.origins: \"example.com\" is not an origin such as https://example.com \
+            "cors.origins: \"example.com\" is not an origin such as https://example.com, \
+             https://*.example.com, capacitor:// or null \
              (gateway.toml, line 1); for example origins = [\"https://example.com\", \
              \"http://localhost:8080\"]",
         ),

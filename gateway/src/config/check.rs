@@ -113,7 +113,6 @@ impl Effective {
         });
         let config = Config {
             listen,
-            listens_by_default: !self.chosen.contains_key("listen"),
             internal_listen,
             internal_hosts: self.read("internal_hosts"),
             shards: self.find("shards").unwrap_or_else(cores),

@@ -22,8 +22,8 @@ pub static SETTINGS: &[Setting] = &[
         "listen",
         "0.0.0.0:3000",
         "127.0.0.1:8080",
-        "Where clients connect. The default also hears IPv6 where the system has it; `0.0.0.0:3000` \
-         that is set does not.",
+        "Where clients connect. The default, `0.0.0.0:3000`, also hears IPv6 where the system has it; any \
+         other address hears what it names, and `[::]:8080` both.",
     ),
     Setting::with::<SocketAddr>(
         "internal_listen",
@@ -137,7 +137,7 @@ pub static SETTINGS: &[Setting] = &[
     Setting::with::<SameSite>(
         "engine.cookie_same_site",
         "lax",
-        "none",
+        "strict",
         "Whether browsers send that cookie for pages of other sites: `lax`, `strict`, or `none` for all, \
          which needs `engine.cookie_secure`.",
     ),
