@@ -232,7 +232,7 @@ impl Emitter {
             rooms: rooms.clone(),
         };
         self.change(&message, move |socket| {
-            rooms.iter().for_each(|room| socket.leave(room))
+            socket.leave_all(rooms.iter().map(String::as_str))
         });
     }
 

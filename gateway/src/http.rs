@@ -89,7 +89,7 @@ pub(crate) struct Peer {
 /// Most headers of a request.
 ///
 /// Node takes 2000, and no more than fit into 16 KiB.
-const MAX_HEADERS: usize = 1000;
+pub(crate) const MAX_HEADERS: usize = 2000;
 
 /// Headers, and bytes of them, that another node may add to those of its client.
 const ADDED_HEAD: (usize, usize) = (8, 512);
@@ -265,7 +265,8 @@ async fn greet(shard: &Shard, mut stream: TcpStream, mut peer: Peer) -> Option<(
                 peer.address = canonical(client);
                 peer.announced = true;
             }
-            Ok(None) => {}
+            // What the proxy does not know, a header of the client tells even less.
+            Ok(None) => peer.announced = true,
             Err(error) => {
                 refuse(shard, peer.address, Refused::ProxyProtocol, &error);
                 return None;
@@ -344,6 +345,9 @@ async fn route(
     let origin = cors::Origin::of(request.headers());
     let cors = &shard.node().config().cors;
     if *request.method() == Method::OPTIONS && cors::is_enabled(cors) {
+        if let Some(foreign) = cors::foreign(cors, request.headers()) {
+            shard.node().told_of_origins().tell(foreign, false);
+        }
         return own(cors::preflight(cors, &origin, request.headers()));
     }
     let file = match mount.layer {

@@ -21,6 +21,7 @@ use crate::api::{self, Api};
 use crate::counters::Label;
 use crate::drain::{self, Ending, Purpose};
 use crate::forward::{self, Door};
+use crate::http::MAX_HEADERS;
 use crate::metrics;
 use crate::node::Node;
 
@@ -79,6 +80,7 @@ pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, api: Option<Ar
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
+                .max_headers(MAX_HEADERS)
                 .serve_connection(TokioIo::new(stream), service)
                 .without_shutdown();
             let served = tokio::select! {
@@ -138,7 +140,7 @@ async fn respond<B>(node: &Arc<Node>, request: &Request<B>, door: &Door) -> Resp
         (_, "/metrics" | "/live" | "/ready" | forward::PATH) => answer(
             StatusCode::METHOD_NOT_ALLOWED,
             "text/plain",
-            "GET only\n".into(),
+            "GET and HEAD only\n".into(),
         ),
         _ => answer(StatusCode::NOT_FOUND, "text/plain", "Not found\n".into()),
     }

@@ -423,7 +423,7 @@ async fn perform(socket: &Socket, actions: Vec<Action>) {
                 }
             }
             Action::Join(rooms) => join(socket, &rooms).await,
-            Action::Leave(rooms) => rooms.0.iter().for_each(|room| socket.leave(&room.0)),
+            Action::Leave(rooms) => socket.leave_all(rooms.0.iter().map(|room| &*room.0)),
             Action::Disconnect(true) => socket.disconnect(false),
             Action::Disconnect(false) => {}
         }

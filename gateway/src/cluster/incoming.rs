@@ -82,7 +82,7 @@ fn handle_message(
         }
         ClusterMessage::Leave { selection, rooms } => {
             change(node, &namespace, selection, move |socket| {
-                rooms.iter().for_each(|room| socket.leave(room));
+                socket.leave_all(rooms.iter().map(String::as_str));
             });
             done(reply_to);
         }

@@ -7,7 +7,7 @@ use http_body_util::Full;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_LENGTH, HOST, HeaderMap,
-    HeaderValue, ORIGIN, VARY,
+    HeaderName, HeaderValue, ORIGIN, VARY,
 };
 use hyper::{Response, StatusCode};
 use tracing::{debug, warn};
@@ -81,14 +81,19 @@ pub(super) fn preflight(cors: &Cors, origin: &Origin, asked: &HeaderMap) -> Answ
     answer
 }
 
-/// The origin of a page that is neither listed nor of the host that it asks; `None` for a client that
-/// is no page.
+/// The origin of a page that is neither listed nor of the host that it asks, as the client or a proxy in
+/// front names it; `None` for a client that is no page. (A page cannot write these headers without
+/// asking beforehand, which it is not allowed.)
 pub(super) fn foreign<'a>(cors: &Cors, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
     let origin = headers.get(ORIGIN)?;
     let text = origin.to_str().unwrap_or_default();
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     let own = text.split_once("://").map(|(_, host)| host);
-    let is_own = own.is_some() && own == host;
+    let is_own = [HOST, HeaderName::from_static("x-forwarded-host")]
+        .iter()
+        .any(|name| {
+            let host = headers.get(name).and_then(|host| host.to_str().ok());
+            own.is_some() && own == host
+        });
     (!is_own && !cors.origins.allows(text)).then_some(origin)
 }
 
@@ -102,7 +107,7 @@ impl ToldOfOrigins {
         let effect = if enforced {
             "it is refused"
         } else {
-            "its browser keeps it from polling"
+            "unless it is the gateway's own origin behind a proxy that changes Host, its browser keeps it from polling"
         };
         // The header is the client's own text.
         let origin = format!("{:.100?}", origin);

@@ -84,9 +84,7 @@ async fn probes_may_ask_by_head() {
 #[tokio::test]
 async fn many_headers_are_taken_as_long_as_they_are_short() {
     let gateway = TestGateway::relay().await;
-    let headers: String = (0..400)
-        .map(|number| format!("x-{number}: y\r\n"))
-        .collect();
+    let headers: String = (0..1500).map(|number| format!("x{number}: \r\n")).collect();
     let opened = crate::support::Polling::handshake_with(gateway.address(), &headers).await;
     assert_eq!(opened.status, 200);
     WebSocket::open_with(gateway.address(), "", &headers).await;
@@ -104,6 +102,10 @@ async fn origins_are_enforced_if_that_is_wanted() {
             ("Origin: https://evil.example\r\n", status),
             ("Origin: https://chat.example.com\r\n", 101),
             ("Origin: http://gateway\r\n", 101),
+            (
+                "Origin: https://own.example\r\nX-Forwarded-Host: own.example\r\n",
+                101,
+            ),
             ("", 101),
         ] {
             let mut connection = Connection::open(gateway.address()).await;
@@ -145,11 +147,17 @@ async fn whom_a_proxy_protocol_announces_cannot_forge_its_address() {
     limited.proxy = Config::from_toml(toml).unwrap().proxy;
     limited.limits.connections_per_ip = std::num::NonZeroUsize::new(1);
     let gateway = TestGateway::start(Server::new(limited)).await;
-    for (number, status) in [(1, 200), (2, 429)] {
+    // Once from an address that it tells, once from one that it does not: that is the proxy's own.
+    let told = "PROXY TCP4 10.1.2.3 127.0.0.1 5000 3000\r\n";
+    let untold = "PROXY UNKNOWN\r\n";
+    for (number, header, status) in [
+        (1, told, 200),
+        (2, told, 429),
+        (3, untold, 200),
+        (4, untold, 429),
+    ] {
         let mut connection = Connection::open(gateway.address()).await;
-        connection
-            .write(b"PROXY TCP4 10.1.2.3 127.0.0.1 5000 3000\r\n")
-            .await;
+        connection.write(header.as_bytes()).await;
         let forged = format!("X-Forwarded-For: 203.0.113.{number}\r\n");
         let head = "GET /socket.io/?EIO=4&transport=polling";
         connection.send_with(head, &forged, "").await;

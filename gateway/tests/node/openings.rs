@@ -157,8 +157,6 @@ async fn a_head_that_is_too_large_is_refused() {
     let target = "/socket.io/?EIO=4&transport=websocket";
     let large = format!("X-Large: {}\r\n", "x".repeat(10_000));
     assert_eq!(answer(&gateway, &[&opening(target, &large)]).await.0, 431);
-    let many = "X: 1\r\n".repeat(1100);
-    assert_eq!(answer(&gateway, &[&opening(target, &many)]).await.0, 431);
 }
 
 #[tokio::test]
