@@ -36,6 +36,8 @@ class Image(unittest.TestCase):
         kept = re.findall(r"^!(\S+)$", (DEPLOY / "Dockerfile.dockerignore").read_text(), flags=re.M)
         members = re.search(r"^members = \[(.*)\]", (DEPLOY.parent / "Cargo.toml").read_text(), flags=re.M)[1]
         needed = re.findall(r'"([^"]+)"', members) + [".cargo", "Cargo.lock", "Cargo.toml", "rust-toolchain.toml", "deploy/docker"]
+        # The program has the pages of the alerts in it.
+        needed += ["deploy/prometheus", "docs/operations.md"]
         self.assertEqual(set(kept), set(needed))
         for name in kept:
             self.assertTrue((DEPLOY.parent / name).exists(), name)
