@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,10 @@ pub(crate) struct Interests {
     lanes: BTreeMap<LaneId, Lane>,
     route: Route,
     lingering: VecDeque<(Instant, Family, Arc<str>)>,
-    refused: VecDeque<(Instant, Family, Arc<str>)>,
+    /// What Redis refused, and when it is asked for again.
+    refused: BTreeSet<(Instant, Family, Arc<str>)>,
+    /// What Redis took away, was in force and is wanted, and is not back yet.
+    lost: HashSet<(Family, Arc<str>)>,
     settings: Settings,
     in_force: usize,
 }
@@ -51,12 +54,45 @@ pub(crate) enum Purpose {
     Presence,
 }
 
+impl Purpose {
+    /// Whether it is for one room only.
+    fn is_room(&self) -> bool {
+        matches!(self, Self::Messages(_, None))
+    }
+}
+
 /// A command that changes subscriptions.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Command {
     pub(crate) family: Family,
     pub(crate) subscribe: bool,
     pub(crate) names: Vec<Arc<str>>,
+}
+
+/// Why Redis refused a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Because of its names: a user may not use one of them, say.
+    Names,
+    /// Because of Redis: another time, or another server, takes it.
+    NotNow,
+}
+
+/// What a refusal meant.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Refusal {
+    /// One name is refused. It is asked for again, by itself and at growing intervals.
+    Name {
+        name: Arc<str>,
+        /// It was not refused before, as far as is known.
+        is_news: bool,
+    },
+    /// One of several names is: each half is asked for by itself.
+    Split,
+    /// All names are asked for again after a while; this is one of them.
+    Later(Arc<str>),
+    /// Nothing that matters any more.
+    Stale,
 }
 
 /// What a confirmation meant.
@@ -82,6 +118,9 @@ struct Entry {
     state: State,
     /// Its lane is not synced before it is in force.
     initial: bool,
+    /// How often Redis refused it since it was in force. If it did, no other name shares a command
+    /// with it.
+    refusals: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -98,6 +137,8 @@ struct Lane {
     connected: bool,
     todo: VecDeque<(Family, Arc<str>)>,
     todo_last: VecDeque<(Family, Arc<str>)>,
+    /// Parts of commands that Redis refused as a whole; they come first.
+    parts: VecDeque<(Family, bool, Vec<Arc<str>>)>,
     /// Commands that await confirmation, with the names that do.
     sent: VecDeque<(Family, bool, VecDeque<Arc<str>>)>,
     /// How many commands were answered on this connection.
@@ -112,8 +153,10 @@ struct Lane {
 const CHUNK: usize = 500;
 /// Most names that await confirmation on one connection.
 const WINDOW: usize = 4 * CHUNK;
-/// How long to wait after a refusal.
+/// How long to wait after a refusal; twice as long after each further one of the same name.
 const RETRY: Duration = Duration::from_secs(2);
+/// How often that doubles.
+const MAX_DOUBLINGS: u32 = 5;
 
 impl Interests {
     pub(crate) fn new(route: Route, settings: Settings) -> Self {
@@ -122,7 +165,8 @@ impl Interests {
             lanes: BTreeMap::new(),
             route,
             lingering: VecDeque::new(),
-            refused: VecDeque::new(),
+            refused: BTreeSet::new(),
+            lost: HashSet::new(),
             settings,
             in_force: 0,
         }
@@ -162,6 +206,7 @@ impl Interests {
                 last,
                 state: State::Idle,
                 initial: false,
+                refusals: 0,
             },
         );
         self.enqueue(family, name);
@@ -245,11 +290,29 @@ impl Interests {
 
     /// The next command to send by the connection of `lane`.
     pub(crate) fn next_command(&mut self, lane: LaneId) -> Option<Command> {
-        let connection = self.lanes.get_mut(&lane)?;
+        let connection = self.lanes.get(&lane)?;
         if !connection.connected || connection.unconfirmed >= WINDOW {
             return None;
         }
+        let command = match self.next_part(lane) {
+            Some(part) => part,
+            None => self.next_due(lane)?,
+        };
+        let connection = self.lanes.get_mut(&lane)?;
+        let names = command.names.iter().cloned().collect();
+        connection.unconfirmed += command.names.len();
+        connection
+            .sent
+            .push_back((command.family, command.subscribe, names));
+        Some(command)
+    }
+
+    /// What waits, as much of it as goes into one command.
+    fn next_due(&mut self, lane: LaneId) -> Option<Command> {
+        let connection = self.lanes.get_mut(&lane)?;
         let mut command: Option<Command> = None;
+        // Whether the command holds a name that was refused before.
+        let mut is_alone = false;
         loop {
             let is_last = connection.todo.is_empty();
             let queue = if is_last {
@@ -273,7 +336,8 @@ impl Interests {
             if let (Some(subscribe), Some(command)) = (subscribe, &command) {
                 let is_same = (command.family, command.subscribe) == (family, subscribe);
                 let chunk = if family == Family::Sharded { 1 } else { CHUNK };
-                if !is_same || command.names.len() >= chunk {
+                let is_refused = entry.as_ref().is_some_and(|it| it.refusals > 0);
+                if !is_same || is_alone || is_refused || command.names.len() >= chunk {
                     break;
                 }
             }
@@ -286,6 +350,7 @@ impl Interests {
             if subscribe {
                 entry.state = State::Asked;
             }
+            is_alone = entry.refusals > 0;
             command
                 .get_or_insert_with(|| Command {
                     family,
@@ -295,13 +360,34 @@ impl Interests {
                 .names
                 .push(name);
         }
-        let command = command?;
-        let names = command.names.iter().cloned().collect();
-        connection.unconfirmed += command.names.len();
-        connection
-            .sent
-            .push_back((command.family, command.subscribe, names));
-        Some(command)
+        command
+    }
+
+    /// What is still to be sent of the first part of a command that was refused.
+    fn next_part(&mut self, lane: LaneId) -> Option<Command> {
+        while let Some((family, subscribe, names)) = self.lanes.get_mut(&lane)?.parts.pop_front() {
+            let entries = &mut self.entries[index(family)];
+            let mut due = |name: &Arc<str>| match entries.get_mut(name) {
+                Some(entry) if entry.lane == Some(lane) => match entry.state {
+                    State::Idle if subscribe && entry.wants > 0 => {
+                        entry.state = State::Asked;
+                        true
+                    }
+                    State::Leaving => !subscribe,
+                    State::Idle | State::Asked | State::InForce | State::Lingering(_) => false,
+                },
+                Some(_) | None => false,
+            };
+            let names: Vec<_> = names.into_iter().filter(|name| due(name)).collect();
+            if !names.is_empty() {
+                return Some(Command {
+                    family,
+                    subscribe,
+                    names,
+                });
+            }
+        }
+        None
     }
 
     /// Redis confirmed a change on the connection of `lane`.
@@ -336,9 +422,11 @@ impl Interests {
         match (entry.state, subscribed) {
             (State::Asked, true) => {
                 entry.state = State::InForce;
+                entry.refusals = 0;
                 entry.latch.open();
                 let (was_initial, wants) = (std::mem::take(&mut entry.initial), entry.wants);
                 self.in_force += 1;
+                self.lost.remove(&(family, name.clone()));
                 if was_initial {
                     self.count_initial(lane);
                 }
@@ -352,6 +440,9 @@ impl Interests {
                 Confirmed::Expected
             }
             (State::InForce | State::Lingering(_), false) => {
+                if entry.wants > 0 {
+                    self.lost.insert((family, name.clone()));
+                }
                 self.become_idle(family, &name);
                 Confirmed::Lost
             }
@@ -360,33 +451,98 @@ impl Interests {
         }
     }
 
-    /// Redis refused the oldest command on the connection of `lane` that awaits confirmation.
-    /// Returns one of the names, for the log.
-    pub(crate) fn handle_refused(&mut self, lane: LaneId, now: Instant) -> Option<Arc<str>> {
-        let connection = self.lanes.get_mut(&lane)?;
-        let (family, subscribe, names) = connection.sent.pop_front()?;
+    /// Redis refused the oldest command on the connection of `lane` that awaits confirmation. A name
+    /// that cannot be had hurts no other: the command is halved until it stands alone.
+    pub(crate) fn handle_refused(&mut self, lane: LaneId, why: Why, now: Instant) -> Refusal {
+        let Some(connection) = self.lanes.get_mut(&lane) else {
+            return Refusal::Stale;
+        };
+        let Some((family, subscribe, names)) = connection.sent.pop_front() else {
+            return Refusal::Stale;
+        };
         connection.answered += 1;
         connection.unconfirmed -= names.len();
-        let first = names.front().cloned();
-        for name in names {
-            let Some(entry) = self.entries[index(family)].get_mut(&name) else {
-                continue;
-            };
-            if entry.lane != Some(lane) {
-                continue;
-            }
-            if subscribe && entry.state == State::Asked {
-                entry.state = State::Idle;
-                if entry.wants == 0 {
-                    self.remove(family, &name);
-                } else {
-                    self.refused.push_back((now + RETRY, family, name));
+        let mut names = Vec::from(names);
+        if why == Why::Names && names.len() > 1 {
+            for name in &names {
+                let entry = self.entries[index(family)].get_mut(name);
+                if let Some(entry) = entry.filter(|it| it.lane == Some(lane))
+                    && subscribe
+                    && entry.state == State::Asked
+                {
+                    entry.state = State::Idle;
+                    if entry.wants == 0 {
+                        self.remove(family, name);
+                    }
                 }
-            } else if !subscribe && entry.state == State::Leaving {
-                self.become_idle(family, &name);
+            }
+            let half = names.split_off(names.len() / 2);
+            if let Some(connection) = self.lanes.get_mut(&lane) {
+                connection.parts.push_back((family, subscribe, names));
+                connection.parts.push_back((family, subscribe, half));
+            }
+            return Refusal::Split;
+        }
+        let mut is_news = false;
+        for name in &names {
+            is_news |= self.handle_name_refused(lane, (family, subscribe), name, why, now);
+        }
+        match (names.into_iter().next(), why) {
+            (Some(name), Why::Names) => Refusal::Name { name, is_news },
+            (Some(name), Why::NotNow) => Refusal::Later(name),
+            (None, _) => Refusal::Stale,
+        }
+    }
+
+    /// Whether it was refused for the first time.
+    fn handle_name_refused(
+        &mut self,
+        lane: LaneId,
+        (family, subscribe): (Family, bool),
+        name: &Arc<str>,
+        why: Why,
+        now: Instant,
+    ) -> bool {
+        let Some(entry) = self.entries[index(family)].get_mut(name) else {
+            return false;
+        };
+        if entry.lane != Some(lane) {
+            return false;
+        }
+        if !subscribe {
+            if entry.state == State::Leaving {
+                self.become_idle(family, name);
+            }
+            return false;
+        }
+        if entry.state != State::Asked {
+            return false;
+        }
+        entry.state = State::Idle;
+        if entry.wants == 0 {
+            self.remove(family, name);
+            return false;
+        }
+        let mut pause = RETRY;
+        let mut is_news = false;
+        if why == Why::Names {
+            is_news = entry.refusals == 0;
+            // Who waits for a room is told. Without what all of the namespace goes by, the node is deaf.
+            if entry.purpose.is_room() {
+                pause *= 1 << entry.refusals.min(MAX_DOUBLINGS);
+                entry.latch.refuse();
+                let was_initial = std::mem::take(&mut entry.initial);
+                self.lost.remove(&(family, name.clone()));
+                entry.refusals = entry.refusals.saturating_add(1);
+                if was_initial {
+                    self.count_initial(lane);
+                }
+            } else {
+                entry.refusals = 1;
             }
         }
-        first
+        self.refused.insert((now + pause, family, name.clone()));
+        is_news
     }
 
     /// How many commands were sent by the connection of `lane`.
@@ -407,9 +563,9 @@ impl Interests {
         {
             self.end_oldest_lingering();
         }
-        while let Some((until, ..)) = self.refused.front()
+        while let Some((until, ..)) = self.refused.first()
             && *until <= now
-            && let Some((_, family, name)) = self.refused.pop_front()
+            && let Some((_, family, name)) = self.refused.pop_first()
         {
             self.enqueue(family, name);
         }
@@ -417,7 +573,7 @@ impl Interests {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let times = [self.lingering.front(), self.refused.front()];
+        let times = [self.lingering.front(), self.refused.first()];
         times.into_iter().flatten().map(|(until, ..)| *until).min()
     }
 
@@ -438,6 +594,9 @@ impl Interests {
                 {
                     connection.initial = connection.initial.saturating_sub(1);
                 }
+                if matches!(entry.state, State::InForce) {
+                    self.lost.insert((family, name.clone()));
+                }
                 entry.reset(&mut self.in_force);
                 entry.lane = lane;
                 moved.push((family, name.clone()));
@@ -452,6 +611,11 @@ impl Interests {
     pub(crate) fn is_synced(&self, lane: LaneId) -> bool {
         let lane = self.lanes.get(&lane);
         lane.is_some_and(|lane| lane.connected && lane.initial == 0)
+    }
+
+    /// Whether nothing that is wanted was taken away by Redis without being back.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.lost.is_empty()
     }
 
     /// What a subscription that is in force at Redis is for.
@@ -535,6 +699,7 @@ impl Interests {
         if let Some(entry) = self.entries[index(family)].remove(name) {
             // Whoever still waits has nothing to wait for.
             entry.latch.open();
+            self.lost.remove(&(family, name.clone()));
             if let (true, Some(lane)) = (entry.initial, entry.lane) {
                 self.count_initial(lane);
             }

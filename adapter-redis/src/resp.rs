@@ -67,7 +67,7 @@ pub(crate) enum Push<'a> {
 }
 
 /// The three kinds of subscriptions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Family {
     Exact,
     Pattern,
@@ -87,6 +87,8 @@ pub(crate) enum Stop {
 }
 
 const MAX_LINE: usize = 64 << 10;
+/// Most bytes of a channel's name; that of a confirmation may be as long as any reply.
+const MAX_NAME: usize = 16 << 20;
 const MAX_DEPTH: usize = 8;
 const MAX_ELEMENTS: usize = 1 << 20;
 const MAX_REPLY: usize = 64 << 20;
@@ -135,12 +137,12 @@ impl<'a> Cursor<'a> {
         let name = self.bulk(MAX_LINE)?;
         let push = match (name, count) {
             (b"message" | b"smessage", 3) => Push::Message {
-                channel: self.bulk(MAX_LINE)?,
+                channel: self.name(limit)?,
                 payload: self.bulk(limit)?,
             },
             (b"pmessage", 4) => Push::PatternMessage {
-                pattern: self.bulk(MAX_LINE)?,
-                channel: self.bulk(MAX_LINE)?,
+                pattern: self.name(limit)?,
+                channel: self.name(limit)?,
                 payload: self.bulk(limit)?,
             },
             (b"subscribe", 3) => Push::Subscribed(Family::Exact, self.confirmed()?),
@@ -211,6 +213,12 @@ impl<'a> Cursor<'a> {
         self.body(number(line)?, limit)
     }
 
+    /// A channel or a pattern. Whoever subscribes may have asked for a long one, and another node's
+    /// may be longer than any message here.
+    fn name(&mut self, limit: usize) -> Result<&'a [u8], Stop> {
+        self.bulk(limit.max(MAX_NAME))
+    }
+
     fn body(&mut self, length: usize, limit: usize) -> Result<&'a [u8], Stop> {
         if length > limit {
             return Err(Stop::Oversized {
@@ -279,6 +287,23 @@ mod tests {
             out.escape_ascii().to_string(),
             "*3\\r\\n$7\\r\\nPUBLISH\\r\\n$1\\r\\na\\r\\n$2\\r\\n\\r\\n\\r\\n\
              *3\\r\\n$9\\r\\nSUBSCRIBE\\r\\n$1\\r\\nx\\r\\n$2\\r\\nyz\\r\\n"
+        );
+    }
+
+    #[test]
+    fn names_may_be_longer_than_a_line() {
+        let name = "x".repeat(2 * MAX_LINE);
+        let message = format!(
+            "*3\r\n$7\r\nmessage\r\n${}\r\n{name}\r\n$1\r\ny\r\n",
+            name.len()
+        );
+        let push = Push::Message {
+            channel: name.as_bytes(),
+            payload: b"y",
+        };
+        assert_eq!(
+            parse_push(message.as_bytes(), 10),
+            Ok((push, message.len()))
         );
     }
 

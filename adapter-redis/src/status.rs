@@ -15,6 +15,8 @@ pub(crate) struct Status {
     problem: Option<Problem>,
     /// What Redis said to the last heartbeat, if it refused it.
     unregistered: Option<String>,
+    /// Redis took subscriptions away that are not back yet.
+    has_lost: bool,
     settle: Duration,
     silence: Duration,
 }
@@ -92,6 +94,7 @@ impl Status {
             lanes: BTreeMap::new(),
             problem: Some(Problem::NotRegistered),
             unregistered: None,
+            has_lost: false,
             settle,
             silence,
         }
@@ -105,10 +108,15 @@ impl Status {
         }
     }
 
+    /// Tells whether all is there that was in force once and is wanted. Returns whether that is news.
+    pub(crate) fn handle_whole(&mut self, is_whole: bool) -> bool {
+        std::mem::replace(&mut self.has_lost, !is_whole) == is_whole
+    }
+
     /// Whether every lane is up.
     pub(crate) fn is_up(&self) -> bool {
         let hears = !self.lanes.is_empty() && self.lanes.values().all(|lane| lane.heard);
-        hears && self.problem.is_none()
+        hears && self.problem.is_none() && !self.has_lost
     }
 
     /// Why it is not up, in words.
@@ -140,6 +148,9 @@ impl Status {
             let reasons = [&lane.unsubscribed, &lane.subscriber_failure];
             let reasons = reasons.map(Option::as_ref);
             return Some(because("subscriptions are not in force", reasons));
+        }
+        if self.has_lost {
+            return Some("subscriptions that Redis took away are not back yet".to_owned());
         }
         if lanes().any(|lane| !lane.heard) {
             return Some("a message to oneself did not come back yet".to_owned());

@@ -5,7 +5,7 @@ use tokio::io::WriteHalf;
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::directory::Backoff;
-use crate::interests::{Command, Confirmed};
+use crate::interests::{Command, Confirmed, Refusal, Why};
 use crate::lane::{self, Hearing, Lane};
 use crate::link::{Input, Link, LinkError, Stream, write};
 use crate::receive;
@@ -171,9 +171,12 @@ impl Session<'_> {
 
     fn note_whether_synced(&self) {
         let shared = &self.lane.shared;
-        let is_synced = shared.interests().is_synced(self.lane.id);
+        let interests = shared.interests();
+        let (is_synced, is_whole) = (interests.is_synced(self.lane.id), interests.is_whole());
+        drop(interests);
         let mut status = shared.status();
-        let is_news = status.handle_synced(self.lane.id, is_synced, Instant::now());
+        let mut is_news = status.handle_synced(self.lane.id, is_synced, Instant::now());
+        is_news |= status.handle_whole(is_whole);
         drop(status);
         if is_news {
             shared.handle_status_change();
@@ -291,18 +294,46 @@ fn handle(lane: &Lane, push: Push<'_>) -> bool {
     false
 }
 
-/// Handles that Redis refused a subscription.
+/// Handles that Redis refused a subscription. Each name is told once.
 fn refuse(lane: &Lane, error: &str, is_first: bool) {
     let shared = &lane.shared;
-    let name = shared.interests().handle_refused(lane.id, Instant::now());
-    let name = name.as_deref();
-    if is_first {
-        tracing::warn!(name, error, "Redis refused a subscription");
-    } else {
-        tracing::debug!(name, error, "Redis refused a subscription");
+    let why = match error.split(' ').next() {
+        Some("NOPERM" | "ERR") => Why::Names,
+        Some(_) | None => Why::NotNow,
+    };
+    let refusal = shared
+        .interests()
+        .handle_refused(lane.id, why, Instant::now());
+    match refusal {
+        Refusal::Name { name, is_news } => {
+            let name = shown(&name);
+            if is_news {
+                shared.counters.subscriptions_refused.increment();
+                tracing::warn!(name, error, "Redis refuses a subscription");
+            } else {
+                tracing::debug!(name, error, "Redis still refuses a subscription");
+            }
+        }
+        Refusal::Later(name) if is_first => {
+            tracing::warn!(
+                name = shown(&name),
+                error,
+                "Redis refused a subscription for now"
+            );
+        }
+        Refusal::Later(_) | Refusal::Split | Refusal::Stale => {
+            tracing::debug!(error, ?why, "Redis refused subscriptions");
+        }
     }
     shared.status().handle_unsubscribed(lane.id, error);
-    shared.topology_wanted.notify_one();
+    if why == Why::NotNow {
+        shared.topology_wanted.notify_one();
+    }
+}
+
+/// As much of a name as a line of the log should hold.
+fn shown(name: &str) -> &str {
+    &name[..name.floor_char_boundary(200)]
 }
 
 fn command_name(command: &Command) -> &'static str {

@@ -27,6 +27,8 @@ pub struct Counters {
     pub reconnects: Counter,
     /// Times that the subscriptions were interrupted: something may have been missed.
     pub gaps: Counter,
+    /// Subscriptions that the other side refused because of their names; each is counted once.
+    pub subscriptions_refused: Counter,
     /// Subscriptions in force now.
     pub subscriptions: Counter,
     /// Messages that await being sent or confirmed now.

@@ -12,7 +12,8 @@ pub struct Interest {
 }
 
 /// Resolves once everything published afterwards arrives. While the adapter is away that may take
-/// long: who waits sets a limit. It resolves as well when the interest has ended.
+/// long: who waits sets a limit. It resolves as well when the interest has ended, and when what is
+/// behind the adapter refuses it.
 #[derive(Debug, Default)]
 pub struct InForce {
     /// What has to be open. With each, under which key it keeps this future's waker.
@@ -27,6 +28,7 @@ pub struct Latch(Mutex<State>);
 #[derive(Default)]
 struct State {
     open: bool,
+    refused: bool,
     next_key: u64,
     waiting: Vec<(u64, Waker)>,
 }
@@ -98,6 +100,11 @@ impl InForce {
     pub fn is_open(&self) -> bool {
         self.latches.iter().all(|(latch, _)| latch.lock().open)
     }
+
+    /// Whether it is not, because what is behind the adapter refused it.
+    pub fn is_refused(&self) -> bool {
+        self.latches.iter().any(|(latch, _)| latch.lock().refused)
+    }
 }
 
 impl Clone for InForce {
@@ -112,7 +119,7 @@ impl Future for InForce {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         for (latch, key) in &mut self.latches {
             let mut state = latch.lock();
-            if state.open {
+            if state.open || state.refused {
                 continue;
             }
             let waker = context.waker();
@@ -146,9 +153,18 @@ impl Drop for InForce {
 impl Latch {
     /// Lets everybody through, those who wait too.
     pub fn open(&self) {
+        self.end_waiting(true);
+    }
+
+    /// Tells those who wait, and newcomers, that it cannot be opened.
+    pub fn refuse(&self) {
+        self.end_waiting(false);
+    }
+
+    fn end_waiting(&self, open: bool) {
         let waiting = {
             let mut state = self.lock();
-            state.open = true;
+            (state.open, state.refused) = (open, !open);
             std::mem::take(&mut state.waiting)
         };
         waiting.into_iter().for_each(|(_, waker)| waker.wake());
@@ -156,7 +172,8 @@ impl Latch {
 
     /// Makes newcomers wait.
     pub fn close(&self) {
-        self.lock().open = false;
+        let mut state = self.lock();
+        (state.open, state.refused) = (false, false);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -45,6 +45,9 @@ enum RelayError {
     BadRoom,
     #[error("rooms of this shape belong to one socket or one user each")]
     ForbiddenRoom,
+    /// Redis does not let this node subscribe to it.
+    #[error("what other nodes publish to this room cannot be had: Redis refuses its channel")]
+    RefusedRoom,
     #[error("an event to publish needs a name that is a string and not reserved")]
     BadEvent,
     #[error("the token does not allow it")]
@@ -64,7 +67,7 @@ impl RelayError {
         match self {
             Self::UnknownEvent => "unknown_event",
             Self::BadRoom => "bad_room",
-            Self::ForbiddenRoom => "forbidden_room",
+            Self::ForbiddenRoom | Self::RefusedRoom => "forbidden_room",
             Self::BadEvent => "bad_event",
             Self::Forbidden => "forbidden",
             Self::TooManyRooms | Self::TooManyNames => "too_many_rooms",
@@ -203,12 +206,15 @@ fn hold_back(socket: &Socket, ack: Ack, joined: Joined) {
         return;
     };
     tokio::task::spawn_local(async move {
-        let joined = tokio::time::timeout(JOIN_PATIENCE, joined).await;
+        let mut joined = joined;
+        let ended = tokio::time::timeout(JOIN_PATIENCE, &mut joined).await;
         drop(held);
-        answer(
-            ack,
-            joined.map_or_else(|_| refused(RelayError::Unavailable), |()| ok()),
-        );
+        let said = match ended {
+            Ok(()) if joined.is_refused() => refused(RelayError::RefusedRoom),
+            Ok(()) => ok(),
+            Err(_) => refused(RelayError::Unavailable),
+        };
+        answer(ack, said);
     });
 }
 

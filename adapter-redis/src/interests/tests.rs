@@ -185,8 +185,8 @@ fn what_is_refused_is_tried_again_later() {
     pair.interests.handle_connected(A);
     pair.expect(&["+a"]);
     pair.sent.clear();
-    let name = pair.interests.handle_refused(A, pair.now);
-    assert_eq!(name.as_deref(), Some("a"));
+    let refusal = pair.interests.handle_refused(A, Why::NotNow, pair.now);
+    assert_eq!(refusal, Refusal::Later("a".into()));
     pair.expect(&[]);
     assert!(!pair.interests.is_synced(A));
     pair.wait(RETRY);
@@ -207,7 +207,105 @@ fn a_subscription_that_the_server_took_away_is_asked_for_again() {
         .handle_confirmed(A, Family::Sharded, false, b"a");
     assert_eq!(confirmed, Confirmed::Lost);
     assert!(!is_open(&latch));
+    assert!(!pair.interests.is_whole(), "the node does not hear all");
     pair.expect(&["+$a"]);
+    pair.confirm();
+    assert!(is_open(&latch) && pair.interests.is_whole());
+}
+
+#[test]
+fn what_nobody_wants_is_no_loss() {
+    let mut pair = Pair::new();
+    let purpose = Purpose::Messages(Kind::Broadcast, None);
+    pair.interests.acquire(Family::Sharded, "a", purpose, false);
+    pair.expect(&["+$a"]);
+    pair.confirm();
+    pair.interests.release(Family::Sharded, "a", pair.now);
+    let lost = pair
+        .interests
+        .handle_confirmed(A, Family::Sharded, false, b"a");
+    assert_eq!(lost, Confirmed::Lost);
+    assert!(pair.interests.is_whole());
+    pair.expect_forgotten();
+}
+
+/// Like Redis with an ACL: a command with a name that begins with `bad` is refused as a whole.
+fn answer(pair: &mut Pair) -> usize {
+    let mut answered = 0;
+    loop {
+        pair.commands();
+        if pair.sent.is_empty() {
+            return answered;
+        }
+        for (lane, command) in std::mem::take(&mut pair.sent) {
+            answered += 1;
+            if command.names.iter().any(|name| name.starts_with("bad")) {
+                pair.interests.handle_refused(lane, Why::Names, pair.now);
+                continue;
+            }
+            for name in command.names {
+                let name = name.as_bytes();
+                let (family, subscribe) = (command.family, command.subscribe);
+                pair.interests
+                    .handle_confirmed(lane, family, subscribe, name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_name_that_is_refused_takes_no_other_with_it() {
+    let mut pair = Pair::new();
+    pair.interests.handle_disconnected(A);
+    let good: Vec<_> = (0..1500).map(|n| pair.want(&format!("a{n}"))).collect();
+    let bad: Vec<_> = (0..3).map(|n| pair.want(&format!("bad{n}"))).collect();
+    pair.interests.handle_connected(A);
+    let commands = answer(&mut pair);
+    assert!(commands < 80, "{commands}");
+    assert!(good.iter().all(is_open));
+    let is_refused = |it: &Arc<Latch>| adapter::InForce::when([it.clone()]).is_refused();
+    assert!(bad.iter().all(is_refused), "who waits is told");
+    assert!(
+        pair.interests.is_synced(A),
+        "a room of clients stops nobody"
+    );
+
+    // They are tried again, each alone, and no good name with them; after the second time, later.
+    pair.want("late");
+    let late = answer(&mut pair);
+    assert_eq!(late, 1);
+    pair.wait(RETRY);
+    assert_eq!(answer(&mut pair), 3);
+    pair.wait(RETRY);
+    assert_eq!(answer(&mut pair), 0);
+    pair.wait(RETRY);
+    assert_eq!(answer(&mut pair), 3);
+
+    // After a reconnect they do not stop the others either.
+    pair.interests.handle_disconnected(A);
+    pair.interests.handle_connected(A);
+    let again = answer(&mut pair);
+    assert!(again < 20, "{again}");
+    assert!(good.iter().all(is_open) && pair.interests.is_synced(A));
+
+    // The name may be good one day.
+    pair.wait(RETRY * 64);
+    pair.commands();
+    pair.confirm();
+    assert!(bad.iter().all(is_open));
+}
+
+#[test]
+fn a_channel_of_the_namespace_that_is_refused_keeps_the_node_unready() {
+    let mut pair = Pair::new();
+    pair.interests.handle_disconnected(A);
+    let purpose = Purpose::Messages(Kind::Broadcast, Some("/".into()));
+    pair.interests
+        .acquire(Family::Pattern, "bad*", purpose, false);
+    let good = pair.want("a");
+    pair.interests.handle_connected(A);
+    answer(&mut pair);
+    assert!(is_open(&good) && !pair.interests.is_synced(A));
 }
 
 #[test]
@@ -252,7 +350,8 @@ fn confirmations_of_nothing_do_no_harm() {
             assert_eq!(confirmed, Confirmed::Stale);
         }
     }
-    assert_eq!(pair.interests.handle_refused(A, pair.now), None);
+    let refusal = pair.interests.handle_refused(A, Why::Names, pair.now);
+    assert_eq!(refusal, Refusal::Stale);
     pair.release("never wanted");
 }
 

@@ -114,6 +114,49 @@ fn patterns_need_the_permission_for_all_channels() {
     gateway.wait_until_up();
 }
 
+#[test]
+#[ignore = "needs Redis: make test"]
+fn a_room_that_may_not_be_subscribed_to_takes_no_other_with_it() {
+    let redis = Redis::start();
+    let other = Gateway::start(&redis.url(), "gw-b");
+    let channels = CLASSIC.replace("&socket.io#*", "&socket.io#/# &socket.io#/#fine*");
+    let url = redis_user(&redis, "secret", &[COMMON, &channels]);
+    let gateway = Gateway::start_with(&url, "gw-a", |it| it.private_patterns = 0);
+    let open = |room: String| gateway.adapter.open_room("/", &room);
+    let before: Vec<_> = (0..50).map(|n| open(format!("fine{n}"))).collect();
+    let secret = open("secret".to_owned());
+    let after: Vec<_> = (50..100).map(|n| open(format!("fine{n}"))).collect();
+    let all = || before.iter().chain(&after).all(|it| it.is_in_force());
+    gateway.wait_until("in force", all);
+    let refused = || secret.in_force().is_refused();
+    gateway.wait_until("told that it is refused", refused);
+    let count = || gateway.adapter.counters().subscriptions_refused.value();
+    assert_eq!(count(), 1);
+    assert!(gateway.adapter.is_up());
+    other.emit(rooms(&["fine99"]), "hello", "");
+    assert_eq!(gateway.next_event().1, "hello");
+    // After a reconnect as well.
+    redis.call(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    gateway.wait_until("lost", || !all());
+    gateway.wait_until("in force again", all);
+    gateway.wait_until_up();
+}
+
+#[test]
+#[ignore = "needs Redis: make test"]
+fn a_long_name_disturbs_nobody() {
+    let redis = Redis::start();
+    let [a, b] = ["gw-a", "gw-b"].map(|id| Gateway::start(&redis.url(), id));
+    let long = "r".repeat(200_000);
+    let _short = a.join("short");
+    let _long = a.join(&long);
+    b.emit(rooms(&[&long]), "to the long one", "");
+    b.emit(rooms(&["short"]), "to the short one", "");
+    assert_eq!(a.next_event().1, "to the long one");
+    assert_eq!(a.next_event().1, "to the short one");
+    assert_eq!(a.adapter.counters().reconnects.value(), 0);
+}
+
 /// Makes the user `gateway`; the URL by which it logs in.
 fn redis_user(redis: &Redis, password: &str, rules: &[&str]) -> String {
     let secret = format!(">{password}");

@@ -89,6 +89,11 @@ fn of(
             "Times that subscriptions were interrupted: messages may have been missed.",
             adapter.gaps.value(),
         ),
+        counter(
+            "gateway_adapter_subscriptions_refused_total",
+            "Channels and patterns that Redis refuses because of their names.",
+            adapter.subscriptions_refused.value(),
+        ),
         gauge(
             "gateway_adapter_subscriptions",
             "Subscriptions in force.",

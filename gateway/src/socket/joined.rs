@@ -22,6 +22,11 @@ impl Joined {
     pub fn is_everywhere(&self) -> bool {
         self.0.iter().all(InForce::is_open)
     }
+
+    /// Whether Redis refuses one of the rooms: nothing that other nodes publish to it will come.
+    pub fn is_refused(&self) -> bool {
+        self.0.iter().any(InForce::is_refused)
+    }
 }
 
 impl Future for Joined {
@@ -29,7 +34,10 @@ impl Future for Joined {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         while let Some(last) = self.0.last_mut() {
-            ready!(Pin::new(last).poll(context));
+            ready!(Pin::new(&mut *last).poll(context));
+            if last.is_refused() {
+                return Poll::Ready(());
+            }
             self.0.pop();
         }
         Poll::Ready(())
