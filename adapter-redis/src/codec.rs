@@ -9,6 +9,7 @@ mod list;
 mod msgpack;
 mod number;
 mod options;
+mod original;
 mod raw;
 mod to_json;
 
@@ -17,10 +18,12 @@ pub(crate) use json::JsonWriter;
 pub(crate) use list::{bound, list_named, piece};
 pub(crate) use msgpack::Writer;
 pub(crate) use options::{names, options};
+pub(crate) use original::original;
 pub(crate) use raw::Raw;
 
-/// Deepest nesting of arrays and maps in a message.
-pub(crate) const MAX_DEPTH: usize = protocol::socketio::MAX_DEPTH;
+/// Deepest nesting of arrays and maps in a message: that of a packet, and of what is around it.
+pub(crate) const MAX_DEPTH: usize =
+    protocol::socketio::MAX_DEPTH + protocol::socketio::ENVELOPE_DEPTH;
 
 /// Why a message from Redis cannot be read. It is counted and dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -17,7 +17,8 @@ pub enum Answer {
     Piece(Piece),
     /// What the node itself acknowledged: one value, or nothing.
     ServerSide(ArgumentsBuf),
-    /// Done, to an old Node node that asked to be told.
+    /// Done, to a gateway node or an old Node node that asked to be told. A join is done when what
+    /// any node publishes to the rooms arrives.
     Done,
 }
 

@@ -9,7 +9,8 @@ pub enum ClusterMessage {
     /// Emit an event. As a request: [`Answer::ClientCount`](crate::Answer::ClientCount) at once,
     /// then one [`Answer::Ack`](crate::Answer::Ack) for each socket that acknowledges.
     Broadcast(Broadcast),
-    /// Make the selected sockets join rooms.
+    /// Make the selected sockets join rooms. As a request, like the next two:
+    /// [`Answer::Done`](crate::Answer::Done).
     Join {
         /// Who joins.
         selection: Selection,

@@ -50,6 +50,9 @@ pub enum Question {
     Rooms,
     /// A server-side emit that wants an answer.
     ServerSide,
+    /// A join, a leave or a disconnect whose sender wants to know when it is done. Node nodes do it
+    /// and do not answer.
+    Change,
 }
 
 /// A request that is over.

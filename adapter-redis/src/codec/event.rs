@@ -1,10 +1,11 @@
 use adapter::{ArgumentsBuf, EventBuf, SocketDetails};
 use protocol::socketio::is_reserved;
 
-use super::from_json::append_arguments;
+use super::from_json::{Fidelity, append_arguments};
 use super::json::JsonWriter;
 use super::msgpack::Writer;
 use super::options::names;
+use super::original::original;
 use super::raw::Raw;
 use super::to_json::{Binary, append_json};
 use super::{DecodeError, EncodeError};
@@ -13,8 +14,12 @@ use super::{DecodeError, EncodeError};
 const EVENT: u64 = 2;
 const BINARY_EVENT: u64 = 5;
 
-/// The event in a `packet`, `{type, data}`. Anything that would make clients disconnect is refused.
-pub(crate) fn packet_event(packet: Raw<'_>) -> Result<EventBuf, DecodeError> {
+/// The event in a `packet`, `{type, data}`, its arguments as they were written if the message tells.
+/// Anything that would make clients disconnect is refused.
+pub(crate) fn packet_event(
+    packet: Raw<'_>,
+    told: Option<Raw<'_>>,
+) -> Result<EventBuf, DecodeError> {
     let mut kind = None;
     let mut data = None;
     packet
@@ -31,6 +36,10 @@ pub(crate) fn packet_event(packet: Raw<'_>) -> Result<EventBuf, DecodeError> {
         return Err(DecodeError::WrongShape);
     }
     let event = event(data.ok_or(DecodeError::WrongShape)?)?;
+    let event = EventBuf {
+        arguments: original(event.arguments, told),
+        ..event
+    };
     if is_reserved(&event.name) {
         return Err(DecodeError::BadEvent);
     }
@@ -44,15 +53,23 @@ pub(crate) fn event(data: Raw<'_>) -> Result<EventBuf, DecodeError> {
     if name.text().is_none() && name.number().is_none() {
         return Err(DecodeError::BadEvent);
     }
+    let arguments = match items.json() {
+        Some(json) => ArgumentsBuf::from_json(json),
+        None => arguments(items, data.size())?,
+    };
     Ok(EventBuf {
         name: name.name(),
-        arguments: arguments(items, data.size())?,
+        arguments,
     })
 }
 
-/// One value, or none if it is missing or undefined.
-pub(crate) fn argument(value: Option<Raw<'_>>) -> Result<ArgumentsBuf, DecodeError> {
-    arguments(value.into_iter(), value.map_or(0, Raw::size))
+/// One value, or none if it is missing or undefined; as it was written if the message tells.
+pub(crate) fn argument(
+    value: Option<Raw<'_>>,
+    told: Option<Raw<'_>>,
+) -> Result<ArgumentsBuf, DecodeError> {
+    let read = arguments(value.into_iter(), value.map_or(0, Raw::size))?;
+    Ok(original(read, told))
 }
 
 /// The JSON of `values`, which take about `size` bytes.
@@ -69,10 +86,11 @@ fn arguments<'a>(
         append_json(value, &mut json, &mut Binary::Attach(&mut attachments))?;
     }
     let json = String::from_utf8(json).map_err(|_| DecodeError::Malformed)?;
-    if !attachments.is_empty() && json.matches("\"_placeholder\":").count() > attachments.len() {
+    let arguments = ArgumentsBuf { json, attachments };
+    if !arguments.attachments.is_empty() && !arguments.as_arguments().are_legal() {
         return Err(DecodeError::IllegalPlaceholder);
     }
-    Ok(ArgumentsBuf { json, attachments })
+    Ok(arguments)
 }
 
 /// The sockets that an array of their details is. What is not even an object with an id is left out.
@@ -121,26 +139,30 @@ impl Writer {
         event: &EventBuf,
         namespace: Option<&str>,
         limit: usize,
-    ) -> Result<(), EncodeError> {
+    ) -> Result<Fidelity, EncodeError> {
         self.map(2 + usize::from(namespace.is_some()));
         self.text("type");
         self.unsigned(EVENT);
         self.text("data");
-        self.event(event, limit)?;
+        let fidelity = self.event(event, limit)?;
         if let Some(namespace) = namespace {
             self.text("nsp");
             self.text(namespace);
         }
-        Ok(())
+        Ok(fidelity)
     }
 
     /// The name and the arguments of an event as one array.
-    pub(crate) fn event(&mut self, event: &EventBuf, limit: usize) -> Result<(), EncodeError> {
+    pub(crate) fn event(
+        &mut self,
+        event: &EventBuf,
+        limit: usize,
+    ) -> Result<Fidelity, EncodeError> {
         let start = self.open();
         self.text(&event.name);
-        let count = append_arguments(event.arguments.as_arguments(), self, limit)?;
+        let (count, fidelity) = append_arguments(event.arguments.as_arguments(), self, limit)?;
         self.close(start, false, count + 1);
-        Ok(())
+        Ok(fidelity)
     }
 
     /// One value under `key`.
@@ -149,10 +171,10 @@ impl Writer {
         key: &str,
         value: &ArgumentsBuf,
         limit: usize,
-    ) -> Result<(), EncodeError> {
+    ) -> Result<Fidelity, EncodeError> {
         self.text(key);
         match append_arguments(value.as_arguments(), self, limit)? {
-            1 => Ok(()),
+            (1, fidelity) => Ok(fidelity),
             _ => Err(EncodeError::Malformed),
         }
     }

@@ -1,16 +1,30 @@
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use protocol::socketio::{Arguments, json};
 
+use super::EncodeError;
 use super::msgpack::Writer;
-use super::{EncodeError, MAX_DEPTH};
+use super::number::push_number;
+
+/// What msgpack says of a text, to who makes text of it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fidelity {
+    /// The same.
+    Exact,
+    /// Other text that means the same to JavaScript, with the same attachments in the same order.
+    Text,
+    /// Other attachments, too: some were named twice, in another order, or not at all.
+    Neither,
+}
 
 /// Appends a comma-separated list of JSON values as msgpack values, binary in the place of
-/// placeholders, and returns how many. Fails when `writer` exceeds `limit` bytes.
+/// placeholders, and returns how many and how well. Fails when `writer` exceeds `limit` bytes.
 pub(crate) fn append_arguments(
     arguments: Arguments<'_>,
     writer: &mut Writer,
     limit: usize,
-) -> Result<usize, EncodeError> {
+) -> Result<(usize, Fidelity), EncodeError> {
     let mut transcoder = Transcoder {
         bytes: arguments.json().as_bytes(),
         text: arguments.json(),
@@ -18,6 +32,9 @@ pub(crate) fn append_arguments(
         attachments: arguments.attachments(),
         writer,
         limit,
+        is_exact: true,
+        attached: 0,
+        in_order: true,
     };
     let mut count = 0;
     transcoder.skip_whitespace();
@@ -29,7 +46,7 @@ pub(crate) fn append_arguments(
         transcoder.skip_whitespace();
         count += 1;
     }
-    Ok(count)
+    Ok((count, transcoder.fidelity()))
 }
 
 /// Moves over JSON that somebody vouches for: what is no JSON yields an error or something else, but
@@ -41,6 +58,12 @@ struct Transcoder<'a, 'w> {
     attachments: &'a [Bytes],
     writer: &'w mut Writer,
     limit: usize,
+    /// Whether the text comes back as it is.
+    is_exact: bool,
+    /// How many attachments were written.
+    attached: usize,
+    /// Whether each was written once and in its place.
+    in_order: bool,
 }
 
 /// Whether the object at hand is a placeholder: its last `_placeholder` and its last `num` count.
@@ -55,14 +78,13 @@ impl<'a> Transcoder<'a, '_> {
         if self.writer.len() > self.limit {
             return Err(EncodeError::TooLarge);
         }
-        if depth > MAX_DEPTH {
+        if depth > protocol::socketio::MAX_DEPTH {
             return Err(EncodeError::Malformed);
         }
         self.skip_whitespace();
         match self.peek()? {
             b'"' => {
-                let string = self.string()?;
-                let string = json::as_string(string).ok_or(EncodeError::Malformed)?;
+                let string = self.unescaped()?;
                 self.writer.text(&string);
             }
             b'[' => self.array(depth)?,
@@ -88,14 +110,14 @@ impl<'a> Transcoder<'a, '_> {
     }
 
     fn object(&mut self, depth: usize) -> Result<(), EncodeError> {
+        let (begin, attached) = (self.at, self.attached);
         self.take(b'{')?;
         let start = self.writer.open();
         let mut placeholder = Placeholder::default();
         let mut count = 0;
         while !self.ends(b'}', count)? {
             self.skip_whitespace();
-            let key = self.string()?;
-            let key = json::as_string(key).ok_or(EncodeError::Malformed)?;
+            let key = self.unescaped()?;
             self.writer.text(&key);
             self.skip_whitespace();
             self.take(b':')?;
@@ -106,7 +128,13 @@ impl<'a> Transcoder<'a, '_> {
             count += 1;
         }
         match placeholder.attachment(self.attachments) {
-            Some(attachment) => {
+            Some((index, attachment)) => {
+                // What is inside of a placeholder is not written.
+                self.in_order &= index == attached && self.attached == attached;
+                let text = self.text.get(begin..self.at).unwrap_or_default();
+                let plain = format!("{{\"_placeholder\":true,\"num\":{}}}", self.attached);
+                self.is_exact &= text == plain;
+                self.attached += 1;
                 if self.writer.len() + attachment.len() > self.limit {
                     return Err(EncodeError::TooLarge);
                 }
@@ -129,6 +157,31 @@ impl<'a> Transcoder<'a, '_> {
             self.take(b',')?;
         }
         Ok(false)
+    }
+
+    /// A string without its quotes and escapes.
+    fn unescaped(&mut self) -> Result<Cow<'a, str>, EncodeError> {
+        let string = self.string()?;
+        let unescaped = json::as_string(string).ok_or(EncodeError::Malformed)?;
+        // Without an escape it is written as it stands.
+        if let Cow::Owned(unescaped) = &unescaped
+            && self.is_exact
+        {
+            let mut again = Vec::with_capacity(string.len());
+            json::push_string(&mut again, unescaped);
+            self.is_exact = again == string.as_bytes();
+        }
+        Ok(unescaped)
+    }
+
+    fn fidelity(&self) -> Fidelity {
+        if !self.in_order || self.attached != self.attachments.len() {
+            Fidelity::Neither
+        } else if !self.is_exact {
+            Fidelity::Text
+        } else {
+            Fidelity::Exact
+        }
     }
 
     /// A string with its quotes.
@@ -158,9 +211,11 @@ impl<'a> Transcoder<'a, '_> {
             self.writer.unsigned(number);
         } else if let Ok(number) = text.parse::<i64>() {
             self.writer.signed(number);
+            self.is_exact &= number != 0;
         } else {
             let number = text.parse::<f64>().map_err(|_| EncodeError::Malformed)?;
             self.float(number);
+            self.is_exact = self.is_exact && is_plain(text, number);
         }
         Ok(())
     }
@@ -194,6 +249,7 @@ impl<'a> Transcoder<'a, '_> {
     fn skip_whitespace(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.bytes.get(self.at) {
             self.at += 1;
+            self.is_exact = false;
         }
     }
 
@@ -220,10 +276,28 @@ impl Placeholder {
         }
     }
 
-    fn attachment(self, attachments: &[Bytes]) -> Option<&Bytes> {
+    fn attachment(self, attachments: &[Bytes]) -> Option<(usize, &Bytes)> {
         let index = self.index.filter(|_| self.is_one)?;
-        attachments.get(index)
+        Some((index, attachments.get(index)?))
     }
+}
+
+/// Whether `text` is how `number` is written again.
+fn is_plain(text: &str, number: f64) -> bool {
+    // What at most 15 digits say, a float says, and its shortest digits are these.
+    const SURE: usize = 15;
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if let Some((whole, fraction)) = digits.split_once('.')
+        && digits.len() <= SURE
+        && !fraction.ends_with('0')
+        && (whole != "0" || fraction.len() < 6)
+        && fraction.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        return true;
+    }
+    let mut again = Vec::new();
+    push_number(&mut again, number);
+    again == text.as_bytes()
 }
 
 #[cfg(test)]

@@ -332,13 +332,17 @@ impl Writer {
     }
 
     /// Begins an array or a map whose size is not known yet.
-    pub(super) fn open(&mut self) -> usize {
+    pub(crate) fn open(&mut self) -> usize {
         self.bytes.push(0);
         self.bytes.len() - 1
     }
 
     /// Ends the array or map that was begun at `start`.
-    pub(super) fn close(&mut self, start: usize, is_map: bool, count: usize) {
+    pub(crate) fn close(&mut self, start: usize, is_map: bool, count: usize) {
+        if let Ok(count @ 0..=0xf) = u8::try_from(count) {
+            self.bytes[start] = if is_map { 0x80 } else { 0x90 } | count;
+            return;
+        }
         let mut head = Self { bytes: Vec::new() };
         if is_map {
             head.map(count);

@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use protocol::socketio::{Arguments, json};
 
 use super::DecodeError;
@@ -38,7 +39,7 @@ impl<'a> Raw<'a> {
                 text
             }
         };
-        if !json::is_value(json) {
+        if !json::is_message(json) {
             return Err(DecodeError::Malformed);
         }
         Ok(Self::Json(json))
@@ -105,6 +106,14 @@ impl<'a> Raw<'a> {
                 Some(lossy(text))
             }
         }
+    }
+
+    /// The bytes, if it is binary.
+    pub(crate) fn binary(self) -> Option<Bytes> {
+        let Token::Binary(bytes) = self.token()? else {
+            return None;
+        };
+        Some(Bytes::copy_from_slice(bytes))
     }
 
     /// The name of a room or of an event, which may be a number in JavaScript. What cannot be a name
@@ -181,6 +190,16 @@ impl<'a> Raw<'a> {
         match self {
             Self::Json(_) => None,
             Self::Msgpack(bytes) => Reader::new(bytes).token(),
+        }
+    }
+}
+
+impl<'a> Items<'a> {
+    /// What is left, if the message is JSON: as it stands there, without the commas around it.
+    pub(crate) fn json(&self) -> Option<&'a str> {
+        match self {
+            Self::Json(rest) => Some(rest.json()),
+            Self::Msgpack(..) => None,
         }
     }
 }

@@ -5,13 +5,14 @@
 use std::borrow::Cow;
 
 use adapter::{
-    Answer, Broadcast, ClusterMessage, ListRequest, NodeId, ReplyTo, RequestId, Response, Selection,
+    Answer, Broadcast, ClusterMessage, EventBuf, ListRequest, NodeId, ReplyTo, RequestId, Response,
+    Selection,
 };
 
 use super::{Body as AnyBody, Content, Envelope, Kind};
 use crate::codec::{
-    DecodeError, Raw, argument, bound, event, list_named, names, options, packet_event, piece,
-    sockets,
+    DecodeError, Raw, argument, bound, event, list_named, names, options, original, packet_event,
+    piece, sockets,
 };
 
 mod encode;
@@ -33,9 +34,17 @@ const GATEWAY_PIECE: u64 = 112;
 /// The key under which a gateway node tells its id; Node does not look at it.
 const NODE: &str = "node";
 
+/// The key under which a gateway node tells arguments that msgpack cannot; in a broadcast they are
+/// the fourth element. Node does not look at them.
+const ORIGINAL: &str = "original";
+
 #[derive(Debug)]
 pub(super) enum Body<'a> {
-    Broadcast { packet: Raw<'a>, opts: Raw<'a> },
+    Broadcast {
+        packet: Raw<'a>,
+        opts: Raw<'a>,
+        original: Option<Raw<'a>>,
+    },
     Request(Box<Fields<'a>>),
     Response(Box<Fields<'a>>),
 }
@@ -49,6 +58,7 @@ pub(super) struct Fields<'a> {
     opts: Option<Raw<'a>>,
     rooms: Option<Raw<'a>>,
     packet: Option<Raw<'a>>,
+    original: Option<Raw<'a>>,
     data: Option<Raw<'a>>,
     sockets: Option<Raw<'a>>,
     client_count: Option<u64>,
@@ -90,7 +100,11 @@ fn open_broadcast(raw: Raw<'_>) -> Result<Envelope<'_>, DecodeError> {
     Ok(Envelope {
         uid: uid.text().unwrap_or_default(),
         namespace: Some(namespace),
-        body: AnyBody::Classic(Body::Broadcast { packet, opts }),
+        body: AnyBody::Classic(Body::Broadcast {
+            packet,
+            opts,
+            original: items.next(),
+        }),
     })
 }
 
@@ -105,6 +119,7 @@ fn open_fields(kind: Kind, raw: Raw<'_>) -> Result<Envelope<'_>, DecodeError> {
         "opts" => fields.opts = Some(value).filter(|it| !it.is_null()),
         "rooms" => fields.rooms = Some(value),
         "packet" => fields.packet = Some(value),
+        ORIGINAL => fields.original = Some(value),
         "data" => fields.data = Some(value),
         "sockets" => fields.sockets = Some(value),
         "clientCount" => fields.client_count = value.count(),
@@ -136,10 +151,14 @@ fn open_fields(kind: Kind, raw: Raw<'_>) -> Result<Envelope<'_>, DecodeError> {
 impl Body<'_> {
     pub(super) fn content(&self, uid: &str) -> Result<Content, DecodeError> {
         match self {
-            Self::Broadcast { packet, opts } => {
+            Self::Broadcast {
+                packet,
+                opts,
+                original,
+            } => {
                 let message = ClusterMessage::Broadcast(Broadcast {
                     selection: options(*opts)?,
-                    event: packet_event(*packet)?,
+                    event: packet_event(*packet, *original)?,
                 });
                 Ok(Content::Message(message, None))
             }
@@ -178,11 +197,15 @@ impl Fields<'_> {
                 selection: self.options()?,
             },
             Some(SERVER_SIDE_EMIT) => {
-                ClusterMessage::ServerSideEmit(event(self.data.ok_or(DecodeError::WrongShape)?)?)
+                let event = event(self.data.ok_or(DecodeError::WrongShape)?)?;
+                ClusterMessage::ServerSideEmit(EventBuf {
+                    arguments: original(event.arguments, self.original),
+                    ..event
+                })
             }
             Some(BROADCAST) => ClusterMessage::Broadcast(Broadcast {
                 selection: self.options()?,
-                event: packet_event(self.packet.ok_or(DecodeError::WrongShape)?)?,
+                event: packet_event(self.packet.ok_or(DecodeError::WrongShape)?, self.original)?,
             }),
             Some(GATEWAY_LIST) => ClusterMessage::List(ListRequest {
                 list: list_named(self.list)?,
@@ -228,8 +251,8 @@ impl Fields<'_> {
             (Some(CLIENT_COUNT), ..) => {
                 Answer::ClientCount(self.client_count.ok_or(DecodeError::WrongShape)?)
             }
-            (Some(ACK), ..) => Answer::Ack(argument(self.packet)?),
-            (Some(SERVER_SIDE_EMIT), ..) => Answer::ServerSide(argument(self.data)?),
+            (Some(ACK), ..) => Answer::Ack(argument(self.packet, self.original)?),
+            (Some(SERVER_SIDE_EMIT), ..) => Answer::ServerSide(argument(self.data, self.original)?),
             (Some(GATEWAY_PIECE), ..) => {
                 Answer::Piece(piece(self.sockets, self.counts, self.more, self.cut)?)
             }

@@ -4,14 +4,14 @@
 use std::borrow::Cow;
 
 use adapter::{
-    Answer, ArgumentsBuf, Broadcast, ClusterMessage, ListRequest, NodeId, ReplyTo, RequestId,
-    Response,
+    Answer, ArgumentsBuf, Broadcast, ClusterMessage, EventBuf, ListRequest, NodeId, ReplyTo,
+    RequestId, Response,
 };
 
 use super::{Body, Content, Envelope, Outgoing, SubscriptionMode, Wire};
 use crate::codec::{
     DecodeError, EncodeError, JsonWriter, Raw, Writer, argument, bound, event, list_named, names,
-    options, packet_event, piece, sockets,
+    options, original, packet_event, piece, sockets,
 };
 
 const BROADCAST: u64 = 3;
@@ -30,6 +30,11 @@ const GATEWAY_ALL_ROOMS_RESPONSE: u64 = 102;
 /// A part of a list, and the answer.
 const GATEWAY_LIST: u64 = 111;
 const GATEWAY_PIECE: u64 = 112;
+/// A join, a leave or a disconnect is done, which Node's adapter does not tell.
+const GATEWAY_DONE: u64 = 103;
+
+/// The key under which a gateway node tells arguments that msgpack cannot; Node does not look at it.
+const ORIGINAL: &str = "original";
 
 /// The key under which a gateway node tells its id; Node does not look at it.
 const NODE: &str = "node";
@@ -57,6 +62,7 @@ struct Fields<'a> {
     opts: Option<Raw<'a>>,
     rooms: Option<Raw<'a>>,
     packet: Option<Raw<'a>>,
+    original: Option<Raw<'a>>,
     sockets: Option<Raw<'a>>,
     client_count: Option<u64>,
     close: bool,
@@ -90,7 +96,10 @@ pub(super) fn content(raw: Raw<'_>, uid: &str) -> Result<Content, DecodeError> {
     let message = match kind.ok_or(DecodeError::WrongShape)? {
         BROADCAST => ClusterMessage::Broadcast(Broadcast {
             selection: options(fields.opts.ok_or(DecodeError::WrongShape)?)?,
-            event: packet_event(fields.packet.ok_or(DecodeError::WrongShape)?)?,
+            event: packet_event(
+                fields.packet.ok_or(DecodeError::WrongShape)?,
+                fields.original,
+            )?,
         }),
         SOCKETS_JOIN => ClusterMessage::Join {
             selection: options(fields.opts.ok_or(DecodeError::WrongShape)?)?,
@@ -108,7 +117,11 @@ pub(super) fn content(raw: Raw<'_>, uid: &str) -> Result<Content, DecodeError> {
             selection: options(fields.opts.ok_or(DecodeError::WrongShape)?)?,
         },
         SERVER_SIDE_EMIT => {
-            ClusterMessage::ServerSideEmit(event(fields.packet.ok_or(DecodeError::WrongShape)?)?)
+            let event = event(fields.packet.ok_or(DecodeError::WrongShape)?)?;
+            ClusterMessage::ServerSideEmit(EventBuf {
+                arguments: original(event.arguments, fields.original),
+                ..event
+            })
         }
         GATEWAY_ALL_ROOMS => ClusterMessage::AllRooms,
         GATEWAY_LIST => ClusterMessage::List(ListRequest {
@@ -136,6 +149,7 @@ impl<'a> Fields<'a> {
             "opts" => fields.opts = Some(value).filter(|it| !it.is_null()),
             "rooms" => fields.rooms = Some(value),
             "packet" => fields.packet = Some(value),
+            ORIGINAL => fields.original = Some(value),
             "sockets" => fields.sockets = Some(value),
             "clientCount" => fields.client_count = value.count(),
             "close" => fields.close = value.is_truthy(),
@@ -157,15 +171,16 @@ impl<'a> Fields<'a> {
             FETCH_SOCKETS_RESPONSE => {
                 Answer::Sockets(sockets(self.sockets.ok_or(DecodeError::WrongShape)?)?)
             }
-            SERVER_SIDE_EMIT_RESPONSE => Answer::ServerSide(argument(self.packet)?),
+            SERVER_SIDE_EMIT_RESPONSE => Answer::ServerSide(argument(self.packet, self.original)?),
             BROADCAST_CLIENT_COUNT => {
                 Answer::ClientCount(self.client_count.ok_or(DecodeError::WrongShape)?)
             }
-            BROADCAST_ACK => Answer::Ack(argument(self.packet)?),
+            BROADCAST_ACK => Answer::Ack(argument(self.packet, self.original)?),
             GATEWAY_ALL_ROOMS_RESPONSE => {
                 Answer::Rooms(names(self.rooms.ok_or(DecodeError::WrongShape)?)?)
             }
             GATEWAY_PIECE => Answer::Piece(piece(self.sockets, self.counts, self.more, self.cut)?),
+            GATEWAY_DONE => Answer::Done,
             _ => return Ok(Content::Ignored),
         };
         Ok(Content::Response(Response {
@@ -210,30 +225,34 @@ impl Wire {
                 } else {
                     self.sharded_msgpack(BROADCAST, 2 + optional, |writer| {
                         writer.text("packet");
-                        writer.packet(event, None, self.max_message)?;
+                        let limit = self.max_message;
+                        let fidelity = writer.packet(event, None, limit)?;
                         if let Some(request) = request {
                             writer.entry("requestId", request.as_str());
                         }
                         writer.text("opts");
                         writer.options(&broadcast.selection);
-                        Ok(())
+                        Ok(writer.original(Some(ORIGINAL), &event.arguments, fidelity, limit))
                     })?
                 }
             }
             ClusterMessage::Join { selection, rooms } => self.sharded_json(SOCKETS_JOIN, |json| {
                 json.key("opts").options(selection);
                 json.key("rooms").strings(rooms);
+                request_id(json);
             }),
             ClusterMessage::Leave { selection, rooms } => {
                 self.sharded_json(SOCKETS_LEAVE, |json| {
                     json.key("opts").options(selection);
                     json.key("rooms").strings(rooms);
+                    request_id(json);
                 })
             }
             ClusterMessage::Disconnect { selection, close } => {
                 self.sharded_json(DISCONNECT_SOCKETS, |json| {
                     json.key("opts").options(selection);
                     json.key("close").display(close);
+                    request_id(json);
                 })
             }
             ClusterMessage::FetchSockets { selection }
@@ -258,7 +277,9 @@ impl Wire {
                         writer.entry("requestId", request.as_str());
                     }
                     writer.text("packet");
-                    writer.event(event, self.max_message)
+                    let limit = self.max_message;
+                    let fidelity = writer.event(event, limit)?;
+                    Ok(writer.original(Some(ORIGINAL), &event.arguments, fidelity, limit))
                 })?
             }
         };
@@ -294,8 +315,9 @@ impl Wire {
                 request_id(json);
                 json.piece(piece);
             }),
+            Answer::Done => self.sharded_json(GATEWAY_DONE, request_id),
             // Nobody asks for these in this format.
-            Answer::SocketIds(_) | Answer::Done => return Err(EncodeError::Malformed),
+            Answer::SocketIds(_) => return Err(EncodeError::Malformed),
         };
         Ok(Outgoing {
             channel: self.channels.room(&to.uid),
@@ -312,7 +334,9 @@ impl Wire {
         if !value.attachments.is_empty() {
             return self.sharded_msgpack(kind, 2, |writer| {
                 writer.entry("requestId", to.request.as_str());
-                writer.argument("packet", value, self.max_message)
+                let limit = self.max_message;
+                let fidelity = writer.argument("packet", value, limit)?;
+                Ok(writer.original(Some(ORIGINAL), value, fidelity, limit))
             });
         }
         Ok(self.sharded_json(kind, |json| {
@@ -338,12 +362,12 @@ impl Wire {
         json.into_bytes()
     }
 
-    /// The same in msgpack; `fill` writes `entries` entries.
+    /// The same in msgpack; `fill` writes `entries` entries, or one more if it says so.
     fn sharded_msgpack(
         &self,
         kind: u64,
         entries: usize,
-        fill: impl FnOnce(&mut Writer) -> Result<(), EncodeError>,
+        fill: impl FnOnce(&mut Writer) -> Result<bool, EncodeError>,
     ) -> Result<Vec<u8>, EncodeError> {
         let tells_node = tells_node(kind);
         let mut writer = Writer::default();
@@ -351,8 +375,9 @@ impl Wire {
         writer.text("type");
         writer.unsigned(kind);
         writer.text("data");
-        writer.map(entries);
-        fill(&mut writer)?;
+        let start = writer.open();
+        let has_more = fill(&mut writer)?;
+        writer.close(start, true, entries + usize::from(has_more));
         writer.entry("uid", self.uid.as_str());
         writer.entry("nsp", &self.namespace);
         if tells_node {
@@ -372,5 +397,6 @@ fn tells_node(kind: u64) -> bool {
             | BROADCAST_ACK
             | GATEWAY_ALL_ROOMS_RESPONSE
             | GATEWAY_PIECE
+            | GATEWAY_DONE
     )
 }

@@ -6,6 +6,7 @@ use adapter::{
 };
 use bytes::Bytes;
 use proptest::prelude::*;
+use protocol::socketio::{Decoded, Decoder, Packet};
 
 use super::*;
 
@@ -323,12 +324,65 @@ proptest! {
         let Content::Message(read, reply_to) = content else {
             panic!("{content:?}");
         };
-        let is_command = matches!(
-            &message,
-            ClusterMessage::Join { .. } | ClusterMessage::Leave { .. } | ClusterMessage::Disconnect { .. }
-        );
         prop_assert_eq!(read, message);
-        prop_assert_eq!(reply_to.is_some(), wants_answer && !(is_sharded && is_command));
+        prop_assert_eq!(reply_to.is_some(), wants_answer);
+    }
+
+    #[test]
+    fn what_a_client_sent_reaches_other_nodes_as_it_was_written(
+        (arguments, attachments) in written(),
+        is_sharded in any::<bool>(),
+    ) {
+        let count = attachments.len();
+        let head = if count > 0 { format!("5{count}-") } else { "2".to_owned() };
+        let packet = format!("{head}[\"e\",{arguments}]");
+        let mut decoder = Decoder::default();
+        let mut decoded = decoder.decode_text(&packet);
+        for attachment in &attachments {
+            if let Ok(Decoded::Incomplete) = decoded {
+                decoded = decoder.decode_binary(attachment);
+            }
+        }
+        let packet;
+        let event = match &decoded {
+            Ok(Decoded::Packet(Packet::Event { event, .. })) => event,
+            Ok(Decoded::Binary(binary)) => {
+                packet = binary.packet();
+                let Packet::Event { event, .. } = &packet else { panic!("{packet:?}") };
+                event
+            }
+            Ok(_) | Err(_) => return Err(TestCaseError::reject("not accepted")),
+        };
+        let event = EventBuf { name: event.name.to_string(), arguments: event.arguments.into() };
+        prop_assert!(event.arguments.as_arguments().are_legal());
+        let format = if is_sharded { SHARDED } else { CLASSIC };
+        for (request, message) in [
+            (None, ClusterMessage::Broadcast(Broadcast {
+                selection: Selection::room("r"),
+                event: event.clone(),
+            })),
+            (Some(RequestId::new("q")), ClusterMessage::Broadcast(Broadcast {
+                selection: Selection::everybody(),
+                event: event.clone(),
+            })),
+            (Some(RequestId::new("q")), ClusterMessage::ServerSideEmit(event.clone())),
+        ] {
+            let outgoing = wire(format).encode(&message, request.as_ref()).unwrap();
+            let kind = match outgoing.channel.starts_with("socket.io-request#") {
+                true => Kind::Request,
+                false => Kind::Broadcast,
+            };
+            let content = read(format, kind, &outgoing.payload);
+            let Ok(Content::Message(read, _)) = content else { panic!("{content:?}") };
+            prop_assert_eq!(read, message);
+        }
+        let to = ReplyTo { request: RequestId::new("q"), uid: "u".to_owned(), node: None };
+        let json = event.arguments.as_arguments().iter().next().unwrap_or_default().to_owned();
+        let answer = Answer::Ack(ArgumentsBuf { json, ..event.arguments });
+        let outgoing = wire(format).encode_answer(&to, &answer).unwrap();
+        let content = read(format, Kind::Response, &outgoing.payload);
+        let Ok(Content::Response(response)) = content else { panic!("{content:?}") };
+        prop_assert_eq!(response.answer, answer);
     }
 
     #[test]
@@ -452,6 +506,62 @@ fn value() -> impl Strategy<Value = ArgumentsBuf> {
         ]
     });
     value.prop_map(|value| ArgumentsBuf::from_json(value.to_string()))
+}
+
+/// Arguments as clients may write them: odd numbers, escapes, white space, placeholders that are
+/// none, named twice, or not at all, nested as deep as it gets.
+fn written() -> impl Strategy<Value = (String, Vec<Vec<u8>>)> {
+    let scalar = prop::sample::select(vec![
+        "null",
+        "true",
+        "0",
+        "-0",
+        "1.0",
+        "1E400",
+        "-1e-400",
+        "0.1",
+        "1.50",
+        "0.0000001",
+        "1e21",
+        "9007199254740993",
+        "18446744073709551616",
+        "123456789012345678901234567890",
+        "3.141592653589793238462643",
+        r#""""#,
+        r#""a""#,
+        r#""\u0061\/\ud83d\ude00""#,
+        r#""\ud800""#,
+        r#""é\n""#,
+        "{}",
+        r#"{"_placeholder":false}"#,
+        r#"{"_placeholder":false,"num":0}"#,
+        r#"{"_placeholder":true,"num":0}"#,
+        r#"{"_placeholder":true,"num":1}"#,
+        r#"{ "num" : 1, "_placeholder":true }"#,
+        r#"{"x":{"_placeholder":true,"num":1},"_placeholder":true,"num":0}"#,
+        r#"{"_placeholder":true,"num":0,"num":1}"#,
+        r#"{"a":1,"a":2,"":3,"__proto__":4}"#,
+        r#"{"num":18446744073709551616}"#,
+    ]);
+    let value = scalar
+        .prop_map(str::to_owned)
+        .prop_recursive(3, 12, 4, |inner| {
+            let space = prop::sample::select(vec!["", " ", "\n\t"]);
+            prop_oneof![
+                (prop::collection::vec(inner.clone(), 0..4), space)
+                    .prop_map(|(values, space)| format!("[{space}{}{space}]", values.join(","))),
+                (prop::collection::vec(inner.clone(), 0..4)).prop_map(|values| {
+                    let entries = values.iter().map(|value| format!("\"k\": {value}"));
+                    format!("{{{}}}", entries.collect::<Vec<_>>().join(" ,"))
+                }),
+                (inner, 0..=255_usize)
+                    .prop_map(|(value, deep)| "[".repeat(deep) + &value + &"]".repeat(deep)),
+            ]
+        });
+    let values = prop::collection::vec(value, 1..4);
+    let attachments = prop::collection::vec(prop::collection::vec(any::<u8>(), 0..4), 0..3);
+    (values, prop::sample::select(vec![",", " , "]), attachments)
+        .prop_map(|(values, comma, attachments)| (values.join(comma), attachments))
 }
 
 fn binary_value() -> impl Strategy<Value = ArgumentsBuf> {

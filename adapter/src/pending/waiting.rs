@@ -106,6 +106,7 @@ impl Waiting {
             }
             Question::Rooms => matches!(answer, Answer::Rooms(_) | Answer::Piece(_)),
             Question::ServerSide => matches!(answer, Answer::ServerSide(_)),
+            Question::Change => matches!(answer, Answer::Done),
         }
     }
 

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 
-use super::json;
 use super::scanner::find_special;
+use super::{MAX_ATTACHMENTS, json, placeholders};
 
 /// The arguments of an event or of an acknowledgement: JSON values, checked but not parsed, with
 /// the attachments that their placeholders point at.
@@ -16,6 +16,16 @@ impl<'a> Arguments<'a> {
     /// it, that the caller vouches for.
     pub fn from_raw(json: &'a str, attachments: &'a [Bytes]) -> Self {
         Self { json, attachments }
+    }
+
+    /// Whether they are what a client may send, and so what every client and every node takes: JSON
+    /// values, nested so deep at most that the packet's [`MAX_DEPTH`](super::MAX_DEPTH) is kept, not
+    /// too many attachments, and no placeholder that points at none.
+    pub fn are_legal(&self) -> bool {
+        let count = self.attachments.len();
+        json::are_values(self.json)
+            && count <= MAX_ATTACHMENTS
+            && (count == 0 || placeholders::are_legal(self.json, count))
     }
 
     /// The comma-separated JSON values, without the brackets around them.

@@ -11,6 +11,20 @@ pub fn is_value(text: &str) -> bool {
     scanner.value().and_then(|()| scanner.end()).is_some()
 }
 
+/// Whether `text` is one JSON value that may have a packet's JSON inside: nested at most
+/// [`ENVELOPE_DEPTH`](super::ENVELOPE_DEPTH) deeper.
+pub fn is_message(text: &str) -> bool {
+    let mut scanner = Scanner::of_message(text);
+    scanner.value().and_then(|()| scanner.end()).is_some()
+}
+
+/// Whether `text` is a comma-separated list of JSON values, which may be empty, that together with
+/// brackets around it is nested at most [`MAX_DEPTH`](super::MAX_DEPTH) deep.
+pub(super) fn are_values(text: &str) -> bool {
+    let mut scanner = Scanner::new(text);
+    scanner.end().is_some() || scanner.values().is_some()
+}
+
 /// The string that the JSON text `json` is, unescaped; `None` if it is no string. Lone surrogates
 /// become U+FFFD.
 pub fn as_string(json: &str) -> Option<Cow<'_, str>> {

@@ -1,23 +1,36 @@
-use super::MAX_DEPTH;
+use super::{ENVELOPE_DEPTH, MAX_DEPTH};
 
 /// A cursor that checks JSON while it moves over it, without recursion. Each method that moves
 /// returns `None` where `JSON.parse` would fail; the cursor is of no use after that.
 pub(super) struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// Deepest nesting.
+    most: usize,
 }
 
 /// The arrays and objects around the cursor: a bit for each, set for an object.
-#[derive(Default)]
 struct Open {
     depth: usize,
-    objects: [u64; MAX_DEPTH.div_ceil(64)],
+    most: usize,
+    objects: [u64; (MAX_DEPTH + ENVELOPE_DEPTH).div_ceil(64)],
 }
 
 impl<'a> Scanner<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        let bytes = text.as_bytes();
-        Self { bytes, at: 0 }
+        Self {
+            bytes: text.as_bytes(),
+            at: 0,
+            most: MAX_DEPTH,
+        }
+    }
+
+    /// The same for a message with a packet's JSON inside.
+    pub(super) fn of_message(text: &'a str) -> Self {
+        Self {
+            most: MAX_DEPTH + ENVELOPE_DEPTH,
+            ..Self::new(text)
+        }
     }
 
     /// Where the cursor is, in bytes.
@@ -52,7 +65,7 @@ impl<'a> Scanner<'a> {
 
     /// Moves over a value.
     pub(super) fn value(&mut self) -> Option<()> {
-        let mut open = Open::default();
+        let mut open = Open::new(self.most);
         self.first_leaf(&mut open)?;
         if open.depth == 0 {
             return Some(());
@@ -63,9 +76,26 @@ impl<'a> Scanner<'a> {
     /// Moves over what is left of an array, its closing bracket included, from behind one of its
     /// elements.
     pub(super) fn rest_of_array(&mut self) -> Option<()> {
-        let mut open = Open::default();
+        let mut open = Open::new(self.most);
         open.push(false)?;
         self.close(&mut open)
+    }
+
+    /// Moves over the values of an array without brackets around them, one or more, to the end.
+    pub(super) fn values(&mut self) -> Option<()> {
+        let mut open = Open::new(self.most);
+        open.push(false)?;
+        loop {
+            self.first_leaf(&mut open)?;
+            while open.depth > 1 {
+                self.step(&mut open)?;
+            }
+            self.skip_whitespace();
+            if self.peek().is_none() {
+                return Some(());
+            }
+            self.take(b',')?;
+        }
     }
 
     /// Moves over a string, from its opening quote, and tells whether it has escapes.
@@ -143,24 +173,29 @@ impl<'a> Scanner<'a> {
 
     /// Moves from behind a value to where the last of `open` is closed.
     fn close(&mut self, open: &mut Open) -> Option<()> {
-        loop {
-            self.skip_whitespace();
-            let byte = self.peek()?;
-            self.at += 1;
-            match (byte, open.in_object()) {
-                (b',', false) => self.first_leaf(open)?,
-                (b',', true) => {
-                    self.key()?;
-                    self.first_leaf(open)?;
-                }
-                (b']', false) | (b'}', true) => {
-                    open.pop();
-                    if open.depth == 0 {
-                        return Some(());
-                    }
-                }
-                _ => return None,
+        while open.depth > 0 {
+            self.step(open)?;
+        }
+        Some(())
+    }
+
+    /// Moves from behind a value to behind the next one, or to behind the bracket that closes the
+    /// innermost container.
+    fn step(&mut self, open: &mut Open) -> Option<()> {
+        self.skip_whitespace();
+        let byte = self.peek()?;
+        self.at += 1;
+        match (byte, open.in_object()) {
+            (b',', false) => self.first_leaf(open),
+            (b',', true) => {
+                self.key()?;
+                self.first_leaf(open)
             }
+            (b']', false) | (b'}', true) => {
+                open.pop();
+                Some(())
+            }
+            _ => None,
         }
     }
 
@@ -203,7 +238,18 @@ impl<'a> Scanner<'a> {
 }
 
 impl Open {
+    fn new(most: usize) -> Self {
+        Self {
+            depth: 0,
+            most,
+            objects: [0; (MAX_DEPTH + ENVELOPE_DEPTH).div_ceil(64)],
+        }
+    }
+
     fn push(&mut self, object: bool) -> Option<()> {
+        if self.depth == self.most {
+            return None;
+        }
         let word = self.objects.get_mut(self.depth / 64)?;
         let bit = self.depth % 64;
         *word = *word & !(1 << bit) | u64::from(object) << bit;

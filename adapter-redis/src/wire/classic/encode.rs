@@ -1,8 +1,8 @@
 use adapter::{Answer, ArgumentsBuf, Broadcast, ClusterMessage, EventBuf, ReplyTo, RequestId};
 
 use super::{
-    ACK, ALL_ROOMS, BROADCAST, CLIENT_COUNT, GATEWAY_LIST, GATEWAY_PIECE, NODE, REMOTE_DISCONNECT,
-    REMOTE_FETCH, REMOTE_JOIN, REMOTE_LEAVE, SERVER_SIDE_EMIT, SOCKETS,
+    ACK, ALL_ROOMS, BROADCAST, CLIENT_COUNT, GATEWAY_LIST, GATEWAY_PIECE, NODE, ORIGINAL,
+    REMOTE_DISCONNECT, REMOTE_FETCH, REMOTE_JOIN, REMOTE_LEAVE, SERVER_SIDE_EMIT, SOCKETS,
 };
 use crate::codec::{EncodeError, JsonWriter, Writer};
 use crate::wire::{Outgoing, Wire};
@@ -64,10 +64,14 @@ impl Wire {
 
     fn classic_broadcast(&self, broadcast: &Broadcast) -> Result<Outgoing, EncodeError> {
         let mut writer = Writer::default();
-        writer.array(3);
+        let start = writer.open();
         writer.text(self.uid.as_str());
-        writer.packet(&broadcast.event, Some(&self.namespace), self.max_message)?;
+        let event = &broadcast.event;
+        let fidelity = writer.packet(event, Some(&self.namespace), self.max_message)?;
         writer.options(&broadcast.selection);
+        let limit = self.max_message;
+        let has_original = writer.original(None, &event.arguments, fidelity, limit);
+        writer.close(start, false, 3 + usize::from(has_original));
         let channel = match broadcast.selection.only_room() {
             Some(room) => self.channels.room(room),
             None => self.channels.main.clone(),
@@ -84,16 +88,20 @@ impl Wire {
         request: &RequestId,
     ) -> Result<Outgoing, EncodeError> {
         let mut writer = Writer::default();
-        writer.map(6);
+        let start = writer.open();
         writer.entry("uid", self.uid.as_str());
         writer.entry("requestId", request.as_str());
         writer.text("type");
         writer.unsigned(BROADCAST);
         writer.text("packet");
-        writer.packet(&broadcast.event, Some(&self.namespace), self.max_message)?;
+        let event = &broadcast.event;
+        let fidelity = writer.packet(event, Some(&self.namespace), self.max_message)?;
         writer.text("opts");
         writer.options(&broadcast.selection);
         writer.entry(NODE, self.node.as_str());
+        let limit = self.max_message;
+        let has_original = writer.original(Some(ORIGINAL), &event.arguments, fidelity, limit);
+        writer.close(start, true, 6 + usize::from(has_original));
         Ok(Outgoing {
             channel: self.channels.requests.clone(),
             payload: writer.into_bytes(),
@@ -107,7 +115,7 @@ impl Wire {
         request: Option<&RequestId>,
     ) -> Result<Vec<u8>, EncodeError> {
         let mut writer = Writer::default();
-        writer.map(3 + if request.is_some() { 2 } else { 0 });
+        let start = writer.open();
         writer.entry("uid", self.uid.as_str());
         if let Some(request) = request {
             writer.entry("requestId", request.as_str());
@@ -116,7 +124,11 @@ impl Wire {
         writer.text("type");
         writer.unsigned(SERVER_SIDE_EMIT);
         writer.text("data");
-        writer.event(event, self.max_message)?;
+        let limit = self.max_message;
+        let fidelity = writer.event(event, limit)?;
+        let has_original = writer.original(Some(ORIGINAL), &event.arguments, fidelity, limit);
+        let entries = 3 + if request.is_some() { 2 } else { 0 };
+        writer.close(start, true, entries + usize::from(has_original));
         Ok(writer.into_bytes())
     }
 
@@ -212,16 +224,20 @@ impl Wire {
         key: &str,
         value: &ArgumentsBuf,
     ) -> Result<Vec<u8>, EncodeError> {
-        let has_value = !value.json.is_empty();
         let mut writer = Writer::default();
-        writer.map(3 + usize::from(has_value));
+        let start = writer.open();
+        let mut entries = 3;
         writer.text("type");
         writer.unsigned(kind);
         writer.entry("requestId", request);
-        if has_value {
-            writer.argument(key, value, self.max_message)?;
+        if !value.json.is_empty() {
+            let fidelity = writer.argument(key, value, self.max_message)?;
+            let limit = self.max_message;
+            let has_original = writer.original(Some(ORIGINAL), value, fidelity, limit);
+            entries += 1 + usize::from(has_original);
         }
         writer.entry(NODE, self.node.as_str());
+        writer.close(start, true, entries);
         Ok(writer.into_bytes())
     }
 }
