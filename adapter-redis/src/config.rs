@@ -22,6 +22,9 @@ pub struct Config {
     pub address: String,
     /// The version of its program.
     pub version: String,
+    /// Which rooms are heard of. In the sharded format, which has no patterns, it is always those with
+    /// members.
+    pub interest: RoomInterest,
     /// In how many namespaces one pattern covers the private rooms of this node's sockets. In others,
     /// and with 0 in all, each private room is a subscription of its own. Every pattern of every
     /// node costs Redis time with each publish; `PSUBSCRIBE` also needs a user that may use all
@@ -31,6 +34,16 @@ pub struct Config {
     pub limits: Limits,
     /// How long things may take.
     pub timing: Timing,
+}
+
+/// Which rooms a node hears of in the classic format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoomInterest {
+    /// Those that have members here: a subscription for each.
+    Members,
+    /// All, by one pattern for each namespace, as Node's adapter does. What is emitted to a room right
+    /// behind a message that made its first member join is heard.
+    All,
 }
 
 /// What is held at most.
@@ -83,6 +96,7 @@ impl Config {
             tag,
             address: String::new(),
             version: String::new(),
+            interest: RoomInterest::Members,
             private_patterns: 4,
             limits: Limits::default(),
             timing: Timing::default(),

@@ -42,7 +42,7 @@ mod watchdog;
 pub mod wire;
 
 pub use codec::{DecodeError, EncodeError};
-pub use config::{Config, Limits, Timing};
+pub use config::{Config, Limits, RoomInterest, Timing};
 pub use redis_adapter::{RedisAdapter, StartError};
 pub use servers::{BadUrl, Servers};
 pub use status::Problem;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use adapter::{InForce, Interest, Latch};
 
+use crate::config::RoomInterest;
 use crate::interests::Purpose;
 use crate::resp::Family;
 use crate::shared::Shared;
@@ -86,9 +87,15 @@ impl Shared {
         match self.config.format {
             Format::Classic { .. } => {
                 let responses = channels.responses_to(wire.uid.as_str());
-                wanted.push((Family::Exact, channels.main.clone(), Kind::Broadcast, false));
-                if has_pattern {
-                    pattern = Some(channels.private_rooms(self.config.tag));
+                match self.config.interest {
+                    RoomInterest::All => pattern = Some(channels.all_rooms()),
+                    RoomInterest::Members => {
+                        let main = channels.main.clone();
+                        wanted.push((Family::Exact, main, Kind::Broadcast, false));
+                        if has_pattern {
+                            pattern = Some(channels.private_rooms(self.config.tag));
+                        }
+                    }
                 }
                 let pattern = pattern.iter().cloned();
                 wanted.extend(pattern.map(|it| (Family::Pattern, it, Kind::Broadcast, false)));
@@ -158,9 +165,9 @@ impl Shared {
         let wire = self.wire(namespace);
         let family = match self.config.format {
             Format::Classic { .. } => {
-                if room.starts_with(self.config.tag.as_str())
-                    && let Some(pattern) = self.pattern(namespace)
-                {
+                let is_covered = self.config.interest == RoomInterest::All
+                    || room.starts_with(self.config.tag.as_str());
+                if is_covered && let Some(pattern) = self.pattern(namespace) {
                     return Interest::covered(InForce::when([pattern]));
                 }
                 Family::Exact

@@ -103,9 +103,13 @@ fn compare(counts: &[u64], others: &[&Record]) -> Peers {
     peers
 }
 
-/// Node's sharded adapter cannot be asked for all rooms.
+/// Node's adapters do not answer joins, leaves and disconnects, and the sharded one cannot be asked
+/// for all rooms.
 fn has_no_answer_from_node(format: Format, question: Question) -> bool {
-    matches!((format, question), (Format::Sharded(_), Question::Rooms))
+    matches!(
+        (format, question),
+        (_, Question::Change) | (Format::Sharded(_), Question::Rooms)
+    )
 }
 
 /// The channel by whose subscribers nodes are counted; questions go by it.

@@ -41,7 +41,8 @@ pub trait Application: Send + Sync + 'static {
         Connect::Accept
     }
 
-    /// The client was told that it is connected.
+    /// The client was accepted. It is told once the rooms that it was made to join, here too, are in force on
+    /// every node.
     fn connected(&self, socket: &Socket) {
         let _ = socket;
     }

@@ -116,16 +116,14 @@ impl Cluster {
 
     /// Tells the others. That it cannot be told is counted by the adapter.
     pub(crate) fn publish(&self, namespace: &str, message: &ClusterMessage) {
+        self.note_join(namespace, message);
         let detour = match message {
-            ClusterMessage::Join { rooms, .. } => {
-                lock(&self.recent_joins).add(namespace, rooms, Instant::now());
-                None
-            }
             ClusterMessage::Broadcast(broadcast) => {
                 let recent = lock(&self.recent_joins);
                 recent.detour(namespace, broadcast, Instant::now())
             }
-            ClusterMessage::Leave { .. }
+            ClusterMessage::Join { .. }
+            | ClusterMessage::Leave { .. }
             | ClusterMessage::Disconnect { .. }
             | ClusterMessage::FetchSockets { .. }
             | ClusterMessage::SocketIds { .. }
@@ -139,6 +137,13 @@ impl Cluster {
         {
             Publish::Queued => {}
             Publish::Dropped => tracing::debug!(namespace, "not published to the other nodes"),
+        }
+    }
+
+    /// Remembers joins for what is published behind them.
+    fn note_join(&self, namespace: &str, message: &ClusterMessage) {
+        if let ClusterMessage::Join { rooms, .. } = message {
+            lock(&self.recent_joins).add(namespace, rooms, Instant::now());
         }
     }
 

@@ -16,7 +16,7 @@ use crate::event::{EmitError, IntoArguments, OwnedArguments, check_name};
 use crate::list::{Count, Entry, MAX_ENTRIES};
 use crate::node::Gateway;
 use crate::outbox::SharedPacket;
-use crate::socket::{Socket, SocketInfo};
+use crate::socket::SocketInfo;
 
 /// Emits to a namespace, or to some of its sockets: `gateway.of("/").to("room").emit("hi", ())?`.
 ///
@@ -210,37 +210,46 @@ impl Emitter {
         walk.into_gathered(found)
     }
 
-    /// Makes the selected sockets of all nodes join rooms. What this node emits to these rooms
-    /// afterwards reaches them. What others emit may be missed until the members' nodes have
-    /// subscribed to the rooms.
+    /// Makes the selected sockets of all nodes join rooms, on this node at once. What this node
+    /// emits to these rooms afterwards reaches them. What others emit may be missed until the
+    /// members' nodes have subscribed to the rooms: see [`join_everywhere`](Self::join_everywhere).
     pub fn join(&self, rooms: impl IntoIterator<Item = impl Into<String>>) {
-        let rooms: Vec<String> = rooms.into_iter().map(Into::into).collect();
-        let selection = self.selection.clone();
-        let message = ClusterMessage::Join {
-            selection,
-            rooms: rooms.clone(),
-        };
-        self.change(&message, move |socket| socket.join(&rooms));
+        self.change(self.to_join(rooms));
     }
 
-    /// Makes the selected sockets of all nodes leave rooms.
+    /// The same; the future tells when what any node emits to the rooms reaches those who joined, or
+    /// which nodes did not say so in time. Node servers do not tell.
+    pub fn join_everywhere(
+        &self,
+        rooms: impl IntoIterator<Item = impl Into<String>>,
+    ) -> impl Future<Output = Gathered<()>> + Send + 'static {
+        self.change_everywhere(self.to_join(rooms))
+    }
+
+    /// Makes the selected sockets of all nodes leave rooms, on this node at once.
     pub fn leave(&self, rooms: impl IntoIterator<Item = impl Into<String>>) {
-        let rooms: Vec<String> = rooms.into_iter().map(Into::into).collect();
-        let selection = self.selection.clone();
-        let message = ClusterMessage::Leave {
-            selection,
-            rooms: rooms.clone(),
-        };
-        self.change(&message, move |socket| {
-            socket.leave_all(rooms.iter().map(String::as_str))
-        });
+        self.change(self.to_leave(rooms));
+    }
+
+    /// The same; the future tells when it is done on every node, or which did not say so in time.
+    pub fn leave_everywhere(
+        &self,
+        rooms: impl IntoIterator<Item = impl Into<String>>,
+    ) -> impl Future<Output = Gathered<()>> + Send + 'static {
+        self.change_everywhere(self.to_leave(rooms))
     }
 
     /// Disconnects the selected sockets of all nodes; with `close` their sessions as well.
     pub fn disconnect(&self, close: bool) {
-        let selection = self.selection.clone();
-        let message = ClusterMessage::Disconnect { selection, close };
-        self.change(&message, move |socket| socket.disconnect(close));
+        self.change(self.to_disconnect(close));
+    }
+
+    /// The same; the future tells when it is done on every node, or which did not say so in time.
+    pub fn disconnect_everywhere(
+        &self,
+        close: bool,
+    ) -> impl Future<Output = Gathered<()>> + Send + 'static {
+        self.change_everywhere(self.to_disconnect(close))
     }
 
     /// Emits an event to the other servers of the cluster themselves, not to clients: their
@@ -294,18 +303,54 @@ impl Emitter {
         node.ask(&self.namespace, question, message, patience)
     }
 
+    fn to_join(&self, rooms: impl IntoIterator<Item = impl Into<String>>) -> ClusterMessage {
+        ClusterMessage::Join {
+            selection: self.selection.clone(),
+            rooms: rooms.into_iter().map(Into::into).collect(),
+        }
+    }
+
+    fn to_leave(&self, rooms: impl IntoIterator<Item = impl Into<String>>) -> ClusterMessage {
+        ClusterMessage::Leave {
+            selection: self.selection.clone(),
+            rooms: rooms.into_iter().map(Into::into).collect(),
+        }
+    }
+
+    fn to_disconnect(&self, close: bool) -> ClusterMessage {
+        let selection = self.selection.clone();
+        ClusterMessage::Disconnect { selection, close }
+    }
+
     /// Changes sockets of this node at once, and tells the others.
-    fn change(&self, message: &ClusterMessage, change: impl Fn(&Socket) + Send + Sync + 'static) {
-        let (namespace, selection) = (Arc::clone(&self.namespace), self.selection.clone());
+    fn change(&self, message: ClusterMessage) {
         let node = self.gateway.node();
-        node.run_everywhere(move |shard| {
-            shard
-                .select(&namespace, &selection)
-                .iter()
-                .for_each(&change);
-        });
+        let message = Arc::new(message);
+        drop(node.change(&self.namespace, Arc::clone(&message)));
         if let Some(cluster) = node.cluster() {
-            cluster.publish(&self.namespace, message);
+            cluster.publish(&self.namespace, &message);
+        }
+    }
+
+    /// The same, and waits until it is done.
+    fn change_everywhere(
+        &self,
+        message: ClusterMessage,
+    ) -> impl Future<Output = Gathered<()>> + Send + 'static {
+        let node = Arc::clone(self.gateway.node());
+        let message = Arc::new(message);
+        let here = node.change(&self.namespace, Arc::clone(&message));
+        let elsewhere = self.ask(Question::Change, &message);
+        let patience = node.cluster().map_or(Duration::MAX, |it| it.patience());
+        async move {
+            let here = tokio::time::timeout(patience, here);
+            let (here, elsewhere) = tokio::join!(here, elsewhere);
+            let mut gathered = elsewhere.into_gathered(());
+            if here.is_err() {
+                gathered.missing_nodes.push(node.name());
+                gathered.missing_nodes.sort_unstable();
+            }
+            gathered
         }
     }
 

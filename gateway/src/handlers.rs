@@ -200,7 +200,8 @@ impl Namespace {
         self
     }
 
-    /// Is called for each client that was told that it is connected.
+    /// Is called for each client that was accepted. The client is told that it is connected once the
+    /// rooms that are joined here are in force on every node; what is emitted to it here follows that.
     ///
     /// ```
     /// use gateway::handlers::Handlers;

@@ -20,6 +20,7 @@ pub mod assets;
 pub mod auth;
 mod binary;
 mod budget;
+mod change;
 mod cluster;
 pub mod config;
 mod counters;

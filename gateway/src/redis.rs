@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use adapter::{Adapter, Inbox, NodeId, NodeTag};
 use adapter_redis::wire::{Format, SubscriptionMode as WireMode};
-use adapter_redis::{RedisAdapter, Servers, StreamWriter};
+use adapter_redis::{RedisAdapter, RoomInterest, Servers, StreamWriter};
 
-use crate::config::{Config, Redis, RedisMode, StreamName, SubscriptionMode};
+use crate::config::{Config, Redis, RedisInterest, RedisMode, StreamName, SubscriptionMode};
 use crate::event_stream::{Append, Appending, Entry, NotAppended};
 use crate::server::StartError;
 
@@ -73,6 +73,10 @@ pub(crate) fn start(
     settings.address = address;
     settings.version = env!("CARGO_PKG_VERSION").to_owned();
     settings.private_patterns = redis.private_patterns;
+    settings.interest = match redis.interest {
+        RedisInterest::Rooms => RoomInterest::Members,
+        RedisInterest::All => RoomInterest::All,
+    };
     settings.limits.queue_bytes = redis.buffer_bytes;
     settings.limits.message_bytes = settings
         .limits

@@ -18,7 +18,7 @@ use crate::ids::Sid;
 use crate::node::Layer;
 use crate::outbox::{ENTRY, Outbox, Overflow, Parcel};
 use crate::shard::Shard;
-use crate::socket::{Socket, State};
+use crate::socket::Socket;
 use crate::stream::Stream;
 
 mod backlog;
@@ -732,7 +732,7 @@ impl Session {
         let Layer::SocketIo(application) = self.layer() else {
             return;
         };
-        let was_connected = socket.state() == State::Connected;
+        let was_connected = socket.is_connected();
         if was_connected {
             self.shard.counters().disconnects.increment();
             debug!(

@@ -30,7 +30,7 @@ use crate::namespace::Namespace;
 use crate::node::Node;
 use crate::outbox::Parcel;
 use crate::session::{Place, Session};
-use crate::socket::{Socket, Waiter};
+use crate::socket::{Joined, Socket, Waiter};
 use crate::spell::{Spell, after_the_others};
 
 /// Bytes of the buffer that all connections of a shard are read into.
@@ -581,6 +581,20 @@ impl Shard {
     pub(crate) fn select(&self, namespace: &str, selection: &Selection) -> Vec<Socket> {
         let namespace = self.namespaces.borrow().get(namespace).cloned();
         namespace.map_or_else(Vec::new, |namespace| namespace.select(selection))
+    }
+
+    /// What has to be in force for all to be heard that other nodes publish to those of `rooms` that
+    /// have members on this shard.
+    pub(crate) fn in_force(&self, namespace: &str, rooms: &[String]) -> Joined {
+        let namespace = self.namespaces.borrow().get(namespace).cloned();
+        let mut joined = Joined::default();
+        if let Some(namespace) = namespace {
+            joined.and(namespace.in_force());
+            for room in rooms {
+                joined.and(namespace.room_in_force(room));
+            }
+        }
+        joined
     }
 
     /// A socket of this shard.

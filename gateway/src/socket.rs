@@ -80,8 +80,19 @@ struct Extra {
     held_joins: u32,
     /// What its token says, where tokens are wanted.
     claims: Option<Rc<Claims>>,
-    /// The application's decision that is awaited.
-    connecting: Option<AbortHandle>,
+    /// Until its client is told that it is connected.
+    arrival: Option<Box<Arrival>>,
+}
+
+/// What a socket has until its client is told that it is connected.
+#[derive(Default)]
+struct Arrival {
+    /// The application's decision that is awaited, then that other nodes reach the socket.
+    waits: Option<AbortHandle>,
+    /// What its client gets behind the `CONNECT`.
+    held: Vec<(Rc<Parcel>, PacketType)>,
+    /// Bytes of what is held.
+    bytes: usize,
 }
 
 /// Who waits for an acknowledgement.
@@ -93,12 +104,17 @@ pub(crate) enum Waiter {
 }
 
 /// ```text
-/// Connecting --accepted--> Connected --> Disconnected
-///      +-----refused, gone----------------^
+/// Connecting --accepted--> Accepted --its client is told--> Connected --> Disconnected
+///      |                      +-----------gone-----------------------------^
+///      +-----refused, gone-------------------------------------------------^
 /// ```
+///
+/// An accepted socket is in its namespace and its rooms, and the application's. Its client is told
+/// once what other nodes emit to it and to its rooms arrives; what is emitted to it until then is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     Connecting,
+    Accepted,
     Connected,
     Disconnected,
 }
@@ -174,7 +190,7 @@ impl Socket {
 
     /// Whether the client is connected: neither before it was accepted nor after it went.
     pub fn is_connected(&self) -> bool {
-        self.0.state.get() == State::Connected
+        matches!(self.0.state.get(), State::Accepted | State::Connected)
     }
 
     /// What its request told.
@@ -417,6 +433,7 @@ impl Socket {
         if close {
             self.0.session.disconnect_all();
         } else if self.is_connected() {
+            self.0.session.welcome(self);
             self.push_control(
                 Encoded::disconnect(self.namespace()),
                 PacketType::Disconnect,
@@ -436,7 +453,7 @@ impl Socket {
     /// Joins a room that it is not in; returns the room's shared name.
     fn enter_room(&self, room: &str) -> Option<Rc<str>> {
         let joined: Rc<str> = match self.0.state.get() {
-            State::Connected => self.0.namespace.join(room, self),
+            State::Accepted | State::Connected => self.0.namespace.join(room, self),
             State::Connecting => room.into(),
             State::Disconnected => return None,
         };
@@ -474,7 +491,32 @@ impl Socket {
 
     /// Queues a packet, unless the socket is not connected.
     pub(crate) fn push(&self, packet: &Rc<Parcel>, kind: PacketType, volatile: bool) -> bool {
-        self.is_connected() && self.0.session.push(packet, kind, volatile)
+        match self.0.state.get() {
+            State::Connected => self.0.session.push(packet, kind, volatile),
+            State::Accepted => self.hold(packet, kind, volatile),
+            State::Connecting | State::Disconnected => false,
+        }
+    }
+
+    /// Keeps a packet until the client is told that it is connected. If it is too much to be kept,
+    /// the client is told now.
+    fn hold(&self, packet: &Rc<Parcel>, kind: PacketType, volatile: bool) -> bool {
+        let shard = self.0.session.shard();
+        if volatile {
+            shard.counters().volatile_dropped.increment();
+            return false;
+        }
+        let is_too_much = {
+            let mut extra = self.0.extra.borrow_mut();
+            let arrival = extra.arrival.get_or_insert_default();
+            arrival.bytes += packet.packet().frames().len();
+            arrival.held.push((Rc::clone(packet), kind));
+            arrival.bytes > shard.node().config().limits.outbox_bytes
+        };
+        if is_too_much {
+            self.0.session.welcome(self);
+        }
+        true
     }
 
     /// Whether one acknowledgement more may be awaited of it.
@@ -526,44 +568,59 @@ impl Socket {
         self.0.state.get()
     }
 
-    pub(crate) fn set_connecting(&self, decision: AbortHandle) {
-        self.0.extra.borrow_mut().connecting = Some(decision);
-    }
-
-    /// Lets what other nodes emit to this socket alone reach this node. What is returned has to be
-    /// waited for; nothing if it is in force, or if the others cannot be heard now anyway.
-    pub(crate) fn open_private_room(&self) -> Joined {
-        let mut joined = Joined::default();
-        let Some(interest) = self.0.namespace.open_room(self.0.id.as_str()) else {
-            return joined;
-        };
-        if self.0.namespace.is_up() {
-            joined.and(Some(interest.in_force()));
-            joined.and(self.0.namespace.in_force());
-        }
-        if !interest.is_covered() {
-            self.0.extra.borrow_mut().private = Some(Box::new(interest));
-        }
-        joined
+    /// Notes the task that is awaited before the client is told that it is connected.
+    pub(crate) fn set_waiting(&self, task: AbortHandle) {
+        let mut extra = self.0.extra.borrow_mut();
+        extra.arrival.get_or_insert_default().waits = Some(task);
     }
 
     /// The application accepted: the socket enters its namespace and the rooms that it joined
     /// meanwhile.
-    pub(crate) fn set_connected(&self) {
-        self.0.state.set(State::Connected);
-        self.0.extra.borrow_mut().connecting = None;
+    pub(crate) fn set_accepted(&self) {
+        self.0.state.set(State::Accepted);
         self.0.namespace.enter(self);
+        let private = self.0.namespace.open_room(self.0.id.as_str());
+        let private = private.filter(|interest| !interest.is_covered());
+        self.0.extra.borrow_mut().private = private.map(Box::new);
         let mut rooms = self.0.rooms.borrow_mut();
         for room in rooms.iter_mut() {
             *room = self.0.namespace.join(room, self);
         }
     }
 
+    /// When everything reaches it that other nodes emit to it, to its rooms, and to its namespace.
+    /// Nothing has to be waited for if the others cannot be heard now anyway.
+    pub(crate) fn reachable(&self) -> Joined {
+        let mut joined = Joined::default();
+        let namespace = &self.0.namespace;
+        if !namespace.is_up() {
+            return joined;
+        }
+        joined.and(namespace.in_force());
+        let extra = self.0.extra.borrow();
+        joined.and(extra.private.as_deref().map(Interest::in_force));
+        for room in &*self.0.rooms.borrow() {
+            joined.and(namespace.room_in_force(room));
+        }
+        joined
+    }
+
+    /// The client is told that it is connected: returns what it gets next, or `None` if it was told
+    /// before, or is gone.
+    pub(crate) fn set_connected(&self) -> Option<Vec<(Rc<Parcel>, PacketType)>> {
+        if self.0.state.get() != State::Accepted {
+            return None;
+        }
+        self.0.state.set(State::Connected);
+        let arrival = self.0.extra.borrow_mut().arrival.take();
+        Some(arrival.map_or_else(Vec::new, |arrival| arrival.held))
+    }
+
     /// Leaves everything. Who waits for an acknowledgement learns that none will come.
     pub(crate) fn set_disconnected(&self) {
         let was = self.0.state.replace(State::Disconnected);
         let rooms = std::mem::take(&mut *self.0.rooms.borrow_mut());
-        if was == State::Connected {
+        if matches!(was, State::Accepted | State::Connected) {
             for room in &rooms {
                 self.0.namespace.leave(room, self);
             }
@@ -572,14 +629,14 @@ impl Socket {
         if was != State::Disconnected {
             self.0.namespace.release();
         }
-        let (acks, connecting, private) = {
+        let (acks, arrival, private) = {
             let mut extra = self.0.extra.borrow_mut();
-            let (acks, connecting) = (extra.acks.take(), extra.connecting.take());
-            (acks, connecting, extra.private.take())
+            let (acks, arrival) = (extra.acks.take(), extra.arrival.take());
+            (acks, arrival, extra.private.take())
         };
         drop((acks, private));
-        if let Some(decision) = connecting {
-            decision.abort();
+        if let Some(task) = arrival.and_then(|arrival| arrival.waits) {
+            task.abort();
         }
     }
 

@@ -191,7 +191,8 @@ impl Http {
         lane.set_data(reply.data);
         for action in reply.actions {
             match action {
-                Action::Join(rooms) => join(socket, &rooms).await,
+                // In force on every node before the client is told that it is connected.
+                Action::Join(rooms) => socket.join(rooms.0.iter().map(|room| &*room.0)),
                 later @ (Action::Emit(..) | Action::Leave(_) | Action::Disconnect(_)) => {
                     lane.postpone(later);
                 }
@@ -403,16 +404,30 @@ impl Application for WebhookApplication {
 
 async fn answered(socket: &Socket, lane: &Lane, queued: Queued, reply: Reply) {
     lane.set_data(reply.data);
-    perform(socket, reply.actions).await;
-    if let Some(ack) = queued.ack()
-        && let Err(error) = ack.send(reply.ack)
-    {
+    let joined = perform(socket, reply.actions).await;
+    let Some(ack) = queued.ack() else {
+        return;
+    };
+    if joined == Joins::Late {
+        let message = "the join does not hold on every node now";
+        return refuse(socket, Some(ack), "unavailable", message);
+    }
+    if let Err(error) = ack.send(reply.ack) {
         debug!(socket = %socket.id(), %error, "acknowledgement not sent");
     }
 }
 
+/// Whether what was joined is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Joins {
+    InForce,
+    /// Redis did not confirm it in time.
+    Late,
+}
+
 /// Does what the backend wants done.
-async fn perform(socket: &Socket, actions: Vec<Action>) {
+async fn perform(socket: &Socket, actions: Vec<Action>) -> Joins {
+    let mut joins = Joins::InForce;
     for action in actions {
         match action {
             Action::Emit(emit, arguments) => {
@@ -422,20 +437,25 @@ async fn perform(socket: &Socket, actions: Vec<Action>) {
                     warn!(event = emit.event.0, %error, "the backend's emit failed");
                 }
             }
-            Action::Join(rooms) => join(socket, &rooms).await,
+            Action::Join(rooms) if joins == Joins::InForce => joins = join(socket, &rooms).await,
+            // It was waited long enough.
+            Action::Join(rooms) => socket.join(rooms.0.iter().map(|room| &*room.0)),
             Action::Leave(rooms) => socket.leave_all(rooms.0.iter().map(|room| &*room.0)),
             Action::Disconnect(true) => socket.disconnect(false),
             Action::Disconnect(false) => {}
         }
     }
+    joins
 }
 
 /// Joins, and waits until what any node publishes to the rooms arrives.
-async fn join(socket: &Socket, rooms: &List<SharedRoom>) {
+async fn join(socket: &Socket, rooms: &List<SharedRoom>) -> Joins {
     let joined = socket.join_everywhere(rooms.0.iter().map(|room| &*room.0));
-    if tokio::time::timeout(JOIN_PATIENCE, joined).await.is_err() {
-        warn!(socket = %socket.id(), "joined on this node only: the others cannot be reached now");
+    if tokio::time::timeout(JOIN_PATIENCE, joined).await.is_ok() {
+        return Joins::InForce;
     }
+    warn!(socket = %socket.id(), "joined on this node only: the others cannot be reached now");
+    Joins::Late
 }
 
 /// Tells a client why its event has no effect.

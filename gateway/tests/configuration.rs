@@ -402,7 +402,7 @@ fn a_variable_that_may_be_somebody_elses_is_a_warning() {
             "GATEWAY_ENGINE_PING_INTERVAL",
         ),
         ("GATEWAY_CONFG", "GATEWAY_CONFIG"),
-        ("GATEWAY_INTERFACE", "GATEWAY_NAMESPACES"),
+        ("GATEWAY_INTERFACE", "GATEWAY_REDIS_INTEREST"),
     ] {
         let ignored = format!(
             "{name}: ignored, since no setting has this name; the nearest known one is {nearest}"

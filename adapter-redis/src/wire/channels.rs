@@ -45,6 +45,11 @@ impl Channels {
         format!("{}{uid}#", self.responses)
     }
 
+    /// The pattern that matches the channels of the namespace and of all its rooms.
+    pub fn all_rooms(&self) -> String {
+        format!("{}*", escape_pattern(&self.main))
+    }
+
     /// The pattern that matches the channels of all rooms whose names begin with `tag`.
     pub fn private_rooms(&self, tag: NodeTag) -> String {
         format!("{}{tag}*#", escape_pattern(&self.main))

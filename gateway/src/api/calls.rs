@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::error::{ApiError, Code};
 use super::handle::{self, Query};
 use super::types::{
-    Batch, Disconnect, Done, Emit, Emitted, Move, Nodes, Presence, Results, Rooms, Sockets,
+    Batch, Changed, Disconnect, Emit, Emitted, Move, Nodes, Presence, Results, Rooms, Sockets,
 };
 use crate::counters::Label;
 use crate::node::Gateway;
@@ -75,12 +75,12 @@ pub(super) static CALLS: &[Call] = &[
         name: CallName::Join,
         method: "POST",
         path: "join",
-        summary: "Make sockets join rooms",
+        summary: "Make sockets join rooms; answered when every node reaches them there",
         query: &[],
         body: Some(schema::<Move>),
-        answer: schema::<Done>,
+        answer: schema::<Changed>,
         run: |gateway, _, body| {
-            Box::pin(async move { written(handle::join(&gateway, read::<Move>(&body)?)?) })
+            Box::pin(async move { written(handle::join(&gateway, read::<Move>(&body)?)?.await) })
         },
     },
     Call {
@@ -90,9 +90,9 @@ pub(super) static CALLS: &[Call] = &[
         summary: "Make sockets leave rooms",
         query: &[],
         body: Some(schema::<Move>),
-        answer: schema::<Done>,
+        answer: schema::<Changed>,
         run: |gateway, _, body| {
-            Box::pin(async move { written(handle::leave(&gateway, read::<Move>(&body)?)?) })
+            Box::pin(async move { written(handle::leave(&gateway, read::<Move>(&body)?)?.await) })
         },
     },
     Call {
@@ -102,11 +102,11 @@ pub(super) static CALLS: &[Call] = &[
         summary: "Disconnect sockets",
         query: &[],
         body: Some(schema::<Disconnect>),
-        answer: schema::<Done>,
+        answer: schema::<Changed>,
         run: |gateway, _, body| {
-            Box::pin(
-                async move { written(handle::disconnect(&gateway, read::<Disconnect>(&body)?)?) },
-            )
+            Box::pin(async move {
+                written(handle::disconnect(&gateway, read::<Disconnect>(&body)?).await)
+            })
         },
     },
     Call {

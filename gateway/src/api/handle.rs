@@ -1,16 +1,19 @@
 //! What the calls do.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 
 use adapter::List;
+use futures_util::future::join_all;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::calls::Parameter;
 use super::error::{ApiError, Code};
 use super::types::{
-    Batch, Disconnect, Done, Emit, Emitted, MAX_NAME, Missing, Move, Namespace, NodeEntry, Nodes,
-    Presence, Results, Room, RoomEntry, Rooms, Select, SocketEntry, Sockets, User, UserEntry,
+    Batch, Changed, Disconnect, Emit, Emitted, MAX_NAME, Missing, Move, Namespace, NodeEntry,
+    Nodes, Presence, Results, Room, RoomEntry, Rooms, Select, SocketEntry, Sockets, User,
+    UserEntry,
 };
 use crate::binary::{from_backend, to_backend};
 use crate::cluster::{Gathered, Page, Walk};
@@ -176,18 +179,41 @@ fn to_rooms(gateway: &Gateway, namespace: &Namespace, rooms: Vec<String>) -> Emi
     rooms.into_iter().fold(to, Emitter::to)
 }
 
-pub(super) fn join(gateway: &Gateway, call: Move) -> Result<Done, ApiError> {
-    if let (Some(to), rooms) = moved(gateway, call)? {
-        to.join(rooms);
-    }
-    Ok(Done { ok: true })
+/// What waits until it is done on every node. It was begun at once.
+type Changing = Pin<Box<dyn Future<Output = Changed> + Send>>;
+
+pub(super) fn join(gateway: &Gateway, call: Move) -> Result<Changing, ApiError> {
+    let (to, rooms) = moved(gateway, call)?;
+    Ok(match to {
+        Some(to) => changing(to.join_everywhere(rooms)),
+        None => nobody_changed(),
+    })
 }
 
-pub(super) fn leave(gateway: &Gateway, call: Move) -> Result<Done, ApiError> {
-    if let (Some(to), rooms) = moved(gateway, call)? {
-        to.leave(rooms);
-    }
-    Ok(Done { ok: true })
+pub(super) fn leave(gateway: &Gateway, call: Move) -> Result<Changing, ApiError> {
+    let (to, rooms) = moved(gateway, call)?;
+    Ok(match to {
+        Some(to) => changing(to.leave_everywhere(rooms)),
+        None => nobody_changed(),
+    })
+}
+
+/// Nobody was selected: it is done.
+fn nobody_changed() -> Changing {
+    Box::pin(std::future::ready(Changed {
+        ok: true,
+        missing_nodes: Vec::new(),
+    }))
+}
+
+fn changing(done: impl Future<Output = Gathered<()>> + Send + 'static) -> Changing {
+    Box::pin(async move {
+        let missing_nodes = done.await.missing_nodes;
+        Changed {
+            ok: true,
+            missing_nodes,
+        }
+    })
 }
 
 /// A call that moves sockets names at least one room.
@@ -204,11 +230,12 @@ fn moved(gateway: &Gateway, call: Move) -> Result<(Option<Emitter>, Vec<String>)
     Ok((selected(gateway, &call.namespace, call.select), rooms))
 }
 
-pub(super) fn disconnect(gateway: &Gateway, call: Disconnect) -> Result<Done, ApiError> {
-    if let Some(to) = selected(gateway, &call.namespace, call.select) {
-        to.disconnect(call.close);
+pub(super) fn disconnect(gateway: &Gateway, call: Disconnect) -> Changing {
+    let to = selected(gateway, &call.namespace, call.select);
+    match to {
+        Some(to) => changing(to.disconnect_everywhere(call.close)),
+        None => nobody_changed(),
     }
-    Ok(Done { ok: true })
 }
 
 pub(super) async fn batch(gateway: &Gateway, batch: Batch) -> Result<Results, ApiError> {
@@ -222,17 +249,44 @@ pub(super) async fn batch(gateway: &Gateway, batch: Batch) -> Result<Results, Ap
         .iter()
         .map(|call| BatchCall::read(call))
         .collect::<Result<_, _>>()?;
-    let mut results = Vec::with_capacity(calls.len());
+    // Begun one after the other; what the other nodes have to say is waited for in the end, together,
+    // so that a node that is silent costs its time once.
+    let mut begun = Vec::with_capacity(calls.len());
     for call in calls {
-        let result = match call {
-            BatchCall::Emit(call) => emit(gateway, call).await.and_then(raw),
-            BatchCall::Join(call) => join(gateway, call).and_then(raw),
-            BatchCall::Leave(call) => leave(gateway, call).and_then(raw),
-            BatchCall::Disconnect(call) => disconnect(gateway, call).and_then(raw),
-        };
-        results.push(result.or_else(|error| raw(error.body()))?);
+        begun.push(match call {
+            BatchCall::Emit(call) => Begun::Over(emit(gateway, call).await.and_then(raw)),
+            BatchCall::Join(call) => Begun::from(join(gateway, call)),
+            BatchCall::Leave(call) => Begun::from(leave(gateway, call)),
+            BatchCall::Disconnect(call) => Begun::Changing(disconnect(gateway, call)),
+        });
     }
-    Ok(Results { results })
+    let results = join_all(begun.into_iter().map(Begun::finish)).await;
+    let results = results.into_iter();
+    let results = results.map(|result| result.or_else(|error| raw(error.body())));
+    Ok(Results {
+        results: results.collect::<Result<_, _>>()?,
+    })
+}
+
+/// A call of a batch that was begun.
+enum Begun {
+    Over(Result<Box<RawValue>, ApiError>),
+    Changing(Changing),
+}
+
+impl Begun {
+    async fn finish(self) -> Result<Box<RawValue>, ApiError> {
+        match self {
+            Self::Over(result) => result,
+            Self::Changing(changing) => raw(changing.await),
+        }
+    }
+}
+
+impl From<Result<Changing, ApiError>> for Begun {
+    fn from(begun: Result<Changing, ApiError>) -> Self {
+        begun.map_or_else(|error| Self::Over(Err(error)), Self::Changing)
+    }
 }
 
 fn raw(answer: impl serde::Serialize) -> Result<Box<RawValue>, ApiError> {

@@ -159,11 +159,13 @@ pub(crate) struct EventName(pub(crate) String);
 #[serde(try_from = "String")]
 pub(crate) struct Timeout(pub(crate) Duration);
 
-/// It was done.
+/// It is done on every node that is not named.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct Done {
+pub(crate) struct Changed {
     /// Always true.
     pub(crate) ok: bool,
+    /// Nodes that did not say in time that they have done it. Node servers never say.
+    pub(crate) missing_nodes: Vec<String>,
 }
 
 /// The answer to an emit.

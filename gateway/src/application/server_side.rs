@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use adapter::{Answer, ArgumentsBuf, EventBuf, ReplyTo};
 use protocol::socketio::Arguments;
@@ -49,32 +50,52 @@ impl<'a> ServerSideEvent<'a> {
     }
 }
 
-/// The answer that another server waits for. Dropped, it is never sent, and the other waits in vain
-/// until its limit.
-pub struct ServerSideAck {
+/// The answer that another server waits for. Dropped, it says that there is no value: servers wait
+/// for as many answers as there are servers, so that one that has nothing to say must say so.
+#[derive(Clone)]
+pub struct ServerSideAck(Arc<Awaited>);
+
+/// An answer that is sent once, at the latest when nobody can give another one any more.
+struct Awaited {
     gateway: Gateway,
     namespace: Arc<str>,
     to: ReplyTo,
+    is_sent: AtomicBool,
 }
 
 impl ServerSideAck {
     pub(crate) fn new(gateway: Gateway, namespace: Arc<str>, to: ReplyTo) -> Self {
-        Self {
+        Self(Arc::new(Awaited {
             gateway,
             namespace,
             to,
-        }
+            is_sent: AtomicBool::new(false),
+        }))
     }
 
     /// Sends the answer: one value, or none.
     pub fn send(self, value: impl IntoArguments) -> Result<(), EmitError> {
-        let value = ArgumentsBuf::from(value.into_arguments()?);
+        self.0.send(value.into_arguments()?.into());
+        Ok(())
+    }
+}
+
+impl Awaited {
+    fn send(&self, value: ArgumentsBuf) {
+        if self.is_sent.swap(true, Ordering::Relaxed) {
+            return;
+        }
         if let Some(cluster) = self.gateway.node().cluster() {
             let answer = Answer::ServerSide(value);
             cluster
                 .adapter()
                 .respond(&self.namespace, &self.to, &answer);
         }
-        Ok(())
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.send(ArgumentsBuf::default());
     }
 }

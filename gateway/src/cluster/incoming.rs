@@ -2,9 +2,7 @@
 
 use std::sync::Weak;
 
-use adapter::{
-    ArgumentsBuf, Broadcast as Published, EventBuf, Inbox, Incoming, ReplyTo, Selection,
-};
+use adapter::{ArgumentsBuf, Broadcast as Published, EventBuf, Inbox, Incoming, ReplyTo};
 use protocol::Encoded;
 use tokio::sync::mpsc;
 
@@ -15,7 +13,6 @@ use crate::counters::{Origin, PacketType};
 use crate::emitter::Broadcast;
 use crate::event::OwnedArguments;
 use crate::node::{Gateway, Layer};
-use crate::socket::Socket;
 
 /// How long acknowledgements are awaited for a node that does not say for how long.
 const DEFAULT_ACK_TIMEOUT: Duration = Duration::from_secs(60);
@@ -64,33 +61,15 @@ fn handle_message(
     message: ClusterMessage,
     reply_to: Option<ReplyTo>,
 ) {
-    let done = |reply_to: Option<ReplyTo>| {
-        if let Some(to) = reply_to {
-            cluster.adapter.respond(&namespace, &to, &Answer::Done);
-        }
-    };
     match message {
         ClusterMessage::Broadcast(published) => match reply_to {
             None => deliver(node, namespace, &published, None),
             Some(to) => deliver_and_answer(node, cluster, namespace, &published, to),
         },
-        ClusterMessage::Join { selection, rooms } => {
-            change(node, &namespace, selection, move |socket| {
-                socket.join(&rooms);
-            });
-            done(reply_to);
-        }
-        ClusterMessage::Leave { selection, rooms } => {
-            change(node, &namespace, selection, move |socket| {
-                socket.leave_all(rooms.iter().map(String::as_str));
-            });
-            done(reply_to);
-        }
-        ClusterMessage::Disconnect { selection, close } => {
-            change(node, &namespace, selection, move |socket| {
-                socket.disconnect(close);
-            });
-            done(reply_to);
+        ClusterMessage::Join { .. }
+        | ClusterMessage::Leave { .. }
+        | ClusterMessage::Disconnect { .. } => {
+            change_and_answer(node, cluster, namespace, message, reply_to);
         }
         ClusterMessage::FetchSockets { selection } => {
             answers::answer_sockets(node, cluster, namespace, selection, reply_to);
@@ -127,16 +106,26 @@ fn deliver(
     });
 }
 
-fn change(
-    node: &Node,
-    namespace: &Arc<str>,
-    selection: Selection,
-    change: impl Fn(&Socket) + Send + Sync + 'static,
+/// Changes sockets and tells when it is done. If a join cannot be in force in time, nothing is
+/// answered: who asks then names this node as missing.
+fn change_and_answer(
+    node: &Arc<Node>,
+    cluster: &Cluster,
+    namespace: Arc<str>,
+    message: ClusterMessage,
+    reply_to: Option<ReplyTo>,
 ) {
-    let namespace = Arc::clone(namespace);
-    node.run_everywhere(move |shard| {
-        let selected = shard.select(&namespace, &selection);
-        selected.iter().for_each(&change);
+    let changed = node.change(&namespace, Arc::new(message));
+    let Some(to) = reply_to else {
+        return;
+    };
+    let node = Arc::clone(node);
+    let patience = cluster.patience;
+    cluster.runtime.spawn(async move {
+        let is_done = tokio::time::timeout(patience, changed).await.is_ok();
+        if is_done && let Some(cluster) = node.cluster() {
+            cluster.adapter.respond(&namespace, &to, &Answer::Done);
+        }
     });
 }
 
@@ -217,13 +206,12 @@ fn first(values: &OwnedArguments) -> ArgumentsBuf {
 /// Runs where broadcasts of the same sender run, so that order is kept.
 fn server_side(node: &Arc<Node>, namespace: Arc<str>, event: EventBuf, reply_to: Option<ReplyTo>) {
     let gateway = Gateway::of_node(Arc::clone(node));
+    // One answer of the node, whatever number of mounts there is and whether any has a handler.
+    let ack = reply_to.map(|to| ServerSideAck::new(gateway.clone(), Arc::clone(&namespace), to));
     node.run_on_one(move |_| {
         for mount in gateway.node().mounts() {
             if let Layer::SocketIo(application) = &mount.layer {
-                let ack = reply_to
-                    .clone()
-                    .map(|to| ServerSideAck::new(gateway.clone(), Arc::clone(&namespace), to));
-                let event = ServerSideEvent::new(&namespace, &event, ack);
+                let event = ServerSideEvent::new(&namespace, &event, ack.clone());
                 application.server_side_event(&gateway, event);
             }
         }

@@ -76,6 +76,7 @@ pub(crate) enum RequestKind {
     Sockets,
     Rooms,
     ServerSide,
+    Change,
 }
 
 /// How a question ended, as a metric label.
@@ -92,11 +93,12 @@ pub(crate) enum RequestResult {
 }
 
 impl RequestKind {
-    pub(crate) const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::Broadcast,
         Self::Sockets,
         Self::Rooms,
         Self::ServerSide,
+        Self::Change,
     ];
 
     pub(crate) fn label(self) -> &'static str {
@@ -105,6 +107,7 @@ impl RequestKind {
             Self::Sockets => "sockets",
             Self::Rooms => "rooms",
             Self::ServerSide => "server_side",
+            Self::Change => "change",
         }
     }
 }
@@ -129,13 +132,14 @@ impl From<Question> for RequestKind {
             Question::Sockets => Self::Sockets,
             Question::Rooms => Self::Rooms,
             Question::ServerSide => Self::ServerSide,
+            Question::Change => Self::Change,
         }
     }
 }
 
 /// How questions ended.
 #[derive(Debug, Default)]
-pub(crate) struct RequestCounters([[Counter; 4]; 4]);
+pub(crate) struct RequestCounters([[Counter; 4]; 5]);
 
 impl RequestCounters {
     pub(crate) fn of(&self, kind: RequestKind, result: RequestResult) -> &Counter {
@@ -212,7 +216,14 @@ impl Cluster {
     ) -> Option<Started> {
         let request = self.adapter.new_request();
         let deadline = Instant::now() + patience;
-        let outcome = self.requests().start(&request, question, deadline)?;
+        self.note_join(namespace, message);
+        let Some(outcome) = self.requests().start(&request, question, deadline) else {
+            // It is done all the same, only nobody tells.
+            if question == Question::Change {
+                self.adapter.publish(namespace, message);
+            }
+            return None;
+        };
         self.requests_changed.notify_one();
         let publish = self.adapter.request(namespace, &request, message);
         match publish {

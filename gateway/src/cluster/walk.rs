@@ -251,7 +251,7 @@ fn question(list: List) -> Question {
 fn for_others(request: &ListRequest) -> ClusterMessage {
     match question(request.list) {
         Question::Rooms => ClusterMessage::AllRooms,
-        Question::Sockets | Question::Broadcast | Question::ServerSide => {
+        Question::Sockets | Question::Broadcast | Question::ServerSide | Question::Change => {
             let selection = request.selection.clone();
             ClusterMessage::FetchSockets { selection }
         }

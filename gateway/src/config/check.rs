@@ -12,8 +12,8 @@ use super::pattern::NamespacePattern;
 use super::route::{Route, Target};
 use super::secret::Secret;
 use super::section::{
-    Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, Metrics, Proxy, Redis, SameSite,
-    Shutdown, Tls, Webhook, same_port,
+    Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, Metrics, Proxy, Redis, RedisInterest,
+    RedisMode, SameSite, Shutdown, SubscriptionMode, Tls, Webhook, same_port,
 };
 use super::setting::Default as Fallback;
 use super::table::setting;
@@ -107,6 +107,7 @@ impl Effective {
             prefix: self.read("redis.prefix"),
             mode: self.read("redis.mode"),
             subscription_mode: self.read("redis.subscription_mode"),
+            interest: self.read("redis.interest"),
             specific_responses: self.read("redis.specific_responses"),
             private_patterns: self.read("redis.private_patterns"),
             buffer_bytes: self.read::<Size>("redis.buffer_bytes").0,
@@ -277,6 +278,18 @@ impl Effective {
         if config.redis.is_none() {
             return;
         }
+        let is_sharded = |redis: &Redis| redis.mode == RedisMode::Sharded;
+        if config.redis.as_ref().is_some_and(|redis| {
+            is_sharded(redis)
+                && redis.interest == RedisInterest::All
+                && redis.subscription_mode != SubscriptionMode::Static
+        }) {
+            refuse(
+                &["redis.interest", "redis.mode", "redis.subscription_mode"],
+                "cannot be all when redis.mode is sharded, which has no patterns: \
+                 redis.subscription_mode = \"static\" on all servers is the same there",
+            );
+        }
         let advertise = &config.cluster.advertise;
         if advertise.is_unspecified() {
             refuse(
@@ -394,6 +407,24 @@ mod tests {
             assert_eq!(errors(text), [expected], "{text}");
         }
         assert!(errors("redis.prefix = \"socket.io\"").is_empty());
+    }
+
+    #[test]
+    fn all_rooms_of_the_sharded_format_have_one_channel_or_are_not_heard() {
+        let sharded = "redis = { url = \"redis://h\", mode = \"sharded\", interest = \"all\" }";
+        let [refused] = &*errors(sharded) else {
+            panic!("{:?}", errors(sharded));
+        };
+        assert!(
+            refused.starts_with("redis.interest") && refused.contains("static"),
+            "{refused}"
+        );
+        for taken in [
+            sharded.replace("sharded", "pubsub"),
+            sharded.replace(" }", ", subscription_mode = \"static\" }"),
+        ] {
+            assert_eq!(errors(&taken), [""; 0]);
+        }
     }
 
     #[test]

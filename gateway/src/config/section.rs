@@ -117,12 +117,23 @@ pub struct Redis {
     pub mode: RedisMode,
     /// Which rooms have a channel of their own in the sharded format.
     pub subscription_mode: SubscriptionMode,
+    /// Which rooms are heard of.
+    pub interest: RedisInterest,
     /// Whether every answer goes to the channel of the node that asked.
     pub specific_responses: bool,
     /// In how many namespaces one pattern covers the private rooms of this node's sockets.
     pub private_patterns: usize,
     /// Bytes of messages that may wait while Redis is away.
     pub buffer_bytes: usize,
+}
+
+/// Which rooms a node hears of (`redis.interest`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedisInterest {
+    /// Those that have members here.
+    Rooms,
+    /// All, as Node's servers.
+    All,
 }
 
 /// Which rooms have a channel of their own (`redis.subscription_mode`).

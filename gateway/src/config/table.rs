@@ -10,7 +10,7 @@ use super::name::{Cookie, EnginePath, Level, NodeName, StreamName, Transports};
 use super::pattern::NamespacePattern;
 use super::route::Route;
 use super::secret::{Keys, Secret};
-use super::section::{LogFormat, RedisMode, SameSite, SubscriptionMode};
+use super::section::{LogFormat, RedisInterest, RedisMode, SameSite, SubscriptionMode};
 use super::setting::Setting;
 use super::url::{HttpUrl, RedisUrl};
 use super::value::Size;
@@ -293,6 +293,16 @@ pub static SETTINGS: &[Setting] = &[
         "Which rooms have a channel of their own when `redis.mode` is `sharded`: none (`static`), \
          all but those of single sockets (`dynamic`), or all (`dynamic-private`). The same on all \
          nodes.",
+    )
+    .needs(&["redis.url"]),
+    Setting::with::<RedisInterest>(
+        "redis.interest",
+        "rooms",
+        "all",
+        "Which rooms this node hears of when `redis.mode` is `pubsub`: those with members here \
+         (`rooms`), or all, by one pattern as Node's servers do (`all`): for a cluster in which \
+         Node's servers call `socketsJoin`, until they are gone. `all` needs a Redis user that may \
+         use `PSUBSCRIBE`.",
     )
     .needs(&["redis.url"]),
     Setting::with::<bool>(

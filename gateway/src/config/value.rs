@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::section::{LogFormat, RedisMode, SameSite, SubscriptionMode};
+use super::section::{LogFormat, RedisInterest, RedisMode, SameSite, SubscriptionMode};
 
 /// A type that settings have.
 pub(super) trait Value: Sized {
@@ -244,6 +244,19 @@ impl Value for RedisMode {
             "pubsub" => Ok(Self::PubSub),
             "sharded" => Ok(Self::Sharded),
             _ => Err(format!("{text:?} is neither pubsub nor sharded")),
+        }
+    }
+}
+
+impl Value for RedisInterest {
+    const SHAPE: Shape = Shape::Text;
+    const KIND: &'static str = "interest (`rooms` or `all`)";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "rooms" => Ok(Self::Rooms),
+            "all" => Ok(Self::All),
+            _ => Err(format!("{text:?} is neither rooms nor all")),
         }
     }
 }

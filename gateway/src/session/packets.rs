@@ -174,7 +174,7 @@ impl Session {
 
     fn connected(&self, namespace: &str) -> Result<Socket, Violation> {
         self.find(namespace)
-            .filter(Socket::is_connected)
+            .filter(|socket| socket.state() == State::Connected)
             .ok_or(Violation::NotConnected)
     }
 
@@ -211,7 +211,7 @@ impl Session {
                     let decision = decision.await;
                     session.decided(&connecting, decision);
                 });
-                socket.set_connecting(task.abort_handle());
+                socket.set_waiting(task.abort_handle());
             }
         }
         Ok(())
@@ -223,19 +223,7 @@ impl Session {
             return;
         }
         match decision {
-            Ok(()) => {
-                let reachable = socket.open_private_room();
-                if reachable.is_everywhere() {
-                    self.admit(socket);
-                    return;
-                }
-                let (session, connecting) = (Rc::clone(self), socket.clone());
-                let task = tokio::task::spawn_local(async move {
-                    let _late = tokio::time::timeout(REACHABLE_WITHIN, reachable).await;
-                    session.admit(&connecting);
-                });
-                socket.set_connecting(task.abort_handle());
-            }
+            Ok(()) => self.admit(socket),
             Err(refusal) => {
                 self.sockets
                     .borrow_mut()
@@ -257,23 +245,53 @@ impl Session {
         }
     }
 
-    /// The client is told that it is connected.
+    /// The socket is one of the namespace now. Its client is told as soon as what other nodes emit
+    /// to it and to the rooms that it was made to join arrives, those of `connected` too.
     fn admit(self: &Rc<Self>, socket: &Socket) {
         let Layer::SocketIo(application) = self.layer() else {
             return;
         };
         self.connect_deadline.set(None);
-        socket.set_connected();
+        socket.set_accepted();
         debug!(
             session = %self.log_name(),
             socket = %socket.id(),
             namespace = socket.namespace(),
             "socket connected"
         );
+        application.connected(socket);
+        if socket.reachable().is_everywhere() {
+            self.welcome(socket);
+            return;
+        }
+        let (session, waiting) = (Rc::clone(self), socket.clone());
+        let task = tokio::task::spawn_local(async move {
+            let reachable = async {
+                loop {
+                    let reachable = waiting.reachable();
+                    if reachable.is_everywhere() {
+                        break;
+                    }
+                    reachable.await;
+                }
+            };
+            let _late = tokio::time::timeout(REACHABLE_WITHIN, reachable).await;
+            session.welcome(&waiting);
+        });
+        socket.set_waiting(task.abort_handle());
+    }
+
+    /// The client is told that it is connected, unless it was told before or is gone.
+    pub(crate) fn welcome(self: &Rc<Self>, socket: &Socket) {
+        let Some(held) = socket.set_connected() else {
+            return;
+        };
         let reply = Encoded::connect(socket.namespace(), socket.id().as_str());
         socket.push_control(reply, PacketType::Connect);
         self.outbox.borrow_mut().part();
-        application.connected(socket);
+        for (packet, kind) in held {
+            self.push(&packet, kind, false);
+        }
     }
 
     fn refuse(self: &Rc<Self>, namespace: &str, refusal: &Refusal) {

@@ -14,7 +14,8 @@ use adapter::InForce;
 pub struct Joined(Vec<InForce>);
 
 impl Joined {
-    pub(super) fn and(&mut self, in_force: Option<InForce>) {
+    /// As well.
+    pub(crate) fn and(&mut self, in_force: Option<InForce>) {
         self.0.extend(in_force.filter(|it| !it.is_open()));
     }
 

@@ -2,10 +2,19 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
+import { createHmac } from "node:crypto";
+import { Client } from "./lib/clients.mjs";
+import { joined, relay } from "./lib/gateways.mjs";
+import { Redis } from "./lib/redis.mjs";
+import { slowAnswers } from "./lib/slow_answers.mjs";
 import { World } from "./lib/world.mjs";
 
 const ROUNDS = 60;
 const FROZEN_MS = 1_500;
+const FAR_ROUNDS = 50;
+const FAR_MS = 20;
+const SECRET = "a secret that only tests know";
+const KEY = "a key that only tests know";
 
 for (const mode of ["classic", "sharded"]) {
   describe(`joins, ${mode}`, () => {
@@ -77,3 +86,56 @@ for (const mode of ["classic", "sharded"]) {
     });
   });
 }
+
+describe("joins on a node that is far from Redis", () => {
+  let redis, slow, here, there;
+  before(async () => {
+    redis = await Redis.start();
+    slow = await slowAnswers(redis.port, "SUBSCRIBE", FAR_MS);
+    const settings = { "redis.private_patterns": 0, "auth.jwt_secret": SECRET, "api.key": KEY };
+    [here, there] = await Promise.all([
+      relay("here", { ...settings, "redis.url": redis.url }),
+      relay("there", { ...settings, "redis.url": slow.url }),
+    ]);
+    for (const node of [here, there]) await joined(node, 2);
+  });
+  after(async () => {
+    for (const node of [here, there]) await node?.stop();
+    slow?.stop();
+    await redis?.stop();
+  });
+
+  async function post(node, call, body) {
+    const headers = { authorization: `Bearer ${KEY}`, "content-type": "application/json" };
+    const response = await fetch(`http://127.0.0.1:${node.internalPort}/api/v1/${call}`, { method: "POST", headers, body: JSON.stringify(body) });
+    assert.equal(response.status, 200);
+    return response.json();
+  }
+
+  function open(user) {
+    const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
+    const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part({ sub: user, exp: 4_000_000_000 })}`;
+    const token = `${signed}.${createHmac("sha256", SECRET).update(signed).digest("base64url")}`;
+    return Client.open(there, "websocket", { auth: { token } });
+  }
+
+  it(`a user is reached from the connect on, ${FAR_ROUNDS} times`, async () => {
+    for (let round = 0; round < FAR_ROUNDS; round += 1) {
+      const client = await open(`user ${round}`);
+      await post(here, "emit", { rooms: [`$user:user ${round}`], event: "hi", args: [round] });
+      assert.deepEqual(await client.next(), ["hi", round]);
+      client.close();
+    }
+  });
+
+  it(`an emit at another node behind a join by the API arrives, ${FAR_ROUNDS} times`, async () => {
+    const client = await open("member");
+    for (let round = 0; round < FAR_ROUNDS; round += 1) {
+      const rooms = [`room ${round}`];
+      assert.deepEqual(await post(there, "join", { select: { user: "member" }, rooms }), { ok: true, missing_nodes: [] });
+      await post(here, "emit", { rooms, event: "there", args: [round] });
+      assert.deepEqual(await client.next(), ["there", round]);
+    }
+    client.close();
+  });
+});

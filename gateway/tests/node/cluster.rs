@@ -7,10 +7,11 @@ use adapter::memory::Cluster;
 use adapter::{
     Adapter, ArgumentsBuf, Broadcast, ClusterMessage, EventBuf, NodeId, NodeTag, Selection,
 };
+use gateway::event::OwnedArguments;
 use gateway::handlers::{Handlers, Namespace};
 use gateway::{Config, Server};
 
-use crate::support::{TestGateway, config, request, until};
+use crate::support::{TestGateway, config, request, soon, until};
 
 /// What is given comes in this time.
 const LONG: Duration = Duration::from_secs(60);
@@ -267,17 +268,21 @@ async fn servers_emit_to_each_other() {
 }
 
 #[tokio::test]
-async fn nobody_answers_an_event_that_no_server_handles() {
-    let quick = || {
+async fn a_server_that_does_not_handle_an_event_says_so_at_once() {
+    let forgets =
+        |main: Namespace| main.on_server_side("forgotten", |_, event| drop(event.take_ack()));
+    let patient = || {
         let mut config = config();
-        config.cluster.request_timeout = SHORT;
+        config.cluster.request_timeout = LONG;
         config
     };
-    let (_cluster, [a, _b]) = handlers(|main| main, quick).await;
-    let answers = a.gateway().of("/").server_side_emit_with_ack("x", ());
-    let answers = answers.unwrap().await;
-    assert_eq!(answers.found.len(), 0);
-    assert_eq!(answers.missing_nodes, ["b"]);
+    let (_cluster, [a, _b]) = handlers(forgets, patient).await;
+    for event in ["unknown", "forgotten"] {
+        let answers = a.gateway().of("/").server_side_emit_with_ack(event, ());
+        let answers = soon(answers.unwrap()).await;
+        assert!(answers.is_complete());
+        assert_eq!(answers.found, [OwnedArguments::default()]);
+    }
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod edges;
 mod emit;
 mod forward;
 mod handlers;
+mod joins;
 mod limits;
 mod lists;
 mod metrics_reference;

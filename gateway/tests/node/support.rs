@@ -8,11 +8,13 @@ use gateway::handlers::{Handlers, Namespace};
 use gateway::{Config, Gateway, Running, Server};
 
 pub(crate) use self::backend::Backend;
+pub(crate) use self::far::far;
 pub(crate) use self::http::{Connection, Response, request, request_with};
 pub(crate) use self::polling::Polling;
 pub(crate) use self::websocket::{Frame, WebSocket};
 
 mod backend;
+mod far;
 mod http;
 mod polling;
 mod websocket;
