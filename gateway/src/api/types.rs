@@ -164,7 +164,10 @@ pub(crate) struct Timeout(pub(crate) Duration);
 pub(crate) struct Changed {
     /// Always true.
     pub(crate) ok: bool,
-    /// Nodes that did not say in time that they have done it. Node servers never say.
+    /// Nodes that did not say in time that they have done it; left out if there are none. Node
+    /// servers never say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Option<Vec<String>>")]
     pub(crate) missing_nodes: Vec<String>,
 }
 

@@ -235,13 +235,17 @@ export function questions(world, asking, { allRooms = true } = {}) {
     const handling = world().gateways.filter((gateway) => !gateway.relay);
     io.on("hello", (x, y, answer) => answer?.(x + y));
     const { found, missing_nodes, missing_others } = await ask("server_side_emit_with_ack", "hello", 3, 4);
-    assert.deepEqual(found.sort(), [2, ...handling.slice(1).map(() => 2), 7].slice(-handling.length).sort());
-    assert.deepEqual(missing_nodes.sort(), relays());
+    // A relay, which handles no such event, says so at once: without a value.
+    const said = found.filter((value) => value !== null);
+    assert.deepEqual(said.sort(), [2, ...handling.slice(1).map(() => 2), 7].slice(-handling.length).sort());
+    assert.equal(found.length - said.length, relays().length);
+    assert.deepEqual(missing_nodes, []);
     assert.equal(missing_others, 0);
     io.removeAllListeners("hello");
     const asked = io.serverSideEmitWithAck("hello", 3, 4);
-    if (relays().length === 0) assert.deepEqual(await asked, handling.map(() => 2));
-    else await assert.rejects(asked, (error) => (assert.deepEqual(error.responses, handling.map(() => 2)), true));
+    const responses = await asked;
+    assert.deepEqual(responses.filter((value) => value === 2), handling.map(() => 2));
+    assert.equal(responses.length, handling.length + relays().length);
     await drain(world());
   });
 }
