@@ -38,6 +38,7 @@ pub mod handshake;
 mod http;
 pub mod ids;
 mod internal;
+mod lateness;
 mod list;
 mod metrics;
 mod namespace;

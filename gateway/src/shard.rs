@@ -26,6 +26,7 @@ use crate::forward::Links;
 use crate::handshake::Handshake;
 use crate::http::{self, Strangers};
 use crate::ids::{MAX_SHARDS, Sid, SocketId};
+use crate::lateness::Lateness;
 use crate::namespace::Namespace;
 use crate::node::Node;
 use crate::outbox::Parcel;
@@ -44,10 +45,6 @@ const MAX_SHED: usize = 256;
 
 /// Most mail that is handled before sessions get their turn.
 const MAIL_BATCH: usize = 256;
-
-/// A broadcast that waited longer than this for its shard has clients be read no further, on all
-/// shards, until the inbox is empty or a broadcast has waited for a quarter of it.
-const LATE: Duration = Duration::from_millis(20);
 
 /// What a shard is asked to do on its thread.
 pub(crate) type Job = Box<dyn FnOnce(&Rc<Shard>) + Send>;
@@ -124,6 +121,7 @@ pub(crate) struct Shard {
     writable: RefCell<Vec<Rc<Session>>>,
     /// The shard's own task runs, and settles at the end of its turn.
     in_turn: Cell<bool>,
+    lateness: Cell<Lateness>,
     waker: RefCell<Option<Waker>>,
     ping: Rc<Parcel>,
     /// From which ticks are counted.
@@ -179,6 +177,7 @@ impl Shard {
             flushable: RefCell::default(),
             writable: RefCell::default(),
             in_turn: Cell::new(false),
+            lateness: Cell::default(),
             waker: RefCell::default(),
             ping: Parcel::constant(Encoded::engine_text("2")),
             epoch: Instant::now(),
@@ -235,13 +234,19 @@ impl Shard {
     /// Handles some mail; pending when nothing is left of it.
     fn receive(self: &Rc<Self>, context: &mut Context<'_>) -> Poll<Received> {
         let mut spell = Spell::begin();
+        if self.lateness.get() != Lateness::OnTime {
+            self.set_lateness(self.lateness.get().handle_time(Instant::now()));
+        }
         for _ in 0..MAIL_BATCH {
             let next = self.letterbox.borrow_mut().poll_recv(context);
             match next {
                 Poll::Ready(Some(mail)) => self.handle(mail),
                 Poll::Ready(None) => return Poll::Ready(Received::Ended),
                 Poll::Pending => {
-                    self.set_late(false);
+                    // The runtime says so as well when the task has had its share.
+                    if self.letterbox.borrow().is_empty() {
+                        self.set_lateness(Lateness::OnTime);
+                    }
                     return Poll::Pending;
                 }
             }
@@ -254,10 +259,10 @@ impl Shard {
 
     /// Notes whether broadcasts are handled much later than they were posted, and lets clients be read
     /// again if not.
-    fn set_late(&self, late: bool) {
-        let flag = &self.counters().late;
-        if flag.load(Ordering::Relaxed) != late {
-            flag.store(late, Ordering::Relaxed);
+    fn set_lateness(&self, lateness: Lateness) {
+        let late = lateness.is_late();
+        if self.lateness.replace(lateness).is_late() != late {
+            self.counters().late.store(late, Ordering::Relaxed);
             if !late {
                 self.node.relieved().notify_waiters();
             }
@@ -282,12 +287,9 @@ impl Shard {
         match mail {
             Mail::Connection(stream, address) => http::serve(self, stream, address),
             Mail::Broadcast(broadcast) => {
-                let waited = broadcast.since.elapsed();
-                if waited > LATE {
-                    self.set_late(true);
-                } else if waited < LATE / 4 {
-                    self.set_late(false);
-                }
+                let now = Instant::now();
+                let waited = now.saturating_duration_since(broadcast.since);
+                self.set_lateness(self.lateness.get().handle_broadcast(now, waited));
                 self.deliver(&broadcast);
             }
             Mail::Run(job) => job(self),
