@@ -280,7 +280,7 @@ async fn an_answer_that_fits_into_no_message_is_counted() {
     let found = node
         .gateway()
         .of("/")
-        .except("peerB")
+        .local()
         .fetch_sockets_page(None, 100)
         .await;
     let page = found.found;
