@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 use serde_json::json;
-use tracing::debug;
+use tracing::{debug, info};
 
 use crate::application::{
     Admission, Application, Connect, DisconnectReason, Flow, LocalFuture, Refusal, ServerSideEvent,
@@ -28,18 +28,25 @@ use crate::handshake::Handshake;
 use crate::node::Gateway;
 use crate::outbound::Outbound;
 use crate::socket::Socket;
-use crate::tally::TokenResult;
+use crate::tally::{TokenReason, TokenResult};
 
+mod algorithm;
 pub mod claims;
 mod expiry;
+mod fault;
 pub mod issue;
+mod jwk;
 mod jwks;
 mod keys;
+mod presented;
 mod verifier;
+pub mod verify;
 
 pub use claims::{Claims, Right};
+use fault::Fault;
 pub use keys::KeyError;
-pub use verifier::TokenError;
+pub(crate) use presented::bearer;
+use presented::{Sources, bare};
 use verifier::{Verification, Verifier};
 
 /// The event by which a client sends a new token, and by which it is told that its own expired.
@@ -54,65 +61,27 @@ pub(crate) struct Authenticated(Arc<Shared>);
 struct Shared {
     application: Arc<dyn Application>,
     verifier: Verifier,
+    /// Where clients may show their tokens.
+    sources: Sources,
     /// How long a socket stays after its token expired.
     grace: Duration,
-}
-
-/// Why a client may not connect, or its new token is not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-enum AuthError {
-    #[error("a token is needed")]
-    Missing,
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    #[error("the token does not allow this namespace")]
-    Namespace,
-    #[error("the token is another user's")]
-    OtherUser,
-}
-
-impl AuthError {
-    fn code(self) -> &'static str {
-        match self {
-            Self::Missing => "token_missing",
-            Self::Token(error) => error.code(),
-            Self::Namespace => "namespace_forbidden",
-            Self::OtherUser => "forbidden",
-        }
-    }
-
-    fn result(self) -> TokenResult {
-        match self {
-            Self::Missing => TokenResult::Missing,
-            Self::Token(TokenError::Expired) => TokenResult::Expired,
-            Self::Token(TokenError::Invalid) => TokenResult::Invalid,
-            Self::Token(TokenError::Unverifiable) => TokenResult::Unverifiable,
-            Self::Namespace | Self::OtherUser => TokenResult::Forbidden,
-        }
-    }
-
-    fn refusal(self) -> Refusal {
-        let refusal = Refusal::new(self.to_string()).with_data(&json!({"code": self.code()}));
-        match self {
-            Self::Token(TokenError::Unverifiable) => refusal.for_now(),
-            Self::Missing | Self::Token(_) | Self::Namespace | Self::OtherUser => refusal,
-        }
-    }
 }
 
 impl Authenticated {
     /// Wraps an application, if the configuration wants tokens.
     pub(crate) fn wrap(
         application: Arc<dyn Application>,
-        auth: &config::Auth,
+        config: &config::Config,
         outbound: Option<&Arc<Outbound>>,
     ) -> Result<Arc<dyn Application>, KeyError> {
+        let auth = &config.auth;
         let Some(verifier) = Verifier::new(auth, outbound)? else {
             return Ok(application);
         };
         Ok(Arc::new(Self(Arc::new(Shared {
             application,
             verifier,
+            sources: Sources::new(config),
             grace: auth.grace,
         }))))
     }
@@ -120,19 +89,21 @@ impl Authenticated {
 
 impl Shared {
     /// The token is good: is it for this namespace? Keeps what it says with the socket.
-    fn accept(&self, socket: &Socket, claims: Claims) -> Result<(), AuthError> {
+    fn accept(&self, socket: &Socket, claims: Claims) -> Result<(), Fault> {
         if !claims.allows_namespace(socket.namespace()) {
-            return Err(AuthError::Namespace);
+            let why = "the token does not name this namespace";
+            return Err(Fault::of(TokenReason::Namespace, "namespaces", why));
         }
         socket.set_claims(claims);
         Ok(())
     }
 
     /// A client that is connected sent another token.
-    fn replace(&self, socket: &Socket, claims: Claims) -> Result<(), AuthError> {
+    fn replace(&self, socket: &Socket, claims: Claims) -> Result<(), Fault> {
         let before = socket.user();
         if before.as_deref() != claims.user() {
-            return Err(AuthError::OtherUser);
+            let why = "the token is another user's than the one before";
+            return Err(Fault::of(TokenReason::User, "sub", why));
         }
         self.accept(socket, claims)?;
         self.watch(socket);
@@ -150,7 +121,7 @@ impl Shared {
         }
     }
 
-    fn answer(&self, socket: &Socket, ack: Option<Ack>, result: Result<(), AuthError>) {
+    fn answer(&self, socket: &Socket, ack: Option<Ack>, result: Result<(), Fault>) {
         let gateway = socket.gateway();
         let tokens = &gateway.node().tallies().token_refreshes;
         let answer = match result {
@@ -160,10 +131,10 @@ impl Shared {
                 // Rounded down: whole seconds are what tokens are made with.
                 json!({"ok": true, "expires_at": expires as u64})
             }
-            Err(error) => {
-                tokens.of(error.result()).increment();
-                debug!(socket = %socket.id(), %error, "new token refused");
-                json!({"ok": false, "error": {"code": error.code(), "message": error.to_string()}})
+            Err(fault) => {
+                tokens.of(fault.result()).increment();
+                refused(socket, &fault, "new token refused");
+                json!({"ok": false, "error": {"code": fault.code(), "message": fault.message()}})
             }
         };
         if let Some(ack) = ack
@@ -176,12 +147,13 @@ impl Shared {
     fn refresh(self: &Arc<Self>, socket: &Socket, mut event: Event<'_>) -> Flow {
         let ack = event.take_ack();
         let Ok((Sent::Token(token) | Sent::Object { token },)) = event.parse::<(Sent,)>() else {
-            self.answer(socket, ack, Err(AuthError::Missing));
+            let why = "the event holds no token: a string, or an object with `token`";
+            let missing = Fault::new(TokenReason::Missing, why);
+            self.answer(socket, ack, Err(missing));
             return Flow::Done;
         };
-        match self.verifier.verify(&token) {
+        match self.verifier.verify(bare(&token)) {
             Verification::Now(result) => {
-                let result = result.map_err(AuthError::from);
                 let replaced = result.and_then(|claims| self.replace(socket, claims));
                 self.answer(socket, ack, replaced);
                 Flow::Done
@@ -189,15 +161,16 @@ impl Shared {
             Verification::Later(result) => {
                 let (shared, socket) = (Arc::clone(self), socket.clone());
                 Flow::Pending(Box::pin(async move {
-                    let result = result.await.map_err(AuthError::from);
-                    let replaced = result.and_then(|claims| shared.replace(&socket, claims));
+                    let replaced = result
+                        .await
+                        .and_then(|claims| shared.replace(&socket, claims));
                     shared.answer(&socket, ack, replaced);
                 }))
             }
         }
     }
 
-    fn decided(&self, socket: &Socket, result: Result<Claims, AuthError>) -> Result<(), Refusal> {
+    fn decided(&self, socket: &Socket, result: Result<Claims, Fault>) -> Result<(), Refusal> {
         let accepted = result.and_then(|claims| self.accept(socket, claims));
         let gateway = socket.gateway();
         let tokens = &gateway.node().tallies().tokens;
@@ -206,10 +179,19 @@ impl Shared {
                 tokens.of(TokenResult::Accepted).increment();
                 Ok(())
             }
-            Err(error) => {
-                tokens.of(error.result()).increment();
-                debug!(namespace = socket.namespace(), %error, "token refused");
-                Err(error.refusal())
+            Err(fault) => {
+                tokens.of(fault.result()).increment();
+                refused(socket, &fault, "token refused");
+                let data = json!({"code": fault.code()});
+                let refusal = Refusal::new(fault.message()).with_data(&data);
+                Err(match fault.result() {
+                    TokenResult::Unverifiable => refusal.for_now(),
+                    TokenResult::Accepted
+                    | TokenResult::Missing
+                    | TokenResult::Expired
+                    | TokenResult::Invalid
+                    | TokenResult::Forbidden => refusal,
+                })
             }
         }
     }
@@ -233,25 +215,22 @@ impl Application for Authenticated {
     }
 
     fn connect(&self, socket: &Socket) -> Connect {
-        let verification = match presented(socket) {
-            Ok(token) => self.0.verifier.verify(&token),
+        let verification = match self.0.sources.presented(socket) {
+            Ok(token) => self.0.verifier.verify(bare(&token)),
             Err(error) => {
                 let refused = self.0.decided(socket, Err(error));
                 return refused.map_or_else(Connect::Refuse, |()| Connect::Accept);
             }
         };
         match verification {
-            Verification::Now(result) => {
-                match self.0.decided(socket, result.map_err(AuthError::from)) {
-                    Ok(()) => self.0.application.connect(socket),
-                    Err(refusal) => Connect::Refuse(refusal),
-                }
-            }
+            Verification::Now(result) => match self.0.decided(socket, result) {
+                Ok(()) => self.0.application.connect(socket),
+                Err(refusal) => Connect::Refuse(refusal),
+            },
             Verification::Later(result) => {
                 let (shared, socket) = (Arc::clone(&self.0), socket.clone());
                 Connect::Pending(Box::pin(async move {
-                    let result = result.await.map_err(AuthError::from);
-                    shared.decided(&socket, result)?;
+                    shared.decided(&socket, result.await)?;
                     match shared.application.connect(&socket) {
                         Connect::Accept => Ok(()),
                         Connect::Refuse(refusal) => Err(refusal),
@@ -293,33 +272,27 @@ impl Application for Authenticated {
     }
 }
 
-/// The token that a client shows: in `auth`, else in the header, else in the query.
-fn presented(socket: &Socket) -> Result<String, AuthError> {
-    #[derive(Deserialize)]
-    struct Shown {
-        token: Option<serde_json::Value>,
+/// Counts a token that is refused, and says why. What may be wrong with the configuration, and not
+/// with the client, is said where everybody reads it, once.
+fn refused(socket: &Socket, fault: &Fault, what: &'static str) {
+    let gateway = socket.gateway();
+    let tallies = gateway.node().tallies();
+    let tally = tallies.token_faults.of(fault.reason);
+    let first = tally.value() == 0;
+    tally.increment();
+    let reason = fault.label();
+    let (socket_id, namespace) = (socket.id(), socket.namespace());
+    let claim = fault.claim.unwrap_or_default();
+    debug!(socket = %socket_id, namespace, reason, claim, why = %fault.why, "{what}");
+    if first && fault.may_be_configuration() {
+        info!(
+            reason,
+            claim,
+            why = %fault.why,
+            "a token was refused for this reason, the first of this node; the others are counted \
+             by gateway_tokens_refused_total and logged at debug"
+        );
     }
-    let shown = socket.auth::<Shown>().ok().and_then(|shown| shown.token);
-    match shown {
-        Some(serde_json::Value::String(token)) => return Ok(token),
-        Some(serde_json::Value::Null) | None => {}
-        Some(_) => return Err(TokenError::Invalid.into()),
-    }
-    let handshake = socket.handshake();
-    let header = handshake.header("authorization").and_then(bearer);
-    let token = header.map(str::to_owned);
-    token
-        .or_else(|| handshake.query_value("token"))
-        .ok_or(AuthError::Missing)
-}
-
-/// The token of an `Authorization` header, if it is one of `Bearer`.
-pub(crate) fn bearer(header: &[u8]) -> Option<&str> {
-    let (scheme, token) = std::str::from_utf8(header).ok()?.split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then_some(token.trim())
-        .filter(|token| !token.is_empty())
 }
 
 /// Seconds since 1970.
@@ -331,4 +304,4 @@ pub(crate) fn unix_now() -> f64 {
 }
 
 /// A decision that takes time.
-type Later = LocalFuture<Result<Claims, TokenError>>;
+type Later = LocalFuture<Result<Claims, Fault>>;

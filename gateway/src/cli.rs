@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use gateway::Server;
 use gateway::auth::Right;
 use gateway::auth::issue::{Wanted, issue};
+use gateway::auth::verify::{VerifyError, verify};
 use gateway::config::{
     Config, Default, Error, Errors, Foreign, SETTINGS, Setting, Sources, duration, reference,
 };
@@ -123,6 +124,9 @@ fn token(matches: &ArgMatches) -> ExitCode {
         Ok(config) => config,
         Err(errors) => return wrong(&errors),
     };
+    if let Some(token) = matches.get_one::<String>("token-verify") {
+        return verify_token(&config, token);
+    }
     let texts = |name| {
         let given = matches.get_many::<String>(name);
         given.into_iter().flatten().cloned().collect::<Vec<_>>()
@@ -146,6 +150,44 @@ fn token(matches: &ArgMatches) -> ExitCode {
         }
     }
 }
+
+/// Status of a token that is not taken.
+const REFUSED: u8 = 1;
+
+/// Says what a token holds, and whether it is taken.
+fn verify_token(config: &Config, token: &str) -> ExitCode {
+    let token = match token {
+        "-" => io::read_to_string(io::stdin().take(MAX_TOKEN_INPUT)),
+        given => Ok(given.to_owned()),
+    };
+    let verdict = token
+        .map_err(VerifyError::from)
+        .and_then(|token| verify(&config.auth, token.trim()));
+    let verdict = match verdict {
+        Ok(verdict) => verdict,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::from(WRONG);
+        }
+    };
+    for (name, part) in [("header", &verdict.header), ("claims", &verdict.claims)] {
+        let part = part.as_deref().unwrap_or("cannot be read");
+        let printed = print(&format!("{name}: {part}\n"));
+        if printed != ExitCode::SUCCESS {
+            return printed;
+        }
+    }
+    match verdict.fault {
+        None => print("the token is taken\n"),
+        Some((reason, why)) => {
+            print(&format!("the token is refused ({reason}): {why}\n"));
+            ExitCode::from(REFUSED)
+        }
+    }
+}
+
+/// Most bytes that are read of a token on standard input.
+const MAX_TOKEN_INPUT: u64 = 64 * 1024;
 
 /// How long a token lasts that is not given a time.
 const USUAL_TTL: Duration = Duration::from_secs(3600);
@@ -243,7 +285,10 @@ fn command() -> Command {
                 .help("Its name, such as GatewayNodeDown [default: all]"),
         );
     let token = Command::new("token")
-        .about("Print a token for development, signed with auth.jwt_secret")
+        .about(
+            "Print a token for development, signed with auth.jwt_secret; or say with --verify \
+             what one holds and whether it is taken: status 0 if it is, 1 if not",
+        )
         .arg(file("config").long("config"))
         .args(token_arguments())
         .args(flags());
@@ -331,6 +376,17 @@ fn token_arguments() -> impl Iterator<Item = Arg> {
             .value_name("DURATION")
             .value_parser(duration)
             .help("How long it lasts [default: 1h]"),
+        Arg::new("token-verify")
+            .long("verify")
+            .value_name("TOKEN")
+            .conflicts_with_all([
+                "token-sub",
+                "token-rooms",
+                "token-namespace",
+                "token-events",
+                "token-ttl",
+            ])
+            .help("Say what this token holds and why it is not taken; - reads it from standard input"),
     ]
     .into_iter()
 }
@@ -411,6 +467,7 @@ fn unknown_flags(arguments: &[OsString]) -> Vec<Error> {
         "rooms",
         "sub",
         "ttl",
+        "verify",
         "version",
     ];
     let known =

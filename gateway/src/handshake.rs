@@ -1,12 +1,13 @@
 //! What is known of a client from the request that opened its session.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hyper::HeaderMap;
 
 /// The request that opened a session, kept in one allocation since every connection has one.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Handshake {
     /// The request's target, then for each header name and value, each text closed by a zero byte
     /// (that no part of a request can hold).
@@ -14,6 +15,19 @@ pub struct Handshake {
     address: SocketAddr,
     secure: bool,
     issued: u64,
+}
+
+/// Query and headers are left out: they may hold tokens.
+impl fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.url().split('?').next().unwrap_or_default();
+        f.debug_struct("Handshake")
+            .field("path", &path)
+            .field("address", &self.address)
+            .field("secure", &self.secure)
+            .field("issued", &self.issued)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Handshake {
@@ -250,6 +264,14 @@ mod tests {
             2
         );
         assert!(handshake.cross_domain());
+    }
+
+    #[test]
+    fn what_is_printed_for_debugging_holds_neither_query_nor_headers() {
+        let text = format!("{:?}", handshake());
+        assert!(text.contains("/socket.io/"), "{text}");
+        assert!(!text.contains("a=1") && !text.contains("origin"), "{text}");
+        assert!(!text.contains("97, 61"), "{text}");
     }
 
     #[test]

@@ -324,6 +324,12 @@ fn families(node: &Node, census: &Census) -> Vec<MetricFamily> {
             "result",
             &node.tallies().token_refreshes,
         ),
+        tallies(
+            "gateway_tokens_refused_total",
+            "Tokens that were refused, at connect and later, by what was wrong with them.",
+            "reason",
+            &node.tallies().token_faults,
+        ),
         counter(
             "gateway_tokens_expired_total",
             "Sockets closed because their token had expired.",

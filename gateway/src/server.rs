@@ -171,7 +171,7 @@ impl Prepared {
             }
             (None, _) => Arc::new(Relay::new(config)),
         };
-        let wrapped = Authenticated::wrap(application, &config.auth, outbound.as_ref());
+        let wrapped = Authenticated::wrap(application, config, outbound.as_ref());
         let application = keep(&mut errors, wrapped.map_err(StartError::from));
         match (assets, certificate, application) {
             (Some(assets), Some(certificate), Some(application)) if errors.is_empty() => Ok(Self {

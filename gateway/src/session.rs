@@ -22,10 +22,12 @@ use crate::socket::Socket;
 use crate::stream::Stream;
 
 mod backlog;
+mod masked;
 mod packets;
 mod polling;
 
 use backlog::Backlog;
+use masked::Masked;
 use polling::Polling;
 
 /// A session. It is owned by its shard's registry and shared with its sockets and with the task of
@@ -476,7 +478,7 @@ impl Session {
         }
         trace!(
             session = %self.log_name(),
-            packet = format_args!("{:.200}", packet.packet().text().unwrap_or_default()),
+            packet = %Masked(packet.packet().text().unwrap_or_default()),
             "packet queued"
         );
         let queued = self.push_uncounted(packet);

@@ -110,11 +110,78 @@ impl Label for TokenResult {
     }
 }
 
+/// Why a token is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TokenReason {
+    Missing,
+    /// It is no signed JSON Web Token.
+    Malformed,
+    /// It is signed in a way that no key is for.
+    Algorithm,
+    /// It names a key that is not published.
+    Key,
+    /// No key made its signature.
+    Signature,
+    Expired,
+    NotYetValid,
+    Issuer,
+    Audience,
+    /// A claim is missing or of the wrong type.
+    Claim,
+    Namespace,
+    /// It is another user's.
+    User,
+    /// The keys cannot be had.
+    Unverifiable,
+}
+
+impl Label for TokenReason {
+    const ALL: &'static [Self] = &[
+        Self::Missing,
+        Self::Malformed,
+        Self::Algorithm,
+        Self::Key,
+        Self::Signature,
+        Self::Expired,
+        Self::NotYetValid,
+        Self::Issuer,
+        Self::Audience,
+        Self::Claim,
+        Self::Namespace,
+        Self::User,
+        Self::Unverifiable,
+    ];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Malformed => "malformed",
+            Self::Algorithm => "algorithm",
+            Self::Key => "key",
+            Self::Signature => "signature",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Issuer => "issuer",
+            Self::Audience => "audience",
+            Self::Claim => "claim",
+            Self::Namespace => "namespace",
+            Self::User => "user",
+            Self::Unverifiable => "unverifiable",
+        }
+    }
+}
+
 /// Everything that a node counts outside of its shards.
 #[derive(Default)]
 pub(crate) struct NodeTallies {
     pub(crate) tokens: Tallies<TokenResult>,
     pub(crate) token_refreshes: Tallies<TokenResult>,
+    /// Why tokens were refused, those at connect and those sent later.
+    pub(crate) token_faults: Tallies<TokenReason>,
     pub(crate) tokens_expired: Tally,
     pub(crate) internal_refused: Tallies<Suspect>,
     pub(crate) api_requests: Tallies<CallName>,

@@ -1,36 +1,33 @@
 //! What a token says.
 
-use std::collections::BTreeMap;
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
+use super::fault::Fault;
+use super::verifier::number;
 use crate::config::Pattern;
+use crate::tally::TokenReason;
 
 /// Longest name of a user in bytes.
 pub const MAX_USER_BYTES: usize = 256;
 
 /// What a token says about its bearer. What it is silent about is allowed.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct Claims {
-    #[serde(default, deserialize_with = "user")]
     sub: Option<Box<str>>,
     exp: f64,
-    #[serde(default)]
     namespaces: Option<Patterns>,
-    #[serde(default, deserialize_with = "rooms")]
     rooms: Option<Vec<Rule>>,
-    #[serde(default)]
     events: Option<Patterns>,
     /// All of them as they were written, for backends.
-    #[serde(skip)]
     text: Option<Box<RawValue>>,
 }
 
 /// What a token may allow in a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Right {
     /// To join it.
@@ -40,8 +37,7 @@ pub enum Right {
 }
 
 /// Names in which `*` stands for any run of characters.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(from = "Vec<String>")]
+#[derive(Debug, Clone)]
 struct Patterns(Vec<Pattern>);
 
 /// The rights in the rooms of a pattern.
@@ -52,6 +48,20 @@ struct Rule {
 }
 
 impl Claims {
+    /// Reads what a token says; null stands for absent.
+    pub(super) fn read(object: &Map<String, Value>) -> Result<Self, Fault> {
+        let exp = number(object, "exp")?;
+        let exp = exp.ok_or_else(|| wrong("exp", "it is missing"))?;
+        Ok(Self {
+            sub: user(object)?,
+            exp,
+            namespaces: patterns(object, "namespaces")?,
+            rooms: rooms(object)?,
+            events: patterns(object, "events")?,
+            text: None,
+        })
+    }
+
     /// The user, when the token names one.
     pub fn user(&self) -> Option<&str> {
         self.sub.as_deref()
@@ -62,10 +72,9 @@ impl Claims {
         self.text.as_deref()
     }
 
-    /// Keeps the text of the claims of a token that was verified.
-    pub(super) fn keep_text_of(&mut self, token: &str) {
-        let payload = token.split('.').nth(1);
-        let payload = payload.and_then(|payload| URL_SAFE_NO_PAD.decode(payload).ok());
+    /// Keeps the text of the claims, of a token's payload in base64url.
+    pub(super) fn keep_text_of(&mut self, payload: &str) {
+        let payload = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok();
         let text = payload.and_then(|payload| String::from_utf8(payload).ok());
         self.text = text.and_then(|text| RawValue::from_string(text).ok());
     }
@@ -108,47 +117,101 @@ fn allowed(patterns: Option<&Patterns>, name: &str) -> bool {
     patterns.is_none_or(|patterns| patterns.0.iter().any(|pattern| pattern.matches(name)))
 }
 
-impl From<Vec<String>> for Patterns {
-    fn from(names: Vec<String>) -> Self {
-        Self(names.iter().map(|name| Pattern::new(name)).collect())
+fn wrong(claim: &'static str, why: &'static str) -> Fault {
+    Fault::of(TokenReason::Claim, claim, why)
+}
+
+/// A claim that there is; null stands for absent.
+fn claim<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    object.get(name).filter(|value| !value.is_null())
+}
+
+/// The user: a name, or a whole number, which is the name that it is written as.
+fn user(object: &Map<String, Value>) -> Result<Option<Box<str>>, Fault> {
+    let Some(user) = claim(object, "sub") else {
+        return Ok(None);
+    };
+    let whole = |number: &serde_json::Number| number.is_i64() || number.is_u64();
+    let name: Box<str> = match user {
+        Value::String(name) => name.as_str().into(),
+        Value::Number(number) if whole(number) => number.to_string().into(),
+        Value::Number(_) => return Err(wrong("sub", "it is no whole number of up to 64 bits")),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+            return Err(wrong("sub", "it is neither a string nor a whole number"));
+        }
+    };
+    if (1..=MAX_USER_BYTES).contains(&name.len()) {
+        Ok(Some(name))
+    } else {
+        Err(wrong("sub", "a user has a name of 1 to 256 bytes"))
     }
 }
 
-fn user<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<str>>, D::Error> {
-    let user = Option::<Box<str>>::deserialize(deserializer)?;
-    match &user {
-        Some(name) if name.is_empty() || name.len() > MAX_USER_BYTES => Err(
-            serde::de::Error::custom("a user has a name of 1 to 256 bytes"),
-        ),
-        Some(_) | None => Ok(user),
-    }
+fn patterns(object: &Map<String, Value>, name: &'static str) -> Result<Option<Patterns>, Fault> {
+    let no_list = || wrong(name, "it is no list of strings");
+    let Some(value) = claim(object, name) else {
+        return Ok(None);
+    };
+    let names = value.as_array().ok_or_else(no_list)?.iter();
+    let patterns = names.map(|name| Ok(Pattern::new(name.as_str().ok_or_else(no_list)?)));
+    Ok(Some(Patterns(patterns.collect::<Result<_, Fault>>()?)))
 }
 
 /// Rights that are not known are somebody else's.
-fn rooms<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Rule>>, D::Error> {
-    let rules = Option::<BTreeMap<String, Vec<String>>>::deserialize(deserializer)?;
-    let right = |name: &String| match name.as_str() {
-        "join" => Some(Right::Join),
-        "publish" => Some(Right::Publish),
-        _ => None,
+fn rooms(object: &Map<String, Value>) -> Result<Option<Vec<Rule>>, Fault> {
+    let no_rules = || wrong("rooms", "it is no object of rooms with lists of rights");
+    let Some(value) = claim(object, "rooms") else {
+        return Ok(None);
     };
-    Ok(rules.map(|rules| {
-        rules
-            .iter()
-            .map(|(rooms, rights)| Rule {
-                rooms: Pattern::new(rooms),
-                rights: rights.iter().filter_map(right).collect(),
-            })
-            .collect()
-    }))
+    let right = |name: &Value| {
+        Ok(match name.as_str().ok_or_else(no_rules)? {
+            "join" => Some(Right::Join),
+            "publish" => Some(Right::Publish),
+            _ => None,
+        })
+    };
+    let rules = value.as_object().ok_or_else(no_rules)?.iter();
+    let rules = rules.map(|(rooms, rights)| {
+        let rights = rights.as_array().ok_or_else(no_rules)?.iter();
+        Ok(Rule {
+            rooms: Pattern::new(rooms),
+            rights: rights
+                .filter_map(|name| right(name).transpose())
+                .collect::<Result<_, Fault>>()?,
+        })
+    });
+    rules.collect::<Result<_, Fault>>().map(Some)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn read(json: &str) -> Result<Claims, Fault> {
+        Claims::read(&serde_json::from_str(json).unwrap())
+    }
+
     fn claims(json: &str) -> Claims {
-        serde_json::from_str(json).unwrap()
+        read(json).unwrap()
+    }
+
+    #[test]
+    fn a_user_may_be_a_whole_number() {
+        for (sub, user) in [
+            ("7", "7"),
+            ("-1", "-1"),
+            ("18446744073709551615", "18446744073709551615"),
+        ] {
+            let claims = claims(&format!(r#"{{"exp":1,"sub":{sub}}}"#));
+            assert_eq!(claims.user(), Some(user));
+        }
+    }
+
+    #[test]
+    fn null_stands_for_absent() {
+        let claims = claims(r#"{"exp":1,"sub":null,"namespaces":null,"rooms":null,"events":null}"#);
+        assert_eq!(claims.user(), None);
+        assert!(claims.allows_broadcast() && claims.allows_namespace("/x"));
     }
 
     #[test]
@@ -174,17 +237,47 @@ mod tests {
 
     #[test]
     fn claims_of_another_type_are_no_claims() {
-        for json in [
-            r#"{}"#,
-            r#"{"exp":"1"}"#,
-            r#"{"exp":1,"sub":7}"#,
-            r#"{"exp":1,"sub":""}"#,
-            r#"{"exp":1,"namespaces":"/"}"#,
-            r#"{"exp":1,"rooms":["a"]}"#,
-            r#"{"exp":1,"rooms":{"a":"join"}}"#,
-            r#"{"exp":1,"events":{}}"#,
+        for (json, fault) in [
+            (r#"{}"#, "exp: it is missing"),
+            (r#"{"exp":"1"}"#, "exp: it is no number"),
+            (
+                r#"{"exp":1,"sub":7.5}"#,
+                "sub: it is no whole number of up to 64 bits",
+            ),
+            (
+                r#"{"exp":1,"sub":1e3}"#,
+                "sub: it is no whole number of up to 64 bits",
+            ),
+            (
+                r#"{"exp":1,"sub":true}"#,
+                "sub: it is neither a string nor a whole number",
+            ),
+            (
+                r#"{"exp":1,"sub":""}"#,
+                "sub: a user has a name of 1 to 256 bytes",
+            ),
+            (
+                r#"{"exp":1,"namespaces":"/"}"#,
+                "namespaces: it is no list of strings",
+            ),
+            (
+                r#"{"exp":1,"rooms":["a"]}"#,
+                "rooms: it is no object of rooms with lists of rights",
+            ),
+            (
+                r#"{"exp":1,"rooms":{"a":"join"}}"#,
+                "rooms: it is no object of rooms with lists of rights",
+            ),
+            (
+                r#"{"exp":1,"rooms":{"a":[1]}}"#,
+                "rooms: it is no object of rooms with lists of rights",
+            ),
+            (
+                r#"{"exp":1,"events":{}}"#,
+                "events: it is no list of strings",
+            ),
         ] {
-            assert!(serde_json::from_str::<Claims>(json).is_err(), "{json}");
+            assert_eq!(read(json).unwrap_err().to_string(), fault, "{json}");
         }
     }
 }

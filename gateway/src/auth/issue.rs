@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::claims::Right;
 use super::unix_now;
-use crate::config::Auth;
+use crate::config::{Auth, Keys};
 
 /// What a token shall say. Empty lists are left out, which allows everything.
 #[derive(Debug, Default, Serialize)]
@@ -38,7 +38,7 @@ pub enum IssueError {
     Encode(#[from] jsonwebtoken::errors::Error),
 }
 
-/// A token that this configuration takes, signed with `auth.jwt_secret` by HS256.
+/// A token that this configuration takes, signed with the (first) `auth.jwt_secret` by HS256.
 pub fn issue(auth: &Auth, wanted: &Wanted, ttl: Duration) -> Result<String, IssueError> {
     #[derive(Serialize)]
     struct Whole<'a> {
@@ -51,7 +51,8 @@ pub fn issue(auth: &Auth, wanted: &Wanted, ttl: Duration) -> Result<String, Issu
         #[serde(skip_serializing_if = "Option::is_none")]
         aud: Option<&'a str>,
     }
-    let secret = auth.jwt_secret.as_ref().ok_or(IssueError::NoSecret)?;
+    let secret = auth.jwt_secret.as_ref().and_then(Keys::first);
+    let secret = secret.ok_or(IssueError::NoSecret)?;
     let now = unix_now() as u64;
     let whole = Whole {
         wanted,

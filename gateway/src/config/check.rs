@@ -151,6 +151,7 @@ impl Effective {
                 jwks_refresh: self.read("auth.jwks_refresh"),
                 issuer: self.find("auth.issuer"),
                 audience: self.read("auth.audience"),
+                cookie: self.find("auth.cookie"),
                 leeway: self.read("auth.leeway"),
                 grace: self.read("auth.grace"),
             },

@@ -64,6 +64,17 @@ impl Value for Secret {
 pub struct Keys(Vec<Secret>);
 
 impl Keys {
+    /// Each of them, in their order.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        self.0.iter()
+    }
+
+    /// The first, which is the one to sign with.
+    #[must_use]
+    pub fn first(&self) -> Option<&Secret> {
+        self.0.first()
+    }
+
     /// Whether `candidate` is one of them. All are compared.
     #[must_use]
     pub fn verify(&self, candidate: &[u8]) -> bool {
@@ -73,7 +84,7 @@ impl Keys {
 }
 
 impl Value for Keys {
-    const SHAPE: Shape = Shape::Text;
+    const SHAPE: Shape = Shape::TextOrList;
     const KIND: &'static str = "secret";
 
     fn parse(text: &str) -> Result<Self, String> {

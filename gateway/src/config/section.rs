@@ -172,8 +172,8 @@ pub struct Cluster {
 /// How clients' tokens are verified (`auth.*`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Auth {
-    /// Shared secret of HMAC-signed tokens.
-    pub jwt_secret: Option<Secret>,
+    /// Shared secrets of HMAC-signed tokens, each as good as the others.
+    pub jwt_secret: Option<Keys>,
     /// PEM file with the public key of signed tokens.
     pub jwt_public_key: Option<PathBuf>,
     /// Where the public keys are published.
@@ -184,6 +184,8 @@ pub struct Auth {
     pub issuer: Option<String>,
     /// Audiences of which a token has to name one.
     pub audience: Vec<String>,
+    /// Name of a cookie that may hold a token.
+    pub cookie: Option<Cookie>,
     /// How far the issuer's clock and ours may differ.
     pub leeway: Duration,
     /// How long a socket stays after its token expired.

@@ -168,7 +168,7 @@ impl Setting {
     pub fn toml(&self, text: &str) -> String {
         let value = match self.shape {
             _ if self.is_absent(text) => quoted(text),
-            Shape::Text | Shape::Measure => quoted(text),
+            Shape::Text | Shape::TextOrList | Shape::Measure => quoted(text),
             Shape::Number | Shape::Boolean => text.to_owned(),
             Shape::List if text.is_empty() => "[]".to_owned(),
             Shape::List => {

@@ -177,7 +177,9 @@ fn is_section(name: &str) -> bool {
 /// The value as it would stand in a variable or a flag.
 fn text_of(setting: &Setting, value: &DeValue<'_>) -> Result<String, String> {
     match (setting.shape, value) {
-        (Shape::Text | Shape::Measure, DeValue::String(text)) => Ok(text.to_string()),
+        (Shape::Text | Shape::TextOrList | Shape::Measure, DeValue::String(text)) => {
+            Ok(text.to_string())
+        }
         (_, DeValue::String(text)) if setting.is_absent(text) => Ok(text.to_string()),
         (Shape::Number | Shape::Measure, DeValue::Integer(number)) => {
             match u128::from_str_radix(number.as_str(), number.radix()) {
@@ -186,7 +188,7 @@ fn text_of(setting: &Setting, value: &DeValue<'_>) -> Result<String, String> {
             }
         }
         (Shape::Boolean, DeValue::Boolean(value)) => Ok(value.to_string()),
-        (Shape::List, DeValue::Array(items)) => list(items),
+        (Shape::List | Shape::TextOrList, DeValue::Array(items)) => list(setting, items),
         (_, value) => Err(format!(
             "should be of type {}, not {}",
             setting.kind,
@@ -195,11 +197,14 @@ fn text_of(setting: &Setting, value: &DeValue<'_>) -> Result<String, String> {
     }
 }
 
-fn list(items: &DeArray<'_>) -> Result<String, String> {
+fn list(setting: &Setting, items: &DeArray<'_>) -> Result<String, String> {
     let mut texts = Vec::new();
     for item in items {
         match item.get_ref().as_str() {
             Some("") => return Err("an item of the list is empty".to_owned()),
+            Some(text) if text.contains(',') && setting.secret => {
+                return Err("an item of the list has a comma, which separates secrets".to_owned());
+            }
             Some(text) if text.contains(',') => {
                 return Err(format!("{text:?} has a comma; write an item for each part"));
             }

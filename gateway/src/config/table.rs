@@ -362,20 +362,21 @@ pub static SETTINGS: &[Setting] = &[
     )
     .between("1ms", "1h")
     .needs(&["redis.url"]),
-    Setting::optional::<Secret>(
+    Setting::optional::<Keys>(
         "auth.jwt_secret",
         "tokens of this kind are not taken",
         "a secret of the token issuer",
         "Shared secret of tokens signed with HMAC (HS256, HS384, HS512). With it, or with one of \
-         the two settings below, every client needs a token.",
+         the two settings below, every client needs a token. Several, with commas between them, are \
+         equally good, so that an issuer can change from one to another.",
     )
     .secret(),
     Setting::optional::<PathBuf>(
         "auth.jwt_public_key",
         "tokens of this kind are not taken",
         "/etc/gateway/issuer.pem",
-        "PEM file with the public key of signed tokens: RSA (RS256, RS384, RS512), P-256 (ES256), \
-         P-384 (ES384) or Ed25519 (EdDSA).",
+        "PEM file with the public key of signed tokens: RSA (RS256, RS384, RS512, PS256, PS384, \
+         PS512), P-256 (ES256), P-384 (ES384), P-521 (ES512) or Ed25519 (EdDSA).",
     ),
     Setting::optional::<HttpUrl>(
         "auth.jwks_url",
@@ -405,6 +406,14 @@ pub static SETTINGS: &[Setting] = &[
         "chat,https://chat.example.com",
         "Audiences (`aud`) of which every token has to name one. Without any, a token that names \
          an audience is refused: it is meant for somebody else.",
+    )
+    .needs_any(KEYS),
+    Setting::optional::<Cookie>(
+        "auth.cookie",
+        "cookies are not looked at",
+        "session",
+        "Name of a cookie that holds the token of a client that shows none in another place. A page \
+         of another origin needs to be listed in `cors.origins` for it.",
     )
     .needs_any(KEYS),
     Setting::with::<Duration>(

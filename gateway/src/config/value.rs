@@ -37,6 +37,8 @@ pub(super) enum Shape {
     Boolean,
     /// An array of strings.
     List,
+    /// A string, or an array of strings.
+    TextOrList,
 }
 
 impl Value for bool {

@@ -9,6 +9,7 @@ use protocol::socketio::{DecodeError, Decoded, Event, Packet};
 use tracing::{debug, trace};
 
 use super::Session;
+use super::masked::{self, Masked};
 use crate::application::{Connect, DisconnectReason, Refusal};
 use crate::counters::PacketType;
 use crate::engine::Connection;
@@ -113,7 +114,7 @@ impl Session {
         }
     }
 
-    /// A client's `auth` is left out: it may hold a token.
+    /// Tokens are left out, and a client's `auth` as a whole.
     fn trace(&self, packet: &Packet<'_>) {
         let session = self.log_name();
         match packet {
@@ -130,7 +131,7 @@ impl Session {
                 kind = "event",
                 id,
                 event = %event.name,
-                arguments = format_args!("{:.200}", event.arguments.json()),
+                arguments = %masked::arguments(&event.name, event.arguments.json()),
                 attachments = event.arguments.attachments().len(),
                 "packet received"
             ),
@@ -143,7 +144,7 @@ impl Session {
                 %namespace,
                 kind = "ack",
                 id,
-                arguments = format_args!("{:.200}", arguments.json()),
+                arguments = %Masked(arguments.json()),
                 attachments = arguments.attachments().len(),
                 "packet received"
             ),

@@ -4,9 +4,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{
+    ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
+    RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512, RsaKeyPair,
+};
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use gateway::{Config, Server};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
@@ -24,6 +28,7 @@ async fn start(toml: &str) -> TestGateway {
     let mut config = config();
     let read = Config::from_toml(toml).unwrap();
     config.auth = read.auth;
+    config.cors = read.cors;
     config.namespaces = read.namespaces;
     TestGateway::start(Server::new(config)).await
 }
@@ -118,7 +123,7 @@ async fn what_is_wrong_with_a_token_is_told_by_a_code() {
     for wrong in [
         token(60, json!({"nbf": now() + 100})),
         token(60, json!({"aud": "somebody else"})),
-        token(60, json!({"sub": 7})),
+        token(60, json!({"sub": 7.5})),
         token(60, json!({"sub": ""})),
         signed(Algorithm::HS256, &json!({"sub": "ann"})),
         String::new(),
@@ -387,5 +392,190 @@ async fn forged_tokens_are_refused() {
     ] {
         let shown: String = forged.chars().take(60).collect();
         assert_eq!(answer(&gateway, "", &forged).await, invalid(), "{shown}");
+    }
+}
+
+/// A token made by hand, with a header and a signature of any kind.
+fn by_hand(header: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
+    let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+    let claims = part(&json!({"sub": "ann", "exp": now() + 60}));
+    let message = format!("{}.{claims}", part(header));
+    let signature = URL_SAFE_NO_PAD.encode(sign(message.as_bytes()));
+    format!("{message}.{signature}")
+}
+
+#[tokio::test]
+async fn every_kind_of_published_key_is_taken_however_it_is_written() {
+    let random = SystemRandom::new();
+    let rsa = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+    let modulus = rsa.public_key().modulus();
+    let modulus = modulus.big_endian_without_leading_zero().to_owned();
+    let p521 = EcdsaKeyPair::generate(&ECDSA_P521_SHA512_FIXED_SIGNING).unwrap();
+    let point = p521.public_key().as_ref()[1..].to_owned();
+    let edwards = Ed25519KeyPair::generate().unwrap();
+    let keys = json!({"keys": [
+        {"kty": "RSA", "kid": "padded", "n": URL_SAFE.encode(&modulus), "e": "AQAB"},
+        {"kty": "RSA", "kid": "standard", "n": STANDARD.encode(&modulus), "e": "AQAB"},
+        {"kty": "EC", "kid": "p521", "crv": "P-521", "alg": "ES512",
+         "x": URL_SAFE.encode(&point[..66]), "y": URL_SAFE.encode(&point[66..])},
+        {"kty": "OKP", "kid": "new", "crv": "Ed25519", "alg": "Ed25519",
+         "x": URL_SAFE.encode(edwards.public_key())},
+        {"kty": "RSA", "kid": "enc", "use": "enc", "n": "AQAB", "e": "AQAB"},
+    ]});
+    let backend = Backend::start(move |_| (200, keys.clone())).await;
+    let url = format!("[auth]\njwks_url = \"http://{}/\"", backend.address());
+    let gateway = start(&url).await;
+    for (name, algorithm) in [
+        ("RS256", &RSA_PKCS1_SHA256),
+        ("PS256", &RSA_PSS_SHA256),
+        ("PS384", &RSA_PSS_SHA384),
+        ("PS512", &RSA_PSS_SHA512),
+    ] {
+        let sign = |message: &[u8]| {
+            let mut signature = vec![0; rsa.public_modulus_len()];
+            rsa.sign(algorithm, &random, message, &mut signature)
+                .unwrap();
+            signature
+        };
+        for kid in ["padded", "standard"] {
+            client(&gateway, &by_hand(&json!({"alg": name, "kid": kid}), sign)).await;
+        }
+    }
+    let sign = |message: &[u8]| p521.sign(&random, message).unwrap().as_ref().to_owned();
+    let good = by_hand(&json!({"alg": "ES512", "kid": "p521"}), sign);
+    client(&gateway, &good).await;
+    let forged = by_hand(&json!({"alg": "ES512", "kid": "p521"}), |_| vec![1; 132]);
+    assert_eq!(answer(&gateway, "", &forged).await, invalid());
+    let sign = |message: &[u8]| edwards.sign(message).as_ref().to_owned();
+    for name in ["EdDSA", "Ed25519"] {
+        client(
+            &gateway,
+            &by_hand(&json!({"alg": name, "kid": "new"}), sign),
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn good_keys_stay_when_the_issuer_publishes_none() {
+    let (key, jwk) = issuer("k");
+    let published = Arc::new(Mutex::new(json!({"keys": [jwk]})));
+    let keys = Arc::clone(&published);
+    let backend = Backend::start(move |_| (200, keys.lock().unwrap().clone())).await;
+    let gateway = start(&format!(
+        "[auth]\njwks_refresh = \"1s\"\njwks_url = \"http://{}/\"",
+        backend.address()
+    ))
+    .await;
+    client(&gateway, &issued(&key, Some("k"))).await;
+    for nothing in [
+        json!({"keys": []}),
+        json!({}),
+        json!({"keys": [{"kty": "RSA"}]}),
+    ] {
+        *published.lock().unwrap() = nothing;
+        let before = backend.calls().len();
+        crate::support::until(async || {
+            client(&gateway, &issued(&key, Some("k"))).await;
+            backend.calls().len() > before + 1
+        })
+        .await;
+    }
+    client(&gateway, &issued(&key, Some("k"))).await;
+}
+
+#[tokio::test]
+async fn each_of_several_secrets_is_as_good() {
+    let other = "the secret that comes after it";
+    for secrets in [
+        format!("\"{SECRET},{other}\""),
+        format!("[\"{other}\", \"{SECRET}\"]"),
+    ] {
+        let gateway = start(&format!("[auth]\njwt_secret = {secrets}")).await;
+        client(&gateway, &token(60, json!({}))).await;
+        let key = EncodingKey::from_secret(other.as_bytes());
+        let claims = json!({"exp": now() + 60});
+        client(
+            &gateway,
+            &encode(&Header::default(), &claims, &key).unwrap(),
+        )
+        .await;
+        let key = EncodingKey::from_secret(b"a secret that nobody configured");
+        let wrong = encode(&Header::default(), &claims, &key).unwrap();
+        assert_eq!(answer(&gateway, "", &wrong).await, invalid());
+    }
+}
+
+#[tokio::test]
+async fn a_user_may_be_a_number_and_a_token_come_with_its_scheme() {
+    let gateway = gateway("").await;
+    let token = token(60, json!({"sub": 7}));
+    client(&gateway, &format!("Bearer {token}")).await;
+    let mut client = client(&gateway, &token).await;
+    client
+        .send(&format!(
+            "421{}",
+            json!(["token", format!("bearer {token}")])
+        ))
+        .await;
+    let answer = client.answer().await;
+    assert!(answer.contains(r#""ok":true"#), "{answer}");
+}
+
+#[tokio::test]
+async fn a_token_may_come_in_a_cookie_for_pages_that_may() {
+    let toml = format!(
+        "[auth]\njwt_secret = \"{SECRET}\"\ncookie = \"jwt\"\n\
+         [cors]\norigins = [\"https://app.example.com\"]\n"
+    );
+    let gateway = start(&toml).await;
+    let token = token(60, json!({}));
+    let cookie = format!("Cookie: a=b; jwt={token}; c=d\r\n");
+    for (origin, taken) in [
+        ("", true),
+        ("Origin: https://app.example.com\r\n", true),
+        ("Origin: https://evil.example.com\r\n", false),
+        ("Origin: null\r\n", false),
+    ] {
+        let headers = format!("{cookie}{origin}");
+        let mut client = WebSocket::open_with(gateway.address(), "", &headers).await;
+        client.send("40").await;
+        let answer = client.answer().await;
+        if taken {
+            sid(&answer);
+        } else {
+            assert_eq!(answer, refused("token_missing", "a token is needed"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_fault_of_a_token_is_counted_by_its_reason() {
+    let gateway = gateway("issuer = \"me\"\naudience = [\"chat\"]\n").await;
+    let good = json!({"iss": "me", "aud": "chat"});
+    let with = |more: Value| {
+        let mut claims = good.clone();
+        let more = more.as_object().unwrap().clone();
+        claims.as_object_mut().unwrap().extend(more);
+        token(60, claims)
+    };
+    let other = EncodingKey::from_secret(b"a secret that nobody configured");
+    let other = encode(&Header::default(), &json!({"exp": now() + 60}), &other).unwrap();
+    let (edwards, _) = issuer("k");
+    for (token, reason) in [
+        ("x".to_owned(), "malformed"),
+        (issued(&edwards, None), "algorithm"),
+        (other, "signature"),
+        (with(json!({"exp": now() - 100})), "expired"),
+        (with(json!({"nbf": now() + 100})), "not_yet_valid"),
+        (with(json!({"iss": "you"})), "issuer"),
+        (with(json!({"aud": "mail"})), "audience"),
+        (with(json!({"sub": true})), "claim"),
+        (with(json!({"namespaces": ["/x"]})), "namespace"),
+    ] {
+        let answer = answer(&gateway, "", &token).await;
+        assert!(answer.starts_with("44"), "{reason}: {answer}");
+        let metric = format!("gateway_tokens_refused_total{{reason=\"{reason}\"}}");
+        gateway.until_metric(&metric, 1.0).await;
     }
 }
