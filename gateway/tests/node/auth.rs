@@ -468,6 +468,8 @@ async fn good_keys_stay_when_the_issuer_publishes_none() {
     ))
     .await;
     client(&gateway, &issued(&key, Some("k"))).await;
+    // Keys are not fetched twice within ten seconds, unless that failed.
+    tokio::time::sleep(std::time::Duration::from_secs(10)).await;
     for nothing in [
         json!({"keys": []}),
         json!({}),
