@@ -26,7 +26,7 @@ use crate::shard::Shard;
 use crate::stream::{Seat, Stream};
 use crate::websocket::driver;
 
-mod cors;
+pub(crate) mod cors;
 mod engineio;
 mod opening;
 mod refusal;

@@ -1,6 +1,6 @@
 // Tokens made by other libraries: PyJWT, and jose from npm. Each algorithm, by key and by JWKS.
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { createPrivateKey, createPublicKey } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
@@ -11,7 +11,13 @@ import { SignJWT } from "jose";
 import { next, startGateway } from "../testing/gateway.mjs";
 
 const SECRET = "a secret of the examples";
-const ALGORITHMS = { rsa: ["RS256", "RS384", "RS512"], p256: ["ES256"], p384: ["ES384"], ed25519: ["EdDSA"] };
+const ALGORITHMS = {
+  rsa: ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"],
+  p256: ["ES256"],
+  p384: ["ES384"],
+  p521: ["ES512"],
+  ed25519: ["EdDSA", "Ed25519"],
+};
 const folder = mkdtempSync(join(tmpdir(), "examples-tokens-"));
 let tokens;
 
@@ -87,4 +93,21 @@ test("by a published set of keys", async (t) => {
   }
   await check(gateway, tokens.filter((it) => it.good === true && it.key !== "secret"));
   await check(gateway, tokens.filter((it) => it.key === "secret").map((it) => ({ ...it, good: false })).filter((it) => it.name !== "expired"));
+});
+
+test("gateway token --verify says of each what a node says", async () => {
+  const verify = (token, settings) => {
+    const env = { PATH: process.env.PATH, ...settings };
+    return spawnSync(process.env.GATEWAY_BIN, ["token", "--verify", "-"], { env, input: token, encoding: "utf8" });
+  };
+  for (const { name, key, good, token } of tokens) {
+    const settings = key === "secret" ? { GATEWAY_AUTH_JWT_SECRET: SECRET } : { GATEWAY_AUTH_JWT_PUBLIC_KEY: join(folder, `${key}.pem`) };
+    const { status, stdout, stderr } = verify(token, settings);
+    assert.equal(status, good === true ? 0 : 1, `${name} (${key}): ${stdout}${stderr}`);
+    assert.ok(!`${stdout}${stderr}`.includes(token), name);
+  }
+  assert.equal(verify("x", {}).status, 2);
+  const other = verify(tokens[0].token, { GATEWAY_AUTH_JWT_SECRET: SECRET, GATEWAY_AUTH_ISSUER: "me" });
+  assert.equal(other.status, 1);
+  assert.match(other.stdout + other.stderr, /\(issuer\)/);
 });

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::fault::Fault;
 use crate::config::{Config, Cookie, Origins};
 use crate::handshake::Handshake;
+use crate::http::cors::{self, HOSTS};
 use crate::socket::Socket;
 use crate::tally::TokenReason;
 
@@ -78,12 +79,8 @@ fn from_allowed_page(handshake: &Handshake, origins: &Origins) -> bool {
         Origins::Any => false,
         Origins::Listed(_) => origins.allows(origin),
     };
-    let host = handshake.header("host");
-    let host = host.and_then(|host| std::str::from_utf8(host).ok());
-    let own = origin
-        .strip_prefix("https://")
-        .or_else(|| origin.strip_prefix("http://"));
-    listed || own.is_some_and(|own| host.is_some_and(|host| host.eq_ignore_ascii_case(own)))
+    let hosts = HOSTS.iter().filter_map(|name| handshake.header(name));
+    listed || cors::is_own(origin, hosts)
 }
 
 /// The value of the first cookie of that name.
@@ -160,6 +157,12 @@ mod tests {
             );
             assert_eq!(from_allowed_page(&handshake, &listed), some, "{origin}");
         }
+        let behind_proxy = handshake(&[
+            ("origin", "https://Here.example.com"),
+            ("host", "10.0.0.7:3000"),
+            ("x-forwarded-host", "here.example.com"),
+        ]);
+        assert!(from_allowed_page(&behind_proxy, &Origins::Any));
         let plain = handshake(&[("host", "here.example.com")]);
         assert!(from_allowed_page(&plain, &listed));
     }

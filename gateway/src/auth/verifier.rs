@@ -65,7 +65,8 @@ impl Verifier {
         auth: &config::Auth,
         outbound: Option<&Arc<Outbound>>,
     ) -> Result<Option<Self>, KeyError> {
-        let secrets = auth.jwt_secret.iter().flat_map(config::Keys::secrets);
+        let secrets = auth.jwt_secret.iter();
+        let secrets = secrets.flat_map(|keys| keys.secrets().chain(keys.unparted()));
         let mut keys: Vec<_> = secrets.map(|secret| Key::secret(secret.expose())).collect();
         if let Some(path) = &auth.jwt_public_key {
             keys.push(Key::read(path)?);

@@ -61,25 +61,34 @@ impl Value for Secret {
 
 /// Secrets of which each is as good as the others, so that callers can change from one to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Keys(Vec<Secret>);
+pub struct Keys {
+    keys: Vec<Secret>,
+    text: Secret,
+}
 
 impl Keys {
     /// Each of them, in their order.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
-        self.0.iter()
+        self.keys.iter()
+    }
+
+    /// The text as it was written, if it holds more than one: what has commas was one secret once.
+    #[must_use]
+    pub fn unparted(&self) -> Option<&Secret> {
+        (self.keys.len() > 1).then_some(&self.text)
     }
 
     /// The first, which is the one to sign with.
     #[must_use]
     pub fn first(&self) -> Option<&Secret> {
-        self.0.first()
+        self.keys.first()
     }
 
     /// Whether `candidate` is one of them. All are compared.
     #[must_use]
     pub fn verify(&self, candidate: &[u8]) -> bool {
         let fits = |fits, key: &Secret| fits | key.verify(candidate);
-        self.0.iter().fold(false, fits)
+        self.keys.iter().fold(false, fits)
     }
 }
 
@@ -89,7 +98,17 @@ impl Value for Keys {
 
     fn parse(text: &str) -> Result<Self, String> {
         let keys = text.split(',').map(|key| Secret::parse(key.trim()));
-        Ok(Self(keys.collect::<Result<_, _>>()?))
+        let keys: Vec<_> = keys.collect::<Result<_, _>>().map_err(|error| {
+            let parted = text.contains(',');
+            let which = if parted {
+                "a secret between commas is "
+            } else {
+                ""
+            };
+            format!("{which}{error}")
+        })?;
+        let text = Secret::parse(text)?;
+        Ok(Self { keys, text })
     }
 }
 

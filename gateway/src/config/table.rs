@@ -368,7 +368,8 @@ pub static SETTINGS: &[Setting] = &[
         "a secret of the token issuer",
         "Shared secret of tokens signed with HMAC (HS256, HS384, HS512). With it, or with one of \
          the two settings below, every client needs a token. Several, with commas between them, are \
-         equally good, so that an issuer can change from one to another.",
+         equally good, so that an issuer can change from one to another. The text as a whole is one \
+         of them.",
     )
     .secret(),
     Setting::optional::<PathBuf>(

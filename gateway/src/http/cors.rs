@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
-    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_LENGTH, HOST, HeaderMap,
-    HeaderName, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_LENGTH, HeaderMap,
+    HeaderValue, ORIGIN, VARY,
 };
 use hyper::{Response, StatusCode};
 use tracing::{debug, warn};
@@ -87,14 +87,18 @@ pub(super) fn preflight(cors: &Cors, origin: &Origin, asked: &HeaderMap) -> Answ
 pub(super) fn foreign<'a>(cors: &Cors, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
     let origin = headers.get(ORIGIN)?;
     let text = origin.to_str().unwrap_or_default();
-    let own = text.split_once("://").map(|(_, host)| host);
-    let is_own = [HOST, HeaderName::from_static("x-forwarded-host")]
-        .iter()
-        .any(|name| {
-            let host = headers.get(name).and_then(|host| host.to_str().ok());
-            own.is_some() && own == host
-        });
+    let hosts = HOSTS.iter().filter_map(|name| headers.get(*name));
+    let is_own = is_own(text, hosts.map(HeaderValue::as_bytes));
     (!is_own && !cors.origins.allows(text)).then_some(origin)
+}
+
+/// Names of the headers that say which host a client asks.
+pub(crate) const HOSTS: [&str; 2] = ["host", "x-forwarded-host"];
+
+/// Whether a page of that origin asks its own host, as the values of [`HOSTS`] name it.
+pub(crate) fn is_own<'a>(origin: &str, mut hosts: impl Iterator<Item = &'a [u8]>) -> bool {
+    let own = origin.split_once("://").map(|(_, host)| host.as_bytes());
+    own.is_some_and(|own| hosts.any(|host| host.eq_ignore_ascii_case(own)))
 }
 
 /// Tells of pages that `cors.origins` does not list, once in a log that is not at debug: they may be
@@ -127,6 +131,8 @@ impl ToldOfOrigins {
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::HOST;
+
     use super::*;
     use crate::Config;
 

@@ -53,7 +53,7 @@ mod tests {
     fn tokens_are_left_out_wherever_they_stand() {
         let token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lnbmF0dXJl-_";
         for (text, shown) in [
-            (format!(r#"["join","a"]"#), r#"["join","a"]"#.to_owned()),
+            (r#"["join","a"]"#.to_owned(), r#"["join","a"]"#.to_owned()),
             (
                 format!(r#"["x",{{"t":"{token}"}},1]"#),
                 r#"["x",{"t":"(token)"},1]"#.to_owned(),

@@ -10,6 +10,7 @@ use super::Data;
 use super::lane::{Lane, Queued, Taken};
 use crate::api::types::{Emit, List, SharedRoom, User, or_default};
 use crate::binary::{BadArguments, ack_from_backend, from_backend};
+use crate::config::Cookie;
 use crate::event::OwnedArguments;
 use crate::event_stream::Entry;
 use crate::ids::{random_characters, user_of_room};
@@ -171,7 +172,9 @@ impl<'a> Call<'a> {
         if let Some(fields) = handshake.as_object_mut() {
             fields.remove("auth");
             if token == Token::LeftOut {
-                leave_credentials_out(fields);
+                let gateway = socket.gateway();
+                let cookie = gateway.node().config().auth.cookie.as_ref();
+                leave_credentials_out(fields, cookie.map(Cookie::as_str));
             }
         }
         Self {
@@ -326,12 +329,25 @@ fn auth(text: &str, token: Token) -> Option<Box<RawValue>> {
 }
 
 /// What a request may carry a token in besides.
-fn leave_credentials_out(handshake: &mut serde_json::Map<String, serde_json::Value>) {
+fn leave_credentials_out(
+    handshake: &mut serde_json::Map<String, serde_json::Value>,
+    cookie: Option<&str>,
+) {
     if let Some(headers) = handshake
         .get_mut("headers")
         .and_then(|it| it.as_object_mut())
     {
         headers.retain(|name, _| !name.eq_ignore_ascii_case("authorization"));
+        if let Some(cookie) = cookie
+            && let Some(serde_json::Value::String(cookies)) = headers.get_mut("cookie")
+        {
+            let is_other = |pair: &&str| pair.split('=').next().map(str::trim) != Some(cookie);
+            let others = cookies.split(';').filter(is_other).map(str::trim);
+            *cookies = others.collect::<Vec<_>>().join("; ");
+        }
+        if headers.get("cookie").and_then(|it| it.as_str()) == Some("") {
+            headers.remove("cookie");
+        }
     }
     if let Some(query) = handshake.get_mut("query").and_then(|it| it.as_object_mut()) {
         query.remove("token");

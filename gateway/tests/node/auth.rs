@@ -502,6 +502,14 @@ async fn each_of_several_secrets_is_as_good() {
             &encode(&Header::default(), &claims, &key).unwrap(),
         )
         .await;
+        let unparted = format!("{SECRET},{other}");
+        let key = EncodingKey::from_secret(unparted.as_bytes());
+        let token = encode(&Header::default(), &claims, &key).unwrap();
+        if secrets.contains(&unparted) {
+            client(&gateway, &token).await;
+        } else {
+            assert_eq!(answer(&gateway, "", &token).await, invalid());
+        }
         let key = EncodingKey::from_secret(b"a secret that nobody configured");
         let wrong = encode(&Header::default(), &claims, &key).unwrap();
         assert_eq!(answer(&gateway, "", &wrong).await, invalid());

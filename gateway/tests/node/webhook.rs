@@ -480,7 +480,7 @@ async fn a_backend_gets_the_claims_of_a_token_and_not_the_token() {
     let backend = Backend::start(|_| (200, json!({}))).await;
     let mut config = config();
     let toml = format!(
-        "[auth]\njwt_secret = \"{SECRET}\"\n[backend]\nurl = \"{}\"\nsecret = \"{SECRET}\"\n",
+        "[auth]\njwt_secret = \"{SECRET}\"\ncookie = \"jwt\"\n[backend]\nurl = \"{}\"\nsecret = \"{SECRET}\"\n",
         backend.url()
     );
     let parsed = Config::from_toml(&toml).unwrap();
@@ -502,9 +502,19 @@ async fn a_backend_gets_the_claims_of_a_token_and_not_the_token() {
         WebSocket::open_with(gateway.address(), &format!("&token={token}"), "").await;
     by_query.send(r#"40{"name":"c"}"#).await;
     assert!(by_query.answer().await.starts_with("40"));
+    let mut open = Vec::new();
+    for (name, cookies) in [("d", "x=1; jwt={}; y=2"), ("e", "jwt={}")] {
+        let header = format!("Cookie: {}\r\n", cookies.replace("{}", &token));
+        let mut by_cookie = WebSocket::open_with(gateway.address(), "", &header).await;
+        by_cookie.send(&format!(r#"40{{"name":"{name}"}}"#)).await;
+        assert!(by_cookie.answer().await.starts_with("40"));
+        open.push(by_cookie);
+    }
     let calls = backend.calls();
-    assert_eq!(calls.len(), 3);
-    for (call, name) in calls.iter().zip(["a", "b", "c"]) {
+    assert_eq!(calls.len(), 5);
+    let cookie = |call: usize| &calls[call]["handshake"]["headers"]["cookie"];
+    assert_eq!([cookie(3), cookie(4)], [&json!("x=1; y=2"), &Value::Null]);
+    for (call, name) in calls.iter().zip(["a", "b", "c", "d", "e"]) {
         assert_eq!(call["claims"], claims);
         assert_eq!(call["auth"], json!({"name": name}));
         assert!(!call.to_string().contains(&token));
