@@ -81,7 +81,7 @@ fn no_connection(error: deadpool_redis::PoolError) -> CommandError {
 impl Commands {
     /// Connects when the first command is sent.
     pub(crate) fn new(servers: &Servers, timeout: Duration) -> Result<Self, CommandError> {
-        let url = |endpoint: &Endpoint, login| url(endpoint, login, servers.tls, servers.database);
+        let url = |endpoint: &Endpoint, login| url(endpoint, login, servers.tls);
         let mut config = PoolConfig::new(CONNECTIONS);
         config.timeouts = Timeouts {
             wait: Some(timeout),
@@ -248,7 +248,6 @@ fn node_login(servers: &Servers) -> sentinel::SentinelNodeConnectionInfo {
     sentinel::SentinelNodeConnectionInfo {
         tls_mode: servers.tls.then_some(sentinel::TlsMode::Secure),
         redis_connection_info: Some(deadpool_redis::RedisConnectionInfo {
-            db: servers.database,
             username,
             password,
             ..Default::default()
@@ -257,7 +256,7 @@ fn node_login(servers: &Servers) -> sentinel::SentinelNodeConnectionInfo {
 }
 
 /// The URL of one server, as redis-rs reads it.
-fn url(endpoint: &Endpoint, login: &Login, tls: bool, database: i64) -> String {
+fn url(endpoint: &Endpoint, login: &Login, tls: bool) -> String {
     let scheme = if tls { "rediss" } else { "redis" };
     let login = match (&login.username, &login.password) {
         (None, None) => String::new(),
@@ -267,7 +266,7 @@ fn url(endpoint: &Endpoint, login: &Login, tls: bool, database: i64) -> String {
             escape(password.as_deref().unwrap_or_default()),
         ),
     };
-    format!("{scheme}://{login}{endpoint}/{database}")
+    format!("{scheme}://{login}{endpoint}")
 }
 
 fn escape(text: &str) -> String {

@@ -2,8 +2,8 @@ use std::fmt;
 
 /// Where Redis is, and how to log in: what `redis.url` says.
 ///
-/// - `redis://[user:password@]host[:port][/db]`
-/// - `redis+sentinel://[user:password@]host[:port],host[:port]/master[?db=0&sentinel_username=..&sentinel_password=..]`
+/// - `redis://[user:password@]host[:port][/0]`
+/// - `redis+sentinel://[user:password@]host[:port],host[:port]/master[?sentinel_username=..&sentinel_password=..]`
 /// - `redis+cluster://[user:password@]host[:port],host[:port]`
 ///
 /// With `rediss` in place of `redis` the connections are encrypted with TLS, those to sentinels too.
@@ -12,7 +12,6 @@ pub struct Servers {
     pub(crate) kind: Kind,
     pub(crate) login: Login,
     pub(crate) tls: bool,
-    pub(crate) database: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +56,12 @@ pub enum BadUrl {
     /// A database that is no number, or where there can be none.
     #[error("bad database in the Redis URL")]
     Database,
+    /// A database that would seem to keep clusters apart.
+    #[error(
+        "database {0} in the Redis URL does not keep clusters apart, since channels belong to no \
+         database: leave it out, and give each cluster a redis.prefix of its own"
+    )]
+    OtherDatabase(u16),
     /// No master's name.
     #[error(
         "a redis+sentinel URL ends with the name of the master, as in redis+sentinel://host:26379/mymaster"
@@ -86,33 +91,37 @@ impl std::str::FromStr for Servers {
             Some(family) => (true, family),
             None => (false, scheme.strip_prefix("redis").ok_or(BadUrl::Scheme)?),
         };
-        let mut database = parameters.database;
+        let mut databases = [parameters.database, None];
         let kind = match family {
             "" => {
-                database = database.or(parse_database(path)?);
+                databases[1] = parse_database(path)?;
                 Kind::Single(Endpoint::parse(hosts, 6379)?)
             }
-            "+sentinel" => Kind::Sentinel {
-                sentinels: Endpoint::parse_list(hosts, 26379)?,
-                master: Some(unescape(path)?)
-                    .filter(|it| !it.is_empty())
-                    .ok_or(BadUrl::Master)?,
-                login: parameters.sentinel,
-            },
+            "+sentinel" => {
+                // No master's name has a slash in it.
+                let (master, path) = path.split_once('/').unwrap_or((path, ""));
+                databases[1] = parse_database(path)?;
+                Kind::Sentinel {
+                    sentinels: Endpoint::parse_list(hosts, 26379)?,
+                    master: Some(unescape(master)?)
+                        .filter(|it| !it.is_empty())
+                        .ok_or(BadUrl::Master)?,
+                    login: parameters.sentinel,
+                }
+            }
             "+cluster" => {
-                if !path.is_empty() || database.is_some() {
+                if !path.is_empty() || parameters.database.is_some() {
                     return Err(BadUrl::Database);
                 }
                 Kind::Cluster(Endpoint::parse_list(hosts, 6379)?)
             }
             _ => return Err(BadUrl::Scheme),
         };
-        Ok(Self {
-            kind,
-            login,
-            tls,
-            database: database.unwrap_or(0),
-        })
+        let mut databases = databases.into_iter().flatten();
+        if let Some(other) = databases.find(|database| *database != 0) {
+            return Err(BadUrl::OtherDatabase(other));
+        }
+        Ok(Self { kind, login, tls })
     }
 }
 
@@ -161,7 +170,7 @@ impl Login {
 /// What follows the question mark.
 #[derive(Default)]
 struct Parameters {
-    database: Option<i64>,
+    database: Option<u16>,
     sentinel: Login,
 }
 
@@ -181,12 +190,11 @@ impl Parameters {
     }
 }
 
-fn parse_database(text: &str) -> Result<Option<i64>, BadUrl> {
+fn parse_database(text: &str) -> Result<Option<u16>, BadUrl> {
     if text.is_empty() {
         return Ok(None);
     }
-    let database: u16 = text.parse().map_err(|_| BadUrl::Database)?;
-    Ok(Some(database.into()))
+    text.parse().map(Some).map_err(|_| BadUrl::Database)
 }
 
 fn unescape(text: &str) -> Result<String, BadUrl> {
@@ -222,7 +230,6 @@ impl fmt::Debug for Servers {
         f.debug_struct("Servers")
             .field("kind", &self.kind)
             .field("tls", &self.tls)
-            .field("database", &self.database)
             .finish_non_exhaustive()
     }
 }
@@ -246,12 +253,11 @@ mod tests {
         assert_eq!(servers.kind, Kind::Single(endpoint("localhost", 6379)));
         assert!(!servers.tls);
 
-        let servers: Servers = "rediss://ann:p%40ss:w@[::1]:7000/3".parse().unwrap();
+        let servers: Servers = "rediss://ann:p%40ss:w@[::1]:7000/0".parse().unwrap();
         assert_eq!(servers.kind, Kind::Single(endpoint("::1", 7000)));
         assert_eq!(servers.login.username.as_deref(), Some("ann"));
         assert_eq!(servers.login.password.as_deref(), Some("p@ss:w"));
         assert!(servers.tls);
-        assert_eq!(servers.database, 3);
 
         let servers: Servers = "redis://:secret@h".parse().unwrap();
         assert_eq!(servers.login.username, None);
@@ -260,7 +266,7 @@ mod tests {
 
     #[test]
     fn sentinels_and_clusters() {
-        let url = "redis+sentinel://u:p@a,b:27000/my%20master?db=2&sentinel_password=x";
+        let url = "redis+sentinel://u:p@a,b:27000/my%20master?db=0&sentinel_password=x";
         let servers: Servers = url.parse().unwrap();
         let Kind::Sentinel {
             sentinels,
@@ -273,7 +279,6 @@ mod tests {
         assert_eq!(sentinels, [endpoint("a", 26379), endpoint("b", 27000)]);
         assert_eq!(master, "my master");
         assert_eq!(login.password.as_deref(), Some("x"));
-        assert_eq!(servers.database, 2);
 
         let servers: Servers = "rediss+cluster://a:1,b:2,c".parse().unwrap();
         let hosts = vec![endpoint("a", 1), endpoint("b", 2), endpoint("c", 6379)];
@@ -293,6 +298,11 @@ mod tests {
             ("redis://a:x", BadUrl::Port),
             ("redis://a/x", BadUrl::Database),
             ("redis+cluster://a/1", BadUrl::Database),
+            ("redis://a/1", BadUrl::OtherDatabase(1)),
+            ("redis://a?db=2", BadUrl::OtherDatabase(2)),
+            ("redis://a/1?db=0", BadUrl::OtherDatabase(1)),
+            ("redis+sentinel://a/m?db=3", BadUrl::OtherDatabase(3)),
+            ("redis+sentinel://a/m/4", BadUrl::OtherDatabase(4)),
             ("redis+sentinel://a", BadUrl::Master),
             ("redis://:%4@a", BadUrl::Escape),
             ("redis://a?x=1", BadUrl::Parameter("x".to_owned())),

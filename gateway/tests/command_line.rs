@@ -60,6 +60,10 @@ fn check_config_finds_what_the_start_refuses_and_both_end_with_2() {
             &["redis.url: bad port"][..],
         ),
         (&["--redis-url=redis://a/x"], &["redis.url: "]),
+        (
+            &["--redis-url=redis://a/1"],
+            &["redis.url: database 1 in the Redis URL does not keep clusters apart"],
+        ),
         (&["--redis-url=redis+sentinel://a:1"], &["redis.url: "]),
         (&missing, &["missing.crt (tls.cert)"]),
         (&two, &["missing.crt (tls.cert)", "redis.url: bad port"]),

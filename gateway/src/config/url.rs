@@ -145,7 +145,7 @@ mod tests {
     fn redis_is_named_by_its_scheme_and_hosts() {
         for text in [
             "redis://localhost",
-            "rediss://:pw@localhost:6380/1",
+            "rediss://:pw@localhost:6380/0",
             "redis+sentinel://a:26379,b:26379/mymaster",
             "rediss+cluster://a,b,c",
         ] {
