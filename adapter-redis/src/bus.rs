@@ -72,7 +72,7 @@ impl Bus {
             () = settle(&shared, &commands, &lanes) => {}
             () = roads.follow(), if is_sharded_cluster => {}
             () = shared.panicked.notified() => {
-                tracing::error!("Redis: a task of a connection has panicked");
+                tracing::error!(target: "adapter_redis::bus", "Redis: a task of a connection has panicked");
                 return;
             }
         }
@@ -117,7 +117,7 @@ impl Roads {
             match topology {
                 Ok(topology) => {
                     if last.as_ref() != Some(&topology) {
-                        tracing::info!(masters = topology.masters.len(), "Redis: cluster slots");
+                        tracing::info!(target: "adapter_redis::bus", masters = topology.masters.len(), "Redis: cluster slots");
                         self.apply_topology(&topology).await;
                         last = Some(topology);
                     }
@@ -127,8 +127,12 @@ impl Roads {
                         .status()
                         .set_unregistered(Some(error.to_string()));
                     match was_lamented {
-                        true => tracing::debug!(%error, "Redis: no cluster slots"),
-                        false => tracing::warn!(%error, "Redis: no cluster slots"),
+                        true => {
+                            tracing::debug!(target: "adapter_redis::bus", %error, "Redis: no cluster slots")
+                        }
+                        false => {
+                            tracing::warn!(target: "adapter_redis::bus", %error, "Redis: no cluster slots")
+                        }
                     }
                 }
             }
@@ -306,7 +310,7 @@ async fn settle(shared: &Arc<Shared>, commands: &Commands, lanes: &Mutex<Vec<Lan
             // Counts that could not be taken are taken the next time.
             let _ = census.take(shared, commands, &all).await;
             if let Some(lane) = census.astray(&all) {
-                tracing::warn!(
+                tracing::warn!(target: "adapter_redis::bus",
                     "Redis: subscriptions are in force at another server than commands go to"
                 );
                 lane.renew();

@@ -83,7 +83,7 @@ impl Lane {
                     if !std::mem::replace(&mut is_lamented, true) {
                         self.lament(end, "cannot connect", &error);
                     }
-                    tracing::debug!(role = end.name(), %error, "Redis: cannot connect");
+                    tracing::debug!(target: "adapter_redis::lane", role = end.name(), %error, "Redis: cannot connect");
                     self.handle_failure(end, &error);
                     // In a cluster another server may have taken over.
                     self.shared.topology_wanted.notify_one();
@@ -113,7 +113,7 @@ impl Lane {
             if !matches!(error, LinkError::Silent) {
                 return (error, None);
             }
-            tracing::warn!(role = end.name(), "Redis: no sign of life");
+            tracing::warn!(target: "adapter_redis::lane", role = end.name(), "Redis: no sign of life");
             self.set_silent(end, true);
             let replaced = tokio::select! {
                 // What came late comes first.
@@ -190,6 +190,6 @@ impl Lane {
     /// Logs what goes wrong with a connection.
     fn lament(&self, end: End, what: &str, error: &LinkError) {
         let server = self.endpoint.as_ref().map(ToString::to_string);
-        tracing::warn!(role = end.name(), server, %error, "Redis: {what}");
+        tracing::warn!(target: "adapter_redis::lane", role = end.name(), server, %error, "Redis: {what}");
     }
 }

@@ -116,7 +116,7 @@ impl Membership {
                 Ok(()) => None,
             };
             if let Some(error) = refusal.as_ref().filter(|_| !is_lamented) {
-                tracing::warn!(error, "Redis: no heartbeat");
+                tracing::warn!(target: "adapter_redis::membership", error, "Redis: no heartbeat");
             }
             if beaten.is_err() {
                 self.reachable = None;
@@ -269,7 +269,7 @@ impl Membership {
             return;
         }
         if let Some(problem) = &problem {
-            tracing::error!(%problem, "this node cannot take part in the cluster");
+            tracing::error!(target: "adapter_redis::membership", %problem, "this node cannot take part in the cluster");
         }
         status.set_problem(problem);
         drop(status);
@@ -305,7 +305,7 @@ pub(crate) async fn leave(shared: &Arc<Shared>, commands: &Arc<Commands>) {
     let node = shared.config.node.as_str();
     pipeline.cmd("SREM").arg(&keys.index).arg(node).ignore();
     if let Err(error) = commands.run::<()>(&pipeline).await {
-        tracing::debug!(%error, "Redis: leaving untold");
+        tracing::debug!(target: "adapter_redis::membership", %error, "Redis: leaving untold");
     }
 }
 

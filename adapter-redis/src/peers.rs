@@ -34,7 +34,7 @@ pub(crate) async fn run(
     let mut batch = Vec::with_capacity(BATCH);
     while calls.recv_many(&mut batch, BATCH).await > 0 {
         if let Err(error) = answer(&shared, &commands, &mut batch).await {
-            tracing::debug!(%error, "Redis: peers not counted");
+            tracing::debug!(target: "adapter_redis::peers", %error, "Redis: peers not counted");
             for call in batch.drain(..) {
                 // Who does not wait any more needs no answer.
                 let _ = call.reply.send(Err(Away));

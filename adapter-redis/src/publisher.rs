@@ -377,7 +377,7 @@ impl<'a> Session<'a> {
         let Answer::Refused(text) = answer else {
             let is_news = shared.status().handle_probe_confirmed(id, number, now);
             if is_news {
-                tracing::info!("Redis takes messages again");
+                tracing::info!(target: "adapter_redis::publisher", "Redis takes messages again");
                 shared.handle_status_change();
             }
             return self.handle_reach(&answer);
@@ -410,7 +410,7 @@ impl<'a> Session<'a> {
             Answer::Role(Role::Replica(of)) => return Err(LinkError::NotMaster(of)),
             Answer::Refused(text) if Meaning::of(&text) != Meaning::Never => return Ok(()),
             Answer::Refused(text) => {
-                tracing::debug!(error = text, "Redis does not tell its role");
+                tracing::debug!(target: "adapter_redis::publisher", error = text, "Redis does not tell its role");
                 self.role = RoleCheck::Off;
             }
             Answer::Role(Role::Master | Role::Unknown) | Answer::Count(_) | Answer::Other => {}
@@ -439,7 +439,7 @@ impl<'a> Session<'a> {
         self.count_answered(1);
         self.lane.shared.counters.out_refused.increment();
         if self.is_to_be_told(text) {
-            tracing::warn!(channel = %message.channel, error = text, "Redis refuses messages for good");
+            tracing::warn!(target: "adapter_redis::publisher", channel = %message.channel, error = text, "Redis refuses messages for good");
         }
         Ok(())
     }
@@ -461,7 +461,7 @@ impl<'a> Session<'a> {
         };
         let is_news = shared.status().handle_refused(id, text, is_passing, now);
         if is_news {
-            tracing::warn!(error = text, is_passing, "Redis refuses messages");
+            tracing::warn!(target: "adapter_redis::publisher", error = text, is_passing, "Redis refuses messages");
             shared.handle_status_change();
         }
         Ok(())

@@ -31,7 +31,7 @@ pub(crate) fn message(shared: &Shared, pattern: Option<&[u8]>, channel: &[u8], p
                 Err(Dropped::Own) => counters.in_own.increment(),
                 Err(Dropped::Ignored) => counters.in_ignored.increment(),
                 Err(Dropped::Undecodable(error)) => {
-                    tracing::debug!(channel, %error, "undecodable message from Redis");
+                    tracing::debug!(target: "adapter_redis::receive", channel, %error, "undecodable message from Redis");
                     counters.in_undecodable.increment();
                 }
             }

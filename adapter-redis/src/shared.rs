@@ -131,7 +131,7 @@ impl Shared {
     pub(crate) fn handle_status_change(&self) {
         let up = self.status().is_up();
         if self.up.swap(up, Ordering::AcqRel) != up {
-            tracing::info!(up, "connection to the other nodes");
+            tracing::info!(target: "adapter_redis::shared", up, "connection to the other nodes");
             self.inbox.handle(Incoming::Up(up));
         }
         self.status_changed.send_replace(());
@@ -183,7 +183,7 @@ impl Shared {
         request: Option<&RequestId>,
     ) -> Publish {
         let queued = outgoing.map_err(|error| {
-            tracing::debug!(%error, "message not published");
+            tracing::debug!(target: "adapter_redis::shared", %error, "message not published");
         });
         let queued = queued.and_then(|Outgoing { channel, payload }| {
             let message = Outbound {

@@ -220,7 +220,7 @@ impl Session<'_> {
         let answered = self.lane.shared.interests().commands_answered(id);
         if self.pings.front().is_some_and(|it| it.behind <= answered) {
             // Of one that is busy, or that cannot save, this is a sign of life like any other.
-            tracing::debug!(error = text, "Redis refused a PING");
+            tracing::debug!(target: "adapter_redis::subscriber", error = text, "Redis refused a PING");
             return self.handle_pong();
         }
         let is_first = !std::mem::replace(&mut self.is_refused, true);
@@ -249,7 +249,7 @@ impl Session<'_> {
                     used
                 }
                 Err(Stop::Oversized { consumed, skip }) => {
-                    tracing::warn!(bytes = skip - 2, "message from Redis too large");
+                    tracing::warn!(target: "adapter_redis::subscriber", bytes = skip - 2, "message from Redis too large");
                     shared.counters.in_undecodable.increment();
                     self.input.skip(consumed + skip);
                     continue;
@@ -309,20 +309,20 @@ fn refuse(lane: &Lane, error: &str, is_first: bool) {
             let name = shown(&name);
             if is_news {
                 shared.counters.subscriptions_refused.increment();
-                tracing::warn!(name, error, "Redis refuses a subscription");
+                tracing::warn!(target: "adapter_redis::subscriber", name, error, "Redis refuses a subscription");
             } else {
-                tracing::debug!(name, error, "Redis still refuses a subscription");
+                tracing::debug!(target: "adapter_redis::subscriber", name, error, "Redis still refuses a subscription");
             }
         }
         Refusal::Later(name) if is_first => {
-            tracing::warn!(
+            tracing::warn!(target: "adapter_redis::subscriber",
                 name = shown(&name),
                 error,
                 "Redis refused a subscription for now"
             );
         }
         Refusal::Later(_) | Refusal::Split | Refusal::Stale => {
-            tracing::debug!(error, ?why, "Redis refused subscriptions");
+            tracing::debug!(target: "adapter_redis::subscriber", error, ?why, "Redis refused subscriptions");
         }
     }
     shared.status().handle_unsubscribed(lane.id, error);

@@ -70,7 +70,7 @@ impl Drop for Acceptor {
             && let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            warn!("the acceptor panicked");
+            warn!(target: "gateway::acceptor", "the acceptor panicked");
         }
     }
 }
@@ -91,7 +91,7 @@ fn accept(mut poll: Poll, listener: &mut mio::net::TcpListener, node: &Node, sto
         };
         match waiting {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                warn!(%error, "cannot wait for connections");
+                warn!(target: "gateway::acceptor", %error, "cannot wait for connections");
                 thread::sleep(PAUSE);
             }
             Ok(()) | Err(_) => {}
@@ -103,13 +103,13 @@ fn accept(mut poll: Poll, listener: &mut mio::net::TcpListener, node: &Node, sto
             if node.descriptors().are_taken() {
                 if !std::mem::replace(&mut was_full, true) {
                     let most = node.descriptors().most();
-                    warn!(
+                    warn!(target: "gateway::acceptor",
                         most,
                         "clients hold all descriptors that they may: raise the limit of open files"
                     );
                 }
                 if let Err(error) = make_room(&mut poll, listener, &mut events, node) {
-                    warn!(%error, "cannot wait for connections");
+                    warn!(target: "gateway::acceptor", %error, "cannot wait for connections");
                     thread::sleep(PAUSE);
                 }
                 if stopped.load(Ordering::Relaxed) {
@@ -132,7 +132,7 @@ fn accept(mut poll: Poll, listener: &mut mio::net::TcpListener, node: &Node, sto
                     break;
                 }
                 Err(error) => {
-                    warn!(%error, "cannot accept");
+                    warn!(target: "gateway::acceptor", %error, "cannot accept");
                     thread::sleep(PAUSE);
                     if stopped.load(Ordering::Relaxed) {
                         return;

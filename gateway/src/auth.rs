@@ -140,7 +140,7 @@ impl Shared {
         if let Some(ack) = ack
             && let Err(error) = ack.send((answer,))
         {
-            debug!(socket = %socket.id(), %error, "acknowledgement not sent");
+            debug!(target: "gateway::auth", socket = %socket.id(), %error, "acknowledgement not sent");
         }
     }
 
@@ -283,9 +283,9 @@ fn refused(socket: &Socket, fault: &Fault, what: &'static str) {
     let reason = fault.label();
     let (socket_id, namespace) = (socket.id(), socket.namespace());
     let claim = fault.claim.unwrap_or_default();
-    debug!(socket = %socket_id, namespace, reason, claim, why = %fault.why, "{what}");
+    debug!(target: "gateway::auth", socket = %socket_id, namespace, reason, claim, why = %fault.why, "{what}");
     if first && fault.may_be_configuration() {
-        info!(
+        info!(target: "gateway::auth",
             reason,
             claim,
             why = %fault.why,

@@ -136,7 +136,9 @@ impl Cluster {
             .publish(namespace, detour.as_ref().unwrap_or(message))
         {
             Publish::Queued => {}
-            Publish::Dropped => tracing::debug!(namespace, "not published to the other nodes"),
+            Publish::Dropped => {
+                tracing::debug!(target: "gateway::cluster", namespace, "not published to the other nodes")
+            }
         }
     }
 

@@ -34,7 +34,7 @@ impl Descriptors {
         let limit = match rlimit::Resource::NOFILE.get() {
             Ok((limit, _)) => limit,
             Err(error) => {
-                warn!(%error, "the limit of open files is not known");
+                warn!(target: "gateway::descriptors", %error, "the limit of open files is not known");
                 u64::MAX
             }
         };

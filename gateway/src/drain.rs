@@ -153,7 +153,7 @@ pub(crate) fn begin(node: &Arc<Node>, over: Duration, purpose: Purpose) {
     let Some(period) = node.drain().begin(over, purpose) else {
         return;
     };
-    info!(over = ?over, sessions = node.session_count(), "draining");
+    info!(target: "gateway::drain", over = ?over, sessions = node.session_count(), "draining");
     node.run_everywhere(move |shard| {
         tokio::task::spawn_local(close_evenly(Rc::clone(shard), period));
     });
@@ -164,7 +164,7 @@ pub(crate) fn begin(node: &Arc<Node>, over: Duration, purpose: Purpose) {
         }
         if node.drain().is_within(period) {
             emptied(&node).await;
-            info!(sessions = node.session_count(), "drained");
+            info!(target: "gateway::drain", sessions = node.session_count(), "drained");
         }
     });
 }
@@ -173,7 +173,7 @@ pub(crate) fn begin(node: &Arc<Node>, over: Duration, purpose: Purpose) {
 pub(crate) fn cancel(node: &Node) -> Result<bool, Ending> {
     let cancelled = node.drain().cancel()?;
     if cancelled {
-        info!(
+        info!(target: "gateway::drain",
             sessions = node.session_count(),
             "the drain is taken back, serving again"
         );

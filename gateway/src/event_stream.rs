@@ -241,7 +241,7 @@ impl EventStream {
                     self.retries.increment();
                     let error = &reason;
                     if !was_told {
-                        warn!(
+                        warn!(target: "gateway::event_stream",
                             error,
                             waiting = self.waiting(),
                             "events cannot be written to the stream; they wait"
@@ -258,7 +258,7 @@ impl EventStream {
             }
         }
         if was_told {
-            info!(
+            info!(target: "gateway::event_stream",
                 waiting = self.waiting(),
                 "events are written to the stream again"
             );

@@ -124,7 +124,7 @@ pub(crate) async fn forward(
         }
         Err(failure) => {
             counted.outcome = failure.outcome();
-            debug!(node = %owner.member.id, address = %client.address, reason = failure.outcome().label(), "not forwarded");
+            debug!(target: "gateway::forward", node = %owner.member.id, address = %client.address, reason = failure.outcome().label(), "not forwarded");
             Err(failure.refusal())
         }
     }

@@ -125,7 +125,7 @@ fn serve_peer(held: Held, stream: std::net::TcpStream, peer: Peer) {
     let stream = match TcpStream::from_std(stream) {
         Ok(stream) => stream,
         Err(error) => {
-            debug!(address = %peer.address, %error, "connection lost before it was served");
+            debug!(target: "gateway::http", address = %peer.address, %error, "connection lost before it was served");
             return;
         }
     };
@@ -240,7 +240,7 @@ async fn speak_http(
         Ok(parts) => parts,
         Err(error) => {
             if error.is_incomplete_message() {
-                debug!(address = %peer.address, %error, "connection lost");
+                debug!(target: "gateway::http", address = %peer.address, %error, "connection lost");
             } else {
                 refuse(&shard, peer.address, Refused::Http, &error);
             }
@@ -302,7 +302,7 @@ async fn in_time<T, E: Into<Box<dyn std::error::Error>>>(
 /// Counts a connection that is closed without an answer of ours, and says why.
 fn refuse(shard: &Shard, address: SocketAddr, reason: Refused, error: &dyn std::fmt::Display) {
     shard.counters().refused.of(reason).increment();
-    debug!(%address, reason = reason.label(), %error, "connection refused");
+    debug!(target: "gateway::http", %address, reason = reason.label(), %error, "connection refused");
 }
 
 /// Has the client of a draining node come back on a new connection, which a balancer sends

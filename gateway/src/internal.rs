@@ -44,7 +44,7 @@ pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, api: Option<Ar
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                debug!(%error, "cannot accept on the internal port");
+                debug!(target: "gateway::internal", %error, "cannot accept on the internal port");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
@@ -86,7 +86,7 @@ pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, api: Option<Ar
             let served = tokio::select! {
                 served = connection => served,
                 () = caller.leaves() => {
-                    return debug!(%peer, "internal connection closed, to make room for another");
+                    return debug!(target: "gateway::internal", %peer, "internal connection closed, to make room for another");
                 }
             };
             match (served, door.opened()) {
@@ -94,7 +94,9 @@ pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, api: Option<Ar
                     forward::let_in(&node, shard, parts.io.into_inner(), peer)
                 }
                 (Ok(_), None) => {}
-                (Err(error), _) => debug!(%error, "internal connection failed"),
+                (Err(error), _) => {
+                    debug!(target: "gateway::internal", %error, "internal connection failed")
+                }
             }
         });
     }
@@ -157,7 +159,7 @@ fn refuse(node: &Node, door: &Door, suspect: Suspect) -> Response<Full<Bytes>> {
     let refused = node.tallies().internal_refused.of(suspect);
     let (peer, code, message) = (door.peer(), suspect.label(), suspect.advice());
     if refused.value() == 0 {
-        warn!(%peer, code, "refused at the internal port, and the next ones without a line: {message}");
+        warn!(target: "gateway::internal", %peer, code, "refused at the internal port, and the next ones without a line: {message}");
     }
     refused.increment();
     let problem = serde_json::json!({"error": {"code": code, "message": message}});

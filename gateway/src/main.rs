@@ -42,14 +42,17 @@ struct Failure(u8);
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        error!("{error}");
+        error!(target: "gateway", "{error}");
         Self(FAILED)
     }
 }
 
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
-        error.to_string().lines().for_each(|line| error!("{line}"));
+        error
+            .to_string()
+            .lines()
+            .for_each(|line| error!(target: "gateway", "{line}"));
         Self(if error.is_configuration() {
             cli::WRONG
         } else {
@@ -67,18 +70,20 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     let why = panic.payload_as_str().unwrap_or_default();
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
-        error!(thread, %backtrace, "panicked at {place}: {why}");
+        error!(target: "gateway", thread, %backtrace, "panicked at {place}: {why}");
     } else {
-        error!(thread, "panicked at {place}: {why}");
+        error!(target: "gateway", thread, "panicked at {place}: {why}");
     }
 }
 
 /// Serves until the process is told to stop. Told a second time, it ends without another word; so it
 /// does when the node lost a part without which it is none.
 fn serve(config: Config, foreign: &[Foreign]) -> Result<(), Failure> {
-    foreign.iter().for_each(|variable| warn!("{variable}"));
+    foreign
+        .iter()
+        .for_each(|variable| warn!(target: "gateway", "{variable}"));
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        warn!(%error, "the limit of open files stays as it is");
+        warn!(target: "gateway", %error, "the limit of open files stays as it is");
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -94,7 +99,7 @@ fn serve(config: Config, foreign: &[Foreign]) -> Result<(), Failure> {
             told = signals.told() => told,
             part = &mut failure => give_up(&part),
         };
-        info!(signal = ?told, "stopping");
+        info!(target: "gateway", signal = ?told, "stopping");
         let stopped = async {
             match told {
                 Told::Terminate => running.stop().await,
@@ -102,10 +107,10 @@ fn serve(config: Config, foreign: &[Foreign]) -> Result<(), Failure> {
             }
         };
         tokio::select! {
-            () = stopped => info!("stopped"),
+            () = stopped => info!(target: "gateway", "stopped"),
             part = failure => give_up(&part),
             _ = signals.told() => {
-                warn!("told to stop again: ending at once");
+                warn!(target: "gateway", "told to stop again: ending at once");
                 end_at_once(0);
             }
         }
@@ -115,7 +120,7 @@ fn serve(config: Config, foreign: &[Foreign]) -> Result<(), Failure> {
 
 /// The node lost a part. Its clients come back to another one, or to this one once it is started again.
 fn give_up(part: &str) -> ! {
-    error!(part, "the node cannot go on: ending the process");
+    error!(target: "gateway", part, "the node cannot go on: ending the process");
     end_at_once(FAILED)
 }
 
@@ -200,7 +205,7 @@ impl Signals {
                 _ = self.user1.recv() => "SIGUSR1",
                 _ = self.user2.recv() => "SIGUSR2",
             };
-            warn!(
+            warn!(target: "gateway",
                 signal = ignored,
                 "signal ignored: settings are read at the start alone, and SIGTERM stops the node"
             );

@@ -214,7 +214,7 @@ fn connector() -> std::io::Result<Marking<HttpsConnector<HttpConnector>>> {
     let found = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
-        warn!("no trusted root certificates were found: no https service can be reached");
+        warn!(target: "gateway::outbound", "no trusted root certificates were found: no https service can be reached");
     }
     let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()

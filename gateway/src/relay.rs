@@ -157,20 +157,20 @@ impl Application for Relay {
                 }
                 Ok(Done::Now | Done::Once(_)) => event.ack((ok(),)),
                 Err(error) => {
-                    debug!(socket = %socket.id(), event = event.name(), reason = error.code(), "event refused");
+                    debug!(target: "gateway::relay", socket = %socket.id(), event = event.name(), reason = error.code(), "event refused");
                     event.ack((refused(error),))
                 }
             }
         };
         if let Err(error) = answered {
-            debug!(socket = %socket.id(), %error, "acknowledgement not sent");
+            debug!(target: "gateway::relay", socket = %socket.id(), %error, "acknowledgement not sent");
         }
         Flow::Done
     }
 
     fn rate_limited(&self, socket: &Socket, mut event: Event<'_>) {
         if let Err(error) = event.ack((refused(RelayError::RateLimited),)) {
-            debug!(socket = %socket.id(), %error, "acknowledgement not sent");
+            debug!(target: "gateway::relay", socket = %socket.id(), %error, "acknowledgement not sent");
         }
     }
 }
@@ -198,7 +198,7 @@ fn hold_back(socket: &Socket, ack: Ack, joined: Joined) {
     let socket = socket.clone();
     let answer = |ack: Ack, answer| {
         if let Err(error) = ack.send((answer,)) {
-            debug!(%error, "acknowledgement not sent");
+            debug!(target: "gateway::relay", %error, "acknowledgement not sent");
         }
     };
     let Some(held) = socket.hold_join(MAX_HELD_JOINS) else {

@@ -320,7 +320,7 @@ impl Server {
             .collect::<Result<_, _>>()
             .map_err(StartError::Thread)?;
         let acceptor = Acceptor::start(listener, Arc::clone(&node)).map_err(StartError::Thread)?;
-        info!(
+        info!(target: "gateway::server",
             version = env!("CARGO_PKG_VERSION"),
             %address,
             internal = %internal_address,
@@ -410,12 +410,12 @@ impl Running {
         let shards = std::mem::take(&mut self.shards);
         let ended = tokio::task::spawn_blocking(move || drop(shards)).await;
         if let Err(error) = ended {
-            warn!(%error, "a shard did not end well");
+            warn!(target: "gateway::server", %error, "a shard did not end well");
         }
         if let Some((stream, _writing)) = &self.event_stream {
             let lost = stream.flushed(LAST_ENTRIES).await;
             if lost > 0 {
-                warn!(lost, "ended before all events were in the stream");
+                warn!(target: "gateway::server", lost, "ended before all events were in the stream");
             }
         }
         let left = tokio::task::spawn_blocking(move || {
@@ -424,7 +424,7 @@ impl Running {
             }
         });
         if let Err(error) = left.await {
-            warn!(%error, "the cluster was not left well");
+            warn!(target: "gateway::server", %error, "the cluster was not left well");
         }
     }
 }
@@ -453,7 +453,7 @@ fn join_cluster(
     } else {
         advertise.to_string()
     };
-    info!(node = name, address, "joining the other nodes");
+    info!(target: "gateway::server", node = name, address, "joining the other nodes");
     redis::start(config, settings, (id, tag), address, inbox).map(Some)
 }
 
@@ -519,7 +519,7 @@ impl Drop for ShardThread {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            warn!("a shard panicked");
+            warn!(target: "gateway::server", "a shard panicked");
         }
     }
 }
@@ -530,7 +530,7 @@ impl Drop for ShardThread {
 fn leave_unsent_to_outboxes(listener: &std::net::TcpListener) {
     #[cfg(target_os = "linux")]
     if let Err(error) = socket2::SockRef::from(listener).set_tcp_notsent_lowat(UNSENT_BYTES) {
-        tracing::debug!(%error, "the kernel takes as much as its buffers hold");
+        tracing::debug!(target: "gateway::server", %error, "the kernel takes as much as its buffers hold");
     }
     #[cfg(not(target_os = "linux"))]
     let _ = listener;
@@ -547,7 +547,9 @@ fn listen_to_clients(config: &Config) -> std::io::Result<std::net::TcpListener> 
         let both = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port());
         match listen(both, BACKLOG) {
             Ok(listener) => return Ok(listener),
-            Err(error) => tracing::debug!(%error, "clients are not heard by IPv6"),
+            Err(error) => {
+                tracing::debug!(target: "gateway::server", %error, "clients are not heard by IPv6")
+            }
         }
     }
     listen(address, BACKLOG)

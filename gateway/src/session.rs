@@ -415,7 +415,7 @@ impl Session {
         if self.is_open() {
             self.shard.counters().slow_causes.of(cause).increment();
             let behind = self.outbox.borrow().behind();
-            debug!(session = %self.log_name(), ?cause, behind, "client is too slow");
+            debug!(target: "gateway::session", session = %self.log_name(), ?cause, behind, "client is too slow");
             self.abort(CloseReason::SlowConsumer);
         }
     }
@@ -449,7 +449,7 @@ impl Session {
     }
 
     pub(crate) fn log_opened(&self) {
-        debug!(
+        debug!(target: "gateway::session",
             session = %self.log_name(),
             transport = self.transport().name(),
             address = %self.handshake.address(),
@@ -476,7 +476,7 @@ impl Session {
             self.shard.counters().volatile_dropped.increment();
             return false;
         }
-        trace!(
+        trace!(target: "gateway::session",
             session = %self.log_name(),
             packet = %Masked(packet.packet().text().unwrap_or_default()),
             "packet queued"
@@ -651,13 +651,13 @@ impl Session {
             Output::AnswerProbe => self.order_link(LinkOrder::AnswerProbe),
             Output::DropProbe(failure) => {
                 counters.upgrades.of(Upgraded::Failed(failure)).increment();
-                debug!(session = %self.log_name(), reason = ?failure, "upgrade failed");
+                debug!(target: "gateway::session", session = %self.log_name(), reason = ?failure, "upgrade failed");
                 self.order_link(LinkOrder::Close);
                 self.link.take();
             }
             Output::Upgraded => {
                 counters.upgrades.of(Upgraded::Completed).increment();
-                debug!(session = %self.log_name(), "upgraded");
+                debug!(target: "gateway::session", session = %self.log_name(), "upgraded");
                 self.wake_link();
             }
             Output::FlushWebSocket => self.order_link(LinkOrder::Flush),
@@ -699,7 +699,7 @@ impl Session {
             | CloseReason::ServerShuttingDown
             | CloseReason::TokenExpired => {}
         }
-        debug!(
+        debug!(target: "gateway::session",
             session = %self.log_name(),
             transport = transport.name(),
             reason = reason.label(),
@@ -737,7 +737,7 @@ impl Session {
         let was_connected = socket.is_connected();
         if was_connected {
             self.shard.counters().disconnects.increment();
-            debug!(
+            debug!(target: "gateway::session",
                 session = %self.log_name(),
                 socket = %socket.id(),
                 namespace = socket.namespace(),

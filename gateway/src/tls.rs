@@ -135,9 +135,11 @@ impl Certificate {
                     .write()
                     .unwrap_or_else(PoisonError::into_inner);
                 *current = certificate;
-                info!(cert = %self.files.cert.display(), "new certificate");
+                info!(target: "gateway::tls", cert = %self.files.cert.display(), "new certificate");
             }
-            Err(error) => warn!(%error, "new certificate not taken, the old one stays"),
+            Err(error) => {
+                warn!(target: "gateway::tls", %error, "new certificate not taken, the old one stays")
+            }
         }
     }
 }

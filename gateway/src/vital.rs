@@ -88,7 +88,7 @@ impl Drop for Part {
         if shared.is_ending.load(Ordering::Relaxed) && !panicked {
             return;
         }
-        error!(part = %self.name, panicked, "a part of the node has ended that it cannot be without");
+        error!(target: "gateway::vital", part = %self.name, panicked, "a part of the node has ended that it cannot be without");
         shared.failed.send_if_modified(|failed| {
             let first = failed.is_none();
             failed.get_or_insert_with(|| self.name.clone());

@@ -140,7 +140,7 @@ impl Shared {
     /// The same for what no client waits for.
     fn tell(&self, socket: &Socket, call: &Call<'_>) {
         if self.record(call, None).is_err() {
-            debug!(socket = %socket.id(), "not told to the stream, which takes no more");
+            debug!(target: "gateway::webhook", socket = %socket.id(), "not told to the stream, which takes no more");
         }
     }
 
@@ -149,7 +149,7 @@ impl Shared {
         match tokio::time::timeout(self.timeout, written).await {
             Ok(Ok(())) => {
                 if let Err(error) = ack.send((json!({"ok": true}),)) {
-                    debug!(socket = %socket.id(), %error, "acknowledgement not sent");
+                    debug!(target: "gateway::webhook", socket = %socket.id(), %error, "acknowledgement not sent");
                 }
             }
             Ok(Err(_)) | Err(_) => {
@@ -168,7 +168,7 @@ impl Http {
         let reply = match self.call(backend, &call, Repeat::Always).await {
             Ok(reply) => reply,
             Err(failure) => {
-                debug!(socket = %socket.id(), %failure, "connect not decided by the backend");
+                debug!(target: "gateway::webhook", socket = %socket.id(), %failure, "connect not decided by the backend");
                 let refusal = Refusal::new(failure.to_string());
                 let refusal = refusal.with_data(&json!({"code": failure.code()}));
                 return Err(if failure.passes() {
@@ -213,7 +213,7 @@ impl Http {
         let reply = Reply::read(&answer, call.size());
         reply.map_err(|error| {
             let url = self.backends.url(backend);
-            warn!(event = call.about(), id = call.id(), url, %error, "the backend's reply cannot be read; nothing of it is done");
+            warn!(target: "gateway::webhook", event = call.about(), id = call.id(), url, %error, "the backend's reply cannot be read; nothing of it is done");
             self.backends.tallies().bad_replies.increment();
             CallFailure::BadReply
         })
@@ -244,7 +244,7 @@ impl Http {
                     }
                 }
                 Err(failure) => {
-                    debug!(socket = %socket.id(), %failure, "event not taken by the backend");
+                    debug!(target: "gateway::webhook", socket = %socket.id(), %failure, "event not taken by the backend");
                     let lost = taken.queued.len() as u64;
                     self.backends.tallies().lost.add(lost);
                     for queued in taken.queued {
@@ -341,7 +341,7 @@ impl Application for WebhookApplication {
             let said = (event.name(), &*args);
             let call = Call::event(socket, &lane, &id, said, ack.is_some());
             if self.0.record(&call, done).is_err() {
-                debug!(socket = %socket.id(), "event refused: the stream takes no more");
+                debug!(target: "gateway::webhook", socket = %socket.id(), "event refused: the stream takes no more");
                 let message = "the backend has too much to do";
                 refuse(socket, ack, "backend_overloaded", message);
                 return Flow::Done;
@@ -413,7 +413,7 @@ async fn answered(socket: &Socket, lane: &Lane, queued: Queued, reply: Reply) {
         return refuse(socket, Some(ack), "unavailable", message);
     }
     if let Err(error) = ack.send(reply.ack) {
-        debug!(socket = %socket.id(), %error, "acknowledgement not sent");
+        debug!(target: "gateway::webhook", socket = %socket.id(), %error, "acknowledgement not sent");
     }
 }
 
@@ -434,7 +434,7 @@ async fn perform(socket: &Socket, actions: Vec<Action>) -> Joins {
                 if let Some(to) = emitter(&socket.gateway(), &emit)
                     && let Err(error) = to.emit(&emit.event.0, arguments)
                 {
-                    warn!(event = emit.event.0, %error, "the backend's emit failed");
+                    warn!(target: "gateway::webhook", event = emit.event.0, %error, "the backend's emit failed");
                 }
             }
             Action::Join(rooms) if joins == Joins::InForce => joins = join(socket, &rooms).await,
@@ -454,7 +454,7 @@ async fn join(socket: &Socket, rooms: &List<SharedRoom>) -> Joins {
     if tokio::time::timeout(JOIN_PATIENCE, joined).await.is_ok() {
         return Joins::InForce;
     }
-    warn!(socket = %socket.id(), "joined on this node only: the others cannot be reached now");
+    warn!(target: "gateway::webhook", socket = %socket.id(), "joined on this node only: the others cannot be reached now");
     Joins::Late
 }
 
@@ -464,7 +464,7 @@ fn refuse(socket: &Socket, ack: Option<Ack>, code: &str, message: &str) {
     if let Some(ack) = ack
         && let Err(error) = ack.send((answer,))
     {
-        debug!(socket = %socket.id(), %error, "acknowledgement not sent");
+        debug!(target: "gateway::webhook", socket = %socket.id(), %error, "acknowledgement not sent");
     }
 }
 

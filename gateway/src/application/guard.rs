@@ -129,7 +129,7 @@ fn guard<T>(handler: &'static str, call: impl FnOnce() -> T) -> Option<T> {
 }
 
 fn tell(handler: &'static str) {
-    warn!(handler, "the application panicked");
+    warn!(target: "gateway::application::guard", handler, "the application panicked");
 }
 
 fn close(socket: &Socket) {

@@ -84,7 +84,9 @@ impl Client {
             }
             match Self::read(&dir) {
                 Ok(client) => return client,
-                Err(error) => tracing::warn!(%error, "an installed client is not complete"),
+                Err(error) => {
+                    tracing::warn!(target: "gateway::assets::client", %error, "an installed client is not complete")
+                }
             }
         }
         Self::Redirected

@@ -85,7 +85,7 @@ impl Watch {
                     "closes_in": grace.as_secs_f64(),
                 });
                 if let Err(error) = socket.emit(TOKEN_EVENT, (told,)) {
-                    debug!(socket = %socket.id(), %error, "client not told of its expired token");
+                    debug!(target: "gateway::auth::expiry", socket = %socket.id(), %error, "client not told of its expired token");
                 }
                 let close = Due {
                     socket: socket.clone(),
@@ -94,7 +94,7 @@ impl Watch {
                 self.deadlines.borrow_mut().set(&socket, now + grace, close);
             }
             Step::Close => {
-                debug!(socket = %socket.id(), "token expired");
+                debug!(target: "gateway::auth::expiry", socket = %socket.id(), "token expired");
                 socket.gateway().node().tallies().tokens_expired.increment();
                 socket.close_session(CloseReason::TokenExpired);
             }

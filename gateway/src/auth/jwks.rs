@@ -158,21 +158,21 @@ impl State {
         match set {
             Ok(keys) => {
                 if self.lament.take().is_some() {
-                    info!(
+                    info!(target: "gateway::auth::jwks",
                         keys = keys.len(),
                         "published keys fetched again (auth.jwks_url)"
                     );
                 }
-                debug!(keys = keys.len(), "published keys fetched");
+                debug!(target: "gateway::auth::jwks", keys = keys.len(), "published keys fetched");
                 self.keys = keys.into();
                 self.fetched = Some(now);
             }
             Err(error) if self.lament.as_ref() == Some(&error) => {
-                debug!(%error, "published keys cannot be fetched");
+                debug!(target: "gateway::auth::jwks", %error, "published keys cannot be fetched");
             }
             Err(error) => {
                 let kept = self.keys.len();
-                warn!(%error, kept, "published keys cannot be fetched (auth.jwks_url); those that are known stay");
+                warn!(target: "gateway::auth::jwks", %error, kept, "published keys cannot be fetched (auth.jwks_url); those that are known stay");
                 self.lament = Some(error);
             }
         }
@@ -186,9 +186,9 @@ impl State {
             }
             self.named.push(key.clone());
             if set.refused.contains(key) {
-                warn!(%key, "a published key cannot be used (auth.jwks_url)");
+                warn!(target: "gateway::auth::jwks", %key, "a published key cannot be used (auth.jwks_url)");
             } else {
-                info!(%key, "a published key is not for tokens (auth.jwks_url)");
+                info!(target: "gateway::auth::jwks", %key, "a published key is not for tokens (auth.jwks_url)");
             }
         }
     }

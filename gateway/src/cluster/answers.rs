@@ -86,7 +86,7 @@ pub(super) fn answer_sockets(
             let answer = Answer::Sockets(details);
             if cluster.adapter.respond(&namespace, &to, &answer) == Publish::Queued {
                 if !handshakes {
-                    tracing::warn!(
+                    tracing::warn!(target: "gateway::cluster::answers",
                         %namespace,
                         "a server asked for more sockets than fit into a message: it was told of them without headers, query and auth"
                     );
@@ -172,7 +172,7 @@ fn answer(
         };
         if !answer.await {
             node.lists().refused.increment();
-            tracing::warn!("what another server asked for is too much for a message, or cannot be published: it gets no answer");
+            tracing::warn!(target: "gateway::cluster::answers", "what another server asked for is too much for a message, or cannot be published: it gets no answer");
         }
     });
 }

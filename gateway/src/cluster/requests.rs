@@ -228,7 +228,9 @@ impl Cluster {
         let publish = self.adapter.request(namespace, &request, message);
         match publish {
             Publish::Queued => {}
-            Publish::Dropped => tracing::debug!(namespace, "request not published"),
+            Publish::Dropped => {
+                tracing::debug!(target: "gateway::cluster::requests", namespace, "request not published")
+            }
         }
         Some(Started {
             request,

@@ -39,7 +39,7 @@ pub fn init(log: &Log) {
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
     };
     if first.is_err() || LOG.set(lines).is_err() {
-        tracing::debug!("the log was set up before");
+        tracing::debug!(target: "gateway::config::log", "the log was set up before");
     }
 }
 

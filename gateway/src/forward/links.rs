@@ -302,7 +302,7 @@ impl Links {
                 }
                 if !standing.was_told.replace(true) {
                     let (node, address) = (&owner.member.id, &owner.member.address);
-                    warn!(%node, address, %error, "cannot forward requests to another node");
+                    warn!(target: "gateway::forward::links", %node, address, %error, "cannot forward requests to another node");
                 }
                 Err(match (error.blame(), error) {
                     (_, ConnectError::Misdirected) => Failure::Gone,

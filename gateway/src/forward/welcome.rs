@@ -115,7 +115,7 @@ impl Door {
                 insert(told, PROOF, &terms.prove(Side::Welcoming, secret));
             }
             (Some(_), Some(_)) | (None, _) => {
-                debug!(peer = %self.peer, "refused a node that does not know cluster.secret");
+                debug!(target: "gateway::forward::welcome", peer = %self.peer, "refused a node that does not know cluster.secret");
                 insert(told, CONNECTION, "close");
                 return StatusCode::FORBIDDEN;
             }
@@ -135,7 +135,9 @@ pub(crate) fn let_in(node: &Node, shard: usize, stream: TcpStream, peer: SocketA
             let stream: StdTcpStream = stream;
             http::serve_node(shard, stream, peer);
         }))),
-        (Err(error), _) => debug!(%peer, %error, "connection lost before it was served"),
+        (Err(error), _) => {
+            debug!(target: "gateway::forward::welcome", %peer, %error, "connection lost before it was served")
+        }
         (Ok(_), None) => {}
     }
 }

@@ -116,12 +116,12 @@ impl ToldOfOrigins {
         // The header is the client's own text.
         let origin = format!("{:.100?}", origin);
         if self.0.swap(true, Ordering::Relaxed) {
-            debug!(
+            debug!(target: "gateway::http::cors",
                 origin,
                 "a page of an origin that cors.origins does not list: {effect}"
             );
         } else {
-            warn!(
+            warn!(target: "gateway::http::cors",
                 origin,
                 "a page of an origin that cors.origins does not list: {effect}; further ones are told at debug"
             );

@@ -108,7 +108,7 @@ pub(super) fn refuse(shard: &Shard, peer: Peer, refusal: &Refusal, websocket: bo
     }
     let reason = refusal.counted_as();
     shard.counters().refused.of(reason).increment();
-    debug!(address = %peer.address, reason = reason.label(), "request refused");
+    debug!(target: "gateway::http::engineio", address = %peer.address, reason = reason.label(), "request refused");
     if websocket {
         refusal.answer_websocket()
     } else {

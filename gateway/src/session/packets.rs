@@ -41,7 +41,7 @@ impl Session {
             }
             Layer::SocketIo(_) => {
                 if let Err(violation) = self.decode(&message) {
-                    debug!(session = %self.log_name(), reason = %violation, "protocol violation");
+                    debug!(target: "gateway::session::packets", session = %self.log_name(), reason = %violation, "protocol violation");
                     self.close(CloseReason::ForcedClose);
                 }
             }
@@ -119,13 +119,13 @@ impl Session {
         let session = self.log_name();
         match packet {
             Packet::Connect { namespace, .. } => {
-                trace!(%session, %namespace, kind = "connect", "packet received");
+                trace!(target: "gateway::session::packets", %session, %namespace, kind = "connect", "packet received");
             }
             Packet::Event {
                 namespace,
                 id,
                 event,
-            } => trace!(
+            } => trace!(target: "gateway::session::packets",
                 %session,
                 %namespace,
                 kind = "event",
@@ -139,7 +139,7 @@ impl Session {
                 namespace,
                 id,
                 arguments,
-            } => trace!(
+            } => trace!(target: "gateway::session::packets",
                 %session,
                 %namespace,
                 kind = "ack",
@@ -149,7 +149,7 @@ impl Session {
                 "packet received"
             ),
             Packet::Disconnect { namespace } => {
-                trace!(%session, %namespace, kind = "disconnect", "packet received");
+                trace!(target: "gateway::session::packets", %session, %namespace, kind = "disconnect", "packet received");
             }
         }
     }
@@ -157,7 +157,7 @@ impl Session {
     /// The client emits more than it may.
     fn refuse_event(&self, socket: &Socket, id: Option<u64>, event: &Event<'_>) {
         self.shard.counters().events_rate_limited.increment();
-        debug!(socket = %socket.id(), reason = "rate_limited", "event refused");
+        debug!(target: "gateway::session::packets", socket = %socket.id(), reason = "rate_limited", "event refused");
         if let Layer::SocketIo(application) = self.layer() {
             let ack = id.map(|id| Ack::new(socket.clone(), id));
             let event = event::Event::new(&event.name, event.arguments, ack);
@@ -232,7 +232,7 @@ impl Session {
                 socket.set_disconnected();
                 self.shard.tidy_namespace(socket.namespace());
                 if refusal.for_now && !self.sockets.borrow().iter().any(Socket::is_connected) {
-                    debug!(
+                    debug!(target: "gateway::session::packets",
                         session = %self.log_name(),
                         namespace = socket.namespace(),
                         reason = refusal.message,
@@ -254,7 +254,7 @@ impl Session {
         };
         self.connect_deadline.set(None);
         socket.set_accepted();
-        debug!(
+        debug!(target: "gateway::session::packets",
             session = %self.log_name(),
             socket = %socket.id(),
             namespace = socket.namespace(),
@@ -296,7 +296,7 @@ impl Session {
     }
 
     fn refuse(self: &Rc<Self>, namespace: &str, refusal: &Refusal) {
-        debug!(session = %self.log_name(), namespace, reason = refusal.message, "connect refused");
+        debug!(target: "gateway::session::packets", session = %self.log_name(), namespace, reason = refusal.message, "connect refused");
         let packet = Encoded::connect_error(namespace, &refusal.message, refusal.data.as_deref());
         self.push(&self.parcel(packet), PacketType::ConnectError, false);
     }

@@ -300,7 +300,7 @@ impl Backend {
                     return Ok(reply);
                 }
                 Attempt::Refused(status) => {
-                    debug!(url = named(&self.uri), id, %status, "the backend refused a request");
+                    debug!(target: "gateway::webhook::client", url = named(&self.uri), id, %status, "the backend refused a request");
                     self.succeeded();
                     return Err(CallFailure::Refused);
                 }
@@ -322,19 +322,19 @@ impl Backend {
 
     fn succeeded(&self) {
         if self.breaker().succeeded() {
-            info!(url = named(&self.uri), "the backend answers again");
+            info!(target: "gateway::webhook::client", url = named(&self.uri), "the backend answers again");
         }
     }
 
     fn failed(&self, cause: &str) {
         if self.breaker().failed(Instant::now()) {
-            warn!(
+            warn!(target: "gateway::webhook::client",
                 url = named(&self.uri),
                 cause,
                 "the backend fails and is left alone for a while; events and connects are refused"
             );
         } else {
-            debug!(
+            debug!(target: "gateway::webhook::client",
                 url = named(&self.uri),
                 cause, "a request to the backend failed"
             );

@@ -451,7 +451,7 @@ impl Attached {
     }
 
     fn fail(&self, error: FrameError) -> End {
-        tracing::debug!(session = %self.session.log_name(), reason = %error, "WebSocket failed");
+        tracing::debug!(target: "gateway::websocket::driver", session = %self.session.log_name(), reason = %error, "WebSocket failed");
         self.lose(CloseReason::TransportError);
         End {
             code: Some(error.close_code().into()),

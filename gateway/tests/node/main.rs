@@ -13,6 +13,7 @@ mod handlers;
 mod joins;
 mod limits;
 mod lists;
+mod log_targets;
 mod metrics_reference;
 mod observe;
 mod openings;

@@ -161,7 +161,7 @@ impl Told {
         let lost = Loss::ALL.iter().map(|why| lost(*why)).sum();
         if lost > self.lost && self.at.elapsed() >= TELL_EVERY {
             let lines = lost - self.lost;
-            tracing::warn!(
+            tracing::warn!(target: "gateway::config::log::lines",
                 lines,
                 "log lines were lost, since they could not be written"
             );
