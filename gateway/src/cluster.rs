@@ -16,6 +16,7 @@ use crate::ids::NodeTag;
 use crate::node::Node;
 use recent::RecentJoins;
 use requests::Requests;
+use strangers::Strangers;
 
 pub(crate) use incoming::Arrivals;
 pub(crate) use requests::{Asked, RequestCounters, RequestKind, RequestResult};
@@ -26,6 +27,7 @@ mod answers;
 mod incoming;
 mod recent;
 mod requests;
+mod strangers;
 mod walk;
 
 /// How often the other nodes are told how many connections this one has.
@@ -49,6 +51,8 @@ pub(crate) struct Cluster {
     standing: Mutex<Vec<Interest>>,
     /// Rooms that sockets of other nodes were made to join.
     recent_joins: Mutex<RecentJoins>,
+    /// Names of the shape of a socket id that are none.
+    strangers: Mutex<Strangers>,
     counters: RequestCounters,
     /// Who is and was a member.
     roll: Mutex<Roll>,
@@ -95,6 +99,7 @@ impl Cluster {
             runtime: Handle::current(),
             standing: Mutex::new(standing),
             recent_joins: Mutex::default(),
+            strangers: Mutex::default(),
             counters: RequestCounters::default(),
             roll: Mutex::new(roll),
             members_changed: Notify::new(),

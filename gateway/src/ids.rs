@@ -1,8 +1,10 @@
 //! The ids of nodes, sessions and sockets.
 //!
 //! A [`Sid`] and a [`SocketId`] have the same shape, 20 characters of the URL-safe alphabet: four
-//! for the node, one for the shard, fifteen (90 bits) at random. The one is a secret bearer that
-//! names a session's home, the other is public and names a socket's.
+//! for the node, one for the shard, fifteen for the rest. The one is a secret bearer that names a
+//! session's home: its rest is drawn at random (90 bits). The other is public and names a socket's:
+//! ten are drawn at random (60 bits), and five are a checksum, by which every node knows such an id
+//! from any other name, whoever made it and however long ago.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -13,6 +15,9 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 pub const ID_LENGTH: usize = 20;
 
 const TAG_LENGTH: usize = 4;
+
+/// Characters at the end of a socket id that are a checksum of those before: 30 bits.
+const SEAL_LENGTH: usize = 5;
 
 /// Most shards of a node: an id has one character for it.
 pub const MAX_SHARDS: usize = 64;
@@ -77,7 +82,10 @@ pub struct SocketId([u8; ID_LENGTH]);
 
 impl SocketId {
     pub(crate) fn random(tag: NodeTag, shard: usize) -> Self {
-        Self(random_id(tag, shard))
+        let mut id = random_id(tag, shard);
+        let (head, seal) = id.split_at_mut(ID_LENGTH - SEAL_LENGTH);
+        seal.copy_from_slice(&seal_of(head));
+        Self(id)
     }
 
     /// Reads an id; `None` if it has another shape.
@@ -108,8 +116,8 @@ impl fmt::Debug for SocketId {
     }
 }
 
-/// Whether `text` has the shape of a socket id, of ours or of a Node server: no client may enter
-/// such a room.
+/// Whether `text` has the shape of a socket id, of ours or of a Node server, as other names have
+/// it, too: Firestore's, Firebase's, xid's.
 pub fn is_id_shaped(text: &str) -> bool {
     text.len() == ID_LENGTH
         && text
@@ -130,9 +138,33 @@ pub fn user_of_room(room: &str) -> Option<&str> {
     room.strip_prefix(USER_ROOM)
 }
 
-/// Whether `room` belongs to one socket or one user: no client may enter it.
+/// Whether `room` belongs to one socket of a gateway node, of the past or of now, or to one user: no
+/// client may enter it.
 pub fn is_private(room: &str) -> bool {
-    is_id_shaped(room) || user_of_room(room).is_some()
+    user_of_room(room).is_some() || is_sealed(room)
+}
+
+/// Whether `text` is a socket id of a gateway node. Of a billion other names of that shape one is
+/// taken for such an id.
+fn is_sealed(text: &str) -> bool {
+    let Some((head, seal)) = text.as_bytes().split_at_checked(ID_LENGTH - SEAL_LENGTH) else {
+        return false;
+    };
+    seal == seal_of(head) && is_id_shaped(text)
+}
+
+/// The checksum in a socket id. It is no secret: it need only be one that other names do not have.
+/// All versions have to agree on it.
+fn seal_of(head: &[u8]) -> [u8; SEAL_LENGTH] {
+    // FNV-1a of 64 bits, and its upper half mixed into the lower.
+    let hash = head.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    std::array::from_fn(|place| {
+        let shift = 64 - 6 * (place + 1);
+        ALPHABET[usize::try_from(mixed >> shift & 63).unwrap_or_default()]
+    })
 }
 
 fn random_id(tag: NodeTag, shard: usize) -> [u8; ID_LENGTH] {
@@ -212,6 +244,86 @@ mod tests {
         let ids: std::collections::HashSet<_> =
             (0..10_000).map(|_| SocketId::random(tag, 0)).collect();
         assert_eq!(ids.len(), 10_000);
+    }
+
+    #[test]
+    fn every_node_knows_the_id_of_a_socket() {
+        for shard in 0..1000 {
+            let id = SocketId::random(NodeTag::random(), shard);
+            assert!(is_private(id.as_str()), "{id}");
+            assert_eq!(SocketId::parse(id.as_str()), Some(id));
+        }
+        // What it is made of must not change: nodes of all versions have to agree.
+        assert_eq!(&seal_of(b"abcdAzyxwvutsrq"), b"gf5pd");
+    }
+
+    const MANY: u64 = 1_000_000;
+
+    type Make<'a> = &'a dyn Fn(&mut Random, u64) -> String;
+
+    const ALPHANUMERIC: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+    #[test]
+    fn names_that_others_make_are_not_private() {
+        let mut random = Random(1);
+        let kinds: [(&str, Make<'_>); 4] = [
+            ("Firestore", &|random, _| random.text(ALPHANUMERIC, 20)),
+            ("Firebase", &firebase),
+            ("xid", &|random, number| {
+                let mut id = random.text(b"0123456789abcdefghijklmnopqrstuv", 16);
+                id.extend((0..4).rev().map(|place| {
+                    char::from(
+                        b"0123456789abcdefghijklmnopqrstuv"[(number >> (5 * place)) as usize & 31],
+                    )
+                }));
+                id
+            }),
+            ("Node", &|random, number| {
+                let mut id = random.text(ALPHABET, 16);
+                id.extend(
+                    (0..4)
+                        .rev()
+                        .map(|place| char::from(ALPHABET[(number >> (6 * place)) as usize & 63])),
+                );
+                id
+            }),
+        ];
+        for (kind, make) in kinds {
+            let taken = (0..MANY).filter(|number| is_private(&make(&mut random, *number)));
+            assert_eq!(taken.count(), 0, "{kind}");
+        }
+        assert!(!is_private("AAAAAAAAAAAAAAAAAAAA"));
+    }
+
+    /// A push id of Firebase: the time in eight characters, then twelve at random.
+    fn firebase(random: &mut Random, number: u64) -> String {
+        const SORTED: &[u8] = b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz";
+        let time = 1_780_000_000_000 + number * 1000;
+        let digits = (0..8).rev();
+        let digits = digits.map(|place| char::from(SORTED[(time >> (6 * place)) as usize & 63]));
+        digits.collect::<String>() + &random.text(SORTED, 12)
+    }
+
+    /// The same numbers each time: SplitMix64.
+    struct Random(u64);
+
+    impl Random {
+        fn next(&mut self) -> u64 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ (z >> 31)
+        }
+
+        fn text(&mut self, alphabet: &[u8], length: usize) -> String {
+            let mut text = String::with_capacity(ID_LENGTH);
+            while text.len() < length {
+                for byte in self.next().to_le_bytes().iter().take(length - text.len()) {
+                    text.push(char::from(alphabet[usize::from(*byte) % alphabet.len()]));
+                }
+            }
+            text
+        }
     }
 
     #[test]

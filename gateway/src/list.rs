@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use adapter::{Entries, List, ListRequest, Piece, SocketDetails};
 use futures_util::future::{LocalBoxFuture, join_all};
+use rustc_hash::FxHashSet;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::budget::Budget;
@@ -349,12 +350,13 @@ impl Entry for Count {
 
     fn of_sockets(_: &str, list: List, sockets: Vec<SocketDetails>) -> Vec<Self> {
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+        let ids: FxHashSet<_> = sockets.iter().map(|socket| socket.id.clone()).collect();
         for SocketDetails { rooms, .. } in sockets {
             match list {
                 List::Rooms { private } => {
                     let rooms = rooms
                         .into_iter()
-                        .filter(|room| private || !is_private(room));
+                        .filter(|room| private || !(is_private(room) || ids.contains(room)));
                     rooms.for_each(|room| *counts.entry(room).or_default() += 1);
                 }
                 List::Users | List::Sockets { .. } => {

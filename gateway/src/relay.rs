@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use adapter::Away;
 use indexmap::IndexSet;
 use protocol::socketio::{Arguments, is_reserved, json};
 use tracing::debug;
@@ -11,7 +12,7 @@ use crate::application::{Application, Flow};
 use crate::auth::Right;
 use crate::config::{Config, Pattern};
 use crate::event::{Ack, EmitError, Event};
-use crate::ids::{is_private, user_of_room};
+use crate::ids::{NodeTag, SocketId, is_id_shaped, is_private, user_of_room};
 use crate::socket::{Joined, Socket};
 
 /// Most rooms that one event names: their number decides what it costs, however short they are.
@@ -60,6 +61,11 @@ enum RelayError {
     RateLimited,
     #[error("joined on this node, but the other nodes cannot be reached now")]
     Unavailable,
+    /// Whether it is the room of a socket of a Node server.
+    #[error(
+        "not joined: a Node server of the cluster does not say whether it is its socket's room"
+    )]
+    Undecided,
 }
 
 impl RelayError {
@@ -72,7 +78,7 @@ impl RelayError {
             Self::Forbidden => "forbidden",
             Self::TooManyRooms | Self::TooManyNames => "too_many_rooms",
             Self::RateLimited => "rate_limited",
-            Self::Unavailable => "unavailable",
+            Self::Unavailable | Self::Undecided => "unavailable",
         }
     }
 }
@@ -88,7 +94,7 @@ impl Relay {
 
     fn handle(&self, socket: &Socket, event: &Event<'_>) -> Result<Done, RelayError> {
         match event.name() {
-            "join" => return self.join(socket, event.arguments()).map(Done::Once),
+            "join" => return self.join(socket, event.arguments()),
             "leave" => {
                 let rooms = rooms(first(event.arguments())?)?;
                 if rooms.iter().any(|room| user_of_room(room).is_some()) {
@@ -121,18 +127,27 @@ impl Relay {
         Ok(Done::Now)
     }
 
-    fn join(&self, socket: &Socket, arguments: Arguments<'_>) -> Result<Joined, RelayError> {
+    fn join(&self, socket: &Socket, arguments: Arguments<'_>) -> Result<Done, RelayError> {
         let rooms = rooms(first(arguments)?)?;
         if rooms.iter().any(|room| is_private(room)) {
             return Err(RelayError::ForbiddenRoom);
         }
         allow(socket, Right::Join, &rooms)?;
-        let new = socket.not_in(rooms.iter().map(AsRef::as_ref));
-        let joined = socket.room_count() - usize::from(socket.user().is_some());
-        if joined + new > self.rooms_per_socket {
-            return Err(RelayError::TooManyRooms);
+        let gateway = socket.gateway();
+        if let Some(cluster) = gateway.node().cluster() {
+            let shaped = || rooms.iter().filter_map(|room| SocketId::parse(room));
+            // Of a node of an earlier version, whose ids have no checksum.
+            let is_of =
+                |tag: NodeTag| tag != gateway.node().tag() && cluster.is_member(tag.as_str());
+            if shaped().any(|id| is_of(id.node())) {
+                return Err(RelayError::ForbiddenRoom);
+            }
+            if shaped().next().is_some() {
+                let rooms = rooms.into_iter().map(Cow::into_owned);
+                return Ok(Done::OnceAsked(rooms.collect()));
+            }
         }
-        Ok(socket.join_everywhere(rooms))
+        enter(socket, &rooms, self.rooms_per_socket).map(Done::Once)
     }
 }
 
@@ -144,34 +159,31 @@ impl Application for Relay {
     }
 
     fn event(&self, socket: &Socket, mut event: Event<'_>) -> Flow {
-        let answered = if event.name() == "echo" {
+        if event.name() == "echo" {
             let arguments = event.arguments();
-            event.ack(arguments)
-        } else {
-            match self.handle(socket, &event) {
-                Ok(Done::Once(joined)) if !joined.is_everywhere() => {
-                    if let Some(ack) = event.take_ack() {
-                        hold_back(socket, ack, joined);
-                    }
-                    Ok(())
-                }
-                Ok(Done::Now | Done::Once(_)) => event.ack((ok(),)),
-                Err(error) => {
-                    debug!(target: "gateway::relay", socket = %socket.id(), event = event.name(), reason = error.code(), "event refused");
-                    event.ack((refused(error),))
-                }
-            }
-        };
-        if let Err(error) = answered {
-            debug!(target: "gateway::relay", socket = %socket.id(), %error, "acknowledgement not sent");
+            told(socket, event.ack(arguments));
+            return Flow::Done;
         }
+        let done = self.handle(socket, &event);
+        let ack = event.take_ack();
+        let done = match done {
+            Ok(Done::Now) => Ok(Joined::default()),
+            Ok(Done::Once(joined)) => Ok(joined),
+            Ok(Done::OnceAsked(rooms)) => {
+                let (socket, most) = (socket.clone(), self.rooms_per_socket);
+                return Flow::Pending(Box::pin(async move {
+                    let done = ask_and_enter(&socket, &rooms, most).await;
+                    acknowledge(&socket, "join", ack, done);
+                }));
+            }
+            Err(error) => Err(error),
+        };
+        acknowledge(socket, event.name(), ack, done);
         Flow::Done
     }
 
     fn rate_limited(&self, socket: &Socket, mut event: Event<'_>) {
-        if let Err(error) = event.ack((refused(RelayError::RateLimited),)) {
-            debug!(target: "gateway::relay", socket = %socket.id(), %error, "acknowledgement not sent");
-        }
+        told(socket, event.ack((refused(RelayError::RateLimited),)));
     }
 }
 
@@ -180,6 +192,58 @@ enum Done {
     Now,
     /// Once the join holds on every node.
     Once(Joined),
+    /// Once the Node servers said that these rooms are no sockets' own.
+    OnceAsked(Vec<String>),
+}
+
+/// Joins rooms, as far as the socket may be in so many.
+fn enter<R: AsRef<str>>(socket: &Socket, rooms: &[R], most: usize) -> Result<Joined, RelayError> {
+    let new = socket.not_in(rooms.iter().map(AsRef::as_ref));
+    let joined = socket.room_count() - usize::from(socket.user().is_some());
+    if joined + new > most {
+        return Err(RelayError::TooManyRooms);
+    }
+    Ok(socket.join_everywhere(rooms))
+}
+
+/// The same, if none of them is the own room of a socket of a Node server.
+async fn ask_and_enter(
+    socket: &Socket,
+    rooms: &[String],
+    most: usize,
+) -> Result<Joined, RelayError> {
+    let gateway = socket.gateway();
+    if let Some(cluster) = gateway.node().cluster() {
+        let shaped = rooms.iter().filter(|room| is_id_shaped(room));
+        let shaped: Vec<String> = shaped.cloned().collect();
+        match cluster.has_own_room(socket.namespace(), &shaped).await {
+            Ok(false) => {}
+            Ok(true) => return Err(RelayError::ForbiddenRoom),
+            Err(Away) => return Err(RelayError::Undecided),
+        }
+    }
+    enter(socket, rooms, most)
+}
+
+/// Tells the client what became of its event, a join once it holds on every node.
+fn acknowledge(socket: &Socket, event: &str, ack: Option<Ack>, done: Result<Joined, RelayError>) {
+    if let Err(error) = &done {
+        debug!(target: "gateway::relay", socket = %socket.id(), event, reason = error.code(), "event refused");
+    }
+    let Some(ack) = ack else {
+        return;
+    };
+    match done {
+        Ok(joined) if !joined.is_everywhere() => hold_back(socket, ack, joined),
+        Ok(_) => told(socket, ack.send((ok(),))),
+        Err(error) => told(socket, ack.send((refused(error),))),
+    }
+}
+
+fn told(socket: &Socket, sent: Result<(), EmitError>) {
+    if let Err(error) = sent {
+        debug!(target: "gateway::relay", socket = %socket.id(), %error, "acknowledgement not sent");
+    }
 }
 
 fn ok() -> serde_json::Value {
@@ -196,14 +260,8 @@ fn refused(error: RelayError) -> serde_json::Value {
 /// Acknowledges a join once it holds on every node.
 fn hold_back(socket: &Socket, ack: Ack, joined: Joined) {
     let socket = socket.clone();
-    let answer = |ack: Ack, answer| {
-        if let Err(error) = ack.send((answer,)) {
-            debug!(target: "gateway::relay", %error, "acknowledgement not sent");
-        }
-    };
     let Some(held) = socket.hold_join(MAX_HELD_JOINS) else {
-        answer(ack, refused(RelayError::Unavailable));
-        return;
+        return told(&socket, ack.send((refused(RelayError::Unavailable),)));
     };
     tokio::task::spawn_local(async move {
         let mut joined = joined;
@@ -214,7 +272,7 @@ fn hold_back(socket: &Socket, ack: Ack, joined: Joined) {
             Ok(()) => ok(),
             Err(_) => refused(RelayError::Unavailable),
         };
-        answer(ack, said);
+        told(&socket, ack.send((said,)));
     });
 }
 

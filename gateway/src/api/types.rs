@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::auth::claims::MAX_USER_BYTES;
-use crate::ids::{is_id_shaped, is_private, user_room};
+use crate::ids::{is_id_shaped, user_of_room, user_room};
 
 /// Most characters of a name.
 pub(crate) const MAX_NAME: usize = 512;
@@ -126,7 +126,7 @@ pub(crate) struct Namespace(pub(crate) String);
 #[serde(try_from = "String")]
 pub(crate) struct Room(pub(crate) String);
 
-/// A room that belongs neither to one socket nor to one user.
+/// A room that does not belong to one user. Callers are trusted with rooms of sockets.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct SharedRoom(pub(crate) String);
@@ -401,8 +401,8 @@ impl TryFrom<String> for SharedRoom {
 
     fn try_from(text: String) -> Result<Self, String> {
         let room = Room::try_from(text)?;
-        if is_private(&room.0) {
-            return Err("rooms of this shape belong to one socket or one user each".to_owned());
+        if user_of_room(&room.0).is_some() {
+            return Err("rooms that begin with $user: belong to one user each".to_owned());
         }
         Ok(Self(room.0))
     }
@@ -528,12 +528,9 @@ impl JsonSchema for SharedRoom {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "A room that belongs neither to one socket nor to one user.",
+            "description": "A room that does not belong to one user.",
             "type": "string", "minLength": 1, "maxLength": MAX_NAME,
-            "not": {"anyOf": [
-                {"pattern": "^[A-Za-z0-9_-]{20}$"},
-                {"pattern": "^\\$user:"},
-            ]},
+            "not": {"pattern": "^\\$user:"},
         })
     }
 }
@@ -691,7 +688,7 @@ mod tests {
         assert!(Namespace::try_from("/a".to_owned()).is_ok());
         assert!(Namespace::try_from("a".to_owned()).is_err());
         assert!(Room::try_from(String::new()).is_err());
-        assert!(SharedRoom::try_from("a".repeat(20)).is_err());
+        assert!(SharedRoom::try_from("a".repeat(20)).is_ok());
         assert!(SharedRoom::try_from("$user:ann".to_owned()).is_err());
         assert!(EventName::try_from("connect".to_owned()).is_err());
         for reserved in RESERVED {

@@ -45,7 +45,11 @@ impl Inbox for Arrivals {
             } => handle_message(&node, cluster, namespace, message, reply_to),
             Incoming::Response { response, .. } => cluster.requests().handle_response(response),
             Incoming::Members(members) => cluster.handle_members(&members),
-            Incoming::Up(up) => lock(&cluster.recent_joins).handle_up(up, Instant::now()),
+            Incoming::Up(up) => {
+                let now = Instant::now();
+                lock(&cluster.recent_joins).handle_up(up, now);
+                lock(&cluster.strangers).handle_up(up, now);
+            }
         }
     }
 

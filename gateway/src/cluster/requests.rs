@@ -282,8 +282,9 @@ impl Cluster {
         &self,
         namespace: &str,
         question: Question,
-        (message, of_others): (&ClusterMessage, Option<&ClusterMessage>),
+        (message, of_others): (Option<&ClusterMessage>, Option<&ClusterMessage>),
         peers: Peers,
+        patience: Duration,
     ) -> Asked {
         let nobody = |result| {
             self.counters.of(question.into(), result).increment();
@@ -293,7 +294,7 @@ impl Cluster {
             }
         };
         let request = self.adapter.new_request();
-        let deadline = Instant::now() + self.patience;
+        let deadline = Instant::now() + patience;
         let started = self.requests().start(&request, question, deadline);
         let Some(outcome) = started else {
             return nobody(RequestResult::Full);
@@ -301,7 +302,7 @@ impl Cluster {
         self.requests_changed.notify_one();
         let listen = !peers.nodes.is_empty() || peers.others > 0;
         let mut published = Publish::Queued;
-        if listen {
+        if let Some(message) = message.filter(|_| listen) {
             published = self.adapter.request(namespace, &request, message);
         }
         if let (Publish::Queued, Some(of_others)) = (published, of_others) {

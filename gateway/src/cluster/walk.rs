@@ -194,8 +194,9 @@ impl<E: Entry> Walk<E> {
         let asked = cluster.ask_peers(
             &self.namespace,
             question,
-            (&message, of_others.as_ref()),
+            (Some(&message), of_others.as_ref()),
             peers.clone(),
+            cluster.patience,
         );
         let asked = asked.await;
         self.missing_others += asked.missing_others;
@@ -215,15 +216,15 @@ impl<E: Entry> Walk<E> {
     fn read(&mut self, answers: Vec<(Option<NodeId>, Answer)>) -> Vec<Run<E>> {
         let mut runs = Vec::new();
         let mut of_others = Vec::new();
+        // Those of all servers together: the own room of a socket is one on every server.
+        let mut sockets = Vec::new();
         let after = self.request.after.as_deref();
         for (_, answer) in answers {
             match answer {
                 Answer::Piece(piece) => {
                     runs.extend(Run::of_piece(&self.namespace, after, piece));
                 }
-                Answer::Sockets(sockets) => {
-                    of_others.extend(E::of_sockets(&self.namespace, self.request.list, sockets));
-                }
+                Answer::Sockets(some) => sockets.extend(some),
                 Answer::Rooms(rooms) => of_others.extend(E::of_names(rooms)),
                 Answer::ClientCount(_)
                 | Answer::Ack(_)
@@ -232,6 +233,7 @@ impl<E: Entry> Walk<E> {
                 | Answer::Done => {}
             }
         }
+        of_others.extend(E::of_sockets(&self.namespace, self.request.list, sockets));
         if !of_others.is_empty() {
             self.of_others = Run::sorted(of_others).entries;
         }

@@ -222,6 +222,60 @@ async fn sockets_of_all_nodes_are_found_joined_moved_and_disconnected() {
     here.sync().await;
 }
 
+/// A name as Firestore makes them.
+const NAME: &str = "Xq3vB0yT7mKd9RfLw2Zs";
+
+#[tokio::test]
+async fn a_room_may_be_as_long_as_an_id_on_every_node_and_no_id() {
+    let (cluster, [a, b]) = relays(["a", "b"]).await;
+    let (mut here, here_id) = a.client().await;
+    let (mut there, there_id) = b.client().await;
+    for client in [&mut here, &mut there] {
+        client.send(&format!(r#"421["join","{NAME}"]"#)).await;
+        client.expect(r#"431[{"ok":true}]"#).await;
+        for id in [&here_id, &there_id] {
+            client.send(&format!(r#"422["join",["r","{id}"]]"#)).await;
+            let answer = client.next().await;
+            assert!(answer.contains("forbidden_room"), "{answer}");
+        }
+    }
+    let publish = format!(r#"42["publish","{NAME}","x"]"#);
+    here.send(&publish).await;
+    there.expect(r#"42["x"]"#).await;
+    there.send(&publish).await;
+    here.expect(r#"42["x"]"#).await;
+    let room = a.gateway().of("/").to(NAME);
+    assert_eq!(room.fetch_sockets().await.found.len(), 2);
+
+    // A node of an earlier version makes ids that only its tag tells.
+    let peer = cluster.join(NodeId::new("c").unwrap(), tag(), Arc::new(drop));
+    here.send(r#"424["join","peerBY2mKd9RfLw2Zs7x"]"#).await;
+    let answer = here.next().await;
+    assert!(answer.contains("forbidden_room"), "{answer}");
+    drop(peer);
+    here.send(r#"425["join","peerBY2mKd9RfLw2Zs7x"]"#).await;
+    here.expect(r#"435[{"ok":true}]"#).await;
+}
+
+#[tokio::test]
+async fn a_room_that_may_be_a_sockets_own_is_not_joined_while_nobody_can_be_asked() {
+    let (cluster, [a, _b]) = relays(["a", "b"]).await;
+    let (mut client, _) = a.client().await;
+    client.send(&format!(r#"421["join","{NAME}"]"#)).await;
+    client.expect(r#"431[{"ok":true}]"#).await;
+    cluster.kill(&NodeId::new("a").unwrap());
+    // It was asked about.
+    client.send(&format!(r#"422["join","{NAME}"]"#)).await;
+    client.expect(r#"432[{"ok":true}]"#).await;
+    client
+        .send(r#"423["join",["r","9m4e2mr0ui3e8a215n4g"]]"#)
+        .await;
+    let answer = client.next().await;
+    assert!(answer.contains(r#""code":"unavailable""#), "{answer}");
+    let rooms = a.gateway().of("/").local().rooms().await.found;
+    assert!(!rooms.iter().any(|room| room == "r"), "{rooms:?}");
+}
+
 #[tokio::test]
 async fn an_answer_names_the_node_that_died_until_it_has_left() {
     let (cluster, [a, b]) = relays(["a", "b"]).await;

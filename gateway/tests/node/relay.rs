@@ -26,6 +26,10 @@ async fn every_event_is_acknowledged() {
         (r#"["join","a"]"#.to_owned(), &ok),
         (r#"["join",["a","b"]]"#.to_owned(), &ok),
         (r#"["leave",["a","nowhere"]]"#.to_owned(), &ok),
+        // As Firestore, Firebase and xid name things.
+        (r#"["join","Xq3vB0yT7mKd9RfLw2Zs"]"#.to_owned(), &ok),
+        (r#"["join","-OaBcD3fGh1jKlMnOpQr"]"#.to_owned(), &ok),
+        (r#"["join","9m4e2mr0ui3e8a215n4g"]"#.to_owned(), &ok),
         (r#"["publish","b","x",1]"#.to_owned(), &ok),
         (r#"["publish",["a","b"],"x"]"#.to_owned(), &ok),
         (r#"["broadcast","x"]"#.to_owned(), &ok),
@@ -48,6 +52,20 @@ async fn every_event_is_acknowledged() {
         client.send(&format!("427{event}")).await;
         assert_eq!(client.next().await, format!("437{answer}"), "{event}");
     }
+}
+
+#[tokio::test]
+async fn the_own_room_of_a_socket_stays_private_after_it() {
+    let gateway = TestGateway::relay().await;
+    let (mut client, _) = gateway.client().await;
+    let (other, id) = gateway.client().await;
+    other.vanish();
+    gateway
+        .until_metric("gateway_sockets{namespace=\"/\"}", 1.0)
+        .await;
+    client.send(&format!(r#"421["join","{id}"]"#)).await;
+    let answer = client.next().await;
+    assert!(answer.contains("forbidden_room"), "{answer}");
 }
 
 #[tokio::test]

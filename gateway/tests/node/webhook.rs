@@ -320,6 +320,34 @@ async fn what_the_backend_answers_wrongly_is_an_error() {
 }
 
 #[tokio::test]
+async fn a_backend_may_name_rooms_as_it_likes() {
+    // As Firestore makes names, and as the ids of sockets are.
+    const ROOM: &str = "Xq3vB0yT7mKd9RfLw2Zs";
+    let backend = backend(|call| match call["event"].as_str() {
+        Some("join") => json!({"ack": [1], "actions": [
+            {"join": [ROOM, call["socket"]["id"]]},
+            {"emit": {"rooms": [ROOM], "event": "in", "args": []}},
+        ]}),
+        _ => json!({"ack": [2], "actions": [
+            {"leave": [ROOM, call["socket"]["id"]]},
+            {"emit": {"rooms": [ROOM], "event": "in", "args": []}},
+        ]}),
+    })
+    .await;
+    let gateway = gateway(&backend, "").await;
+    let (mut client, _) = gateway.client().await;
+    client.send(r#"421["join"]"#).await;
+    client.expect(r#"42["in"]"#).await;
+    client.expect("431[1]").await;
+    client.send(r#"422["leave"]"#).await;
+    client.expect("432[2]").await;
+    assert_eq!(
+        gateway.metric("gateway_backend_bad_replies_total").await,
+        0.0
+    );
+}
+
+#[tokio::test]
 async fn a_slow_backend_holds_up_its_clients_and_no_one_else() {
     let backend = Backend::serve(([127, 0, 0, 1], 0).into(), |_, body| {
         let call: Value = serde_json::from_slice(&body).unwrap();

@@ -148,6 +148,18 @@ describe("private rooms", () => {
     assert.deepEqual(await settled([eve], [inbox]), [[]]);
   });
 
+  test("are not those that are as long as an id, as Firestore, Firebase and xid name things", async () => {
+    const [ann, bob] = [await connect(), await connect()];
+    const inbox = heard(bob);
+    for (const room of ["Xq3vB0yT7mKd9RfLw2Zs", "-OaBcD3fGh1jKlMnOpQr", "9m4e2mr0ui3e8a215n4g"]) {
+      await call(bob, "join", room);
+      await call(ann, "publish", room, room);
+      await call(bob, "leave", room);
+      await call(ann, "publish", room, "left");
+    }
+    assert.deepEqual(await settled([bob], [inbox]), [[["Xq3vB0yT7mKd9RfLw2Zs"], ["-OaBcD3fGh1jKlMnOpQr"], ["9m4e2mr0ui3e8a215n4g"]]]);
+  });
+
   test("stay private after their socket has left", async () => {
     const [ann, eve] = [await connect(), await connect()];
     const { id } = ann;

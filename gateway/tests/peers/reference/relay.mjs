@@ -31,7 +31,8 @@ const { values } = parseArgs({
 const RESERVED = new Set(["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"]);
 const DEMO = process.env.DEMO_DIR ?? join(import.meta.dirname, "../../../assets/demo");
 const CONTENT_TYPES = { ".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml" };
-const SOCKET_ID = /^[A-Za-z0-9_-]{20}$/;
+/** The running number of this process begins at 0, and stays below 262,144. */
+const SOCKET_ID = /^[A-Za-z0-9_-]{16}A[A-Za-z0-9_-]{3}$/;
 
 class Refusal extends Error {
   constructor(code) {
