@@ -4,10 +4,12 @@ import { randomBytes } from "node:crypto";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { request } from "../peers/lib/http.mjs";
 import { connectRedis } from "./lib/node_server.mjs";
 import { World } from "./lib/world.mjs";
 
 const ROUNDS = 200;
+const KEY = "a key that only tests know";
 
 describe("moving from Node, classic, redis.interest = all", () => {
   let world;
@@ -71,7 +73,7 @@ for (const mode of ["classic", "sharded"]) {
     before(async () => {
       world = await World.start({
         relays: ["a", "b"],
-        settings: { "redis.mode": mode === "classic" ? "pubsub" : mode, "cluster.request_timeout": "2s" },
+        settings: { "redis.mode": mode === "classic" ? "pubsub" : mode, "cluster.request_timeout": "2s", "api.key": KEY },
         node: { mode },
       });
     });
@@ -111,6 +113,17 @@ for (const mode of ["classic", "sharded"]) {
           assert.deepEqual(heard.sort(), ["emitted", "published"]);
         }
       }
+    });
+
+    it("a list of rooms has them, of whichever server their members are, and no socket's own", async () => {
+      const room = foreign();
+      for (const name of ["a/polling", "node/websocket"]) await world.client(name).join(room);
+      // A socket of Node in the own room of another.
+      await world.client("node/polling").join(world.client("node/websocket").id);
+      const { text } = await request(world.server("b").internalPort, "/api/v1/rooms?limit=1000", { headers: { Authorization: `Bearer ${KEY}` } });
+      const rooms = new Map(JSON.parse(text).rooms.map(({ name, members }) => [name, members]));
+      assert.equal(rooms.get(room), 2);
+      for (const name of world.names) assert.equal(rooms.has(world.client(name).id), false, name);
     });
 
     it("what one client sends keeps its order while the gateway asks", async () => {
