@@ -6,6 +6,7 @@ use redis::aio::ConnectionLike;
 use redis::{FromRedisValue, Pipeline, RedisError, RedisResult};
 
 use crate::refusal::{Meaning, words};
+use crate::secured::Secured;
 use crate::servers::{Endpoint, Kind, Login, Servers};
 use crate::watchdog::within;
 
@@ -20,6 +21,8 @@ enum Pool {
     Single(deadpool_redis::Pool),
     Sentinel(sentinel::Pool),
     Cluster(cluster::Pool),
+    /// To any of them over TLS.
+    Secured(Box<Secured>),
 }
 
 /// Why a command did not work.
@@ -39,9 +42,9 @@ pub(crate) enum CommandError {
 const CONNECTIONS: usize = 4;
 /// How old a connection gets. The master behind an address may change while connections to the old
 /// one stay open; a new one goes to the server that is there now.
-const MAX_AGE: Duration = Duration::from_secs(15);
+pub(crate) const MAX_AGE: Duration = Duration::from_secs(15);
 /// Longer than any limit here: these are kept by [`Commands`] itself.
-const NO_LIMIT: Duration = Duration::from_secs(600);
+pub(crate) const NO_LIMIT: Duration = Duration::from_secs(600);
 
 impl From<RedisError> for CommandError {
     fn from(error: RedisError) -> Self {
@@ -81,7 +84,13 @@ fn no_connection(error: deadpool_redis::PoolError) -> CommandError {
 impl Commands {
     /// Connects when the first command is sent.
     pub(crate) fn new(servers: &Servers, timeout: Duration) -> Result<Self, CommandError> {
-        let url = |endpoint: &Endpoint, login| url(endpoint, login, servers.tls);
+        if servers.tls {
+            let secured = Secured::new(servers, timeout);
+            let secured = secured.map_err(|error| CommandError::Connect(error.to_string()))?;
+            let pool = Pool::Secured(Box::new(secured));
+            return Ok(Self { pool, timeout });
+        }
+        let url = |endpoint: &Endpoint, login| url(endpoint, login);
         let mut config = PoolConfig::new(CONNECTIONS);
         config.timeouts = Timeouts {
             wait: Some(timeout),
@@ -130,6 +139,7 @@ impl Commands {
         match &self.pool {
             Pool::Single(pool) => drop(pool.retain(|_, _| false)),
             Pool::Sentinel(pool) => drop(pool.retain(|_, _| false)),
+            Pool::Secured(secured) => secured.forget_all(),
             // It follows the slots.
             Pool::Cluster(_) => {}
         }
@@ -177,6 +187,7 @@ impl Commands {
                 }
                 result
             }
+            Pool::Secured(secured) => secured.run(limit, commands).await,
         }
     }
 
@@ -196,6 +207,7 @@ impl Commands {
                 let (counts,) = self.run(&pipeline).await?;
                 counts
             }
+            Pool::Secured(secured) => Counts(secured.subscribers(&command).await?),
             Pool::Cluster(pool) => {
                 let mut connection = pool.get().await.map_err(no_connection)?;
                 let counts = limited(self.timeout, command.query_async(&mut connection)).await;
@@ -235,7 +247,7 @@ fn check_age<T>(_: &mut T, metrics: &Metrics) -> Result<(), HookError> {
 }
 
 /// What `PUBSUB NUMSUB` answers.
-struct Counts(HashMap<String, u64>);
+pub(crate) struct Counts(pub(crate) HashMap<String, u64>);
 
 impl FromRedisValue for Counts {
     fn from_redis_value(value: redis::Value) -> Result<Self, redis::ParsingError> {
@@ -246,7 +258,7 @@ impl FromRedisValue for Counts {
 fn node_login(servers: &Servers) -> sentinel::SentinelNodeConnectionInfo {
     let Login { username, password } = servers.login.clone();
     sentinel::SentinelNodeConnectionInfo {
-        tls_mode: servers.tls.then_some(sentinel::TlsMode::Secure),
+        tls_mode: None,
         redis_connection_info: Some(deadpool_redis::RedisConnectionInfo {
             username,
             password,
@@ -256,8 +268,7 @@ fn node_login(servers: &Servers) -> sentinel::SentinelNodeConnectionInfo {
 }
 
 /// The URL of one server, as redis-rs reads it.
-fn url(endpoint: &Endpoint, login: &Login, tls: bool) -> String {
-    let scheme = if tls { "rediss" } else { "redis" };
+fn url(endpoint: &Endpoint, login: &Login) -> String {
     let login = match (&login.username, &login.password) {
         (None, None) => String::new(),
         (username, password) => format!(
@@ -266,7 +277,7 @@ fn url(endpoint: &Endpoint, login: &Login, tls: bool) -> String {
             escape(password.as_deref().unwrap_or_default()),
         ),
     };
-    format!("{scheme}://{login}{endpoint}")
+    format!("redis://{login}{endpoint}")
 }
 
 fn escape(text: &str) -> String {

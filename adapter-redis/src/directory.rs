@@ -102,7 +102,8 @@ impl Directory {
         }
     }
 
-    async fn locate(&self) -> Result<Endpoint, LinkError> {
+    /// A server that may publish and subscribe.
+    pub(crate) async fn locate(&self) -> Result<Endpoint, LinkError> {
         match &self.servers.kind {
             Kind::Single(endpoint) => Ok(endpoint.clone()),
             Kind::Sentinel { .. } => self.master().await,
@@ -153,11 +154,16 @@ impl Directory {
     ) -> Result<T, LinkError> {
         let known = lock(&self.known).clone();
         let mut last = LinkError::NoServer;
-        for server in known {
-            let answer = self.ask_one(&server, login, command, |reply| read(reply, &server));
+        for server in &known {
+            let mut asked = Asked {
+                known: &self.known,
+                server,
+                has_answered: false,
+            };
+            let answer = self.ask_one(server, login, command, |reply| read(reply, server));
             match answer.await {
                 Ok(Some(answer)) => {
-                    self.prefer(&server);
+                    asked.has_answered = true;
                     return Ok(answer);
                 }
                 Ok(None) => {}
@@ -180,11 +186,23 @@ impl Directory {
         let answer = within(ANSWER, link.call(command, read)).await;
         answer.unwrap_or(Err(LinkError::Timeout))
     }
+}
 
-    fn prefer(&self, server: &Endpoint) {
-        let mut known = lock(&self.known);
-        if let Some(index) = known.iter().position(|it| it == server) {
-            known[..=index].rotate_right(1);
+/// A server that is being asked. Dropped, it comes to the front if it has answered, and else to the end:
+/// who had no time to ask the next one does so next time.
+struct Asked<'a> {
+    known: &'a Mutex<Vec<Endpoint>>,
+    server: &'a Endpoint,
+    has_answered: bool,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        let mut known = lock(self.known);
+        match known.iter().position(|it| it == self.server) {
+            Some(index) if self.has_answered => known[..=index].rotate_right(1),
+            Some(index) => known[index..].rotate_left(1),
+            None => {}
         }
     }
 }
@@ -337,5 +355,33 @@ mod tests {
             assert!(pause >= expected / 2 && pause <= expected, "{pause:?}");
             expected = (expected * 2).min(limit);
         }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_says_nothing_is_asked_last_next_time() {
+        use std::time::Duration;
+        use tokio::io::AsyncWriteExt;
+        use tokio::net::TcpListener;
+
+        // It takes connections and says nothing.
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let speaking = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let [first, second] = [&silent, &speaking].map(|it| it.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut stream, _) = speaking.accept().await.unwrap();
+            let answers = b"+OK\r\n*2\r\n$1\r\nh\r\n$1\r\n7\r\n";
+            stream.write_all(answers).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        let url = format!("redis+sentinel://{first},{second}/m");
+        let servers: Servers = url.parse().unwrap();
+        let limit = Duration::from_secs(60);
+        let connector = Connector::new(&servers, limit, limit).unwrap();
+        let directory = Directory::new(servers, connector, "test".to_owned());
+        let short = tokio::time::timeout(Duration::from_millis(100), directory.locate());
+        assert!(short.await.is_err());
+        let master = directory.locate().await.unwrap();
+        assert_eq!(master.to_string(), "h:7");
+        assert_eq!(lock(&directory.known)[0].port, second.port());
     }
 }

@@ -33,6 +33,7 @@ mod refusal;
 mod resp;
 mod role;
 mod route;
+mod secured;
 mod servers;
 mod shared;
 mod status;

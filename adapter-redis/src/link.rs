@@ -15,7 +15,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::refusal::words;
 use crate::resp::{Reply, Stop, parse_reply, push_command};
-use crate::servers::{Endpoint, Login};
+use crate::servers::{Endpoint, Login, Servers};
 use crate::watchdog::{Late, within};
 
 /// Makes connections.
@@ -96,10 +96,18 @@ const READ: usize = 64 << 10;
 const KEEP: usize = 1 << 20;
 
 impl Connector {
-    /// With `tls` the server's certificate is checked against the system's roots, or those in
-    /// `SSL_CERT_FILE`.
-    pub(crate) fn new(tls: bool, connect: Duration, silence: Duration) -> Result<Self, io::Error> {
-        let tls = tls.then(tls_connector).transpose()?;
+    /// With TLS, and if nothing else is said, the servers' certificates are checked against the
+    /// system's roots, or those in `SSL_CERT_FILE`.
+    pub(crate) fn new(
+        servers: &Servers,
+        connect: Duration,
+        silence: Duration,
+    ) -> Result<Self, io::Error> {
+        let tls = match (&servers.trust.0, servers.tls) {
+            (_, false) => None,
+            (Some(trust), true) => Some(TlsConnector::from(Arc::clone(trust))),
+            (None, true) => Some(tls_connector()?),
+        };
         Ok(Self {
             tls,
             connect,
@@ -132,28 +140,7 @@ impl Connector {
         limit: usize,
         greeting: &AtomicBool,
     ) -> Result<Link, LinkError> {
-        let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
-        stream.set_nodelay(true)?;
-        let socket = SockRef::from(&stream);
-        socket.set_tcp_keepalive(
-            &TcpKeepalive::new()
-                .with_time(self.silence)
-                .with_interval(self.silence),
-        )?;
-        // The watchdogs are quicker. A slow link may keep its window shut for longer than they wait.
-        #[cfg(target_os = "linux")]
-        socket.set_tcp_user_timeout(Some(self.silence * 3))?;
-        let stream = match &self.tls {
-            None => Stream::Plain(stream),
-            Some(tls) => {
-                let host = ServerName::try_from(endpoint.host.clone());
-                let host = host.map_err(|_| LinkError::BadHost)?;
-                greeting.store(true, Ordering::Relaxed);
-                let stream = tls.connect(host, stream).await.map_err(tls_error)?;
-                greeting.store(false, Ordering::Relaxed);
-                Stream::Tls(Box::new(stream))
-            }
-        };
+        let stream = self.stream(endpoint, greeting).await?;
         let (reader, writer) = tokio::io::split(stream);
         let mut link = Link {
             input: Input::new(reader, limit),
@@ -166,6 +153,37 @@ impl Connector {
                 Err(LinkError::Unwelcome(Box::new(error)))
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// A connection without more, encrypted where it is to be.
+    /// `greeting` is true while TLS is negotiated.
+    pub(crate) async fn stream(
+        &self,
+        endpoint: &Endpoint,
+        greeting: &AtomicBool,
+    ) -> Result<Stream, LinkError> {
+        let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
+        stream.set_nodelay(true)?;
+        let socket = SockRef::from(&stream);
+        socket.set_tcp_keepalive(
+            &TcpKeepalive::new()
+                .with_time(self.silence)
+                .with_interval(self.silence),
+        )?;
+        // The watchdogs are quicker. A slow link may keep its window shut for longer than they wait.
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_user_timeout(Some(self.silence * 3))?;
+        match &self.tls {
+            None => Ok(Stream::Plain(stream)),
+            Some(tls) => {
+                let host = ServerName::try_from(endpoint.host.clone());
+                let host = host.map_err(|_| LinkError::BadHost)?;
+                greeting.store(true, Ordering::Relaxed);
+                let stream = tls.connect(host, stream).await.map_err(tls_error)?;
+                greeting.store(false, Ordering::Relaxed);
+                Ok(Stream::Tls(Box::new(stream)))
+            }
         }
     }
 }

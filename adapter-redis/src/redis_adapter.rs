@@ -56,7 +56,7 @@ impl RedisAdapter {
         let timing = config.timing;
         let seed = getrandom::u64()
             .map_err(|error| StartError::System(std::io::Error::other(error.to_string())))?;
-        let connector = Connector::new(config.servers.tls, timing.connect, timing.silence);
+        let connector = Connector::new(&config.servers, timing.connect, timing.silence);
         let connector = connector.map_err(StartError::Tls)?;
         let commands = Commands::new(&config.servers, COMMAND);
         let commands = commands.map_err(|error| StartError::Commands(error.to_string()))?;
@@ -97,7 +97,7 @@ impl RedisAdapter {
 
     /// Whether [`start`](Self::start) would take these servers. Connects to nothing.
     pub fn check(servers: &Servers) -> Result<(), StartError> {
-        Connector::new(servers.tls, COMMAND, COMMAND).map_err(StartError::Tls)?;
+        Connector::new(servers, COMMAND, COMMAND).map_err(StartError::Tls)?;
         let commands = Commands::new(servers, COMMAND);
         let commands = commands.map_err(|error| StartError::Commands(error.to_string()));
         commands.map(drop)

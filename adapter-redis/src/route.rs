@@ -36,7 +36,7 @@ impl Route {
 }
 
 /// The slot of a key or channel: of what is in its first pair of braces, if there is something.
-fn slot(key: &[u8]) -> usize {
+pub(crate) fn slot(key: &[u8]) -> usize {
     let tag = key.iter().position(|byte| *byte == b'{').and_then(|open| {
         let rest = &key[open + 1..];
         let close = rest.iter().position(|byte| *byte == b'}')?;

@@ -1,4 +1,7 @@
 use std::fmt;
+use std::sync::Arc;
+
+use tokio_rustls::rustls::ClientConfig;
 
 /// Where Redis is, and how to log in: what `redis.url` says.
 ///
@@ -12,6 +15,37 @@ pub struct Servers {
     pub(crate) kind: Kind,
     pub(crate) login: Login,
     pub(crate) tls: bool,
+    pub(crate) trust: Trust,
+}
+
+/// What servers' certificates are checked against, and what they are shown; the system's roots without
+/// one.
+#[derive(Clone, Default)]
+pub(crate) struct Trust(pub(crate) Option<Arc<ClientConfig>>);
+
+impl PartialEq for Trust {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        }
+    }
+}
+
+impl Eq for Trust {}
+
+impl Servers {
+    /// Whether the connections are encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.tls
+    }
+
+    /// The same servers, sentinels and other members of a cluster among them, trusted as `trust` says.
+    #[must_use]
+    pub fn trusting(mut self, trust: Arc<ClientConfig>) -> Self {
+        self.trust = Trust(Some(trust));
+        self
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,7 +155,12 @@ impl std::str::FromStr for Servers {
         if let Some(other) = databases.find(|database| *database != 0) {
             return Err(BadUrl::OtherDatabase(other));
         }
-        Ok(Self { kind, login, tls })
+        Ok(Self {
+            kind,
+            login,
+            tls,
+            trust: Trust::default(),
+        })
     }
 }
 

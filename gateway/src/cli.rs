@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use gateway::Server;
 use gateway::auth::Right;
 use gateway::auth::issue::{Wanted, issue};
 use gateway::auth::verify::{VerifyError, verify};
 use gateway::config::{
-    Config, Default, Error, Errors, Foreign, SETTINGS, Setting, Sources, duration, reference,
+    Config, Default, Error, Errors, Foreign, SETTINGS, Setting, Sources, Tls, TlsVerify, Trust,
+    duration, reference,
 };
+use gateway::{Server, trust};
 
 use crate::{doctor, healthcheck, runbook};
 
@@ -70,9 +71,13 @@ fn check_config(sources: &Sources) -> ExitCode {
         Ok(config) => config,
         Err(errors) => return wrong(&errors),
     };
+    let warnings = trust::unchecked(&config);
     if let Err(error) = Server::new(config).check() {
         complain(&error);
         return ExitCode::from(WRONG);
+    }
+    for warning in warnings {
+        complain(&warning);
     }
     match sources.path() {
         Some(path) => print(&format!("{}: no errors\n", path.display())),
@@ -94,10 +99,20 @@ fn healthcheck(matches: &ArgMatches) -> ExitCode {
 
 fn doctor(matches: &ArgMatches) -> ExitCode {
     let given = |name| matches.get_one::<String>(name).cloned();
+    let file = |name| matches.get_one::<PathBuf>(name).cloned();
     let idle_timeout = matches.get_one::<Duration>("idle-timeout").copied();
     let order = doctor::Order {
         url: given("url").unwrap_or_default(),
-        ca: matches.get_one::<PathBuf>("ca").cloned(),
+        trust: Trust {
+            ca_file: file("ca"),
+            verify: matches
+                .get_one::<TlsVerify>("tls-verify")
+                .copied()
+                .unwrap_or_default(),
+            client: file("cert")
+                .zip(file("key"))
+                .map(|(cert, key)| Tls { cert, key }),
+        },
         idle_timeout: idle_timeout.unwrap_or_default(),
     };
     doctor::run(&order).unwrap_or_else(|error| {
@@ -335,6 +350,35 @@ fn doctor_command() -> Command {
                 .value_name("FILE")
                 .value_parser(clap::value_parser!(PathBuf))
                 .help("PEM file of certificates to trust beside those of this system"),
+        )
+        .arg(
+            Arg::new("tls-verify")
+                .long("tls-verify")
+                .value_name("CHECK")
+                .default_value("full")
+                .value_parser(|text: &str| match text {
+                    "full" => Ok(TlsVerify::Full),
+                    "ca" => Ok(TlsVerify::Ca),
+                    "none" => Ok(TlsVerify::None),
+                    _ => Err("not full, ca or none"),
+                })
+                .help("What of the certificate counts: full, ca (all but its name), none"),
+        )
+        .arg(
+            Arg::new("cert")
+                .long("cert")
+                .value_name("FILE")
+                .requires("key")
+                .value_parser(clap::value_parser!(PathBuf))
+                .help("PEM file with a certificate to show as a client"),
+        )
+        .arg(
+            Arg::new("key")
+                .long("key")
+                .value_name("FILE")
+                .requires("cert")
+                .value_parser(clap::value_parser!(PathBuf))
+                .help("PEM file with the private key of that certificate"),
         )
 }
 

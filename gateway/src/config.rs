@@ -33,7 +33,7 @@ pub use route::{Route, Target};
 pub use secret::{Keys, Secret};
 pub use section::{
     Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, LogFormat, Metrics, Proxy, Redis,
-    RedisInterest, RedisMode, SameSite, Shutdown, SubscriptionMode, Tls, Webhook,
+    RedisInterest, RedisMode, SameSite, Shutdown, SubscriptionMode, Tls, TlsVerify, Trust, Webhook,
 };
 pub use setting::{Default, Setting};
 pub use source::{Foreign, Sources};

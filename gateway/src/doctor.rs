@@ -1,13 +1,13 @@
 //! `gateway doctor URL`: tries all that a client does, through whatever stands in front, and says
 //! what is wrong in words.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use hyper::{Method, StatusCode};
 use serde::Deserialize;
 
+use gateway::config::{TlsVerify, Trust};
 use line::{Reply, STEP_TIMEOUT, Socket, Target, Trouble};
 use words::Complaint;
 
@@ -24,14 +24,14 @@ const HELD_UP: Duration = Duration::from_secs(2);
 /// What a patient is asked before the examination.
 pub(crate) struct Order {
     pub(crate) url: String,
-    pub(crate) ca: Option<PathBuf>,
+    pub(crate) trust: Trust,
     /// How long open connections are watched.
     pub(crate) idle_timeout: Duration,
 }
 
 /// Examines, prints what it finds, and ends with 1 if something is wrong.
 pub(crate) fn run(order: &Order) -> anyhow::Result<ExitCode> {
-    let target = Target::parse(&order.url, order.ca.as_ref())?;
+    let target = Target::parse(&order.url, &order.trust)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -139,10 +139,11 @@ impl Examination {
                  certificates with it, or name the authority that signed it by --ca.",
             ));
         }
-        let tls = if self.target.is_secure() {
-            ", TLS and certificate are good"
-        } else {
-            ""
+        let tls = match self.target.checked() {
+            None => "",
+            Some(TlsVerify::Full) => ", TLS and certificate are good",
+            Some(TlsVerify::Ca) => ", TLS is good, the certificate too, whatever its name",
+            Some(TlsVerify::None) => ", TLS is good; nobody looked at the certificate",
         };
         Ok(format!("{address} answers in {took:.1?}{tls}"))
     }

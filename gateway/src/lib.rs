@@ -58,6 +58,7 @@ mod spell;
 mod stream;
 mod tally;
 mod tls;
+pub mod trust;
 mod vital;
 mod webhook;
 pub mod websocket;

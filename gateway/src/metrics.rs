@@ -205,6 +205,11 @@ fn families(node: &Node, census: &Census) -> Vec<MetricFamily> {
             |it| &it.unknown_sids,
         ),
         forwarded(&shards),
+        counter(
+            "gateway_cluster_secret_mismatches_total",
+            "Attempts of nodes to forward that failed because cluster.secret was not the same at both.",
+            node.tallies().secret_mismatches.value(),
+        ),
         gauges(
             "gateway_requests_forwarding",
             "Polls and posts of other nodes' sessions that wait at this node for the owner's answer.",

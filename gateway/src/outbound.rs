@@ -16,9 +16,11 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::ClientConfig;
 use tracing::warn;
+
+use crate::config::{Auth, Backend, HttpUrl, Target, Trust};
+use crate::trust::{TrustError, client_config, trusting_nobody, without_tls};
 
 mod reuse;
 
@@ -41,6 +43,8 @@ pub(crate) struct Outbound {
     client: HttpClient,
     /// Speaks HTTP/2 without asking.
     client_http2: HttpClient,
+    /// For the keys of issuers, who may be trusted otherwise.
+    issuers: HttpClient,
     _stop: oneshot::Sender<()>,
 }
 
@@ -79,8 +83,32 @@ pub(crate) enum CallError {
     Status(StatusCode),
 }
 
+/// Why nothing can be requested.
+#[derive(Debug, thiserror::Error)]
+pub enum OutboundError {
+    /// Whom to trust cannot be told.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// There is no thread.
+    #[error(transparent)]
+    Thread(#[from] std::io::Error),
+}
+
 impl Outbound {
-    pub(crate) fn start() -> std::io::Result<Arc<Self>> {
+    /// For backends, if there are any, and for the keys of issuers.
+    pub(crate) fn start(
+        backend: Option<&Backend>,
+        auth: &Auth,
+    ) -> Result<Arc<Self>, OutboundError> {
+        let issuers = tls(&auth.trust, "auth", auth.jwks_url.iter())?;
+        let backends = match backend {
+            Some(backend) => tls(&backend.trust, "backend", backend_urls(backend))?,
+            None => trusting_nobody()?,
+        };
+        Ok(Self::with(backends, issuers)?)
+    }
+
+    fn with(backends: ClientConfig, issuers: ClientConfig) -> std::io::Result<Arc<Self>> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -95,12 +123,14 @@ impl Outbound {
         builder
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT);
-        let client = builder.build(connector()?);
-        let client_http2 = builder.http2_only(true).build(connector()?);
+        let client = builder.build(connector(backends.clone()));
+        let issuers = builder.build(connector(issuers));
+        let client_http2 = builder.http2_only(true).build(connector(backends));
         Ok(Arc::new(Self {
             handle,
             client,
             client_http2,
+            issuers,
             _stop: stop,
         }))
     }
@@ -125,6 +155,15 @@ impl Outbound {
             Protocol::Negotiated => &self.client,
             Protocol::Http2 => &self.client_http2,
         };
+        Self::call_by(client, request, timeout, max_bytes).await
+    }
+
+    async fn call_by(
+        client: &HttpClient,
+        request: Request<Full<Bytes>>,
+        timeout: Duration,
+        max_bytes: usize,
+    ) -> Result<Response<Bytes>, CallError> {
         let answered = async {
             let mut request = request;
             let connection = capture_connection(&mut request);
@@ -159,7 +198,7 @@ impl Outbound {
         }
     }
 
-    /// The body of a resource, in a future that was spawned here.
+    /// The body of an issuer's resource, in a future that was spawned here.
     pub(crate) async fn get(
         &self,
         url: &Uri,
@@ -168,7 +207,7 @@ impl Outbound {
     ) -> Result<Bytes, CallError> {
         let mut request = Request::new(Full::default());
         *request.uri_mut() = url.clone();
-        let response = self.call(Protocol::Negotiated, request, timeout, max_bytes);
+        let response = Self::call_by(&self.issuers, request, timeout, max_bytes);
         let response = response.await?;
         if response.status().is_success() {
             Ok(response.into_body())
@@ -209,18 +248,38 @@ fn is_closed(error: &(dyn std::error::Error + 'static)) -> bool {
     false
 }
 
-fn connector() -> std::io::Result<Marking<HttpsConnector<HttpConnector>>> {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        warn!(target: "gateway::outbound", "no trusted root certificates were found: no https service can be reached");
+fn backend_urls(backend: &Backend) -> impl Iterator<Item = &HttpUrl> {
+    let webhook = backend.webhook.iter().map(|webhook| &webhook.url);
+    let routed = backend
+        .routes
+        .iter()
+        .filter_map(|route| match &route.target {
+            Target::Backend(url) => Some(url),
+            Target::Relay | Target::Nowhere => None,
+        });
+    webhook.chain(routed)
+}
+
+/// How to speak TLS with the services at `urls`.
+fn tls<'a>(
+    trust: &Trust,
+    section: &str,
+    mut urls: impl Iterator<Item = &'a HttpUrl>,
+) -> Result<ClientConfig, TrustError> {
+    if !urls.any(|url| url.uri().scheme_str() == Some("https")) {
+        without_tls(trust, section, "https")?;
+        return trusting_nobody();
     }
-    let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(std::io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    match client_config(trust, section) {
+        Err(TrustError::NoRoots(_)) => {
+            warn!(target: "gateway::outbound", "no trusted root certificates were found: no https service can be reached");
+            trusting_nobody()
+        }
+        built => built,
+    }
+}
+
+fn connector(tls: ClientConfig) -> Marking<HttpsConnector<HttpConnector>> {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
@@ -230,5 +289,5 @@ fn connector() -> std::io::Result<Marking<HttpsConnector<HttpConnector>>> {
         .https_or_http()
         .enable_all_versions()
         .wrap_connector(http);
-    Ok(Marking(https))
+    Marking(https)
 }

@@ -10,6 +10,7 @@ use adapter_redis::{RedisAdapter, RoomInterest, Servers, StreamWriter};
 use crate::config::{Config, Redis, RedisInterest, RedisMode, StreamName, SubscriptionMode};
 use crate::event_stream::{Append, Appending, Entry, NotAppended};
 use crate::server::StartError;
+use crate::trust::{client_config, without_tls};
 
 /// What entries of `backend.stream` are written to.
 pub(crate) type StreamTarget = StreamWriter;
@@ -19,7 +20,12 @@ fn wrong(error: impl std::fmt::Display) -> StartError {
 }
 
 fn servers(redis: &Redis) -> Result<Servers, StartError> {
-    redis.url.expose().parse().map_err(wrong)
+    let servers: Servers = redis.url.expose().parse().map_err(wrong)?;
+    if !servers.is_encrypted() {
+        without_tls(&redis.trust, "redis", "rediss")?;
+        return Ok(servers);
+    }
+    Ok(servers.trusting(Arc::new(client_config(&redis.trust, "redis")?)))
 }
 
 /// Whether a node can be joined to others by these settings, as far as that shows without a

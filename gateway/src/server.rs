@@ -26,11 +26,12 @@ use crate::event_stream::EventStream;
 use crate::ids::random_characters;
 use crate::internal;
 use crate::node::{Gateway, Layer, Mount, Node};
-use crate::outbound::Outbound;
+use crate::outbound::{Outbound, OutboundError};
 use crate::redis::{self, StreamTarget};
 use crate::relay::Relay;
 use crate::shard::{Inbox, Letterbox, Shard};
 use crate::tls::{Certificate, TlsError};
+use crate::trust::{self, TrustError};
 use crate::webhook::WebhookApplication;
 use crate::webhook::client::Backends;
 
@@ -93,6 +94,9 @@ pub enum StartError {
     /// The link between the nodes cannot be set up. That Redis is away now is no reason.
     #[error("redis.url: {0}")]
     Redis(String),
+    /// Whom to trust by TLS cannot be told.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// A key for clients' tokens cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -104,12 +108,23 @@ pub enum StartError {
     Several(Vec<Self>),
 }
 
+impl From<OutboundError> for StartError {
+    fn from(error: OutboundError) -> Self {
+        match error {
+            OutboundError::Trust(error) => Self::Trust(error),
+            OutboundError::Thread(error) => Self::Thread(error),
+        }
+    }
+}
+
 impl StartError {
     /// Whether it lies in the configuration and what that names, so that it will fail again.
     pub fn is_configuration(&self) -> bool {
         match self {
             Self::Listen { .. } | Self::Thread(_) => false,
-            Self::ClientDir(_) | Self::Tls(_) | Self::Redis(_) | Self::Key(_) => true,
+            Self::ClientDir(_) | Self::Tls(_) | Self::Redis(_) | Self::Trust(_) | Self::Key(_) => {
+                true
+            }
             Self::Several(errors) => errors.iter().any(Self::is_configuration),
         }
     }
@@ -151,8 +166,9 @@ impl Prepared {
         }
         let has_backend = config.backend.webhook.is_some() || config.backend.stream.is_some();
         let outbound = (config.auth.jwks_url.is_some() || has_backend)
-            .then(|| Outbound::start().map_err(StartError::Thread))
-            .transpose()?;
+            .then(|| Outbound::start(Some(&config.backend), &config.auth))
+            .transpose();
+        let outbound = keep(&mut errors, outbound.map_err(StartError::from)).flatten();
         let stream = config.redis.as_ref().zip(config.backend.stream.as_ref());
         let stream = stream
             .filter(|_| errors.is_empty() && application.is_none())
@@ -271,6 +287,9 @@ impl Server {
             backends,
             event_stream,
         } = Prepared::new(&config, application)?;
+        for warning in trust::unchecked(&config) {
+            warn!(target: "gateway::server", "{warning}");
+        }
         let (certificate, tls) = certificate.unzip();
         let failed = |setting, address| {
             move |error| StartError::Listen {

@@ -18,6 +18,11 @@ impl Tally {
         self.add(1);
     }
 
+    /// Counts one, and says whether it is the first.
+    pub(crate) fn is_first(&self) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed) == 0
+    }
+
     pub(crate) fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
@@ -184,6 +189,8 @@ pub(crate) struct NodeTallies {
     pub(crate) token_faults: Tallies<TokenReason>,
     pub(crate) tokens_expired: Tally,
     pub(crate) internal_refused: Tallies<Suspect>,
+    /// Nodes that could not prove to each other that they know `cluster.secret`.
+    pub(crate) secret_mismatches: Tally,
     pub(crate) api_requests: Tallies<CallName>,
     pub(crate) api_errors: Tallies<Code>,
     pub(crate) api_duration: Durations,

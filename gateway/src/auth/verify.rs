@@ -9,7 +9,7 @@ use super::presented::bare;
 use super::verifier::{Verification, Verifier};
 use super::{Fault, KeyError};
 use crate::config::Auth;
-use crate::outbound::Outbound;
+use crate::outbound::{Outbound, OutboundError};
 
 /// What a token holds, and why it is not taken.
 #[derive(Debug)]
@@ -33,6 +33,9 @@ pub enum VerifyError {
     /// A key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// Nothing can be fetched.
+    #[error(transparent)]
+    Outbound(#[from] OutboundError),
     /// It cannot be read, or nothing can be fetched.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -41,7 +44,7 @@ pub enum VerifyError {
 /// Looks at a token as a node of this configuration would. Published keys are fetched.
 pub fn verify(auth: &Auth, token: &str) -> Result<Verdict, VerifyError> {
     let outbound = match auth.jwks_url {
-        Some(_) => Some(Outbound::start()?),
+        Some(_) => Some(Outbound::start(None, auth)?),
         None => None,
     };
     let verifier = Verifier::new(auth, outbound.as_ref())?.ok_or(VerifyError::NoKeys)?;

@@ -13,7 +13,7 @@ use super::route::{Route, Target};
 use super::secret::Secret;
 use super::section::{
     Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, Metrics, Proxy, Redis, RedisInterest,
-    RedisMode, SameSite, Shutdown, SubscriptionMode, Tls, Webhook, same_port,
+    RedisMode, SameSite, Shutdown, SubscriptionMode, Tls, Trust, Webhook, same_port,
 };
 use super::setting::Default as Fallback;
 use super::table::setting;
@@ -111,6 +111,7 @@ impl Effective {
             specific_responses: self.read("redis.specific_responses"),
             private_patterns: self.read("redis.private_patterns"),
             buffer_bytes: self.read::<Size>("redis.buffer_bytes").0,
+            trust: self.trust("redis"),
         });
         let config = Config {
             listen,
@@ -154,6 +155,7 @@ impl Effective {
                 cookie: self.find("auth.cookie"),
                 leeway: self.read("auth.leeway"),
                 grace: self.read("auth.grace"),
+                trust: self.trust("auth"),
             },
             backend: Backend {
                 webhook: self
@@ -164,6 +166,7 @@ impl Effective {
                 timeout: self.read("backend.timeout"),
                 stream: self.find("backend.stream"),
                 stream_length: self.read("backend.stream_length"),
+                trust: self.trust("backend"),
             },
             api: Api {
                 keys: self.find("api.key"),
@@ -308,6 +311,19 @@ impl Effective {
                 ],
                 "must be set, since cluster.advertise can be reached from other machines",
             );
+        }
+    }
+
+    /// Whom to trust in what a section of settings is about.
+    fn trust(&self, section: &str) -> Trust {
+        let name = |key| format!("{section}.{key}");
+        Trust {
+            ca_file: self.find(&name("ca_file")),
+            verify: self.read(&name("tls_verify")),
+            client: self
+                .find(&name("tls_cert"))
+                .zip(self.find(&name("tls_key")))
+                .map(|(cert, key)| Tls { cert, key }),
         }
     }
 

@@ -125,6 +125,8 @@ pub struct Redis {
     pub private_patterns: usize,
     /// Bytes of messages that may wait while Redis is away.
     pub buffer_bytes: usize,
+    /// Whom to trust with `rediss`.
+    pub trust: Trust,
 }
 
 /// Which rooms a node hears of (`redis.interest`).
@@ -190,6 +192,8 @@ pub struct Auth {
     pub leeway: Duration,
     /// How long a socket stays after its token expired.
     pub grace: Duration,
+    /// Whom to trust when keys are fetched.
+    pub trust: Trust,
 }
 
 /// Who is told about connects and events (`backend.*`).
@@ -206,6 +210,8 @@ pub struct Backend {
     pub stream: Option<StreamName>,
     /// About how many entries the stream keeps.
     pub stream_length: NonZeroUsize,
+    /// Whom to trust with `https`.
+    pub trust: Trust,
 }
 
 /// A backend that is asked over HTTP (`backend.*`).
@@ -249,6 +255,29 @@ pub struct Api {
 pub struct Shutdown {
     /// Over how long sessions are closed; zero closes all at once.
     pub drain: Duration,
+}
+
+/// How servers that the gateway connects to by TLS are told (`redis.*`, `backend.*`, `auth.*`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// PEM file of what is trusted in place of the system's roots.
+    pub ca_file: Option<PathBuf>,
+    /// How much is checked.
+    pub verify: TlsVerify,
+    /// What the gateway shows of itself.
+    pub client: Option<Tls>,
+}
+
+/// How much of a server's certificate is checked (`redis.tls_verify` and others).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsVerify {
+    /// Who signed it, its time, and its name.
+    #[default]
+    Full,
+    /// Who signed it, and its time.
+    Ca,
+    /// Nothing.
+    None,
 }
 
 /// TLS on `listen` (`tls.*`).

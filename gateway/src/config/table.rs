@@ -10,7 +10,7 @@ use super::name::{Cookie, EnginePath, Level, NodeName, StreamName, Transports};
 use super::pattern::NamespacePattern;
 use super::route::Route;
 use super::secret::{Keys, Secret};
-use super::section::{LogFormat, RedisInterest, RedisMode, SameSite, SubscriptionMode};
+use super::section::{LogFormat, RedisInterest, RedisMode, SameSite, SubscriptionMode, TlsVerify};
 use super::setting::Setting;
 use super::url::{HttpUrl, RedisUrl};
 use super::value::Size;
@@ -331,6 +331,36 @@ pub static SETTINGS: &[Setting] = &[
     )
     .between("64KiB", "16GiB")
     .needs(&["redis.url"]),
+    Setting::optional::<PathBuf>(
+        "redis.ca_file",
+        "what this system trusts",
+        "/etc/gateway/redis-ca.crt",
+        "PEM file of the certificates that Redis is trusted by, in place of the system's roots: \
+         authorities, or the server's own certificate, if it signed itself.",
+    )
+    .needs(&["redis.url"]),
+    Setting::with::<TlsVerify>(
+        "redis.tls_verify",
+        "full",
+        "ca",
+        "What is checked of the certificates of Redis: `full`, `ca` (who signed it, but not which name it has), or \
+         `none`, with which anybody in between can read and change everything.",
+    )
+    .needs(&["redis.url"]),
+    Setting::optional::<PathBuf>(
+        "redis.tls_cert",
+        "no certificate is shown",
+        "/etc/gateway/redis-client.crt",
+        "PEM file with the certificate chain that the gateway shows Redis.",
+    )
+    .needs(&["redis.tls_key", "redis.url"]),
+    Setting::optional::<PathBuf>(
+        "redis.tls_key",
+        "no certificate is shown",
+        "/etc/gateway/redis-client.key",
+        "PEM file with the private key of that certificate.",
+    )
+    .needs(&["redis.tls_cert", "redis.url"]),
     Setting::optional::<NodeName>(
         "cluster.node_id",
         "random",
@@ -433,6 +463,36 @@ pub static SETTINGS: &[Setting] = &[
     )
     .between("0", "1d")
     .needs_any(KEYS),
+    Setting::optional::<PathBuf>(
+        "auth.ca_file",
+        "what this system trusts",
+        "/etc/gateway/auth-ca.crt",
+        "PEM file of the certificates that the issuer is trusted by, in place of the system's roots: \
+         authorities, or the server's own certificate, if it signed itself.",
+    )
+    .needs(&["auth.jwks_url"]),
+    Setting::with::<TlsVerify>(
+        "auth.tls_verify",
+        "full",
+        "ca",
+        "What is checked of the certificates of the issuer: `full`, `ca` (who signed it, but not which name it has), or \
+         `none`, with which anybody in between can read and change everything.",
+    )
+    .needs(&["auth.jwks_url"]),
+    Setting::optional::<PathBuf>(
+        "auth.tls_cert",
+        "no certificate is shown",
+        "/etc/gateway/auth-client.crt",
+        "PEM file with the certificate chain that the gateway shows the issuer.",
+    )
+    .needs(&["auth.tls_key", "auth.jwks_url"]),
+    Setting::optional::<PathBuf>(
+        "auth.tls_key",
+        "no certificate is shown",
+        "/etc/gateway/auth-client.key",
+        "PEM file with the private key of that certificate.",
+    )
+    .needs(&["auth.tls_cert", "auth.jwks_url"]),
     Setting::optional::<HttpUrl>(
         "backend.url",
         "the relay application, without a backend",
@@ -532,6 +592,36 @@ pub static SETTINGS: &[Setting] = &[
     )
     .between("10ms", "10m")
     .needs(&["backend.url"]),
+    Setting::optional::<PathBuf>(
+        "backend.ca_file",
+        "what this system trusts",
+        "/etc/gateway/backend-ca.crt",
+        "PEM file of the certificates that backends are trusted by, in place of the system's roots: \
+         authorities, or the server's own certificate, if it signed itself.",
+    )
+    .needs(&["backend.url"]),
+    Setting::with::<TlsVerify>(
+        "backend.tls_verify",
+        "full",
+        "ca",
+        "What is checked of the certificates of backends: `full`, `ca` (who signed it, but not which name it has), or \
+         `none`, with which anybody in between can read and change everything.",
+    )
+    .needs(&["backend.url"]),
+    Setting::optional::<PathBuf>(
+        "backend.tls_cert",
+        "no certificate is shown",
+        "/etc/gateway/backend-client.crt",
+        "PEM file with the certificate chain that the gateway shows backends.",
+    )
+    .needs(&["backend.tls_key", "backend.url"]),
+    Setting::optional::<PathBuf>(
+        "backend.tls_key",
+        "no certificate is shown",
+        "/etc/gateway/backend-client.key",
+        "PEM file with the private key of that certificate.",
+    )
+    .needs(&["backend.tls_cert", "backend.url"]),
     Setting::optional::<StreamName>(
         "backend.stream",
         "none",

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::section::{LogFormat, RedisInterest, RedisMode, SameSite, SubscriptionMode};
+use super::section::{LogFormat, RedisInterest, RedisMode, SameSite, SubscriptionMode, TlsVerify};
 
 /// A type that settings have.
 pub(super) trait Value: Sized {
@@ -259,6 +259,20 @@ impl Value for RedisInterest {
             "rooms" => Ok(Self::Rooms),
             "all" => Ok(Self::All),
             _ => Err(format!("{text:?} is neither rooms nor all")),
+        }
+    }
+}
+
+impl Value for TlsVerify {
+    const SHAPE: Shape = Shape::Text;
+    const KIND: &'static str = "check (`full`, `ca` or `none`)";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "full" => Ok(Self::Full),
+            "ca" => Ok(Self::Ca),
+            "none" => Ok(Self::None),
+            _ => Err(format!("{text:?} is neither full nor ca nor none")),
         }
     }
 }

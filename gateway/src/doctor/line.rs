@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,16 +17,14 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
-use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
-use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{
-    self, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-};
+use tokio_rustls::rustls::{self, DigitallySignedStruct, SignatureScheme};
+
+use gateway::config::{TlsVerify, Trust};
+use gateway::trust::{Verifier, configured, read_certificates};
 
 /// How long one step may take; a poll that waits may take longer.
 pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -77,9 +74,9 @@ trait Line: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Line for T {}
 
 impl Target {
-    /// Of a URL with `http`, `https`, `ws` or `wss`; its path is that of Engine.IO. `ca` names a
-    /// PEM file of certificates that are trusted beside those of the system.
-    pub(super) fn parse(url: &str, ca: Option<&PathBuf>) -> anyhow::Result<Self> {
+    /// Of a URL with `http`, `https`, `ws` or `wss`; its path is that of Engine.IO. `trust` says whom
+    /// to trust beside those whom the system trusts.
+    pub(super) fn parse(url: &str, trust: &Trust) -> anyhow::Result<Self> {
         let wrong = || anyhow::anyhow!("{url}: not a URL such as http://localhost:3000");
         let uri: Uri = url.parse().map_err(|_| wrong())?;
         let secure = match uri.scheme_str() {
@@ -102,8 +99,8 @@ impl Target {
         let tls = secure
             .then(|| -> anyhow::Result<_> {
                 let name = ServerName::try_from(host.clone()).map_err(|_| wrong())?;
-                let judge = Arc::new(Judge::new(ca)?);
-                Ok((judge.connector()?, name, judge))
+                let judge = Arc::new(Judge::new(trust)?);
+                Ok((judge.connector(trust)?, name, judge))
             })
             .transpose()?;
         Ok(Self {
@@ -120,8 +117,10 @@ impl Target {
         &self.path
     }
 
-    pub(super) fn is_secure(&self) -> bool {
-        self.tls.is_some()
+    /// What is checked of the certificate, with TLS.
+    pub(super) fn checked(&self) -> Option<TlsVerify> {
+        let (_, _, judge) = self.tls.as_ref()?;
+        Some(judge.verifier.verify())
     }
 
     /// What is wrong with the certificate that was shown.
@@ -280,42 +279,29 @@ fn broken(error: impl std::error::Error) -> Trouble {
 /// Judges certificates and lets all of them pass, so that the rest can be examined as well.
 #[derive(Debug)]
 struct Judge {
-    provider: Arc<CryptoProvider>,
-    /// None without a single certificate to trust.
-    strict: Option<Arc<WebPkiServerVerifier>>,
+    verifier: Verifier,
     wrong: Mutex<Option<rustls::Error>>,
 }
 
 impl Judge {
-    fn new(ca: Option<&PathBuf>) -> anyhow::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if let Some(path) = ca {
-            let wrong = |error| anyhow::anyhow!("{}: {error}", path.display());
-            for certificate in CertificateDer::pem_file_iter(path).map_err(wrong)? {
-                roots.add(certificate.map_err(wrong)?)?;
-            }
-        }
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let strict = (!roots.is_empty())
-            .then(|| {
-                let roots = Arc::new(roots);
-                WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build()
-            })
-            .transpose()?;
+    fn new(trust: &Trust) -> anyhow::Result<Self> {
+        let named = match &trust.ca_file {
+            Some(path) => read_certificates(path, "--ca")?,
+            None => Vec::new(),
+        };
         Ok(Self {
-            provider,
-            strict,
+            verifier: Verifier::new(named, true, trust.verify)?,
             wrong: Mutex::default(),
         })
     }
 
-    fn connector(self: &Arc<Self>) -> anyhow::Result<TlsConnector> {
-        let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_safe_default_protocol_versions()?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::clone(self) as Arc<dyn ServerCertVerifier>)
-            .with_no_client_auth();
+    fn connector(self: &Arc<Self>, trust: &Trust) -> anyhow::Result<TlsConnector> {
+        let verifier = Arc::clone(self) as Arc<dyn ServerCertVerifier>;
+        let client = trust.client.as_ref().map(|client| {
+            let flags = ["--cert".to_owned(), "--key".to_owned()];
+            ((client.cert.as_path(), client.key.as_path()), flags)
+        });
+        let mut config = configured(verifier, client)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(TlsConnector::from(Arc::new(config)))
     }
@@ -330,12 +316,9 @@ impl ServerCertVerifier for Judge {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let judged = match &self.strict {
-            Some(strict) => strict
-                .verify_server_cert(certificate, intermediates, name, ocsp, now)
-                .map(|_| ()),
-            None => Err(CertificateError::UnknownIssuer.into()),
-        };
+        let judged = self
+            .verifier
+            .verify_server_cert(certificate, intermediates, name, ocsp, now);
         if let Err(error) = judged {
             let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
             *wrong = Some(error);
@@ -349,12 +332,8 @@ impl ServerCertVerifier for Judge {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
+        self.verifier
+            .verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -363,17 +342,11 @@ impl ServerCertVerifier for Judge {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.provider.signature_verification_algorithms,
-        )
+        self.verifier
+            .verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.verifier.supported_verify_schemes()
     }
 }

@@ -82,9 +82,13 @@ pub(super) enum ConnectError {
     Misdirected,
     #[error("it has no such shard, but {0}")]
     NoSuchShard(usize),
-    #[error("it asks for cluster.secret, which is not set here")]
+    #[error(
+        "it asks for cluster.secret, which is not set here: another cluster on the same redis.prefix?"
+    )]
     SecretMissing,
-    #[error("cluster.secret is not the same there as here")]
+    #[error(
+        "cluster.secret is not the same there as here: another cluster on the same redis.prefix?"
+    )]
     SecretDiffers,
     #[error("without cluster.secret the other node must be on this machine")]
     NotLoopback,
@@ -104,6 +108,11 @@ pub(super) enum Blame {
 }
 
 impl ConnectError {
+    /// Whether the two nodes may be of two clusters.
+    pub(super) fn is_mismatch(&self) -> bool {
+        matches!(self, Self::SecretMissing | Self::SecretDiffers)
+    }
+
     pub(super) fn blame(&self) -> Blame {
         match self {
             Self::NoSuchShard(_) => Blame::Request,

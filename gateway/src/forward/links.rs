@@ -297,6 +297,9 @@ impl Links {
                     standing.shards.set(Some(shards));
                     return Err(Failure::NeverIssued);
                 }
+                if error.is_mismatch() {
+                    shard.node().tallies().secret_mismatches.increment();
+                }
                 if error.blame() == Blame::Node && standing.welcomed.get() == 0 {
                     standing.paused_until.set(Some(Instant::now() + PAUSE));
                 }

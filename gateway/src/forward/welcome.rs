@@ -9,7 +9,7 @@ use http_body_util::Full;
 use hyper::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use hyper::{Request, Response, StatusCode};
 use tokio::net::TcpStream;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::link::prepare;
 use super::proof::{Side, Terms, draw};
@@ -115,7 +115,7 @@ impl Door {
                 insert(told, PROOF, &terms.prove(Side::Welcoming, secret));
             }
             (Some(_), Some(_)) | (None, _) => {
-                debug!(target: "gateway::forward::welcome", peer = %self.peer, "refused a node that does not know cluster.secret");
+                refuse_stranger(node, self.peer);
                 insert(told, CONNECTION, "close");
                 return StatusCode::FORBIDDEN;
             }
@@ -124,6 +124,20 @@ impl Door {
         insert(told, UPGRADE, PROTOCOL);
         let _once = self.opened.set(shard);
         StatusCode::SWITCHING_PROTOCOLS
+    }
+}
+
+/// Anybody who reaches the internal port can cause this, so that only the first is told loudly.
+fn refuse_stranger(node: &Node, peer: SocketAddr) {
+    if node.tallies().secret_mismatches.is_first() {
+        warn!(
+            target: "gateway::forward::welcome",
+            %peer,
+            "refused a node that does not know cluster.secret: another cluster on the same \
+             redis.prefix? Further ones are told at debug"
+        );
+    } else {
+        debug!(target: "gateway::forward::welcome", %peer, "refused a node that does not know cluster.secret");
     }
 }
 

@@ -633,6 +633,12 @@ async fn nodes_whose_secrets_differ_do_not() {
         assert_eq!(nodes.unknown(from, "unreachable").await, 1.0);
         client.send(nodes.at(home), "40").await;
     }
+    // At the door of a node without a secret, only the other one notices; who asks without one is
+    // told that there is one.
+    for (index, met) in [(0, 2.0), (1, 1.0), (2, 1.0)] {
+        let mismatches = nodes.metric(index, "gateway_cluster_secret_mismatches_total");
+        assert_eq!(mismatches.await, met, "node {index}");
+    }
 }
 
 /// Asks a node's internal port to serve forwarded requests.

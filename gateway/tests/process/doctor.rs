@@ -149,6 +149,13 @@ fn certificates_are_judged() {
     let examined = doctor(&url, &[]);
     assert_eq!(examined.code, 1);
     examined.expect("WRONG", "connection", "certificate that is not valid");
+
+    let unchecked = doctor(&url, &["--idle-timeout=0", "--tls-verify=none"]);
+    assert_eq!(unchecked.code, 0, "{}", unchecked.said);
+    unchecked.expect("ok", "connection", "nobody looked at the certificate");
+    let other = format!("--ca={CERTIFICATES}/two.crt");
+    let examined = doctor(&url, &["--idle-timeout=0", &other, "--tls-verify=ca"]);
+    examined.expect("WRONG", "connection", "certificate that is not valid");
     let plain = doctor(&format!("http://{}", gateway.clients), &[]);
     assert_eq!(plain.code, 1);
     plain.expect("WRONG", "polling", "");
@@ -162,6 +169,14 @@ fn what_is_no_order_ends_with_2() {
         &["doctor", "ftp://localhost"],
         &["doctor", "http://localhost", "--idle-timeout=70"],
         &["doctor", "https://localhost", "--ca=missing.pem"],
+        &["doctor", "https://localhost", "--tls-verify=some"],
+        &["doctor", "https://localhost", "--cert=missing.pem"],
+        &[
+            "doctor",
+            "https://localhost",
+            "--cert=missing.pem",
+            "--key=missing.pem",
+        ],
         &["doctor", "http://localhost", "--idle-timout=70s"],
     ] {
         let output = program(arguments);

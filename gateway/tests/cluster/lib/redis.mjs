@@ -110,26 +110,29 @@ export class Redis {
 
 /** Three masters with a replica each. */
 export class RedisCluster {
-  static async start() {
+  static async start(keys = undefined) {
     const servers = [];
-    for (let number = 0; number < 6; number += 1) servers.push(await Redis.start(["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"]));
+    const secured = keys ? ["--tls-cluster", "yes"] : [];
+    const cli = keys ? ["--tls", "--cacert", keys.authority] : [];
+    for (let number = 0; number < 6; number += 1) servers.push(await Redis.start(["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", ...secured], keys));
     const addresses = servers.map(({ port }) => `127.0.0.1:${port}`);
-    execFileSync("redis-cli", ["--cluster", "create", ...addresses, "--cluster-replicas", "1", "--cluster-yes"], { stdio: "pipe" });
+    execFileSync("redis-cli", ["--cluster", "create", ...addresses, "--cluster-replicas", "1", "--cluster-yes", ...cli], { stdio: "pipe" });
     for (const server of servers) await until("the cluster is whole", async () => {
       const info = await server.command("CLUSTER", "INFO");
       return info.includes("cluster_state:ok") && info.includes("cluster_known_nodes:6");
     });
     // A master without a replica would not be replaced.
     for (const master of servers.slice(0, 3)) await until("a replica follows", async () => (await master.command("INFO", "replication")).includes("state=online"));
-    return new RedisCluster(servers);
+    return new RedisCluster(servers, keys);
   }
 
-  constructor(servers) {
+  constructor(servers, keys) {
     this.servers = servers;
+    this.keys = keys;
   }
 
   get url() {
-    return `redis+cluster://${this.servers.map(({ port }) => `127.0.0.1:${port}`).join(",")}`;
+    return `${this.keys ? "rediss" : "redis"}+cluster://${this.servers.map(({ port }) => `127.0.0.1:${port}`).join(",")}`;
   }
 
   async stop() {

@@ -1,0 +1,422 @@
+//! Whom the gateway trusts when it connects by TLS: Redis, backends, issuers of tokens.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_rustls::rustls::client::danger::{
+    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
+};
+use tokio_rustls::rustls::client::{WebPkiServerVerifier, verify_server_name};
+use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::server::ParsedCertificate;
+use tokio_rustls::rustls::{
+    self, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
+
+use crate::config::{Config, TlsVerify, Trust};
+
+/// Why a setting about trust cannot be fulfilled.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// A file cannot be read, or holds something else.
+    #[error("{setting}: {} {error}", .path.display())]
+    File {
+        /// The setting or flag that names it.
+        setting: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it; never its content.
+        error: String,
+    },
+    /// TLS cannot be set up with it.
+    #[error("{setting}: {error}")]
+    Unusable {
+        /// The setting or flag.
+        setting: String,
+        /// What is wrong.
+        error: rustls::Error,
+    },
+    /// Nothing that is connected to speaks TLS.
+    #[error(
+        "{section}.ca_file, {section}.tls_verify, {section}.tls_cert and {section}.tls_key have no effect: no URL \
+         begins with {scheme}"
+    )]
+    WithoutTls {
+        /// The section of settings.
+        section: String,
+        /// What URLs with TLS begin with.
+        scheme: String,
+    },
+    /// Nothing to check a certificate against.
+    #[error(
+        "{0}: no trusted root certificates were found on this system, and none are named: no server can be trusted"
+    )]
+    NoRoots(String),
+}
+
+/// How to connect by TLS, as the settings of `section` say.
+pub(crate) fn client_config(trust: &Trust, section: &str) -> Result<ClientConfig, TrustError> {
+    let mut anchors = Vec::new();
+    if let Some(path) = &trust.ca_file {
+        anchors = read_certificates(path, &format!("{section}.ca_file"))?;
+    }
+    let verifier = Verifier::new(anchors, trust.ca_file.is_none(), trust.verify)
+        .map_err(|error| wrong(&format!("{section}.ca_file"), error))?;
+    if !verifier.can_trust() {
+        return Err(TrustError::NoRoots(section.to_owned()));
+    }
+    configured(
+        Arc::new(verifier),
+        trust.client.as_ref().map(|client| {
+            let names = ["tls_cert", "tls_key"].map(|key| format!("{section}.{key}"));
+            ((client.cert.as_path(), client.key.as_path()), names)
+        }),
+    )
+}
+
+/// A server that nobody has to reach need not be trusted.
+pub(crate) fn trusting_nobody() -> Result<ClientConfig, TrustError> {
+    let nobody = Verifier::new(Vec::new(), false, TlsVerify::Full);
+    configured(Arc::new(nobody.map_err(|error| wrong("TLS", error))?), None)
+}
+
+/// Refuses settings that would have no effect.
+pub(crate) fn without_tls(trust: &Trust, section: &str, scheme: &str) -> Result<(), TrustError> {
+    if *trust == Trust::default() {
+        return Ok(());
+    }
+    Err(TrustError::WithoutTls {
+        section: section.to_owned(),
+        scheme: scheme.to_owned(),
+    })
+}
+
+/// What is not checked of other servers, and by which setting; to be said loudly.
+pub fn unchecked(config: &Config) -> Vec<String> {
+    let sections = [
+        ("redis", config.redis.as_ref().map(|redis| &redis.trust)),
+        (
+            "auth",
+            config.auth.jwks_url.as_ref().map(|_| &config.auth.trust),
+        ),
+        (
+            "backend",
+            config
+                .backend
+                .webhook
+                .as_ref()
+                .map(|_| &config.backend.trust),
+        ),
+    ];
+    let is_unchecked = |trust: Option<&Trust>| trust.is_some_and(|it| it.verify == TlsVerify::None);
+    let unchecked = sections.iter().filter(|(_, it)| is_unchecked(*it));
+    unchecked
+        .map(|(section, _)| {
+            format!(
+                "{section}.tls_verify is none: certificates are NOT checked, and whoever is between here and there \
+                 can read and change everything"
+            )
+        })
+        .collect()
+}
+
+/// The same with any verifier; the client shows a certificate if it is to.
+pub fn configured(
+    verifier: Arc<dyn ServerCertVerifier>,
+    client: Option<((&Path, &Path), [String; 2])>,
+) -> Result<ClientConfig, TrustError> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| wrong("TLS", error))?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let Some(((cert, key), [cert_setting, key_setting])) = client else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let chain = read_certificates(cert, &cert_setting)?;
+    let key = PrivateKeyDer::from_pem_file(key)
+        .map_err(|error| unreadable(key, &key_setting, &error, "a private key"))?;
+    builder.with_client_auth_cert(chain, key).map_err(|error| {
+        if !matches!(error, rustls::Error::InconsistentKeys(_)) {
+            return wrong(&cert_setting, error);
+        }
+        TrustError::File {
+            error: format!("does not belong to the key of {key_setting}"),
+            setting: cert_setting,
+            path: cert.to_owned(),
+        }
+    })
+}
+
+/// The certificates of a PEM file; at least one.
+pub fn read_certificates(
+    path: &Path,
+    setting: &str,
+) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+    let wrong = |error: &pem::Error| unreadable(path, setting, error, "certificates");
+    let found = CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))?;
+    let found: Vec<_> = found.collect::<Result<_, _>>().map_err(|it| wrong(&it))?;
+    if found.is_empty() {
+        return Err(wrong(&pem::Error::NoItemsFound));
+    }
+    Ok(found)
+}
+
+fn unreadable(path: &Path, setting: &str, error: &pem::Error, what: &str) -> TrustError {
+    let error = if let pem::Error::Io(error) = error {
+        format!("cannot be read: {error}")
+    } else {
+        format!("is no PEM file of {what}: {error}")
+    };
+    TrustError::File {
+        setting: setting.to_owned(),
+        path: path.to_owned(),
+        error,
+    }
+}
+
+fn wrong(setting: &str, error: rustls::Error) -> TrustError {
+    TrustError::Unusable {
+        setting: setting.to_owned(),
+        error,
+    }
+}
+
+/// Checks servers' certificates as strictly as it is told.
+#[derive(Debug)]
+pub struct Verifier {
+    provider: Arc<CryptoProvider>,
+    verify: TlsVerify,
+    /// A server that shows one of these is the one that is meant, be it marked as an authority or not.
+    named: Vec<CertificateDer<'static>>,
+    /// `None` without a single certificate to trust.
+    strict: Option<Arc<WebPkiServerVerifier>>,
+}
+
+impl Verifier {
+    /// Trusts `named`, and, with `system`, what this system trusts.
+    pub fn new(
+        named: Vec<CertificateDer<'static>>,
+        system: bool,
+        verify: TlsVerify,
+    ) -> Result<Self, rustls::Error> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut roots = RootCertStore::empty();
+        if system {
+            let found = rustls_native_certs::load_native_certs().certs;
+            roots.add_parsable_certificates(found);
+        }
+        for certificate in &named {
+            roots.add(certificate.clone())?;
+        }
+        let strict = (!roots.is_empty()).then(|| {
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+                .build()
+        });
+        let strict = strict
+            .transpose()
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
+        Ok(Self {
+            provider,
+            verify,
+            named,
+            strict,
+        })
+    }
+
+    /// What it checks.
+    pub fn verify(&self) -> TlsVerify {
+        self.verify
+    }
+
+    /// Whether there is any server that it would trust.
+    pub fn can_trust(&self) -> bool {
+        self.strict.is_some() || self.verify == TlsVerify::None
+    }
+
+    fn judge(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        let Some(strict) = &self.strict else {
+            return Err(CertificateError::UnknownIssuer.into());
+        };
+        let judged = strict.verify_server_cert(certificate, intermediates, name, &[], now);
+        match judged {
+            Ok(_) => Ok(()),
+            // Its time was looked at before. What is left is that it is marked as an authority, as
+            // `openssl req -x509` does, or that who signed it is not named.
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::Other(_) | CertificateError::UnknownIssuer,
+            )) if self.named.iter().any(|it| it == certificate) => {
+                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if self.verify == TlsVerify::None {
+            return Ok(ServerCertVerified::assertion());
+        }
+        match self.judge(certificate, intermediates, name, now) {
+            Ok(()) => Ok(ServerCertVerified::assertion()),
+            // The name is what is looked at last.
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) if self.verify == TlsVerify::Ca => Ok(ServerCertVerified::assertion()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Tls;
+
+    const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/certificates");
+
+    fn certificate(name: &str) -> CertificateDer<'static> {
+        let path = Path::new(FOLDER).join(name);
+        read_certificates(&path, "a test").unwrap().remove(0)
+    }
+
+    fn judge(named: &str, verify: TlsVerify, shown: &str, name: &str, at: UnixTime) -> bool {
+        let verifier = Verifier::new(vec![certificate(named)], false, verify).unwrap();
+        let name = ServerName::try_from(name).unwrap();
+        verifier
+            .verify_server_cert(&certificate(shown), &[], &name, &[], at)
+            .is_ok()
+    }
+
+    #[test]
+    fn a_server_that_shows_the_very_certificate_that_is_named_is_trusted() {
+        use TlsVerify::{Ca, Full, None};
+        let now = UnixTime::now();
+        let late = UnixTime::since_unix_epoch(Duration::from_secs(5_000_000_000));
+        // One is marked as an authority, the other as none.
+        for (good, other) in [("authority.crt", "one.crt"), ("one.crt", "authority.crt")] {
+            for (verify, shown, name, at, trusted) in [
+                (Full, good, "127.0.0.1", now, true),
+                (Full, good, "localhost", now, true),
+                (Full, good, "example.com", now, false),
+                (Full, good, "localhost", late, false),
+                (Full, other, "localhost", now, false),
+                (Ca, good, "example.com", now, true),
+                (Ca, good, "localhost", late, false),
+                (Ca, other, "localhost", now, false),
+                (None, other, "example.com", late, true),
+            ] {
+                let judged = judge(good, verify, shown, name, at);
+                assert_eq!(judged, trusted, "{verify:?} {shown} {name} {at:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_named_with_its_setting() {
+        let path = Path::new(FOLDER).join("README.md");
+        for (path, reason) in [
+            (path.as_path(), "is no PEM file of certificates"),
+            (Path::new("/nowhere"), "cannot be read"),
+        ] {
+            let trust = Trust {
+                ca_file: Some(path.to_owned()),
+                ..Trust::default()
+            };
+            let error = client_config(&trust, "redis").unwrap_err().to_string();
+            let expected = format!("redis.ca_file: {} {reason}", path.display());
+            assert!(error.starts_with(&expected), "{error}");
+        }
+    }
+    #[test]
+    fn a_key_has_to_belong_to_its_certificate() {
+        let file = |name| Path::new(FOLDER).join(name);
+        for (key, expected) in [
+            ("one.key", None),
+            (
+                "two.key",
+                Some("does not belong to the key of redis.tls_key"),
+            ),
+            ("one.crt", Some("one.crt is no PEM file of a private key")),
+        ] {
+            let trust = Trust {
+                ca_file: Some(file("one.crt")),
+                verify: TlsVerify::Full,
+                client: Some(Tls {
+                    cert: file("one.crt"),
+                    key: file(key),
+                }),
+            };
+            let error = client_config(&trust, "redis").err();
+            let error = error.map(|error| error.to_string());
+            match (&error, expected) {
+                (None, None) => {}
+                (Some(error), Some(expected)) if error.contains(expected) => {}
+                _ => panic!("{key}: {error:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn settings_without_effect_are_refused() {
+        let given = Trust {
+            verify: TlsVerify::None,
+            ..Trust::default()
+        };
+        assert!(without_tls(&Trust::default(), "backend", "https").is_ok());
+        let error = without_tls(&given, "backend", "https").unwrap_err();
+        assert!(error.to_string().contains("no URL begins with https"));
+    }
+}
