@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use mio::{Events, Interest, Poll, Token, Waker};
 use tracing::warn;
 
+use crate::http;
 use crate::node::Node;
 use crate::shard::{Mail, Shard};
 
@@ -124,8 +126,9 @@ fn accept(mut poll: Poll, listener: &mut mio::net::TcpListener, node: &Node, sto
                         return;
                     };
                     node.descriptors().count();
-                    let connection = Mail::Connection(stream.into(), address);
-                    node.shards()[turn].post(connection);
+                    let stream = stream.into();
+                    let serve = move |shard: &Rc<Shard>| http::serve(shard, stream, address);
+                    node.shards()[turn].post(Mail::Run(Box::new(serve)));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     was_full = false;
@@ -160,7 +163,7 @@ fn make_room(
     }
     if events.iter().any(|event| event.token() == LISTENER) {
         for shard in node.shards() {
-            let job = |shard: &std::rc::Rc<Shard>| shard.strangers().send_away(SENT_AWAY);
+            let job = |shard: &Rc<Shard>| shard.strangers().send_away(SENT_AWAY);
             shard.post(Mail::Run(Box::new(job)));
         }
         thread::sleep(ROOM_PAUSE);

@@ -6,8 +6,8 @@ use protocol::socketio::Arguments;
 use tokio::sync::mpsc;
 
 use crate::budget::{Budget, Share};
+use crate::count::Tally as Count;
 use crate::event::OwnedArguments;
-use crate::tally::Tally as Count;
 
 /// Most acknowledgements of broadcasts that a node awaits; each broadcast counts as [`ROUND`] more.
 const MAX_AWAITED: usize = 1_000_000;

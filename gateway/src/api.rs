@@ -24,9 +24,9 @@ mod idempotency;
 mod openapi;
 pub(crate) mod types;
 
-pub(crate) use calls::CallName;
+use crate::count::Code;
 use calls::{CALLS, Call};
-pub(crate) use error::{ApiError, Code};
+pub(crate) use error::ApiError;
 pub(crate) use handle::emitter;
 use idempotency::{Claim, Memory};
 

@@ -23,12 +23,12 @@ use crate::application::{
     Admission, Application, Connect, DisconnectReason, Flow, LocalFuture, Refusal, ServerSideEvent,
 };
 use crate::config;
+use crate::count::{TokenReason, TokenResult};
 use crate::event::{Ack, Event};
 use crate::handshake::Handshake;
 use crate::node::Gateway;
 use crate::outbound::Outbound;
 use crate::socket::Socket;
-use crate::tally::{TokenReason, TokenResult};
 
 mod algorithm;
 pub mod claims;
@@ -42,7 +42,7 @@ mod presented;
 mod verifier;
 pub mod verify;
 
-pub use claims::{Claims, Right};
+pub use crate::claims::{Claims, Right};
 use fault::Fault;
 pub use keys::KeyError;
 pub(crate) use presented::bearer;

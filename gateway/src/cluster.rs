@@ -11,24 +11,18 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 
 use crate::config::Pattern;
-use crate::forward::Roll;
 use crate::ids::NodeTag;
-use crate::node::Node;
+use foreign_names::ForeignNames;
+use known_nodes::KnownNodes;
 use recent::RecentJoins;
 use requests::Requests;
-use strangers::Strangers;
 
-pub(crate) use incoming::Arrivals;
-pub(crate) use requests::{Asked, RequestCounters, RequestKind, RequestResult};
-pub use walk::Page;
-pub(crate) use walk::{Walk, names};
+pub(crate) use requests::{Asked, RequestCounters, RequestKind, RequestResult, ask};
 
-mod answers;
-mod incoming;
+mod foreign_names;
+mod known_nodes;
 mod recent;
 mod requests;
-mod strangers;
-mod walk;
 
 /// How often the other nodes are told how many connections this one has.
 const CENSUS: Duration = Duration::from_secs(1);
@@ -52,10 +46,10 @@ pub(crate) struct Cluster {
     /// Rooms that sockets of other nodes were made to join.
     recent_joins: Mutex<RecentJoins>,
     /// Names of the shape of a socket id that are none.
-    strangers: Mutex<Strangers>,
+    foreign_names: Mutex<ForeignNames>,
     counters: RequestCounters,
     /// Who is and was a member.
-    roll: Mutex<Roll>,
+    roll: Mutex<KnownNodes>,
     /// Tells those who wait for a newcomer that somebody came.
     members_changed: Notify,
 }
@@ -89,7 +83,7 @@ impl Cluster {
     ) -> Self {
         let names = namespaces.iter().filter_map(Pattern::as_name);
         let standing = names.map(|name| adapter.open_namespace(name)).collect();
-        let mut roll = Roll::default();
+        let mut roll = KnownNodes::default();
         roll.note(&adapter.members());
         Self {
             adapter,
@@ -99,7 +93,7 @@ impl Cluster {
             runtime: Handle::current(),
             standing: Mutex::new(standing),
             recent_joins: Mutex::default(),
-            strangers: Mutex::default(),
+            foreign_names: Mutex::default(),
             counters: RequestCounters::default(),
             roll: Mutex::new(roll),
             members_changed: Notify::new(),
@@ -169,7 +163,8 @@ impl Cluster {
         lock(&self.roll).knows(tag)
     }
 
-    fn handle_members(&self, members: &[Member]) {
+    /// The members are others now.
+    pub(crate) fn handle_members(&self, members: &[Member]) {
         self.requests().handle_members(members);
         self.note(members);
     }
@@ -199,7 +194,7 @@ impl Cluster {
 
     /// Keeps the deadlines of questions, and tells the others how many connections there are.
     /// Ends only if the adapter does.
-    pub(crate) async fn run(&self, node: &Node) {
+    pub(crate) async fn run(&self, connections: impl Fn() -> usize) {
         let mut census = tokio::time::interval(CENSUS);
         loop {
             let due = self.requests().poll_timeout();
@@ -213,7 +208,7 @@ impl Cluster {
                     if !self.adapter.is_alive() {
                         return;
                     }
-                    self.adapter.set_connections(node.session_count() as u64);
+                    self.adapter.set_connections(connections() as u64);
                     self.note(&self.adapter.members());
                 }
             }
@@ -225,6 +220,22 @@ impl Cluster {
         let standing = std::mem::take(&mut *lock(&self.standing));
         drop(standing);
         self.adapter.close();
+    }
+
+    /// What another node answered.
+    pub(crate) fn handle_response(&self, response: Response) {
+        self.requests().handle_response(response);
+    }
+
+    /// The other nodes are heard, or not any more.
+    pub(crate) fn handle_up(&self, up: bool, now: Instant) {
+        lock(&self.recent_joins).handle_up(up, now);
+        lock(&self.foreign_names).handle_up(up, now);
+    }
+
+    /// Does work that belongs to no shard.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(work);
     }
 
     fn requests(&self) -> MutexGuard<'_, Requests> {

@@ -1,12 +1,11 @@
 //! How many descriptors clients may hold, so that some are left for everything else.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tracing::warn;
 
 use crate::config::Backend;
-use crate::shard::Shard;
 
 /// Descriptors that are kept back for the internal port, for Redis and for files, beside one for each
 /// request to a backend that may be under way.
@@ -24,9 +23,14 @@ pub(crate) struct Descriptors {
     kept_back: usize,
 }
 
-/// One descriptor that is held on a shard. Dropped, it is given back. It is no larger than the shard,
-/// which whoever serves a connection keeps anyway.
-pub(crate) struct Held(Rc<Shard>);
+/// One descriptor that is held. Dropped, it is given back.
+pub(crate) struct Descriptor(Arc<Descriptors>);
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
 
 impl Descriptors {
     /// As many as the process may have open now, without those that are kept back.
@@ -71,34 +75,20 @@ impl Descriptors {
         self.open.load(Ordering::Relaxed) >= self.most
     }
 
-    /// Counts one more. [`Held::counted`] is to hold it.
+    /// Counts one more, which [`release`](Self::release) gives back.
     pub(crate) fn count(&self) {
         self.open.fetch_add(1, Ordering::Relaxed);
     }
-}
 
-impl Held {
-    /// Holds a descriptor that was counted.
-    pub(crate) fn counted(shard: &Rc<Shard>) -> Self {
-        Self(Rc::clone(shard))
+    /// One that was counted is free again.
+    pub(crate) fn release(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Holds one more.
-    pub(crate) fn new(shard: &Rc<Shard>) -> Self {
-        shard.node().descriptors().count();
-        Self::counted(shard)
-    }
-
-    /// The shard that it is held on.
-    pub(crate) fn shard(&self) -> &Rc<Shard> {
-        &self.0
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let open = &self.0.node().descriptors().open;
-        open.fetch_sub(1, Ordering::Relaxed);
+    pub(crate) fn hold(self: &Arc<Self>) -> Descriptor {
+        self.count();
+        Descriptor(Arc::clone(self))
     }
 }
 

@@ -10,10 +10,10 @@ use protocol::Encoded;
 use tokio::sync::mpsc;
 
 use crate::acks::{AckRequest, Progress, Tally};
-use crate::cluster::{Asked, Gathered, Page, Walk, names};
-use crate::counters::{Origin, PacketType};
+use crate::cluster::{Asked, Gathered, ask};
+use crate::count::{Origin, PacketType};
 use crate::event::{EmitError, IntoArguments, OwnedArguments, check_name};
-use crate::list::{Count, Entry, MAX_ENTRIES};
+use crate::list::{Count, Entry, MAX_ENTRIES, Page, Walk, names};
 use crate::node::Gateway;
 use crate::outbox::SharedPacket;
 use crate::socket::SocketInfo;
@@ -134,7 +134,13 @@ impl Emitter {
         let mut selection = self.selection.clone();
         selection.flags.timeout = Some(timeout);
         let message = self.message(selection, event, arguments);
-        let elsewhere = node.ask(&self.namespace, Question::Broadcast, &message, timeout);
+        let elsewhere = ask(
+            node.cluster(),
+            &self.namespace,
+            Question::Broadcast,
+            &message,
+            timeout,
+        );
         Ok(async move {
             let _place = place;
             let (mut here, elsewhere) = tokio::join!(here, elsewhere);
@@ -300,7 +306,7 @@ impl Emitter {
     ) -> impl Future<Output = Asked> + Send + use<> {
         let node = self.gateway.node();
         let patience = node.cluster().map_or(Duration::ZERO, |it| it.patience());
-        node.ask(&self.namespace, question, message, patience)
+        ask(node.cluster(), &self.namespace, question, message, patience)
     }
 
     fn to_join(&self, rooms: impl IntoIterator<Item = impl Into<String>>) -> ClusterMessage {

@@ -24,10 +24,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use prometheus::proto::MetricFamily;
 use tokio::sync::{Notify, oneshot};
 use tracing::{info, warn};
 
-use crate::tally::Tally;
+use crate::count::families::{counter, gauges};
+use crate::count::{Export, Tally};
 
 /// Bytes of entries that may wait; what comes beyond is refused.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
@@ -122,6 +124,44 @@ struct Waiting {
     entry: Entry,
     /// Who waits until it is written.
     done: Option<oneshot::Sender<()>>,
+}
+
+impl Export for EventStream {
+    fn families(&self) -> Vec<MetricFamily> {
+        let gauge = |name, help, value: usize| gauges(name, help, &[(Vec::new(), value as f64)]);
+        vec![
+            counter(
+                "gateway_stream_written_total",
+                "Entries that Redis confirmed to be in the self.",
+                self.written.value(),
+            ),
+            counter(
+                "gateway_stream_refused_total",
+                "Entries that were not taken because too much waited.",
+                self.refused.value(),
+            ),
+            counter(
+                "gateway_stream_retries_total",
+                "Attempts to write to the stream that failed and were repeated.",
+                self.retries.value(),
+            ),
+            gauge(
+                "gateway_stream_waiting",
+                "Entries that are not in the stream yet.",
+                self.waiting(),
+            ),
+            gauge(
+                "gateway_stream_waiting_bytes",
+                "Bytes of entries that are not in the stream yet.",
+                self.waiting_bytes(),
+            ),
+        ]
+    }
+
+    fn concern(&self) -> Option<String> {
+        let trouble = self.trouble()?;
+        Some(format!("events cannot be written to the stream: {trouble}"))
+    }
 }
 
 impl EventStream {

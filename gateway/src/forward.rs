@@ -24,13 +24,12 @@
 //!        +----- the client left, or anything went wrong --> closed, which tells the owner
 //! ```
 //!
-//! A node that stops asks the owners to answer the polls that it has forwarded (`passage`).
+//! A node that stops asks the owners to answer the polls that it has forwarded (`release`).
 //!
 //! The owner never forwards what came by such a connection, so there are no loops. A request is sent
 //! a second time only if nothing of it was written to the first connection, so nothing is delivered
 //! twice.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
 use http_body_util::Either;
@@ -39,32 +38,37 @@ use hyper::header::CONNECTION;
 use hyper::{Method, Request, Response, StatusCode};
 use tracing::debug;
 
-use crate::http::{Next, Refusal};
+use crate::count::{Kind, Outcome, Unknown};
 use crate::ids::Sid;
+use crate::peers::{Client, Failure, Link, Owner, Passage, Passed, Passing, Tunnel};
 use crate::shard::Shard;
-use link::Passed;
-use links::{Failure, Owner, Passing};
-use passage::Passage;
 
-pub(crate) use headers::{Client, is_release, take_client};
-pub(crate) use links::Links;
-pub(crate) use outcome::{Kind, Outcome, Unknown};
-pub(crate) use passage::take_leave;
+pub(crate) use headers::{is_release, take_client};
 pub(crate) use relayed::Relayed;
-pub(crate) use roll::Roll;
-pub(crate) use tunnel::{Tunnel, run as run_tunnel};
-pub(crate) use welcome::{Door, IDLE_LIMIT, PATH, let_in};
+pub(crate) use release::take_leave;
+pub(crate) use welcome::{Door, IDLE_LIMIT};
 
 mod headers;
-mod link;
-mod links;
-mod outcome;
-mod passage;
-mod proof;
 mod relayed;
-mod roll;
-mod tunnel;
+mod release;
 mod welcome;
+
+/// What the owner of a session answered.
+pub(crate) enum Forwarded {
+    /// What comes as it comes.
+    Answer(Response<Relayed>),
+    /// It switches protocols: behind this head bytes go both ways.
+    Tunnel(Response<Relayed>, Tunnel),
+}
+
+/// Why a request was not answered by the owner of its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotForwarded {
+    /// The session cannot be known, or not be reached.
+    Unknown(Unknown),
+    /// There are as many connections to its node as there may be.
+    Limit,
+}
 
 /// Why this node knows no session of that id.
 pub(crate) fn why_unknown(shard: &Shard, sid: Sid) -> Unknown {
@@ -82,27 +86,26 @@ pub(crate) fn why_unknown(shard: &Shard, sid: Sid) -> Unknown {
     }
 }
 
-/// Has the owner of a session answer a request. `next` is set when the connection becomes a tunnel.
+/// Has the owner of a session answer a request.
 pub(crate) async fn forward(
     shard: &Rc<Shard>,
     mut request: Request<Incoming>,
     client: Client,
     (kind, sid): (Kind, Sid),
-    next: &RefCell<Option<Next>>,
-) -> Result<Response<Relayed>, Refusal> {
+) -> Result<Forwarded, NotForwarded> {
     let member = match shard.node().cluster() {
         Some(cluster) => cluster.member_or_newcomer(sid.node()).await,
         None => None,
     };
     let Some(member) = member else {
-        return Err(Refusal::UnknownSid(why_unknown(shard, sid)));
+        return Err(NotForwarded::Unknown(why_unknown(shard, sid)));
     };
     let owner = Owner {
         member,
         shard: sid.shard(),
     };
     if shard.links().lacks(&owner) {
-        return Err(Refusal::UnknownSid(Unknown::NeverIssued));
+        return Err(NotForwarded::Unknown(Unknown::NeverIssued));
     }
     let mut counted = Counted {
         shard,
@@ -115,9 +118,9 @@ pub(crate) async fn forward(
         client,
         poll: (kind == Kind::Poll).then(|| request.uri().clone()),
     };
-    let passing = shard.links().pass(shard, passage);
+    let passing = shard.links().pass(passage);
     let request = request.map(Either::Left);
-    match answer(shard, &owner, request, passing, next).await {
+    match answer(shard, &owner, request, passing).await {
         Ok(answer) => {
             counted.outcome = Outcome::Answered;
             Ok(answer)
@@ -125,7 +128,7 @@ pub(crate) async fn forward(
         Err(failure) => {
             counted.outcome = failure.outcome();
             debug!(target: "gateway::forward", node = %owner.member.id, address = %client.address, reason = failure.outcome().label(), "not forwarded");
-            Err(failure.refusal())
+            Err(failure.into())
         }
     }
 }
@@ -135,14 +138,13 @@ async fn answer(
     owner: &Owner,
     request: Request<Passed>,
     passing: Passing,
-    next: &RefCell<Option<Next>>,
-) -> Result<Response<Relayed>, Failure> {
+) -> Result<Forwarded, Failure> {
     let links = shard.links();
-    let (link, answer) = links.send(shard, owner, request).await?;
+    let (link, answer) = links.send(owner, request).await?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         let (head, _) = answer.into_parts();
-        *next.borrow_mut() = Some(Next::Tunnel(link.into_tunnel().await?));
-        return Ok(Response::from_parts(head, Relayed::nothing()));
+        let head = Response::from_parts(head, Relayed::nothing());
+        return Ok(Forwarded::Tunnel(head, link.into_tunnel().await?));
     }
     let closes = answer
         .headers()
@@ -150,8 +152,8 @@ async fn answer(
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
     let seat = owner.seat();
     let timeout = shard.node().config().limits.body_timeout;
-    Ok(answer.map(|body| {
-        let done = Box::new(move |link: link::Link| {
+    Ok(Forwarded::Answer(answer.map(|body| {
+        let done = Box::new(move |link: Link| {
             if closes {
                 link.finish_within(timeout);
             } else {
@@ -159,7 +161,18 @@ async fn answer(
             }
         });
         Relayed::new(body, link, done, passing)
-    }))
+    })))
+}
+
+impl From<Failure> for NotForwarded {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Unreachable | Failure::Lost => Self::Unknown(Unknown::Unreachable),
+            Failure::Gone => Self::Unknown(Unknown::Gone),
+            Failure::NeverIssued => Self::Unknown(Unknown::NeverIssued),
+            Failure::Limit => Self::Limit,
+        }
+    }
 }
 
 impl Kind {

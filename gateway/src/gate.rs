@@ -9,7 +9,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustc_hash::FxBuildHasher;
 
 use crate::config::Limits;
-use crate::http::Refusal;
 use crate::rate::{Due, Rate};
 
 /// How many parts the table of addresses has, so that shards seldom wait for each other.
@@ -20,6 +19,15 @@ const PARTS: usize = 16;
 pub(crate) struct Gate {
     addresses: Option<Addresses>,
     handshakes: Option<(Rate, AtomicU64)>,
+}
+
+/// Why a client is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Barred {
+    /// Its address has as many sessions as it may.
+    Address,
+    /// The node opens no more sessions within this second.
+    Rate,
 }
 
 /// Sessions by address.
@@ -62,11 +70,11 @@ impl Gate {
     }
 
     /// Lets a client in, or says why not.
-    pub(crate) fn enter(&self, address: IpAddr) -> Result<Permit<'_>, Refusal> {
+    pub(crate) fn enter(&self, address: IpAddr) -> Result<Permit<'_>, Barred> {
         if let Some(addresses) = &self.addresses
             && !addresses.add(address)
         {
-            return Err(Refusal::AddressLimit);
+            return Err(Barred::Address);
         }
         let permit = Permit {
             gate: self,
@@ -75,7 +83,7 @@ impl Gate {
         if let Some((rate, due)) = &self.handshakes {
             let take = |due| rate.take(due, rate.now());
             due.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
-                .map_err(|_| Refusal::HandshakeRate)?;
+                .map_err(|_| Barred::Rate)?;
         }
         Ok(permit)
     }
@@ -160,16 +168,16 @@ mod tests {
         let (one, other) = (address("10.0.0.1"), address("10.0.0.17"));
         gate.enter(one).unwrap().used();
         gate.enter(one).unwrap().used();
-        assert_eq!(gate.enter(one).err(), Some(Refusal::AddressLimit));
+        assert_eq!(gate.enter(one).err(), Some(Barred::Address));
         assert_eq!(
             gate.enter(address("::ffff:10.0.0.1")).err(),
-            Some(Refusal::AddressLimit)
+            Some(Barred::Address)
         );
         gate.enter(other).unwrap().used();
         gate.leave(one);
         drop(gate.enter(one).unwrap());
         gate.enter(one).unwrap().used();
-        assert_eq!(gate.enter(one).err(), Some(Refusal::AddressLimit));
+        assert_eq!(gate.enter(one).err(), Some(Barred::Address));
     }
 
     #[test]
@@ -203,7 +211,7 @@ mod tests {
         let one = address("10.0.0.1");
         gate.enter(one).unwrap().used();
         for _ in 0..3 {
-            assert_eq!(gate.enter(one).err(), Some(Refusal::HandshakeRate));
+            assert_eq!(gate.enter(one).err(), Some(Barred::Rate));
         }
     }
 }

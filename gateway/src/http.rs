@@ -15,14 +15,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tracing::debug;
 
-use crate::counters::{Label, Refused};
-use crate::descriptors::Held;
-use crate::forward::{self, Relayed, Tunnel};
+use crate::count::{Label, Refused};
+use crate::forward::{self, Relayed};
+use crate::held::Held;
 use crate::ids::Sid;
 use crate::node::Layer;
-use crate::outbox::Payload;
+use crate::peers::{self, Tunnel};
 use crate::proxy;
 use crate::shard::Shard;
+use crate::strangers::Stranger;
 use crate::stream::{Seat, Stream};
 use crate::websocket::driver;
 
@@ -31,36 +32,17 @@ mod engineio;
 mod opening;
 mod refusal;
 mod rewound;
-mod strangers;
 
 use opening::Opening;
 use rewound::Rewound;
-use strangers::Stranger;
 
-pub(crate) use cors::ToldOfOrigins;
 pub(crate) use refusal::Refusal;
-pub(crate) use strangers::Strangers;
 
 /// What answers a client.
 pub(crate) type Answer = Response<Full<Bytes>>;
 
 /// The same, or what another node answered.
 pub(crate) type Outgoing = Response<Either<Full<Bytes>, Relayed>>;
-
-/// What a session says to an HTTP request.
-#[derive(Debug)]
-pub(crate) enum Reply {
-    /// Send the body.
-    Continue,
-    /// A post was taken.
-    Ok,
-    /// What a poll gets.
-    Payload(Payload),
-    /// The session of the poll is over; its client is to open another.
-    Over,
-    /// Neither.
-    Refused(Refusal),
-}
 
 /// What a connection becomes after its HTTP upgrade was answered.
 pub(crate) enum Next {
@@ -137,8 +119,7 @@ fn serve_peer(held: Held, stream: std::net::TcpStream, peer: Peer) {
                 Next::Session(attached) => driver::run(attached, stream, read).await,
                 Next::Probe(sid) => Box::pin(driver::hand_over(shard, sid, stream, read)).await,
                 Next::Tunnel(tunnel) => {
-                    let shard = Rc::clone(shard);
-                    Box::pin(forward::run_tunnel(shard, stream, read, tunnel)).await
+                    Box::pin(peers::run_tunnel(shard.links(), stream, read, tunnel)).await
                 }
             }
         }
@@ -346,7 +327,7 @@ async fn route(
     let cors = &shard.node().config().cors;
     if *request.method() == Method::OPTIONS && cors::is_enabled(cors) {
         if let Some(foreign) = cors::foreign(cors, request.headers()) {
-            shard.node().told_of_origins().tell(foreign, false);
+            cors::tell(shard.node().told_of_origins(), foreign, false);
         }
         return own(cors::preflight(cors, &origin, request.headers()));
     }

@@ -1,5 +1,6 @@
 //! The internal port: metrics, health, and other nodes. Never for clients.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,24 +12,26 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
 use callers::Callers;
 
 use crate::api::{self, Api};
-use crate::counters::Label;
-use crate::drain::{self, Ending, Purpose};
-use crate::forward::{self, Door};
-use crate::http::MAX_HEADERS;
+use crate::count::{Export, Label, Suspect};
+use crate::drain::{Ending, Purpose};
+use crate::draining;
+use crate::forward::Door;
+use crate::http::{self, MAX_HEADERS};
 use crate::metrics;
 use crate::node::Node;
+use crate::peers;
+use crate::peers::proof::PATH;
+use crate::shard::Mail;
 
 mod callers;
 mod pages;
-
-pub(crate) use pages::Suspect;
 
 /// Most answers to `/metrics` that are made at a time; others wait, and may be closed for newer ones.
 const MAX_SCRAPES: usize = 4;
@@ -37,7 +40,12 @@ const MAX_SCRAPES: usize = 4;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves the internal port until the task is aborted.
-pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, api: Option<Arc<Api>>) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    node: Arc<Node>,
+    api: Option<Arc<Api>>,
+    exports: Arc<[Arc<dyn Export>]>,
+) {
     let callers = Arc::new(Callers::new(node.descriptors().kept_back()));
     let scrapes = Arc::new(Semaphore::new(MAX_SCRAPES));
     loop {
@@ -50,12 +58,13 @@ pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, api: Option<Ar
             }
         };
         let (node, api) = (Arc::clone(&node), api.clone());
+        let exports = Arc::clone(&exports);
         let (caller, scrapes) = (callers.enter(), Arc::clone(&scrapes));
         tokio::spawn(async move {
             let door = Door::new(peer);
             let service = service_fn(|request: Request<Incoming>| {
                 let (node, api, door) = (&node, &api, &door);
-                let (caller, scrapes) = (&caller, &scrapes);
+                let (caller, scrapes, exports) = (&caller, &scrapes, &exports);
                 async move {
                     let path = request.uri().path();
                     let call = api.as_ref().filter(|_| path.starts_with(api::PREFIX));
@@ -70,7 +79,7 @@ pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, api: Option<Ar
                                 "/metrics" => scrapes.acquire().await.ok(),
                                 _ => None,
                             };
-                            respond(node, &request, door).await
+                            respond(node, &request, door, exports).await
                         }
                     };
                     caller.asks(false);
@@ -90,9 +99,7 @@ pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, api: Option<Ar
                 }
             };
             match (served, door.opened()) {
-                (Ok(parts), Some(shard)) => {
-                    forward::let_in(&node, shard, parts.io.into_inner(), peer)
-                }
+                (Ok(parts), Some(shard)) => let_in(&node, shard, parts.io.into_inner(), peer),
                 (Ok(_), None) => {}
                 (Err(error), _) => {
                     debug!(target: "gateway::internal", %error, "internal connection failed")
@@ -102,18 +109,38 @@ pub(crate) async fn serve(listener: TcpListener, node: Arc<Node>, api: Option<Ar
     }
 }
 
-async fn respond<B>(node: &Arc<Node>, request: &Request<B>, door: &Door) -> Response<Full<Bytes>> {
+/// Hands a connection that was let in to its shard.
+fn let_in(node: &Node, shard: usize, stream: TcpStream, peer: SocketAddr) {
+    let stream = peers::prepare(&stream).and_then(|()| stream.into_std());
+    match (stream, node.shards().get(shard)) {
+        (Ok(stream), Some(owner)) => owner.post(Mail::Run(Box::new(move |shard| {
+            let stream: std::net::TcpStream = stream;
+            http::serve_node(shard, stream, peer);
+        }))),
+        (Err(error), _) => {
+            debug!(target: "gateway::forward::welcome", %peer, %error, "connection lost before it was served")
+        }
+        (Ok(_), None) => {}
+    }
+}
+
+async fn respond<B>(
+    node: &Arc<Node>,
+    request: &Request<B>,
+    door: &Door,
+    exports: &[Arc<dyn Export>],
+) -> Response<Full<Bytes>> {
     let json = "application/json";
     // What answers HEAD as it would answer GET leaves the body out by itself.
     let method = match request.method() {
-        &Method::HEAD if request.uri().path() != forward::PATH => &Method::GET,
+        &Method::HEAD if request.uri().path() != PATH => &Method::GET,
         method => method,
     };
     match (method, request.uri().path()) {
         (&Method::GET, "/metrics") => answer(
             StatusCode::OK,
             metrics::CONTENT_TYPE,
-            metrics::gather(node).await,
+            metrics::gather(node, exports).await,
         ),
         (&Method::GET, "/live") => answer(StatusCode::OK, json, "{\"live\":true}".into()),
         (&Method::GET, "/ready") if node.drain().has_begun() => answer(
@@ -122,14 +149,14 @@ async fn respond<B>(node: &Arc<Node>, request: &Request<B>, door: &Door) -> Resp
             "{\"ready\":false,\"reason\":\"draining\"}".into(),
         ),
         (&Method::GET, "/ready") => {
-            let (status, body) = readiness(node);
+            let (status, body) = readiness(node, exports);
             answer(status, json, body.to_string().into())
         }
         (&Method::POST, "/drain") => {
-            drain::begin(node, node.config().shutdown.drain, Purpose::Asked);
+            draining::begin(node, node.config().shutdown.drain, Purpose::Asked);
             answer(StatusCode::ACCEPTED, json, drain_state(node))
         }
-        (&Method::DELETE, "/drain") => match drain::cancel(node) {
+        (&Method::DELETE, "/drain") => match draining::cancel(node) {
             Ok(_had_begun) => answer(StatusCode::OK, json, drain_state(node)),
             Err(Ending) => answer(StatusCode::CONFLICT, json, drain_state(node)),
         },
@@ -138,8 +165,8 @@ async fn respond<B>(node: &Arc<Node>, request: &Request<B>, door: &Door) -> Resp
             "text/plain",
             "POST and DELETE only\n".into(),
         ),
-        (&Method::GET, forward::PATH) => door.answer(node, request),
-        (_, "/metrics" | "/live" | "/ready" | forward::PATH) => answer(
+        (&Method::GET, PATH) => door.answer(node, request),
+        (_, "/metrics" | "/live" | "/ready" | PATH) => answer(
             StatusCode::METHOD_NOT_ALLOWED,
             "text/plain",
             "GET and HEAD only\n".into(),
@@ -168,17 +195,15 @@ fn refuse(node: &Node, door: &Door, suspect: Suspect) -> Response<Full<Bytes>> {
 }
 
 /// Whether the node is ready, and what is wrong although it is.
-fn readiness(node: &Node) -> (StatusCode, serde_json::Value) {
+fn readiness(node: &Node, exports: &[Arc<dyn Export>]) -> (StatusCode, serde_json::Value) {
     let adapter = node.cluster().map(|cluster| cluster.adapter());
     if let Some(trouble) = adapter.and_then(|adapter| adapter.trouble()) {
         let body = serde_json::json!({"ready": false, "reason": "adapter", "detail": trouble});
         return (StatusCode::SERVICE_UNAVAILABLE, body);
     }
     let concern = adapter.and_then(|adapter| adapter.concern());
-    let stream = node.tallies().event_stream.get();
-    let stream = stream.and_then(|stream| stream.trouble());
-    let stream = stream.map(|trouble| format!("events cannot be written to the stream: {trouble}"));
-    let warnings: Vec<String> = concern.into_iter().chain(stream).collect();
+    let others = exports.iter().filter_map(|export| export.concern());
+    let warnings: Vec<String> = concern.into_iter().chain(others).collect();
     let body = match warnings.is_empty() {
         true => serde_json::json!({"ready": true}),
         false => serde_json::json!({"ready": true, "warnings": warnings}),

@@ -15,11 +15,16 @@ use rustc_hash::FxHashSet;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::budget::Budget;
+use crate::count::Tally;
 use crate::ids::{SocketId, is_private, user_of_room};
 use crate::node::Node;
 use crate::shard::{Mail, Shard};
 use crate::socket::{Socket, SocketInfo};
-use crate::tally::Tally;
+
+mod walk;
+
+pub use walk::Page;
+pub(crate) use walk::{Walk, names};
 
 /// Most entries of a part.
 pub(crate) const MAX_ENTRIES: usize = 5000;

@@ -2,20 +2,18 @@
 
 use std::sync::Arc;
 
-use prometheus::proto::{
-    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
-};
+use prometheus::proto::{Counter as CounterValue, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
 use protocol::engineio::Transport;
 
 use crate::config::log::{Loss, lost};
-use crate::counters::{self, Counters, DURATIONS, Distribution, Family, Label, PacketType};
-use crate::event_stream::EventStream;
-use crate::forward::{Kind, Outcome};
+use crate::count::families::{
+    NANOSECONDS, closed, count, counter, durations, family, forwarded, gauges, histogram,
+    metric_family, tallies,
+};
+use crate::count::{Counter, Counters, Export, Family, Label, PacketType};
 use crate::node::Node;
 use crate::shard::Shard;
-use crate::tally::{Durations, Tallies};
-use crate::webhook::client::Backends;
 
 mod cluster;
 
@@ -24,10 +22,6 @@ const CPU_SECONDS: &str = "process_cpu_seconds_total";
 
 /// Of the text format.
 pub(crate) const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
-
-/// Nanoseconds in a second. What is divided by it prints as it is written: 1.6384, where a product
-/// with a billionth prints as 1.6383999999999999.
-const NANOSECONDS: f64 = 1e9;
 
 /// What only the registries of a shard know.
 #[derive(Default)]
@@ -41,7 +35,7 @@ struct Census {
 }
 
 /// Everything in the text format.
-pub(crate) async fn gather(node: &Arc<Node>) -> Vec<u8> {
+pub(crate) async fn gather(node: &Arc<Node>, exports: &[Arc<dyn Export>]) -> Vec<u8> {
     let census = node
         .query(Census::of)
         .await
@@ -52,12 +46,7 @@ pub(crate) async fn gather(node: &Arc<Node>) -> Vec<u8> {
     if node.config().metrics.socket_io_aliases {
         families.extend(aliases(node, &census));
     }
-    if let Some(backends) = node.tallies().backends.get() {
-        families.extend(backend_families(backends));
-    }
-    if let Some(stream) = node.tallies().event_stream.get() {
-        families.extend(stream_families(stream));
-    }
+    families.extend(exports.iter().flat_map(|export| export.families()));
     families.extend(process_families());
     families.sort_by(|a, b| a.name().cmp(b.name()));
     let mut text = Vec::with_capacity(16 * 1024);
@@ -98,10 +87,9 @@ impl Census {
 }
 
 fn families(node: &Node, census: &Census) -> Vec<MetricFamily> {
-    let shards: Vec<&Counters> = node.shards().iter().map(|shard| &shard.counters).collect();
-    let sum = |of: &dyn Fn(&Counters) -> &counters::Counter| {
-        shards.iter().map(|shard| of(shard).value()).sum()
-    };
+    let shards: Vec<&Counters> = node.shards().iter().map(|shard| &*shard.counters).collect();
+    let sum =
+        |of: &dyn Fn(&Counters) -> &Counter| shards.iter().map(|shard| of(shard).value()).sum();
     let transports = Transport::ALL.map(|transport| {
         (
             vec![("transport", transport.name().to_owned())],
@@ -433,7 +421,7 @@ fn process_families() -> Vec<MetricFamily> {
     // The library counts it in whole seconds, which makes steps of every rate.
     families.retain(|family| family.name() != CPU_SECONDS);
     let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    let mut cpu = Counter::default();
+    let mut cpu = CounterValue::default();
     cpu.set_value(used.tv_sec as f64 + used.tv_nsec as f64 / NANOSECONDS);
     let mut metric = Metric::default();
     metric.set_counter(cpu);
@@ -452,255 +440,4 @@ fn process_families() -> Vec<MetricFamily> {
         losses.into(),
     ));
     families
-}
-
-/// What there is only with `backend.url`.
-fn backend_families(backends: &Backends) -> Vec<MetricFamily> {
-    let tallies_of = backends.tallies();
-    let gauge = |name, help, value: usize| gauges(name, help, &[(Vec::new(), value as f64)]);
-    vec![
-        tallies(
-            "gateway_backend_requests_total",
-            "Requests to backends, their attempts counted as one, by how they ended.",
-            "result",
-            &tallies_of.requests,
-        ),
-        durations(
-            "gateway_backend_duration_seconds",
-            "Time of a request to a backend, with waiting and all attempts.",
-            &tallies_of.duration,
-        ),
-        counter(
-            "gateway_backend_retries_total",
-            "Attempts after the first.",
-            tallies_of.retries.value(),
-        ),
-        counter(
-            "gateway_backend_bad_replies_total",
-            "Replies of backends that were not understood.",
-            tallies_of.bad_replies.value(),
-        ),
-        counter(
-            "gateway_backend_events_lost_total",
-            "Events and disconnects that no backend took.",
-            tallies_of.lost.value(),
-        ),
-        gauge(
-            "gateway_backend_in_flight",
-            "Requests to backends that are under way.",
-            backends.in_flight(),
-        ),
-        gauge(
-            "gateway_backend_waiting",
-            "Requests to backends that wait for their turn.",
-            backends.waiting(),
-        ),
-        gauge(
-            "gateway_backend_breakers_open",
-            "Backends that are left alone because they failed.",
-            backends.open(),
-        ),
-    ]
-}
-
-/// What there is only with `backend.stream`.
-fn stream_families(stream: &EventStream) -> Vec<MetricFamily> {
-    let gauge = |name, help, value: usize| gauges(name, help, &[(Vec::new(), value as f64)]);
-    vec![
-        counter(
-            "gateway_stream_written_total",
-            "Entries that Redis confirmed to be in the stream.",
-            stream.written.value(),
-        ),
-        counter(
-            "gateway_stream_refused_total",
-            "Entries that were not taken because too much waited.",
-            stream.refused.value(),
-        ),
-        counter(
-            "gateway_stream_retries_total",
-            "Attempts to write to the stream that failed and were repeated.",
-            stream.retries.value(),
-        ),
-        gauge(
-            "gateway_stream_waiting",
-            "Entries that are not in the stream yet.",
-            stream.waiting(),
-        ),
-        gauge(
-            "gateway_stream_waiting_bytes",
-            "Bytes of entries that are not in the stream yet.",
-            stream.waiting_bytes(),
-        ),
-    ]
-}
-
-type Labels = Vec<(&'static str, String)>;
-
-fn labelled(labels: &[(&'static str, String)]) -> Metric {
-    let mut metric = Metric::default();
-    metric.set_label(
-        labels
-            .iter()
-            .map(|(name, value)| {
-                let mut pair = LabelPair::default();
-                pair.set_name((*name).to_owned());
-                pair.set_value(value.clone());
-                pair
-            })
-            .collect(),
-    );
-    metric
-}
-
-fn metric_family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
-    let mut family = MetricFamily::default();
-    family.set_name(name.to_owned());
-    family.set_help(help.to_owned());
-    family.set_field_type(kind);
-    family.set_metric(metrics);
-    family
-}
-
-fn gauges(name: &str, help: &str, values: &[(Labels, f64)]) -> MetricFamily {
-    let metrics = values.iter().map(|(labels, value)| {
-        let mut gauge = Gauge::default();
-        gauge.set_value(*value);
-        let mut metric = labelled(labels);
-        metric.set_gauge(gauge);
-        metric
-    });
-    metric_family(name, help, MetricType::GAUGE, metrics.collect())
-}
-
-fn count(labels: &[(&'static str, String)], value: u64) -> Metric {
-    let mut counter = Counter::default();
-    counter.set_value(value as f64);
-    let mut metric = labelled(labels);
-    metric.set_counter(counter);
-    metric
-}
-
-fn counter(name: &str, help: &str, value: u64) -> MetricFamily {
-    metric_family(name, help, MetricType::COUNTER, vec![count(&[], value)])
-}
-
-fn family<L: Label>(
-    shards: &[&Counters],
-    name: &str,
-    help: &str,
-    label: &'static str,
-    of: impl Fn(&Counters) -> &Family<L>,
-) -> MetricFamily {
-    let metrics = L::ALL.iter().map(|value| {
-        let sum = shards
-            .iter()
-            .map(|shard| of(shard).of(*value).value())
-            .sum();
-        count(&[(label, value.label().to_owned())], sum)
-    });
-    metric_family(name, help, MetricType::COUNTER, metrics.collect())
-}
-
-fn durations(name: &str, help: &str, of: &Durations) -> MetricFamily {
-    let counts: Vec<_> = of.counts().collect();
-    filled(name, help, &DURATIONS, NANOSECONDS, &counts, of.sum())
-}
-
-fn tallies<L: Label>(name: &str, help: &str, label: &'static str, of: &Tallies<L>) -> MetricFamily {
-    let metrics = L::ALL.iter().map(|value| {
-        let count_of = of.of(*value).value();
-        count(&[(label, value.label().to_owned())], count_of)
-    });
-    metric_family(name, help, MetricType::COUNTER, metrics.collect())
-}
-
-fn closed(shards: &[&Counters]) -> MetricFamily {
-    let metrics = <(Transport, _) as Label>::ALL.iter().map(|value| {
-        let sum = shards
-            .iter()
-            .map(|shard| shard.closed.of(*value).value())
-            .sum();
-        let (transport, reason) = value;
-        count(
-            &[
-                ("reason", reason.label().to_owned()),
-                ("transport", transport.name().to_owned()),
-            ],
-            sum,
-        )
-    });
-    metric_family(
-        "gateway_connections_closed_total",
-        "Sessions closed, by transport and reason.",
-        MetricType::COUNTER,
-        metrics.collect(),
-    )
-}
-
-fn forwarded(shards: &[&Counters]) -> MetricFamily {
-    let metrics = <(Kind, Outcome) as Label>::ALL.iter().map(|value| {
-        let sum = shards
-            .iter()
-            .map(|shard| shard.forwarded.of(*value).value())
-            .sum();
-        let (kind, outcome) = value;
-        count(
-            &[
-                ("kind", kind.label().to_owned()),
-                ("result", outcome.label().to_owned()),
-            ],
-            sum,
-        )
-    });
-    metric_family(
-        "gateway_requests_forwarded_total",
-        "Requests for sessions of other nodes, by what became of them.",
-        MetricType::COUNTER,
-        metrics.collect(),
-    )
-}
-
-fn histogram(
-    shards: &[&Counters],
-    name: &str,
-    help: &str,
-    unit: f64,
-    of: impl Fn(&Counters) -> &Distribution,
-) -> MetricFamily {
-    let first = of(shards[0]);
-    let mut counts = vec![0; first.bounds().len() + 1];
-    let mut sum = 0;
-    for shard in shards {
-        for (total, count) in counts.iter_mut().zip(of(shard).counts()) {
-            *total += count;
-        }
-        sum += of(shard).sum();
-    }
-    filled(name, help, first.bounds(), unit, &counts, sum)
-}
-
-fn filled(
-    name: &str,
-    help: &str,
-    bounds: &[u64],
-    unit: f64,
-    counts: &[u64],
-    sum: u64,
-) -> MetricFamily {
-    let mut histogram = Histogram::default();
-    let mut cumulative = 0;
-    let buckets = bounds.iter().zip(counts).map(|(bound, count)| {
-        cumulative += count;
-        let mut bucket = Bucket::default();
-        bucket.set_upper_bound(*bound as f64 / unit);
-        bucket.set_cumulative_count(cumulative);
-        bucket
-    });
-    histogram.set_bucket(buckets.collect());
-    histogram.set_sample_count(counts.iter().sum());
-    histogram.set_sample_sum(sum as f64 / unit);
-    let mut metric = Metric::default();
-    metric.set_histogram(histogram);
-    metric_family(name, help, MetricType::HISTOGRAM, vec![metric])
 }

@@ -13,19 +13,19 @@ use crate::application::{Application, EngineApplication};
 use crate::assets::Assets;
 use crate::cluster::Cluster;
 use crate::config::{Config, Pattern};
-use crate::counters::Counters;
+use crate::count::Counters;
+use crate::count::NodeTallies;
 use crate::descriptors::Descriptors;
 use crate::drain::Drain;
 use crate::emitter::{Broadcast, Emitter};
 use crate::event::EmitError;
 use crate::gate::Gate;
-use crate::http::ToldOfOrigins;
 use crate::ids::NodeTag;
 use crate::list::Lists;
 use crate::outbox::OutboxMemory;
 use crate::rate::Rate;
 use crate::shard::{self, Inbox, Mail, Shard};
-use crate::tally::NodeTallies;
+use crate::told::Told;
 use crate::vital::Vitals;
 
 /// Bytes of broadcasts that may wait for one shard before sessions are read no further, and emits
@@ -40,11 +40,11 @@ pub(crate) struct Node {
     config: Config,
     tag: NodeTag,
     /// The other nodes; set before the shards start, if there are others at all.
-    cluster: OnceLock<Cluster>,
+    cluster: OnceLock<Arc<Cluster>>,
     shards: Box<[ShardHandle]>,
     mounts: Box<[Mount]>,
     assets: Assets,
-    tallies: NodeTallies,
+    tallies: Arc<NodeTallies>,
     last_ack_id: AtomicU64,
     acks: Acks,
     lists: Lists,
@@ -52,12 +52,13 @@ pub(crate) struct Node {
     /// What it cannot be without.
     vitals: Vitals,
     gate: Gate,
-    descriptors: Descriptors,
+    descriptors: Arc<Descriptors>,
     /// Of the events of one socket.
     event_rate: Option<Rate>,
     /// What makes TLS of a connection, if it is on.
     tls: Option<TlsAcceptor>,
-    told_of_origins: ToldOfOrigins,
+    /// That a page of another origin came.
+    told_of_origins: Told,
     /// What waits in outboxes.
     outbox_memory: Arc<OutboxMemory>,
     /// Tells sessions that wait for a full inbox that one has room again.
@@ -67,7 +68,7 @@ pub(crate) struct Node {
 /// How others reach a shard.
 pub(crate) struct ShardHandle {
     pub(crate) inbox: Inbox,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Arc<Counters>,
 }
 
 /// A path and what speaks there.
@@ -107,12 +108,12 @@ impl Node {
             .into_iter()
             .map(|inbox| ShardHandle {
                 inbox,
-                counters: Counters::new(),
+                counters: Arc::new(Counters::new()),
             })
             .collect();
         Self {
             gate: Gate::new(&config.limits),
-            descriptors: Descriptors::of_process(&config.backend),
+            descriptors: Arc::new(Descriptors::of_process(&config.backend)),
             event_rate: config.limits.events_per_second.map(Rate::new),
             tls,
             config,
@@ -121,12 +122,12 @@ impl Node {
             shards,
             mounts: mounts.into(),
             assets,
-            tallies: NodeTallies::default(),
+            tallies: Arc::default(),
             last_ack_id: AtomicU64::new(0),
             acks: Acks::default(),
             lists: Lists::default(),
             drain: Drain::default(),
-            told_of_origins: ToldOfOrigins::default(),
+            told_of_origins: Told::default(),
             outbox_memory,
             vitals: Vitals::default(),
             relieved: Arc::default(),
@@ -150,13 +151,13 @@ impl Node {
     }
 
     /// The other nodes; `None` if this one stands alone.
-    pub(crate) fn cluster(&self) -> Option<&Cluster> {
+    pub(crate) fn cluster(&self) -> Option<&Arc<Cluster>> {
         self.cluster.get()
     }
 
     /// Takes part in a cluster; to be called once, before the shards start.
     pub(crate) fn join_cluster(&self, cluster: Cluster) {
-        let is_first = self.cluster.set(cluster).is_ok();
+        let is_first = self.cluster.set(Arc::new(cluster)).is_ok();
         debug_assert!(is_first);
     }
 
@@ -165,7 +166,7 @@ impl Node {
     }
 
     /// What is counted outside of the shards.
-    pub(crate) fn tallies(&self) -> &NodeTallies {
+    pub(crate) fn tallies(&self) -> &Arc<NodeTallies> {
         &self.tallies
     }
 
@@ -189,7 +190,7 @@ impl Node {
             .sum()
     }
 
-    pub(crate) fn told_of_origins(&self) -> &ToldOfOrigins {
+    pub(crate) fn told_of_origins(&self) -> &Told {
         &self.told_of_origins
     }
 
@@ -216,7 +217,7 @@ impl Node {
     }
 
     /// What clients may hold of the process' descriptors.
-    pub(crate) fn descriptors(&self) -> &Descriptors {
+    pub(crate) fn descriptors(&self) -> &Arc<Descriptors> {
         &self.descriptors
     }
 

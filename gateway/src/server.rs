@@ -19,11 +19,14 @@ use crate::api::Api;
 use crate::application::{Application, EngineApplication, Guarded};
 use crate::assets::{Assets, ClientDirError};
 use crate::auth::{Authenticated, KeyError};
-use crate::cluster::{Arrivals, Cluster};
+use crate::cluster::Cluster;
 use crate::config::Config;
-use crate::drain::{self, Purpose};
+use crate::count::Export;
+use crate::drain::Purpose;
+use crate::draining;
 use crate::event_stream::EventStream;
 use crate::ids::random_characters;
+use crate::incoming::Arrivals;
 use crate::internal;
 use crate::node::{Gateway, Layer, Mount, Node};
 use crate::outbound::{Outbound, OutboundError};
@@ -322,13 +325,13 @@ impl Server {
             let patience = config.cluster.request_timeout;
             node.join_cluster(Cluster::new(adapter, patience, &config.namespaces));
         }
-        // They are set here alone.
+        let mut exports: Vec<Arc<dyn Export>> = Vec::new();
         if let Some(backends) = backends {
-            let _first = node.tallies().backends.set(backends);
+            exports.push(backends);
         }
         let vitals = node.vitals();
         let event_stream = event_stream.zip(outbound).map(|((stream, to), outbound)| {
-            let _first = node.tallies().event_stream.set(Arc::clone(&stream));
+            exports.push(Arc::clone(&stream) as Arc<dyn Export>);
             outbound.spawn(vitals.watch("backend.stream", Arc::clone(&stream).write(to)));
             (stream, outbound)
         });
@@ -357,7 +360,7 @@ impl Server {
                 let node = Arc::clone(&node);
                 tokio::spawn(vitals.watch("cluster", async move {
                     if let Some(cluster) = node.cluster() {
-                        cluster.run(&node).await;
+                        cluster.run(|| node.session_count()).await;
                     }
                 }))
             }),
@@ -365,7 +368,7 @@ impl Server {
                 .map(|certificate| tokio::spawn(vitals.watch("certificate", certificate.renew()))),
             internal: tokio::spawn(vitals.watch(
                 "internal port",
-                internal::serve(internal_listener, Arc::clone(&node), api),
+                internal::serve(internal_listener, Arc::clone(&node), api, exports.into()),
             )),
             event_stream,
             shards,
@@ -405,10 +408,10 @@ impl Running {
     /// nobody ends at once.
     pub async fn stop(self) {
         let node = self.gateway.node();
-        let was_idle = !node.drain().has_begun() && drain::is_idle(node);
-        drain::begin(node, node.config().shutdown.drain, Purpose::End);
+        let was_idle = !node.drain().has_begun() && draining::is_idle(node);
+        draining::begin(node, node.config().shutdown.drain, Purpose::End);
         if !was_idle {
-            drain::finished(node).await;
+            draining::finished(node).await;
         }
         self.end().await;
     }
@@ -416,7 +419,7 @@ impl Running {
     /// Closes all sessions at once, as [`stop`](Self::stop) does over some time, and ends the
     /// node's threads.
     pub async fn stop_at_once(self) {
-        drain::cut_short(self.gateway.node()).await;
+        draining::cut_short(self.gateway.node()).await;
         self.end().await;
     }
 
@@ -424,7 +427,7 @@ impl Running {
         let node = Arc::clone(self.gateway.node());
         node.vitals().end();
         self.acceptor.take();
-        drain::take_leave(&node).await;
+        draining::take_leave(&node).await;
         self.internal.abort();
         let shards = std::mem::take(&mut self.shards);
         let ended = tokio::task::spawn_blocking(move || drop(shards)).await;

@@ -11,7 +11,7 @@ use protocol::socketio::Decoder;
 use tracing::{debug, trace};
 
 use crate::application::DisconnectReason;
-use crate::counters::{PacketType, SlowCause, Upgraded};
+use crate::count::{PacketType, SlowCause, Upgraded};
 use crate::engine::Connection;
 use crate::handshake::Handshake;
 use crate::ids::Sid;
@@ -29,6 +29,8 @@ mod polling;
 use backlog::Backlog;
 use masked::Masked;
 use polling::Polling;
+
+pub(crate) use polling::{Denied, PollReply};
 
 /// A session. It is owned by its shard's registry and shared with its sockets and with the task of
 /// its WebSocket, all on one thread.

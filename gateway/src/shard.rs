@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -20,22 +19,20 @@ use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use crate::acks::{AckRequest, Tally};
-use crate::counters::{Counters, SlowCause};
+use crate::count::{Counters, SlowCause};
 use crate::emitter::Broadcast;
-use crate::forward::Links;
 use crate::handshake::Handshake;
-use crate::http::{self, Strangers};
 use crate::ids::{MAX_SHARDS, Sid, SocketId};
 use crate::lateness::Lateness;
 use crate::namespace::Namespace;
 use crate::node::Node;
 use crate::outbox::Parcel;
+use crate::peers::{Links, Means};
+use crate::scratch::Scratch;
 use crate::session::{Place, Session};
 use crate::socket::{Joined, Socket, Waiter};
 use crate::spell::{Spell, after_the_others};
-
-/// Bytes of the buffer that all connections of a shard are read into.
-const SCRATCH_BYTES: usize = 64 * 1024;
+use crate::strangers::Strangers;
 
 /// Sessions of a list whose memory is kept for the next turn.
 const MAX_KEPT: usize = 16 * 1024;
@@ -51,8 +48,6 @@ pub(crate) type Job = Box<dyn FnOnce(&Rc<Shard>) + Send>;
 
 /// What others send to a shard.
 pub(crate) enum Mail {
-    /// A client connected, and its descriptor was counted.
-    Connection(TcpStream, SocketAddr),
     /// An emit to many.
     Broadcast(Arc<Broadcast>),
     /// Something to do on the shard's thread.
@@ -65,7 +60,6 @@ impl Mail {
         match self {
             Self::Broadcast(broadcast) => 256 + broadcast.packet.packet().frames().len(),
             Self::Run(_) => 256,
-            Self::Connection(..) => 0,
         }
     }
 }
@@ -106,6 +100,7 @@ pub(crate) fn current(node: &Node) -> Option<Rc<Shard>> {
 pub(crate) struct Shard {
     node: Arc<Node>,
     index: usize,
+    counters: Arc<Counters>,
     letterbox: RefCell<Letterbox>,
     timing: Timing,
     registry: RefCell<Registry>,
@@ -126,7 +121,7 @@ pub(crate) struct Shard {
     ping: Rc<Parcel>,
     /// From which ticks are counted.
     epoch: Instant,
-    scratch: Cell<Option<Box<[u8]>>>,
+    scratch: Rc<Scratch>,
     last_request: Cell<u64>,
     /// Connections to the other nodes.
     links: Rc<Links>,
@@ -164,10 +159,21 @@ impl Shard {
         };
         let limit = node.config().limits.connections;
         let most = limit.map_or(usize::MAX, |limit| limit.get().div_ceil(node.shard_count()));
+        let counters = Arc::clone(&node.shards()[index].counters);
+        let scratch = Rc::<Scratch>::default();
+        let links = Links::new(Means {
+            counters: Arc::clone(&counters),
+            tallies: Arc::clone(node.tallies()),
+            descriptors: Arc::clone(node.descriptors()),
+            scratch: Rc::clone(&scratch),
+            secret: node.config().cluster.secret.clone(),
+            cluster: node.cluster().cloned(),
+        });
         let shard = Rc::new(Self {
             strangers: Strangers::new(most),
             node,
             index,
+            counters,
             letterbox: RefCell::new(letterbox),
             timing,
             registry: RefCell::default(),
@@ -181,9 +187,9 @@ impl Shard {
             waker: RefCell::default(),
             ping: Parcel::constant(Encoded::engine_text("2")),
             epoch: Instant::now(),
-            scratch: Cell::new(None),
+            scratch,
             last_request: Cell::new(index as u64),
-            links: Rc::default(),
+            links,
         });
         CURRENT.set(Some(Rc::clone(&shard)));
         shard
@@ -285,7 +291,6 @@ impl Shard {
     fn handle(self: &Rc<Self>, mail: Mail) {
         let size = mail.size();
         match mail {
-            Mail::Connection(stream, address) => http::serve(self, stream, address),
             Mail::Broadcast(broadcast) => {
                 let now = Instant::now();
                 let waited = now.saturating_duration_since(broadcast.since);
@@ -399,7 +404,7 @@ impl Shard {
     }
 
     pub(crate) fn counters(&self) -> &Counters {
-        &self.node.shards()[self.index].counters
+        &self.counters
     }
 
     pub(crate) fn ping(&self) -> Rc<Parcel> {
@@ -755,13 +760,11 @@ impl Shard {
 
     /// The buffer that connections are read into; to be given back.
     pub(crate) fn take_scratch(&self) -> Box<[u8]> {
-        self.scratch
-            .take()
-            .unwrap_or_else(|| vec![0; SCRATCH_BYTES].into())
+        self.scratch.take()
     }
 
     pub(crate) fn give_scratch(&self, scratch: Box<[u8]>) {
-        self.scratch.set(Some(scratch));
+        self.scratch.give_back(scratch);
     }
 
     /// Drops what holds the shard alive in a circle.

@@ -18,8 +18,8 @@ use tokio::task::AbortHandle;
 
 use crate::acks::Awaited;
 use crate::application::DisconnectReason;
-use crate::auth::Claims;
-use crate::counters::PacketType;
+use crate::claims::Claims;
+use crate::count::PacketType;
 use crate::emitter::Emitter;
 use crate::event::{EmitError, IntoArguments, OwnedArguments, check_name};
 use crate::handshake::Handshake;

@@ -7,12 +7,12 @@ use schemars::{Schema, SchemaGenerator};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::error::{ApiError, Code};
+use super::error::ApiError;
 use super::handle::{self, Query};
 use super::types::{
     Batch, Changed, Disconnect, Emit, Emitted, Move, Nodes, Presence, Results, Rooms, Sockets,
 };
-use crate::counters::Label;
+use crate::count::{CallName, Code};
 use crate::node::Gateway;
 
 /// A row of the table: all that is known about one call.
@@ -31,20 +31,6 @@ pub(super) struct Call {
 
 /// A call under way.
 type Running = Pin<Box<dyn Future<Output = Result<Bytes, ApiError>> + Send>>;
-
-/// The calls, as a metric label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CallName {
-    Emit,
-    Join,
-    Leave,
-    Disconnect,
-    Batch,
-    Sockets,
-    Rooms,
-    Presence,
-    Nodes,
-}
 
 /// What stands in a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,38 +177,6 @@ impl Call {
     ) -> Result<Bytes, ApiError> {
         let query = Query::parse(query, self.query)?;
         (self.run)(gateway.clone(), query, body).await
-    }
-}
-
-impl Label for CallName {
-    const ALL: &'static [Self] = &[
-        Self::Emit,
-        Self::Join,
-        Self::Leave,
-        Self::Disconnect,
-        Self::Batch,
-        Self::Sockets,
-        Self::Rooms,
-        Self::Presence,
-        Self::Nodes,
-    ];
-
-    fn index(self) -> usize {
-        self as usize
-    }
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Emit => "emit",
-            Self::Join => "join",
-            Self::Leave => "leave",
-            Self::Disconnect => "disconnect",
-            Self::Batch => "batch",
-            Self::Sockets => "sockets",
-            Self::Rooms => "rooms",
-            Self::Presence => "presence",
-            Self::Nodes => "nodes",
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use hyper::header::HeaderValue;
 
 use super::types::{Failure, Problem};
 use super::{ALLOW, Answer, StatusCode, WWW_AUTHENTICATE, json};
-use crate::counters::Label;
+use crate::count::{Code, Label};
 
 /// A refusal.
 #[derive(Debug)]
@@ -15,52 +15,6 @@ pub(crate) struct ApiError {
     message: Cow<'static, str>,
     /// The method that would be right.
     allow: Option<&'static str>,
-}
-
-/// What is wrong, for programs; also a metric label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Code {
-    BadRequest,
-    Unauthorized,
-    NotFound,
-    MethodNotAllowed,
-    IdempotencyConflict,
-    InProgress,
-    BodyTooLarge,
-    TooManyRequests,
-    Overloaded,
-}
-
-impl Label for Code {
-    const ALL: &'static [Self] = &[
-        Self::BadRequest,
-        Self::Unauthorized,
-        Self::NotFound,
-        Self::MethodNotAllowed,
-        Self::IdempotencyConflict,
-        Self::InProgress,
-        Self::BodyTooLarge,
-        Self::TooManyRequests,
-        Self::Overloaded,
-    ];
-
-    fn index(self) -> usize {
-        self as usize
-    }
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::BadRequest => "bad_request",
-            Self::Unauthorized => "unauthorized",
-            Self::NotFound => "not_found",
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::IdempotencyConflict => "idempotency_conflict",
-            Self::InProgress => "in_progress",
-            Self::BodyTooLarge => "body_too_large",
-            Self::TooManyRequests => "too_many_requests",
-            Self::Overloaded => "overloaded",
-        }
-    }
 }
 
 impl Code {

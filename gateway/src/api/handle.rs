@@ -9,19 +9,20 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::calls::Parameter;
-use super::error::{ApiError, Code};
+use super::error::ApiError;
 use super::types::{
     Batch, Changed, Disconnect, Emit, Emitted, MAX_NAME, Missing, Move, Namespace, NodeEntry,
     Nodes, Presence, Results, Room, RoomEntry, Rooms, Select, SocketEntry, Sockets, User,
     UserEntry,
 };
 use crate::binary::{from_backend, to_backend};
-use crate::cluster::{Gathered, Page, Walk};
+use crate::cluster::Gathered;
+use crate::count::Code;
 use crate::emitter::Emitter;
 use crate::event::EmitError;
 use crate::handshake::timestamp;
 use crate::ids::{user_of_room, user_room};
-use crate::list::{Count, MAX_ENTRIES};
+use crate::list::{Count, MAX_ENTRIES, Page, Walk};
 use crate::node::Gateway;
 use crate::socket::SocketInfo;
 

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 
-use super::{ApiError, Code};
+use super::ApiError;
+use crate::count::Code;
 
 /// How long an answer is remembered.
 const TTL: Duration = Duration::from_secs(600);

@@ -5,10 +5,10 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::calls::{CALLS, Call, Parameter};
-use super::error::Code;
 use super::handle::{MAX_CURSOR, MAX_LIMIT, USUAL_LIMIT};
 use super::types::{Failure, Namespace, Room, User};
-use crate::counters::Label;
+use crate::count::Code;
+use crate::count::Label;
 
 /// The whole document.
 pub(crate) fn document() -> Value {

@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::auth::claims::MAX_USER_BYTES;
+use crate::claims::MAX_USER_BYTES;
 use crate::ids::{is_id_shaped, user_of_room, user_room};
 
 /// Most characters of a name.

@@ -1,51 +1,15 @@
-//! What a token says.
+//! Reading what a token says.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::fault::Fault;
 use super::verifier::number;
+use crate::claims::{Claims, MAX_USER_BYTES, Patterns, Right, Rule};
 use crate::config::Pattern;
-use crate::tally::TokenReason;
-
-/// Longest name of a user in bytes.
-pub const MAX_USER_BYTES: usize = 256;
-
-/// What a token says about its bearer. What it is silent about is allowed.
-#[derive(Debug, Clone)]
-pub struct Claims {
-    sub: Option<Box<str>>,
-    exp: f64,
-    namespaces: Option<Patterns>,
-    rooms: Option<Vec<Rule>>,
-    events: Option<Patterns>,
-    /// All of them as they were written, for backends.
-    text: Option<Box<RawValue>>,
-}
-
-/// What a token may allow in a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Right {
-    /// To join it.
-    Join,
-    /// To publish to it.
-    Publish,
-}
-
-/// Names in which `*` stands for any run of characters.
-#[derive(Debug, Clone)]
-struct Patterns(Vec<Pattern>);
-
-/// The rights in the rooms of a pattern.
-#[derive(Debug, Clone)]
-struct Rule {
-    rooms: Pattern,
-    rights: Vec<Right>,
-}
+use crate::count::TokenReason;
 
 impl Claims {
     /// Reads what a token says; null stands for absent.
@@ -62,59 +26,12 @@ impl Claims {
         })
     }
 
-    /// The user, when the token names one.
-    pub fn user(&self) -> Option<&str> {
-        self.sub.as_deref()
-    }
-
-    /// All claims as the token has them: JSON text.
-    pub fn text(&self) -> Option<&RawValue> {
-        self.text.as_deref()
-    }
-
     /// Keeps the text of the claims, of a token's payload in base64url.
     pub(super) fn keep_text_of(&mut self, payload: &str) {
         let payload = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok();
         let text = payload.and_then(|payload| String::from_utf8(payload).ok());
         self.text = text.and_then(|text| RawValue::from_string(text).ok());
     }
-
-    /// When the token expires, in seconds since 1970.
-    pub fn expires_at(&self) -> f64 {
-        self.exp
-    }
-
-    /// Whether its bearer may connect to a namespace.
-    pub fn allows_namespace(&self, namespace: &str) -> bool {
-        allowed(self.namespaces.as_ref(), namespace)
-    }
-
-    /// Whether its bearer may emit an event to the webhook application.
-    pub fn allows_event(&self, event: &str) -> bool {
-        allowed(self.events.as_ref(), event)
-    }
-
-    /// Whether its bearer has a right in a room.
-    pub fn allows(&self, right: Right, room: &str) -> bool {
-        self.rooms.as_ref().is_none_or(|rules| {
-            rules
-                .iter()
-                .any(|rule| rule.rights.contains(&right) && rule.rooms.matches(room))
-        })
-    }
-
-    /// Whether its bearer may publish to everybody: as to all rooms (`*`).
-    pub fn allows_broadcast(&self) -> bool {
-        self.rooms.as_ref().is_none_or(|rules| {
-            rules
-                .iter()
-                .any(|rule| rule.rights.contains(&Right::Publish) && rule.rooms.as_str() == "*")
-        })
-    }
-}
-
-fn allowed(patterns: Option<&Patterns>, name: &str) -> bool {
-    patterns.is_none_or(|patterns| patterns.0.iter().any(|pattern| pattern.matches(name)))
 }
 
 fn wrong(claim: &'static str, why: &'static str) -> Fault {

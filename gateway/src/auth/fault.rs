@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::counters::Label;
-use crate::tally::{TokenReason, TokenResult};
+use crate::count::Label;
+use crate::count::{TokenReason, TokenResult};
 
 /// What is wrong with a token. Clients learn its kind alone.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde::Serialize;
 
-use super::claims::Right;
 use super::unix_now;
+use crate::claims::Right;
 use crate::config::{Auth, Keys};
 
 /// What a token shall say. Empty lists are left out, which allows everything.

@@ -11,8 +11,8 @@ use super::fault::Fault;
 use super::jwk::{Set, shown};
 use super::keys::Key;
 use super::verifier::Header;
+use crate::count::TokenReason;
 use crate::outbound::Outbound;
-use crate::tally::TokenReason;
 
 /// Shortest time between two fetches for keys that are not known.
 const PAUSE: Duration = Duration::from_secs(10);

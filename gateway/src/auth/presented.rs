@@ -4,10 +4,10 @@ use serde::Deserialize;
 
 use super::fault::Fault;
 use crate::config::{Config, Cookie, Origins};
+use crate::count::TokenReason;
 use crate::handshake::Handshake;
 use crate::http::cors::{self, HOSTS};
 use crate::socket::Socket;
-use crate::tally::TokenReason;
 
 /// The places where a token may stand.
 pub(super) struct Sources {

@@ -7,15 +7,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::algorithm::Algorithm;
-use super::claims::Claims;
 use super::fault::Fault;
 use super::jwk::shown;
 use super::jwks::{Jwks, Lookup};
 use super::keys::{Key, KeyError};
 use super::{Later, unix_now};
+use crate::claims::Claims;
 use crate::config;
+use crate::count::TokenReason;
 use crate::outbound::Outbound;
-use crate::tally::TokenReason;
 
 /// Longest token that is looked at.
 pub(crate) const MAX_TOKEN_BYTES: usize = 8 * 1024;

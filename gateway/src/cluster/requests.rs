@@ -170,30 +170,28 @@ impl Asked {
     }
 }
 
-impl Node {
-    /// Asks the other nodes at once; the future waits for their answers, at most for `patience`.
-    /// Without a cluster there is nobody to ask.
-    pub(crate) fn ask(
-        self: &Arc<Self>,
-        namespace: &str,
-        question: Question,
-        message: &ClusterMessage,
-        patience: Duration,
-    ) -> impl Future<Output = Asked> + Send + use<> {
-        let is_local = message.selection().is_some_and(|it| it.flags.local);
-        let sent = self.cluster().filter(|_| !is_local).map(|cluster| {
-            let sent = cluster.send(namespace, question, message, patience);
-            (sent, cluster.adapter.peers(namespace, question))
-        });
-        let node = Arc::clone(self);
-        let namespace: Arc<str> = namespace.into();
-        async move {
-            match (node.cluster(), sent) {
-                (Some(cluster), Some((sent, peers))) => {
-                    cluster.collect(&namespace, question, sent, peers).await
-                }
-                _ => Asked::default(),
+/// Asks the other nodes at once; the future waits for their answers, at most for `patience`. Without a
+/// cluster there is nobody to ask.
+pub(crate) fn ask(
+    cluster: Option<&Arc<Cluster>>,
+    namespace: &str,
+    question: Question,
+    message: &ClusterMessage,
+    patience: Duration,
+) -> impl Future<Output = Asked> + Send + use<> {
+    let is_local = message.selection().is_some_and(|it| it.flags.local);
+    let sent = cluster.filter(|_| !is_local).map(|cluster| {
+        let sent = cluster.send(namespace, question, message, patience);
+        let peers = cluster.adapter.peers(namespace, question);
+        (Arc::clone(cluster), sent, peers)
+    });
+    let namespace: Arc<str> = namespace.into();
+    async move {
+        match sent {
+            Some((cluster, sent, peers)) => {
+                cluster.collect(&namespace, question, sent, peers).await
             }
+            None => Asked::default(),
         }
     }
 }
@@ -278,7 +276,7 @@ impl Cluster {
     }
 
     /// Asks those who are known to listen: gateway nodes by `message`, others by `of_others`.
-    pub(super) async fn ask_peers(
+    pub(crate) async fn ask_peers(
         &self,
         namespace: &str,
         question: Question,
@@ -322,7 +320,7 @@ impl Cluster {
 
     /// Whether servers listen that are no gateway nodes, or gateway nodes of another version, which may
     /// not know of lists.
-    pub(super) fn has_others(&self, peers: &Peers) -> bool {
+    pub(crate) fn has_others(&self, peers: &Peers) -> bool {
         let members = self.adapter.members();
         let mut others = members.iter().filter(|it| peers.nodes.contains(&it.id));
         peers.others > 0 || others.any(|it| it.version != env!("CARGO_PKG_VERSION"))
@@ -350,7 +348,7 @@ impl Cluster {
         }
     }
 
-    pub(super) fn nobody_answered(&self) -> Asked {
+    pub(crate) fn nobody_answered(&self) -> Asked {
         let members = self.adapter.members();
         let others = members.iter().filter(|it| it.id != *self.adapter.node());
         Asked {

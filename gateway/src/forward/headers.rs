@@ -1,7 +1,5 @@
 //! What a forwarded request says beside what the client said.
 
-use std::net::SocketAddr;
-
 use http_body_util::{Either, Empty};
 use hyper::header::{
     CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING,
@@ -10,8 +8,8 @@ use hyper::header::{
 use hyper::http::uri::PathAndQuery;
 use hyper::{Request, Uri, Version};
 
-use super::Kind;
-use super::link::Passed;
+use crate::count::Kind;
+use crate::peers::{Client, Passed};
 
 /// The client's address and port. Only connections of other nodes may say it.
 const CLIENT: HeaderName = HeaderName::from_static("gateway-client");
@@ -34,13 +32,6 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     UPGRADE,
     EXPECT,
 ];
-
-/// Whom a forwarded request comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Client {
-    pub(crate) address: SocketAddr,
-    pub(crate) secure: bool,
-}
 
 /// Makes the client's request one for the owner.
 pub(super) fn address_to_owner<B>(request: &mut Request<B>, kind: Kind, client: Client) {

@@ -6,8 +6,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-use super::link::Link;
-use super::links::Passing;
+use crate::peers::{Link, Passing};
 
 /// What is done with a connection whose answer is whole.
 type Done = Box<dyn FnOnce(Link)>;

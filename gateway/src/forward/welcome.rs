@@ -1,6 +1,6 @@
 //! The owner's end: other nodes ask at the internal port to forward requests.
 
-use std::net::{SocketAddr, TcpStream as StdTcpStream};
+use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -8,38 +8,12 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use hyper::{Request, Response, StatusCode};
-use tokio::net::TcpStream;
 use tracing::{debug, warn};
 
-use super::link::prepare;
-use super::proof::{Side, Terms, draw};
-use crate::http;
 use crate::node::Node;
-use crate::shard::Mail;
-
-/// What is asked for.
-pub(crate) const PATH: &str = "/cluster/v1/forward";
-
-/// What the connection is to speak, with the version of all this.
-pub(super) const PROTOCOL: &str = "gateway-forward/1";
-
-/// The node that is meant.
-pub(super) const TAG: HeaderName = HeaderName::from_static("gateway-tag");
-
-/// The shard that is meant.
-pub(super) const SHARD: HeaderName = HeaderName::from_static("gateway-shard");
-
-/// How many shards the node that is meant has; the ids of its sessions name no others.
-pub(super) const SHARDS: HeaderName = HeaderName::from_static("gateway-shards");
-
-/// What the node that asks drew.
-pub(super) const NONCE: HeaderName = HeaderName::from_static("gateway-nonce");
-
-/// What the node that welcomes drew.
-pub(super) const CHALLENGE: HeaderName = HeaderName::from_static("gateway-challenge");
-
-/// The proof of either side.
-pub(super) const PROOF: HeaderName = HeaderName::from_static("gateway-proof");
+use crate::peers::proof::{
+    CHALLENGE, NONCE, PROOF, PROTOCOL, SHARD, SHARDS, Side, TAG, Terms, draw,
+};
 
 /// How long a connection may be idle; longer than the other node keeps it so.
 pub(crate) const IDLE_LIMIT: Duration = Duration::from_secs(60);
@@ -138,21 +112,6 @@ fn refuse_stranger(node: &Node, peer: SocketAddr) {
         );
     } else {
         debug!(target: "gateway::forward::welcome", %peer, "refused a node that does not know cluster.secret");
-    }
-}
-
-/// Hands a connection that was let in to its shard.
-pub(crate) fn let_in(node: &Node, shard: usize, stream: TcpStream, peer: SocketAddr) {
-    let stream = prepare(&stream).and_then(|()| stream.into_std());
-    match (stream, node.shards().get(shard)) {
-        (Ok(stream), Some(owner)) => owner.post(Mail::Run(Box::new(move |shard| {
-            let stream: StdTcpStream = stream;
-            http::serve_node(shard, stream, peer);
-        }))),
-        (Err(error), _) => {
-            debug!(target: "gateway::forward::welcome", %peer, %error, "connection lost before it was served")
-        }
-        (Ok(_), None) => {}
     }
 }
 

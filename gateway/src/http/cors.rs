@@ -1,7 +1,5 @@
 //! What pages of other origins may do, as the `cors` package of npm answers with Node's defaults.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
@@ -14,6 +12,7 @@ use tracing::{debug, warn};
 
 use super::Answer;
 use crate::config::{Cors, Origins};
+use crate::told::Told;
 
 /// The `Origin` header of a request, if it has one.
 pub(super) struct Origin(Option<HeaderValue>);
@@ -103,29 +102,24 @@ pub(crate) fn is_own<'a>(origin: &str, mut hosts: impl Iterator<Item = &'a [u8]>
 
 /// Tells of pages that `cors.origins` does not list, once in a log that is not at debug: they may be
 /// many, and they do not concern the operator more than once.
-#[derive(Debug, Default)]
-pub(crate) struct ToldOfOrigins(AtomicBool);
-
-impl ToldOfOrigins {
-    pub(super) fn tell(&self, origin: &HeaderValue, enforced: bool) {
-        let effect = if enforced {
-            "it is refused"
-        } else {
-            "unless it is the gateway's own origin behind a proxy that changes Host, its browser keeps it from polling"
-        };
-        // The header is the client's own text.
-        let origin = format!("{:.100?}", origin);
-        if self.0.swap(true, Ordering::Relaxed) {
-            debug!(target: "gateway::http::cors",
-                origin,
-                "a page of an origin that cors.origins does not list: {effect}"
-            );
-        } else {
-            warn!(target: "gateway::http::cors",
-                origin,
-                "a page of an origin that cors.origins does not list: {effect}; further ones are told at debug"
-            );
-        }
+pub(super) fn tell(told: &Told, origin: &HeaderValue, enforced: bool) {
+    let effect = if enforced {
+        "it is refused"
+    } else {
+        "unless it is the gateway's own origin behind a proxy that changes Host, its browser keeps it from polling"
+    };
+    // The header is the client's own text.
+    let origin = format!("{:.100?}", origin);
+    if told.is_first() {
+        warn!(target: "gateway::http::cors",
+            origin,
+            "a page of an origin that cors.origins does not list: {effect}; further ones are told at debug"
+        );
+    } else {
+        debug!(target: "gateway::http::cors",
+            origin,
+            "a page of an origin that cors.origins does not list: {effect}"
+        );
     }
 }
 

@@ -17,17 +17,19 @@ use protocol::engineio::Transport;
 use tokio::sync::oneshot;
 use tracing::debug;
 
-use super::{Answer, Next, Peer, Refusal, Reply, cors};
+use super::{Answer, Next, Peer, Refusal, cors};
 use crate::application::Admission;
-use crate::counters::Label;
+use crate::count::Label;
+use crate::count::{Kind, Unknown};
 use crate::encoding::{Encoding, compress, negotiate};
-use crate::forward::{self, Client, Kind, Relayed, Unknown};
+use crate::forward::{self, Forwarded, Relayed};
 use crate::handshake::Handshake;
 use crate::ids::Sid;
 use crate::node::Layer;
+use crate::peers::Client;
 use crate::proxy;
 use crate::query::EngineQuery;
-use crate::session::Session;
+use crate::session::{PollReply, Session};
 use crate::shard::Shard;
 use crate::websocket::driver::Attached;
 
@@ -73,9 +75,13 @@ pub(super) async fn respond(
             if sid.node() != shard.node().tag() && !peer.is_node =>
         {
             let target = (Kind::of(&request, websocket), sid);
-            match forward::forward(shard, request, peer.into(), target, next).await {
-                Ok(relayed) => return Either::Right(relayed),
-                Err(refusal) => Err(refusal),
+            match forward::forward(shard, request, peer.into(), target).await {
+                Ok(Forwarded::Answer(relayed)) => return Either::Right(relayed),
+                Ok(Forwarded::Tunnel(head, tunnel)) => {
+                    *next.borrow_mut() = Some(Next::Tunnel(tunnel));
+                    return Either::Right(head);
+                }
+                Err(why) => Err(why.into()),
             }
         }
         Ok(Verified::Upgrade { sid }) => probe(shard, &mut request, sid, next).await,
@@ -269,7 +275,7 @@ pub(super) async fn handshake<B>(
     }
     let cors = &node.config().cors;
     if let Some(foreign) = cors::foreign(cors, request.headers()) {
-        node.told_of_origins().tell(foreign, cors.enforce);
+        cors::tell(node.told_of_origins(), foreign, cors.enforce);
         if cors.enforce {
             return Err(Refusal::Forbidden(Some("Origin not allowed".to_owned())));
         }
@@ -397,11 +403,9 @@ async fn is_known(shard: &Rc<Shard>, sid: Sid) -> bool {
 async fn poll(shard: &Rc<Shard>, sid: Sid, headers: &HeaderMap) -> Result<Answer, Refusal> {
     let (sender, receiver) = oneshot::channel();
     let number = shard.next_request();
-    let no_session = unknown(shard, sid);
-    shard.with_session(sid, move |session| match session {
-        Some(session) => session.handle_poll(number, sender),
-        None => {
-            let _gone = sender.send(Reply::Refused(no_session));
+    shard.with_session(sid, move |session| {
+        if let Some(session) = session {
+            session.handle_poll(number, sender);
         }
     });
     let mut given_up = GivenUp::new(shard, sid, move |session| {
@@ -410,11 +414,11 @@ async fn poll(shard: &Rc<Shard>, sid: Sid, headers: &HeaderMap) -> Result<Answer
     let reply = receiver.await;
     given_up.disarm();
     match reply {
-        Ok(Reply::Payload(body)) => Ok(payload(Bytes::from_owner(body), headers)),
-        Ok(Reply::Refused(refusal)) => Err(refusal),
+        Ok(PollReply::Payload(body)) => Ok(payload(Bytes::from_owner(body), headers)),
+        Ok(PollReply::Denied(denied)) => Err(denied.into()),
         // No request that went wrong, so it is not counted as one.
-        Ok(Reply::Over) => Ok(Refusal::UnknownSid(Unknown::Closed).answer()),
-        Ok(Reply::Continue | Reply::Ok) | Err(_) => Err(unknown(shard, sid)),
+        Ok(PollReply::Over) => Ok(Refusal::UnknownSid(Unknown::Closed).answer()),
+        Err(_) => Err(unknown(shard, sid)),
     }
 }
 
@@ -424,24 +428,20 @@ async fn post(shard: &Rc<Shard>, sid: Sid, request: Request<Incoming>) -> Result
         .headers()
         .get(CONTENT_TYPE)
         .is_some_and(|kind| kind == "application/octet-stream");
-    let no_session = unknown(shard, sid);
     shard.with_session(sid, move |session| {
-        let reply = match session {
-            Some(session) if binary => {
+        if let Some(session) = session {
+            let head = if binary {
                 session.handle_bad_post();
-                Reply::Refused(Refusal::OctetStream)
-            }
-            Some(session) => session.handle_post(),
-            None => Reply::Refused(no_session),
-        };
-        let _gone = sender.send(reply);
+                Err(Refusal::OctetStream)
+            } else {
+                session.handle_post().map_err(Refusal::from)
+            };
+            let _gone = sender.send(head);
+        }
     });
     match receiver.await {
-        Ok(Reply::Continue) => {}
-        Ok(Reply::Refused(refusal)) => return Err(refusal),
-        Ok(Reply::Ok | Reply::Payload(_) | Reply::Over) | Err(_) => {
-            return Err(unknown(shard, sid));
-        }
+        Ok(head) => head?,
+        Err(_) => return Err(unknown(shard, sid)),
     }
     let mut given_up = GivenUp::new(shard, sid, Session::handle_post_aborted);
     relieved(shard).await;
@@ -460,17 +460,14 @@ async fn post(shard: &Rc<Shard>, sid: Sid, request: Request<Incoming>) -> Result
     };
     given_up.disarm();
     let (sender, receiver) = oneshot::channel();
-    let no_session = unknown(shard, sid);
-    shard.with_session(sid, move |session| match session {
-        Some(session) => session.handle_post_body(body, sender),
-        None => {
-            let _gone = sender.send(Reply::Refused(no_session));
+    shard.with_session(sid, move |session| {
+        if let Some(session) = session {
+            session.handle_post_body(body, sender);
         }
     });
     match receiver.await {
-        Ok(Reply::Ok) => Ok(taken()),
-        Ok(Reply::Refused(refusal)) => Err(refusal),
-        Ok(Reply::Continue | Reply::Payload(_) | Reply::Over) | Err(_) => Err(unknown(shard, sid)),
+        Ok(()) => Ok(taken()),
+        Err(_) => Err(unknown(shard, sid)),
     }
 }
 

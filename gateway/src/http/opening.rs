@@ -26,9 +26,9 @@ use protocol::engineio::Transport;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 use super::engineio::{self, Opened, Verified};
-use super::strangers::Stranger;
 use super::{Answer, Peer, cors, in_time};
 use crate::shard::Shard;
+use crate::strangers::Stranger;
 use crate::stream::Stream;
 use crate::websocket::driver::Attached;
 

@@ -6,8 +6,11 @@ use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SEC_WEBS
 use hyper::{Response, StatusCode};
 
 use super::Answer;
-use crate::counters::Refused;
-use crate::forward::Unknown;
+use crate::count::Refused;
+use crate::count::Unknown;
+use crate::forward::NotForwarded;
+use crate::gate::Barred;
+use crate::session::Denied;
 
 /// Why a request is not served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +49,34 @@ pub(crate) enum Refusal {
     Draining,
     /// The node closes its sessions, and a WebSocket for one of them or through it would soon break.
     NoUpgradeNow,
+}
+
+impl From<Barred> for Refusal {
+    fn from(barred: Barred) -> Self {
+        match barred {
+            Barred::Address => Self::AddressLimit,
+            Barred::Rate => Self::HandshakeRate,
+        }
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Overlap => Self::Overlap,
+            Denied::Mismatch => Self::BadRequest,
+            Denied::Closed => Self::UnknownSid(Unknown::Closed),
+        }
+    }
+}
+
+impl From<NotForwarded> for Refusal {
+    fn from(why: NotForwarded) -> Self {
+        match why {
+            NotForwarded::Unknown(cause) => Self::UnknownSid(cause),
+            NotForwarded::Limit => Self::ConnectionLimit,
+        }
+    }
 }
 
 /// Seconds after which a client may try again that was refused for want of room.

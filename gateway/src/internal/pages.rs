@@ -11,7 +11,7 @@ use hyper::header::{HOST, ORIGIN};
 use hyper::{Method, Request};
 
 use crate::config::Config;
-use crate::counters::Label;
+use crate::count::Suspect;
 
 /// Ends of names that no public DNS server answers for, so that no page can have one.
 const PRIVATE: [&str; 6] = [
@@ -22,30 +22,6 @@ const PRIVATE: [&str; 6] = [
     ".test",
     ".home.arpa",
 ];
-
-/// Why a request is not believed to come from a program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Suspect {
-    /// A web page of another origin sent it.
-    Origin,
-    /// It calls the node by a name that it does not have.
-    Host,
-}
-
-impl Label for Suspect {
-    const ALL: &'static [Self] = &[Self::Origin, Self::Host];
-
-    fn index(self) -> usize {
-        self as usize
-    }
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Origin => "foreign_origin",
-            Self::Host => "foreign_host",
-        }
-    }
-}
 
 impl Suspect {
     /// For whoever sent it, and for the log.

@@ -2,8 +2,11 @@
 
 use adapter::{Counters as AdapterCounters, Histogram as Durations};
 
-use super::*;
+use prometheus::proto::{Bucket, Histogram, Metric, MetricFamily, MetricType};
+
 use crate::cluster::{RequestCounters, RequestKind, RequestResult};
+use crate::count::families::{NANOSECONDS, count, counter, gauges, metric_family};
+use crate::node::Node;
 
 /// A node that stands alone counts nothing, and exports it all the same.
 pub(super) fn families(node: &Node) -> Vec<MetricFamily> {

@@ -11,7 +11,7 @@ use tracing::{debug, trace};
 use super::Session;
 use super::masked::{self, Masked};
 use crate::application::{Connect, DisconnectReason, Refusal};
-use crate::counters::PacketType;
+use crate::count::PacketType;
 use crate::engine::Connection;
 use crate::event::{self, Ack};
 use crate::node::Layer;

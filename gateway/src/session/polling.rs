@@ -9,18 +9,38 @@ use protocol::engineio::{Answer, CloseReason, Packet, Poll, Post, Transport, pay
 use tokio::sync::oneshot;
 
 use super::Session;
-use crate::forward::Unknown;
-use crate::http::{Refusal, Reply};
 use crate::outbox::Payload;
 use crate::spell::Spell;
+
+/// What a poll gets.
+#[derive(Debug)]
+pub(crate) enum PollReply {
+    /// Packets.
+    Payload(Payload),
+    /// The session is over; its client is to open another.
+    Over,
+    /// It may not be.
+    Denied(Denied),
+}
+
+/// Why a session does not take a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Denied {
+    /// Another of its kind is under way.
+    Overlap,
+    /// The session is not on polling.
+    Mismatch,
+    /// The session is closed.
+    Closed,
+}
 
 /// The requests that wait for an answer.
 #[derive(Default)]
 pub(super) struct Polling {
     /// The parked poll; the number tells it from the one before.
-    poll: Option<(u64, oneshot::Sender<Reply>)>,
+    poll: Option<(u64, oneshot::Sender<PollReply>)>,
     /// A post that is answered later than its packets were handled.
-    post: Option<oneshot::Sender<Reply>>,
+    post: Option<oneshot::Sender<()>>,
     /// Bytes of the payload that the client got last, and when, in the shard's ticks.
     last_payload: Option<(usize, NonZeroU32)>,
 }
@@ -33,7 +53,7 @@ impl Polling {
 
 impl Session {
     /// A poll (GET) came; it is answered when there is something to answer.
-    pub(crate) fn handle_poll(self: &Rc<Self>, number: u64, reply: oneshot::Sender<Reply>) {
+    pub(crate) fn handle_poll(self: &Rc<Self>, number: u64, reply: oneshot::Sender<PollReply>) {
         let buffered = !self.outbox.borrow().is_empty();
         let outcome = self
             .engine
@@ -45,9 +65,9 @@ impl Session {
                     polling.poll = Some((number, reply));
                 }
             }
-            Poll::Overlap => answer(reply, Reply::Refused(Refusal::Overlap)),
-            Poll::Mismatch => answer(reply, Reply::Refused(Refusal::BadRequest)),
-            Poll::Unknown => answer(reply, Reply::Refused(Refusal::UnknownSid(Unknown::Closed))),
+            Poll::Overlap => answer(reply, PollReply::Denied(Denied::Overlap)),
+            Poll::Mismatch => answer(reply, PollReply::Denied(Denied::Mismatch)),
+            Poll::Unknown => answer(reply, PollReply::Denied(Denied::Closed)),
         }
         self.pump();
     }
@@ -69,18 +89,18 @@ impl Session {
         self.drive(protocol::engineio::Session::handle_poll_released);
     }
 
-    /// The head of a post came. [`Reply::Continue`] asks for its body.
-    pub(crate) fn handle_post(self: &Rc<Self>) -> Reply {
+    /// The head of a post came; its body may follow, unless it is denied.
+    pub(crate) fn handle_post(self: &Rc<Self>) -> Result<(), Denied> {
         match self.drive(protocol::engineio::Session::handle_post) {
-            Post::Accepted => Reply::Continue,
-            Post::Overlap => Reply::Refused(Refusal::Overlap),
-            Post::Mismatch => Reply::Refused(Refusal::BadRequest),
-            Post::Unknown => Reply::Refused(Refusal::UnknownSid(Unknown::Closed)),
+            Post::Accepted => Ok(()),
+            Post::Overlap => Err(Denied::Overlap),
+            Post::Mismatch => Err(Denied::Mismatch),
+            Post::Unknown => Err(Denied::Closed),
         }
     }
 
-    /// The body of a post came.
-    pub(crate) fn handle_post_body(self: &Rc<Self>, body: Bytes, reply: oneshot::Sender<Reply>) {
+    /// The body of a post came. `done` is told when all of it was handled.
+    pub(crate) fn handle_post_body(self: &Rc<Self>, body: Bytes, done: oneshot::Sender<()>) {
         self.shard
             .counters()
             .received_bytes
@@ -91,14 +111,14 @@ impl Session {
             Err(_) => String::from_utf8_lossy(&body).into_owned().into(),
         };
         match self.handle_packets(text) {
-            None => self.handle_post_end(reply),
+            None => self.handle_post_end(done),
             Some(mut rest) => {
                 let session = Rc::clone(self);
                 tokio::task::spawn_local(async move {
                     loop {
                         tokio::task::yield_now().await;
                         match session.handle_packets(rest) {
-                            None => break session.handle_post_end(reply),
+                            None => break session.handle_post_end(done),
                             Some(more) => rest = more,
                         }
                     }
@@ -138,14 +158,14 @@ impl Session {
     }
 
     /// All packets of a post were handled.
-    fn handle_post_end(self: &Rc<Self>, reply: oneshot::Sender<Reply>) {
+    fn handle_post_end(self: &Rc<Self>, done: oneshot::Sender<()>) {
         self.drive(protocol::engineio::Session::handle_post_end);
         if self.waits_for_late_poll() || self.is_behind() {
             if let Some(polling) = &mut *self.polling.borrow_mut() {
-                polling.post = Some(reply);
+                polling.post = Some(done);
             }
         } else {
-            answer(reply, Reply::Ok);
+            answer(done, ());
         }
     }
 
@@ -175,8 +195,8 @@ impl Session {
             .borrow_mut()
             .as_mut()
             .and_then(|polling| polling.post.take());
-        if let Some(reply) = post {
-            answer(reply, Reply::Ok);
+        if let Some(done) = post {
+            answer(done, ());
         }
     }
 
@@ -209,12 +229,12 @@ impl Session {
             Answer::Noop => self.reply_payload(reply, b"6".to_vec()),
             Answer::Close => self.reply_payload(reply, b"1".to_vec()),
             Answer::NoopThenClose => self.reply_payload(reply, b"6\x1e1".to_vec()),
-            Answer::Mismatch => answer(reply, Reply::Refused(Refusal::BadRequest)),
-            Answer::Gone => answer(reply, Reply::Over),
+            Answer::Mismatch => answer(reply, PollReply::Denied(Denied::Mismatch)),
+            Answer::Gone => answer(reply, PollReply::Over),
         }
     }
 
-    fn take_poll(&self) -> Option<(u64, oneshot::Sender<Reply>)> {
+    fn take_poll(&self) -> Option<(u64, oneshot::Sender<PollReply>)> {
         self.polling.borrow_mut().as_mut()?.poll.take()
     }
 
@@ -232,18 +252,18 @@ impl Session {
         body
     }
 
-    fn reply_payload(&self, reply: oneshot::Sender<Reply>, body: Vec<u8>) {
+    fn reply_payload(&self, reply: oneshot::Sender<PollReply>, body: Vec<u8>) {
         self.shard
             .counters()
             .sent_bytes
             .of(Transport::Polling)
             .add(body.len() as u64);
         let payload = Payload::new(body, self.shard.node().outbox_memory());
-        answer(reply, Reply::Payload(payload));
+        answer(reply, PollReply::Payload(payload));
     }
 }
 
 /// Answers a request; one that was given up meanwhile tells so in its own way.
-fn answer(reply: oneshot::Sender<Reply>, with: Reply) {
+fn answer<T>(reply: oneshot::Sender<T>, with: T) {
     let _given_up = reply.send(with);
 }

@@ -9,16 +9,17 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Request, StatusCode, Uri};
+use prometheus::proto::MetricFamily;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{debug, info, warn};
 
 use super::breaker::Breaker;
 use crate::auth::unix_now;
 use crate::config::{HttpUrl, Route, Target, Webhook};
-use crate::counters::Label;
+use crate::count::families::{counter, durations, gauges, tallies};
+use crate::count::{Durations, Export, Label, Tallies, Tally};
 use crate::event_stream::jittered;
 use crate::outbound::{CallError, Outbound, Protocol};
-use crate::tally::{Durations, Tallies, Tally};
 
 /// Largest reply that is read.
 const MAX_REPLY: usize = 1024 * 1024;
@@ -276,6 +277,56 @@ fn named(uri: &Uri) -> String {
     let host = uri.authority().map_or("", |it| it.as_str());
     let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
     format!("{scheme}://{host}{}", uri.path())
+}
+
+impl Export for Backends {
+    fn families(&self) -> Vec<MetricFamily> {
+        let of = &self.tallies;
+        let gauge = |name, help, value: usize| gauges(name, help, &[(Vec::new(), value as f64)]);
+        vec![
+            tallies(
+                "gateway_backend_requests_total",
+                "Requests to backends, their attempts counted as one, by how they ended.",
+                "result",
+                &of.requests,
+            ),
+            durations(
+                "gateway_backend_duration_seconds",
+                "Time of a request to a backend, with waiting and all attempts.",
+                &of.duration,
+            ),
+            counter(
+                "gateway_backend_retries_total",
+                "Attempts after the first.",
+                of.retries.value(),
+            ),
+            counter(
+                "gateway_backend_bad_replies_total",
+                "Replies of backends that were not understood.",
+                of.bad_replies.value(),
+            ),
+            counter(
+                "gateway_backend_events_lost_total",
+                "Events and disconnects that no backend took.",
+                of.lost.value(),
+            ),
+            gauge(
+                "gateway_backend_in_flight",
+                "Requests to backends that are under way.",
+                self.in_flight(),
+            ),
+            gauge(
+                "gateway_backend_waiting",
+                "Requests to backends that wait for their turn.",
+                self.waiting(),
+            ),
+            gauge(
+                "gateway_backend_breakers_open",
+                "Backends that are left alone because they failed.",
+                self.open(),
+            ),
+        ]
+    }
 }
 
 impl Backend {

@@ -16,8 +16,8 @@ use tokio::time::Sleep;
 
 use super::frame::{close_frame, pong_frame};
 use super::reader::{FrameError, Reader, Received};
-use crate::counters::Upgraded;
-use crate::descriptors::Held;
+use crate::count::Upgraded;
+use crate::held::Held;
 use crate::ids::Sid;
 use crate::outbox::{Advanced, BATCH};
 use crate::session::{Link, LinkOrder, Session};

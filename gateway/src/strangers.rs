@@ -23,7 +23,7 @@ pub(crate) struct Strangers {
 }
 
 /// One connection, while it speaks HTTP.
-pub(super) struct Stranger {
+pub(crate) struct Stranger {
     shard: Rc<Shard>,
     state: Cell<State>,
     sent_away: Rc<Notify>,
@@ -72,7 +72,7 @@ impl Strangers {
 }
 
 impl Stranger {
-    pub(super) fn new(shard: &Rc<Shard>) -> Self {
+    pub(crate) fn new(shard: &Rc<Shard>) -> Self {
         Self {
             state: Cell::new(State::New),
             shard: Rc::clone(shard),
@@ -81,7 +81,7 @@ impl Stranger {
     }
 
     /// Waits until it has to make room. To be polled when what came with the connection was read.
-    pub(super) async fn sent_away(&self) {
+    pub(crate) async fn sent_away(&self) {
         if self.state.get() == State::New {
             self.falls_silent();
         }
@@ -94,7 +94,7 @@ impl Stranger {
     }
 
     /// It asks for something.
-    pub(super) fn asks(&self) {
+    pub(crate) fn asks(&self) {
         match self.state.get() {
             State::Silent(number) => {
                 self.shard.strangers().silent.borrow_mut().remove(&number);
@@ -106,7 +106,7 @@ impl Stranger {
     }
 
     /// What it asked for is answered; whether that was a session's.
-    pub(super) fn was_answered(&self, of_session: bool) {
+    pub(crate) fn was_answered(&self, of_session: bool) {
         match self.state.get() {
             State::Busy if of_session => self.state.set(State::Known),
             State::Busy => self.falls_silent(),

@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-use super::links::Place;
-use crate::shard::Shard;
+use super::pool::{Links, Place};
+use crate::scratch::Scratch;
 
 /// How long one side may take to end after the other has. The owner waits as long for a client that
 /// is its own.
@@ -29,7 +29,7 @@ pub(crate) struct Tunnel {
 /// Copies until one side ends, and closes the other. `early` is what the client sent behind its
 /// request. While nothing is on its way it keeps no buffer.
 pub(crate) async fn run(
-    shard: Rc<Shard>,
+    links: Rc<Links>,
     mut client: impl AsyncRead + AsyncWrite + Unpin,
     early: Vec<u8>,
     tunnel: Tunnel,
@@ -42,10 +42,10 @@ pub(crate) async fn run(
     let mut up = Way::new(early);
     let mut down = Way::new(read);
     let mut linger: Option<Pin<Box<Sleep>>> = None;
-    let listed = shard.links().list(&shard);
+    let listed = links.list();
     let copying = poll_fn(|context| {
-        let up = up.poll(&shard, &mut client, &mut owner, context);
-        let down = down.poll(&shard, &mut owner, &mut client, context);
+        let up = up.poll(links.scratch(), &mut client, &mut owner, context);
+        let down = down.poll(links.scratch(), &mut owner, &mut client, context);
         match (up, down) {
             (Poll::Pending, Poll::Pending) => Poll::Pending,
             (Poll::Ready(Ok(())), Poll::Pending) | (Poll::Pending, Poll::Ready(Ok(()))) => linger
@@ -93,7 +93,7 @@ impl Way {
     /// Ready when the end was passed on.
     fn poll(
         &mut self,
-        shard: &Shard,
+        buffers: &Scratch,
         from: &mut (impl AsyncRead + Unpin),
         to: &mut (impl AsyncWrite + Unpin),
         context: &mut Context<'_>,
@@ -109,9 +109,9 @@ impl Way {
                 Stage::Closed => return Poll::Ready(Ok(())),
             }
             if self.stage == Stage::Open {
-                let mut scratch = shard.take_scratch();
+                let mut scratch = buffers.take();
                 let passed = self.pass(&mut scratch, from, to, context);
-                shard.give_scratch(scratch);
+                buffers.give_back(scratch);
                 ready!(passed)?;
             }
         }

@@ -3,42 +3,67 @@
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use hyper::header::HeaderName;
 
 use crate::config::Secret;
 use crate::ids::random_characters;
 
+/// What is asked for.
+pub(crate) const PATH: &str = "/cluster/v1/forward";
+
+/// What the connection is to speak, with the version of all this.
+pub(crate) const PROTOCOL: &str = "gateway-forward/1";
+
+/// The node that is meant.
+pub(crate) const TAG: HeaderName = HeaderName::from_static("gateway-tag");
+
+/// The shard that is meant.
+pub(crate) const SHARD: HeaderName = HeaderName::from_static("gateway-shard");
+
+/// How many shards the node that is meant has; the ids of its sessions name no others.
+pub(crate) const SHARDS: HeaderName = HeaderName::from_static("gateway-shards");
+
+/// What the node that asks drew.
+pub(crate) const NONCE: HeaderName = HeaderName::from_static("gateway-nonce");
+
+/// What the node that welcomes drew.
+pub(crate) const CHALLENGE: HeaderName = HeaderName::from_static("gateway-challenge");
+
+/// The proof of either side.
+pub(crate) const PROOF: HeaderName = HeaderName::from_static("gateway-proof");
+
 /// Who proves itself; the one's proof is worth nothing as the other's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+pub(crate) enum Side {
     Asking,
     Welcoming,
 }
 
 /// What one connection is about. Each side drew a part of it, so that no proof can be used again.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Terms<'a> {
+pub(crate) struct Terms<'a> {
     /// Drawn by the side that asks.
-    pub(super) nonce: &'a str,
+    pub(crate) nonce: &'a str,
     /// Drawn by the side that welcomes.
-    pub(super) challenge: &'a str,
+    pub(crate) challenge: &'a str,
     /// The node that is meant.
-    pub(super) tag: &'a str,
-    pub(super) shard: usize,
+    pub(crate) tag: &'a str,
+    pub(crate) shard: usize,
 }
 
 /// A text that nobody can guess.
-pub(super) fn draw() -> String {
+pub(crate) fn draw() -> String {
     String::from_utf8_lossy(&random_characters::<24>()).into_owned()
 }
 
 impl Terms<'_> {
-    pub(super) fn prove(&self, side: Side, secret: &Secret) -> String {
+    pub(crate) fn prove(&self, side: Side, secret: &Secret) -> String {
         let tag = hmac::sign(&key(secret), self.text(side).as_bytes());
         BASE64_URL_SAFE_NO_PAD.encode(tag)
     }
 
     /// Whether the proof is right; takes the same time for all that are wrong.
-    pub(super) fn verify(&self, side: Side, secret: &Secret, proof: &[u8]) -> bool {
+    pub(crate) fn verify(&self, side: Side, secret: &Secret, proof: &[u8]) -> bool {
         let text = self.text(side);
         BASE64_URL_SAFE_NO_PAD
             .decode(proof)

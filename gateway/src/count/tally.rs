@@ -1,13 +1,8 @@
 //! What a node counts outside of its shards: any thread may write.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
-use crate::api::{CallName, Code};
-use crate::counters::{DURATIONS, Label};
-use crate::event_stream::EventStream;
-use crate::internal::Suspect;
-use crate::webhook::client::Backends;
+use super::{CallName, Code, DURATIONS, Label, Suspect};
 
 /// Counts one thing.
 #[derive(Debug, Default)]
@@ -194,8 +189,4 @@ pub(crate) struct NodeTallies {
     pub(crate) api_requests: Tallies<CallName>,
     pub(crate) api_errors: Tallies<Code>,
     pub(crate) api_duration: Durations,
-    /// The backends that are asked, if there are any.
-    pub(crate) backends: OnceLock<Arc<Backends>>,
-    /// The stream that is written, if there is one.
-    pub(crate) event_stream: OnceLock<Arc<EventStream>>,
 }

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -13,12 +14,13 @@ use slab::Slab;
 use tokio::sync::Notify;
 use tracing::warn;
 
+use super::in_flight::{Passage, Passages};
 use super::link::{Blame, Broken, ConnectError, Link, Passed};
-use super::outcome::{Outcome, Unknown};
-use super::passage::{Passage, Passages};
-use crate::descriptors::Held;
-use crate::http::Refusal;
-use crate::shard::Shard;
+use crate::cluster::Cluster;
+use crate::config::Secret;
+use crate::count::{Counters, NodeTallies, Outcome};
+use crate::descriptors::{Descriptor, Descriptors};
+use crate::scratch::Scratch;
 
 /// Most connections of a shard to one node. A parked poll holds one, a tunnel too.
 const MAX_CONNECTIONS: usize = 8192;
@@ -35,23 +37,23 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Where a request goes.
 #[derive(Clone)]
-pub(super) struct Owner {
-    pub(super) member: Member,
-    pub(super) shard: usize,
+pub(crate) struct Owner {
+    pub(crate) member: Member,
+    pub(crate) shard: usize,
 }
 
 /// A shard of a node, by the node's tag.
-pub(super) type Seat = (Rc<str>, usize);
+pub(crate) type Seat = (Rc<str>, usize);
 
 impl Owner {
-    pub(super) fn seat(&self) -> Seat {
+    pub(crate) fn seat(&self) -> Seat {
         (Rc::from(&*self.member.tag), self.shard)
     }
 }
 
 /// Why a request was not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     Unreachable,
     Gone,
     /// The owner answered that it has no such shard, so that nobody issued the session's id.
@@ -60,9 +62,22 @@ pub(super) enum Failure {
     Limit,
 }
 
+/// What the connections of a shard make use of.
+pub(crate) struct Means {
+    /// Where it is counted how many requests go through the shard.
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) tallies: Arc<NodeTallies>,
+    pub(crate) descriptors: Arc<Descriptors>,
+    pub(crate) scratch: Rc<Scratch>,
+    /// `cluster.secret`.
+    pub(crate) secret: Option<Secret>,
+    /// Knows who is a member.
+    pub(crate) cluster: Option<Arc<Cluster>>,
+}
+
 /// The connections of one shard.
-#[derive(Default)]
 pub(crate) struct Links {
+    means: Means,
     idle: RefCell<HashMap<Seat, Vec<Link>>>,
     nodes: RefCell<HashMap<Box<str>, Rc<Standing>>>,
     is_swept: Cell<bool>,
@@ -87,27 +102,27 @@ struct Standing {
 }
 
 /// One of the connections that a node may have from here.
-pub(super) struct Place {
+pub(crate) struct Place {
     standing: Rc<Standing>,
     is_welcomed: bool,
-    _held: Held,
+    _descriptor: Descriptor,
 }
 
 impl Place {
-    fn take(shard: &Rc<Shard>, standing: &Rc<Standing>) -> Option<Self> {
+    fn take(descriptors: &Arc<Descriptors>, standing: &Rc<Standing>) -> Option<Self> {
         let connections = standing.connections.get();
-        let may = connections < MAX_CONNECTIONS && !shard.node().descriptors().are_taken();
+        let may = connections < MAX_CONNECTIONS && !descriptors.are_taken();
         may.then(|| {
             standing.connections.set(connections + 1);
             Self {
                 standing: Rc::clone(standing),
                 is_welcomed: false,
-                _held: Held::new(shard),
+                _descriptor: descriptors.hold(),
             }
         })
     }
 
-    pub(super) fn welcome(&mut self) {
+    pub(crate) fn welcome(&mut self) {
         self.is_welcomed = true;
         let welcomed = &self.standing.welcomed;
         welcomed.set(welcomed.get() + 1);
@@ -127,42 +142,55 @@ impl Drop for Place {
 }
 
 /// A tunnel, as long as it lasts.
-pub(super) struct Listed {
-    shard: Rc<Shard>,
+pub(crate) struct Listed {
+    links: Rc<Links>,
     key: usize,
     end: Rc<Notify>,
 }
 
 impl Listed {
     /// Waits until the tunnel is to end.
-    pub(super) async fn ending(&self) {
+    pub(crate) async fn ending(&self) {
         self.end.notified().await;
     }
 }
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        let links = self.shard.links();
-        links.tunnels.borrow_mut().remove(self.key);
-        links.count_passing(&self.shard);
+        self.links.tunnels.borrow_mut().remove(self.key);
+        self.links.count_passing();
     }
 }
 
 /// A request, until its answer is whole or nobody wants it any more.
-pub(super) struct Passing {
-    shard: Rc<Shard>,
+pub(crate) struct Passing {
+    links: Rc<Links>,
     key: usize,
 }
 
 impl Drop for Passing {
     fn drop(&mut self) {
-        let links = self.shard.links();
-        links.passages.remove(self.key);
-        links.count_passing(&self.shard);
+        self.links.passages.remove(self.key);
+        self.links.count_passing();
     }
 }
 
 impl Links {
+    pub(crate) fn new(means: Means) -> Rc<Self> {
+        Rc::new(Self {
+            means,
+            idle: RefCell::default(),
+            nodes: RefCell::default(),
+            is_swept: Cell::new(false),
+            tunnels: RefCell::default(),
+            passages: Passages::default(),
+        })
+    }
+
+    pub(crate) fn scratch(&self) -> &Scratch {
+        &self.means.scratch
+    }
+
     /// WebSockets of other nodes' sessions that go through this shard.
     pub(crate) fn tunnel_count(&self) -> usize {
         self.tunnels.borrow().len()
@@ -177,24 +205,25 @@ impl Links {
     }
 
     /// Whether a node is known to have no such shard, so that no session of it can be there.
-    pub(super) fn lacks(&self, owner: &Owner) -> bool {
+    pub(crate) fn lacks(&self, owner: &Owner) -> bool {
         let nodes = self.nodes.borrow();
         let shards = nodes.get(&*owner.member.tag).and_then(|it| it.shards.get());
         shards.is_some_and(|shards| owner.shard >= shards)
     }
 
     /// Remembers a request until what is returned is dropped.
-    pub(super) fn pass(&self, shard: &Rc<Shard>, passage: Passage) -> Passing {
+    pub(crate) fn pass(self: &Rc<Self>, passage: Passage) -> Passing {
         let key = self.passages.add(passage);
-        self.count_passing(shard);
-        let shard = Rc::clone(shard);
-        Passing { shard, key }
+        self.count_passing();
+        let links = Rc::clone(self);
+        Passing { links, key }
     }
 
     /// Tells the node how much goes through it here.
-    fn count_passing(&self, shard: &Shard) {
+    fn count_passing(&self) {
         let passing = self.tunnel_count() + self.passage_count();
-        shard.counters().passing.store(passing, Ordering::Relaxed);
+        let counters = &self.means.counters;
+        counters.passing.store(passing, Ordering::Relaxed);
     }
 
     /// Requests of other nodes' sessions whose answers are not whole.
@@ -202,22 +231,21 @@ impl Links {
         self.passages.len()
     }
 
-    pub(super) fn passages(&self) -> &Passages {
+    pub(crate) fn passages(&self) -> &Passages {
         &self.passages
     }
 
-    pub(super) fn list(&self, shard: &Rc<Shard>) -> Listed {
+    pub(crate) fn list(self: &Rc<Self>) -> Listed {
         let end = Rc::new(Notify::new());
         let key = self.tunnels.borrow_mut().insert(Rc::clone(&end));
-        self.count_passing(shard);
-        let shard = Rc::clone(shard);
-        Listed { shard, key, end }
+        self.count_passing();
+        let links = Rc::clone(self);
+        Listed { links, key, end }
     }
 
     /// Sends a request by a connection that is there, or by a new one.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         self: &Rc<Self>,
-        shard: &Rc<Shard>,
         owner: &Owner,
         mut request: Request<Passed>,
     ) -> Result<(Link, Response<Incoming>), Failure> {
@@ -231,7 +259,7 @@ impl Links {
             // What one of them met the others did as well.
             self.idle.borrow_mut().remove(&seat);
         }
-        let mut link = self.connect(shard, owner).await?;
+        let mut link = self.connect(owner).await?;
         match link.send(request).await {
             Ok(answer) => Ok((link, answer)),
             Err(Broken::Unsent(_)) => Err(Failure::Unreachable),
@@ -250,7 +278,7 @@ impl Links {
     }
 
     /// Keeps a connection whose answer is whole.
-    pub(super) fn give_back(self: &Rc<Self>, seat: Seat, mut link: Link) {
+    pub(crate) fn give_back(self: &Rc<Self>, seat: Seat, mut link: Link) {
         if link.is_closed() {
             return;
         }
@@ -279,13 +307,13 @@ impl Links {
         }
     }
 
-    async fn connect(&self, shard: &Rc<Shard>, owner: &Owner) -> Result<Link, Failure> {
-        let standing = self.standing(shard, &owner.member.tag);
+    async fn connect(&self, owner: &Owner) -> Result<Link, Failure> {
+        let standing = self.standing(&owner.member.tag);
         if standing.is_paused() {
             return Err(Failure::Unreachable);
         }
-        let place = Place::take(shard, &standing).ok_or(Failure::Limit)?;
-        let secret = shard.node().config().cluster.secret.as_ref();
+        let place = Place::take(&self.means.descriptors, &standing).ok_or(Failure::Limit)?;
+        let secret = self.means.secret.as_ref();
         match Link::connect(owner, secret, place).await {
             Ok(link) => {
                 standing.paused_until.set(None);
@@ -298,7 +326,7 @@ impl Links {
                     return Err(Failure::NeverIssued);
                 }
                 if error.is_mismatch() {
-                    shard.node().tallies().secret_mismatches.increment();
+                    self.means.tallies.secret_mismatches.increment();
                 }
                 if error.blame() == Blame::Node && standing.welcomed.get() == 0 {
                     standing.paused_until.set(Some(Instant::now() + PAUSE));
@@ -317,12 +345,12 @@ impl Links {
     }
 
     /// How this shard stands with a member; those that left are forgotten when another comes.
-    fn standing(&self, shard: &Shard, tag: &str) -> Rc<Standing> {
+    fn standing(&self, tag: &str) -> Rc<Standing> {
         let mut nodes = self.nodes.borrow_mut();
         if let Some(standing) = nodes.get(tag) {
             return Rc::clone(standing);
         }
-        let cluster = shard.node().cluster();
+        let cluster = self.means.cluster.as_deref();
         nodes.retain(|tag, standing| {
             let is_member = cluster.is_some_and(|it| it.is_member(tag));
             is_member || Rc::strong_count(standing) > 1
@@ -342,22 +370,13 @@ impl Standing {
 }
 
 impl Failure {
-    pub(super) fn outcome(self) -> Outcome {
+    pub(crate) fn outcome(self) -> Outcome {
         match self {
             Self::Unreachable => Outcome::Unreachable,
             Self::Gone => Outcome::Gone,
             Self::NeverIssued => Outcome::Answered,
             Self::Lost => Outcome::Lost,
             Self::Limit => Outcome::Limit,
-        }
-    }
-
-    pub(super) fn refusal(self) -> Refusal {
-        match self {
-            Self::Unreachable | Self::Lost => Refusal::UnknownSid(Unknown::Unreachable),
-            Self::Gone => Refusal::UnknownSid(Unknown::Gone),
-            Self::NeverIssued => Refusal::UnknownSid(Unknown::NeverIssued),
-            Self::Limit => Refusal::ConnectionLimit,
         }
     }
 }

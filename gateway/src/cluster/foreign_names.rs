@@ -12,7 +12,7 @@ use adapter::Peers;
 use super::*;
 
 /// Most names of which this node remembers that they are no ids: the last half of them at least.
-const MAX_STRANGERS: usize = 20_000;
+const MAX_NAMES: usize = 20_000;
 
 /// How long Node servers may take to find back to a Redis that was away.
 const RETURN: Duration = Duration::from_secs(10);
@@ -26,7 +26,7 @@ const SHORT_QUESTIONS: usize = 2;
 
 /// Names that are no ids of sockets.
 #[derive(Debug, Default)]
-pub(super) struct Strangers {
+pub(super) struct ForeignNames {
     recent: HashSet<String>,
     /// Those before, to be forgotten next.
     older: HashSet<String>,
@@ -35,13 +35,13 @@ pub(super) struct Strangers {
     back: Option<Instant>,
 }
 
-impl Strangers {
+impl ForeignNames {
     fn has(&self, key: &str) -> bool {
         self.recent.contains(key) || self.older.contains(key)
     }
 
     fn add(&mut self, key: String) {
-        if self.recent.len() >= MAX_STRANGERS / 2 {
+        if self.recent.len() >= MAX_NAMES / 2 {
             self.older = std::mem::take(&mut self.recent);
         }
         self.recent.insert(key);
@@ -72,14 +72,14 @@ impl Cluster {
         // A name of that shape has no space, so no two pairs have the same key.
         let key = |name: &str| format!("{namespace} {name}");
         let unknown: Vec<String> = {
-            let strangers = lock(&self.strangers);
-            let unknown = names.iter().filter(|name| !strangers.has(&key(name)));
+            let names_known = lock(&self.foreign_names);
+            let unknown = names.iter().filter(|name| !names_known.has(&key(name)));
             unknown.cloned().collect()
         };
         if unknown.is_empty() {
             return Ok(false);
         }
-        let returning = lock(&self.strangers).are_others_returning(Instant::now());
+        let returning = lock(&self.foreign_names).are_others_returning(Instant::now());
         if returning || !self.adapter.is_up() {
             return Err(Away);
         }
@@ -91,8 +91,8 @@ impl Cluster {
             {
                 Some(true) => return Ok(true),
                 Some(false) => {
-                    let mut strangers = lock(&self.strangers);
-                    unknown.iter().for_each(|name| strangers.add(key(name)));
+                    let mut names_known = lock(&self.foreign_names);
+                    unknown.iter().for_each(|name| names_known.add(key(name)));
                     return Ok(false);
                 }
                 None => {}
@@ -154,25 +154,25 @@ mod tests {
 
     #[test]
     fn names_are_remembered_up_to_a_bound() {
-        let mut strangers = Strangers::default();
-        for number in 0..MAX_STRANGERS * 2 {
-            strangers.add(number.to_string());
-            assert!(strangers.has(&number.to_string()));
+        let mut names_known = ForeignNames::default();
+        for number in 0..MAX_NAMES * 2 {
+            names_known.add(number.to_string());
+            assert!(names_known.has(&number.to_string()));
         }
-        assert!(strangers.recent.len() + strangers.older.len() <= MAX_STRANGERS);
-        assert!(strangers.has(&(MAX_STRANGERS * 2 - MAX_STRANGERS / 2).to_string()));
-        assert!(!strangers.has("0"));
+        assert!(names_known.recent.len() + names_known.older.len() <= MAX_NAMES);
+        assert!(names_known.has(&(MAX_NAMES * 2 - MAX_NAMES / 2).to_string()));
+        assert!(!names_known.has("0"));
     }
 
     #[test]
     fn after_an_outage_others_get_time_to_return() {
-        let mut strangers = Strangers::default();
+        let mut names_known = ForeignNames::default();
         let start = Instant::now();
-        strangers.handle_up(true, start);
-        assert!(!strangers.are_others_returning(start));
-        strangers.handle_up(false, start);
-        strangers.handle_up(true, start);
-        assert!(strangers.are_others_returning(start));
-        assert!(!strangers.are_others_returning(start + RETURN));
+        names_known.handle_up(true, start);
+        assert!(!names_known.are_others_returning(start));
+        names_known.handle_up(false, start);
+        names_known.handle_up(true, start);
+        assert!(names_known.are_others_returning(start));
+        assert!(!names_known.are_others_returning(start + RETURN));
     }
 }

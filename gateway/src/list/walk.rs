@@ -1,12 +1,16 @@
 //! Walking through a list of all nodes, part by part.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use adapter::{List, ListRequest, Peers};
+use adapter::{
+    Answer, Away, ClusterMessage, List, ListRequest, NodeId, Peers, Question, Selection,
+};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::*;
-use crate::list::{Count, Entry, MAX_ENTRIES, PIECE_BYTES, Run};
+use super::{Count, Entry, MAX_ENTRIES, PIECE_BYTES, Run};
+use crate::cluster::{Gathered, RequestResult};
+use crate::node::Node;
 
 /// Most bytes of a part of all nodes together, about, as far as the nodes are few enough.
 const ROUND_BYTES: usize = 4 * 1024 * 1024;
@@ -168,11 +172,11 @@ impl<E: Entry> Walk<E> {
         let is_first = self.peers.is_none();
         let peers = match self.peers.take() {
             Some(peers) => peers,
-            None => match cluster.adapter.peers(&self.namespace, question).await {
+            None => match cluster.adapter().peers(&self.namespace, question).await {
                 Ok(peers) => peers,
                 Err(Away) => {
                     let away = RequestResult::Away;
-                    cluster.counters.of(question.into(), away).increment();
+                    cluster.counters().of(question.into(), away).increment();
                     let missing = cluster.nobody_answered().missing_nodes;
                     self.missing_nodes.extend(missing);
                     self.peers = Some(Peers::default());
@@ -196,7 +200,7 @@ impl<E: Entry> Walk<E> {
             question,
             (Some(&message), of_others.as_ref()),
             peers.clone(),
-            cluster.patience,
+            cluster.patience(),
         );
         let asked = asked.await;
         self.missing_others += asked.missing_others;

@@ -1,6 +1,6 @@
 //! What forwarding is counted under.
 
-use crate::counters::Label;
+use super::Label;
 
 /// What a forwarded request is, as a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

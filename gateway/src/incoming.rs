@@ -1,18 +1,24 @@
 //! What comes from other nodes.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
-use adapter::{ArgumentsBuf, Broadcast as Published, EventBuf, Inbox, Incoming, ReplyTo};
+use adapter::{
+    Answer, ArgumentsBuf, Broadcast as Published, ClusterMessage, EventBuf, Inbox, Incoming,
+    ReplyTo,
+};
 use protocol::Encoded;
 use tokio::sync::mpsc;
 
-use super::*;
 use crate::acks::{AckRequest, Progress, Tally};
 use crate::application::{ServerSideAck, ServerSideEvent};
-use crate::counters::{Origin, PacketType};
+use crate::cluster::Cluster;
+use crate::count::{Origin, PacketType};
 use crate::emitter::Broadcast;
 use crate::event::OwnedArguments;
-use crate::node::{Gateway, Layer};
+use crate::node::{Gateway, Layer, Node};
+
+mod answers;
 
 /// How long acknowledgements are awaited for a node that does not say for how long.
 const DEFAULT_ACK_TIMEOUT: Duration = Duration::from_secs(60);
@@ -43,13 +49,9 @@ impl Inbox for Arrivals {
                 message,
                 reply_to,
             } => handle_message(&node, cluster, namespace, message, reply_to),
-            Incoming::Response { response, .. } => cluster.requests().handle_response(response),
+            Incoming::Response { response, .. } => cluster.handle_response(response),
             Incoming::Members(members) => cluster.handle_members(&members),
-            Incoming::Up(up) => {
-                let now = Instant::now();
-                lock(&cluster.recent_joins).handle_up(up, now);
-                lock(&cluster.strangers).handle_up(up, now);
-            }
+            Incoming::Up(up) => cluster.handle_up(up, Instant::now()),
         }
     }
 
@@ -124,11 +126,11 @@ fn change_and_answer(
         return;
     };
     let node = Arc::clone(node);
-    let patience = cluster.patience;
-    cluster.runtime.spawn(async move {
+    let patience = cluster.patience();
+    cluster.spawn(async move {
         let is_done = tokio::time::timeout(patience, changed).await.is_ok();
         if is_done && let Some(cluster) = node.cluster() {
-            cluster.adapter.respond(&namespace, &to, &Answer::Done);
+            cluster.adapter().respond(&namespace, &to, &Answer::Done);
         }
     });
 }
@@ -156,13 +158,13 @@ fn deliver_and_answer(
     };
     deliver(node, Arc::clone(&namespace), published, Some(ack));
     let node = Arc::clone(node);
-    cluster.runtime.spawn(async move {
+    cluster.spawn(async move {
         let _place = place;
         let Some(cluster) = node.cluster() else {
             return;
         };
         let respond = |answer: Answer| {
-            cluster.adapter.respond(&namespace, &to, &answer);
+            cluster.adapter().respond(&namespace, &to, &answer);
         };
         let mut progress = Progress::new(node.shard_count());
         let mut early = Vec::new();

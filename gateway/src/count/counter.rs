@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use protocol::engineio::{CloseReason, ProbeFailure, Transport};
 
-use crate::forward::{Kind, Outcome, Unknown};
+use super::{Kind, Outcome, Unknown};
 
 /// Counts one thing.
 #[derive(Debug, Default)]

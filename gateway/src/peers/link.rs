@@ -17,10 +17,11 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use super::links::{Failure, Owner, Place};
-use super::proof::{Side, Terms, draw};
+use super::pool::{Failure, Owner, Place};
+use super::proof::{
+    CHALLENGE, NONCE, PATH, PROOF, PROTOCOL, SHARD, SHARDS, Side, TAG, Terms, draw,
+};
 use super::tunnel::Tunnel;
-use super::welcome::{CHALLENGE, NONCE, PATH, PROOF, PROTOCOL, SHARD, SHARDS, TAG};
 use crate::config::Secret;
 
 /// How long a node's machine may take to accept a connection.
@@ -40,16 +41,16 @@ const PROBES: u32 = 3;
 const SLICES: u32 = 8;
 
 /// What a request carries: what a client sends, or nothing.
-pub(super) type Passed = Either<Incoming, Empty<Bytes>>;
+pub(crate) type Passed = Either<Incoming, Empty<Bytes>>;
 
 /// A connection that the owner has welcomed. Dropped, it is closed, which the owner sees.
-pub(super) struct Link {
+pub(crate) struct Link {
     sender: SendRequest<Passed>,
     /// The connection itself, once the owner switched protocols.
     switched: oneshot::Receiver<(TcpStream, Vec<u8>)>,
     driver: Driver,
     place: Place,
-    pub(super) idle_since: Instant,
+    pub(crate) idle_since: Instant,
 }
 
 /// The task that reads and writes.
@@ -62,7 +63,7 @@ impl Drop for Driver {
 }
 
 /// Why no answer came.
-pub(super) enum Broken {
+pub(crate) enum Broken {
     /// Nothing of the request was written.
     Unsent(Box<Request<Passed>>),
     /// The owner may have read it.
@@ -71,7 +72,7 @@ pub(super) enum Broken {
 
 /// Why a connection could not be had.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectError {
+pub(crate) enum ConnectError {
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("{0}")]
@@ -98,7 +99,7 @@ pub(super) enum ConnectError {
 
 /// What an error says of the node that it was met with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Blame {
+pub(crate) enum Blame {
     /// The node cannot be had: neither can it for other requests.
     Node,
     /// What was asked for does not exist there. Clients can make that up.
@@ -109,11 +110,11 @@ pub(super) enum Blame {
 
 impl ConnectError {
     /// Whether the two nodes may be of two clusters.
-    pub(super) fn is_mismatch(&self) -> bool {
+    pub(crate) fn is_mismatch(&self) -> bool {
         matches!(self, Self::SecretMissing | Self::SecretDiffers)
     }
 
-    pub(super) fn blame(&self) -> Blame {
+    pub(crate) fn blame(&self) -> Blame {
         match self {
             Self::NoSuchShard(_) => Blame::Request,
             Self::Io(error) if is_our_own(error) => Blame::Ourselves,
@@ -140,7 +141,7 @@ fn is_our_own(error: &io::Error) -> bool {
 }
 
 impl Link {
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         owner: &Owner,
         secret: Option<&Secret>,
         mut place: Place,
@@ -170,15 +171,15 @@ impl Link {
         })
     }
 
-    pub(super) fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.sender.is_ready()
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }
 
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &mut self,
         request: Request<Passed>,
     ) -> Result<Response<Incoming>, Broken> {
@@ -190,7 +191,7 @@ impl Link {
     }
 
     /// The connection, after the owner answered that it switches protocols.
-    pub(super) async fn into_tunnel(self) -> Result<Tunnel, Failure> {
+    pub(crate) async fn into_tunnel(self) -> Result<Tunnel, Failure> {
         let Self {
             switched,
             driver,
@@ -208,7 +209,7 @@ impl Link {
     }
 
     /// Lets the owner close the connection, as it said. It may still read what the client sends.
-    pub(super) fn finish_within(self, timeout: Duration) {
+    pub(crate) fn finish_within(self, timeout: Duration) {
         tokio::task::spawn_local(async move {
             let Self {
                 sender,
@@ -239,7 +240,7 @@ async fn in_time<T, E: Into<ConnectError>>(
 }
 
 /// Has a dead node be noticed, even where nothing is sent.
-pub(super) fn prepare(stream: &TcpStream) -> io::Result<()> {
+pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(PROBE_AFTER)

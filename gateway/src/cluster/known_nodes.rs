@@ -11,9 +11,9 @@ const MAX_DEPARTED: usize = 1024;
 /// The nodes that are by their tags, behind the tags of those that were, in the order in which they
 /// left.
 #[derive(Debug, Default)]
-pub(crate) struct Roll(IndexMap<Box<str>, Option<Member>>);
+pub(crate) struct KnownNodes(IndexMap<Box<str>, Option<Member>>);
 
-impl Roll {
+impl KnownNodes {
     /// These are the nodes now.
     pub(crate) fn note(&mut self, members: &[Member]) {
         for member in members {
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn who_left_is_remembered_up_to_a_bound() {
-        let mut roll = Roll::default();
+        let mut roll = KnownNodes::default();
         let stays = NodeTag::random();
         let first = NodeTag::random();
         roll.note(&members(&[stays, first]));

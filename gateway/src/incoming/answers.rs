@@ -1,9 +1,13 @@
 //! Answers to what other nodes ask for: in parts to gateway nodes, whole to Node servers.
 
-use adapter::{List, ListRequest, ReplyTo, SocketDetails};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::*;
-use crate::list::{Count, Entry, MAX_ENTRIES, PIECE_BYTES, Run};
+use adapter::{Answer, List, ListRequest, Publish, ReplyTo, Selection, SocketDetails};
+
+use crate::cluster::Cluster;
+use crate::list::{Count, Entry, MAX_ENTRIES, PIECE_BYTES, Run, names};
+use crate::node::Node;
 use crate::socket::SocketInfo;
 
 /// Most bytes of the sockets of an answer that holds all of them: a message may have 16 MiB.
@@ -50,7 +54,7 @@ pub(super) fn answer_list(
             }
         };
         cluster
-            .adapter
+            .adapter()
             .respond(&namespace, &to, &Answer::Piece(piece))
             == Publish::Queued
     });
@@ -84,7 +88,7 @@ pub(super) fn answer_sockets(
             let details: Vec<SocketDetails> = found.iter().map(SocketInfo::to_details).collect();
             drop(found);
             let answer = Answer::Sockets(details);
-            if cluster.adapter.respond(&namespace, &to, &answer) == Publish::Queued {
+            if cluster.adapter().respond(&namespace, &to, &answer) == Publish::Queued {
                 if !handshakes {
                     tracing::warn!(target: "gateway::cluster::answers",
                         %namespace,
@@ -122,7 +126,7 @@ pub(super) fn answer_ids(
         let ids = found.map(|found| found.into_iter().map(|socket| socket.id).collect());
         ids.is_some_and(|ids| {
             let answer = Answer::SocketIds(ids);
-            cluster.adapter.respond(&namespace, &to, &answer) == Publish::Queued
+            cluster.adapter().respond(&namespace, &to, &answer) == Publish::Queued
         })
     });
 }
@@ -148,8 +152,8 @@ pub(super) fn answer_rooms(
         let everybody = Selection::everybody();
         let found: Option<Vec<Count>> = whole(&node, cluster, &namespace, (list, &everybody)).await;
         found.is_some_and(|found| {
-            let answer = Answer::Rooms(walk::names(found));
-            cluster.adapter.respond(&namespace, &to, &answer) == Publish::Queued
+            let answer = Answer::Rooms(names(found));
+            cluster.adapter().respond(&namespace, &to, &answer) == Publish::Queued
         })
     });
 }
@@ -165,7 +169,7 @@ fn answer(
         return node.lists().refused.increment();
     };
     let node = Arc::clone(node);
-    cluster.runtime.spawn(async move {
+    cluster.spawn(async move {
         let _waiting = waiting;
         let Ok(_place) = places.acquire().await else {
             return;
@@ -185,8 +189,8 @@ async fn whole<E: Entry>(
     namespace: &Arc<str>,
     (list, selection): (List, &Selection),
 ) -> Option<Vec<E>> {
-    let late = Instant::now() + cluster.patience;
-    while cluster.adapter.counters().queued_bytes.value() > MUCH && Instant::now() < late {
+    let late = Instant::now() + cluster.patience();
+    while cluster.adapter().counters().queued_bytes.value() > MUCH && Instant::now() < late {
         tokio::time::sleep(LOOK_AGAIN).await;
     }
     let (mut all, mut bytes, mut after) = (Vec::<E>::new(), 0, None);
