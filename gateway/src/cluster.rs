@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 
 use crate::config::Pattern;
-use crate::ids::NodeTag;
+use crate::net::ids::NodeTag;
 use foreign_names::ForeignNames;
 use known_nodes::KnownNodes;
 use recent::RecentJoins;

@@ -1,63 +1,21 @@
-//! Sessions without Socket.IO.
+//! Engine.IO: nodes, their shards and sessions, and the transports by which bytes reach a session.
+//!
+//! A shard is a thread that owns its sessions. A session is driven by its shard, by the requests of its
+//! client, or by the task of its WebSocket. This room may use [`peers`](crate::peers) and what is below.
+//! It still knows the room above it, [`socketio`](crate::socketio): a session and a shard hold what
+//! Socket.IO keeps with them. `make check` counts those arrows, and refuses further ones.
 
-use std::rc::Rc;
+mod connection;
+pub(crate) mod drain;
+pub(crate) mod gate;
+pub mod handshake;
+pub(crate) mod held;
+mod lateness;
+pub(crate) mod node;
+pub(crate) mod outbox;
+pub(crate) mod session;
+pub(crate) mod shard;
+pub(crate) mod strangers;
+pub mod websocket;
 
-use protocol::Encoded;
-use protocol::engineio::{CloseReason, Transport};
-
-use crate::handshake::Handshake;
-use crate::session::Session;
-
-/// An Engine.IO session, for an [`EngineApplication`](crate::application::EngineApplication).
-#[derive(Clone)]
-pub struct Connection(Rc<Session>);
-
-/// The text holds the separator of polling payloads (`0x1e`), which nothing escapes, and the
-/// session is on polling.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a text message cannot hold the character U+001E on polling")]
-pub struct SeparatorInText;
-
-impl Connection {
-    pub(crate) fn new(session: Rc<Session>) -> Self {
-        Self(session)
-    }
-
-    /// Sends a text message.
-    pub fn send_text(&self, text: &str) -> Result<(), SeparatorInText> {
-        if self.transport() == Transport::Polling
-            && text
-                .as_bytes()
-                .contains(&protocol::engineio::payload::SEPARATOR)
-        {
-            return Err(SeparatorInText);
-        }
-        let mut packet = String::with_capacity(text.len() + 1);
-        packet.push('4');
-        packet.push_str(text);
-        self.0
-            .push_uncounted(&self.0.parcel(Encoded::engine_text(&packet)));
-        Ok(())
-    }
-
-    /// Sends a binary message.
-    pub fn send_binary(&self, data: &[u8]) {
-        let parcel = self.0.parcel(Encoded::engine_binary(data));
-        self.0.push_uncounted(&parcel);
-    }
-
-    /// Closes after what was sent before.
-    pub fn close(&self) {
-        self.0.close(CloseReason::ForcedClose);
-    }
-
-    /// What the request told that opened it.
-    pub fn handshake(&self) -> &Handshake {
-        self.0.handshake()
-    }
-
-    /// The transport that it uses now.
-    pub fn transport(&self) -> Transport {
-        self.0.transport()
-    }
-}
+pub use connection::{Connection, SeparatorInText};

@@ -39,9 +39,9 @@ use hyper::{Method, Request, Response, StatusCode};
 use tracing::debug;
 
 use crate::count::{Kind, Outcome, Unknown};
-use crate::ids::Sid;
+use crate::engine::shard::Shard;
+use crate::net::ids::Sid;
 use crate::peers::{Client, Failure, Link, Owner, Passage, Passed, Passing, Tunnel};
-use crate::shard::Shard;
 
 pub(crate) use headers::{is_release, take_client};
 pub(crate) use relayed::Relayed;

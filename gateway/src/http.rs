@@ -16,16 +16,16 @@ use tokio::net::TcpStream;
 use tracing::debug;
 
 use crate::count::{Label, Refused};
+use crate::engine::held::Held;
+use crate::engine::node::Layer;
+use crate::engine::shard::Shard;
+use crate::engine::strangers::Stranger;
+use crate::engine::websocket::driver;
 use crate::forward::{self, Relayed};
-use crate::held::Held;
-use crate::ids::Sid;
-use crate::node::Layer;
+use crate::net::ids::Sid;
+use crate::net::proxy;
+use crate::net::stream::{Seat, Stream};
 use crate::peers::{self, Tunnel};
-use crate::proxy;
-use crate::shard::Shard;
-use crate::strangers::Stranger;
-use crate::stream::{Seat, Stream};
-use crate::websocket::driver;
 
 pub(crate) mod cors;
 mod engineio;

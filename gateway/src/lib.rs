@@ -11,70 +11,37 @@
 //!   no code, and [`handlers`] as the one made of Rust closures;
 //! - [`socket`] and [`emitter`]: emitting to one client and to many;
 //! - [`websocket`]: frames, read on demand.
+//!
+//! Inside, the source is a house of rooms, of which each uses those below it alone:
+//!
+//! ```text
+//! server -> backend -> apps -> http -> forward -> socketio -> engine -> peers -> cluster -> net -> count -> config
+//! ```
+//!
+//! The page at the top of each room says what it is for.
 
-mod acceptor;
-mod acks;
-mod api;
-pub mod application;
-pub mod assets;
-pub mod auth;
-mod binary;
-mod budget;
-mod change;
-mod claims;
+mod apps;
+mod backend;
 mod cluster;
 pub mod config;
 mod count;
-mod descriptors;
-mod drain;
-mod draining;
-pub mod emitter;
-pub mod encoding;
 pub mod engine;
-pub mod event;
-mod event_stream;
 mod forward;
-mod gate;
-pub mod handlers;
-pub mod handshake;
-mod held;
 mod http;
-pub mod ids;
-mod incoming;
-mod internal;
-mod lateness;
-mod list;
-mod metrics;
-mod namespace;
-mod node;
-mod outbound;
-mod outbox;
+mod net;
 mod peers;
-mod proxy;
-mod query;
-mod rate;
-mod redis;
-pub mod relay;
-mod scratch;
 mod server;
-mod session;
-mod shard;
-pub mod socket;
-mod spell;
-mod strangers;
-mod stream;
-mod tls;
-mod told;
-pub mod trust;
-mod vital;
-mod webhook;
-pub mod websocket;
+mod socketio;
 
 pub use adapter::Selection;
+pub use apps::{auth, handlers, relay};
 pub use cluster::Gathered;
 pub use config::Config;
-pub use list::Page;
-pub use node::Gateway;
+pub use engine::node::Gateway;
+pub use engine::{handshake, websocket};
+pub use net::tls::TlsError;
+pub use net::{assets, encoding, ids, trust};
 pub use server::{Running, Server, StartError};
-pub use socket::{Socket, SocketInfo};
-pub use tls::TlsError;
+pub use socketio::list::Page;
+pub use socketio::socket::{Socket, SocketInfo};
+pub use socketio::{application, emitter, event, socket};

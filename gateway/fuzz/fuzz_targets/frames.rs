@@ -5,7 +5,7 @@
 #![no_main]
 
 #[allow(dead_code)]
-#[path = "../../src/websocket"]
+#[path = "../../src/engine/websocket"]
 mod websocket {
     mod begun;
     pub mod frame;

@@ -3,7 +3,7 @@
 use adapter::Member;
 use indexmap::IndexMap;
 
-use crate::ids::NodeTag;
+use crate::net::ids::NodeTag;
 
 /// Most nodes that are remembered after they left; who left longest ago is forgotten first.
 const MAX_DEPARTED: usize = 1024;

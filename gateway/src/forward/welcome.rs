@@ -10,7 +10,7 @@ use hyper::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use hyper::{Request, Response, StatusCode};
 use tracing::{debug, warn};
 
-use crate::node::Node;
+use crate::engine::node::Node;
 use crate::peers::proof::{
     CHALLENGE, NONCE, PROOF, PROTOCOL, SHARD, SHARDS, Side, TAG, Terms, draw,
 };

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 
 use super::Answer;
 use crate::config::{Cors, Origins};
-use crate::told::Told;
+use crate::net::told::Told;
 
 /// The `Origin` header of a request, if it has one.
 pub(super) struct Origin(Option<HeaderValue>);

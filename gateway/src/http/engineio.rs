@@ -18,20 +18,20 @@ use tokio::sync::oneshot;
 use tracing::debug;
 
 use super::{Answer, Next, Peer, Refusal, cors};
-use crate::application::Admission;
 use crate::count::Label;
 use crate::count::{Kind, Unknown};
-use crate::encoding::{Encoding, compress, negotiate};
+use crate::engine::handshake::Handshake;
+use crate::engine::node::Layer;
+use crate::engine::session::{PollReply, Session};
+use crate::engine::shard::Shard;
+use crate::engine::websocket::driver::Attached;
 use crate::forward::{self, Forwarded, Relayed};
-use crate::handshake::Handshake;
-use crate::ids::Sid;
-use crate::node::Layer;
+use crate::net::encoding::{Encoding, compress, negotiate};
+use crate::net::ids::Sid;
+use crate::net::proxy;
+use crate::net::query::EngineQuery;
 use crate::peers::Client;
-use crate::proxy;
-use crate::query::EngineQuery;
-use crate::session::{PollReply, Session};
-use crate::shard::Shard;
-use crate::websocket::driver::Attached;
+use crate::socketio::application::Admission;
 
 /// The revision of Engine.IO that is spoken here.
 const REVISION: &str = "4";

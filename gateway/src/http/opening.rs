@@ -27,10 +27,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 use super::engineio::{self, Opened, Verified};
 use super::{Answer, Peer, cors, in_time};
-use crate::shard::Shard;
-use crate::strangers::Stranger;
-use crate::stream::Stream;
-use crate::websocket::driver::Attached;
+use crate::engine::shard::Shard;
+use crate::engine::strangers::Stranger;
+use crate::engine::websocket::driver::Attached;
+use crate::net::stream::Stream;
 
 /// Headers of a usual request; one with more is left to the server of HTTP.
 const USUAL_HEADERS: usize = 100;

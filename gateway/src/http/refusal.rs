@@ -8,9 +8,9 @@ use hyper::{Response, StatusCode};
 use super::Answer;
 use crate::count::Refused;
 use crate::count::Unknown;
+use crate::engine::gate::Barred;
+use crate::engine::session::Denied;
 use crate::forward::NotForwarded;
-use crate::gate::Barred;
-use crate::session::Denied;
 
 /// Why a request is not served.
 #[derive(Debug, Clone, PartialEq, Eq)]

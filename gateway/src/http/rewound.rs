@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::stream::Stream;
+use crate::net::stream::Stream;
 
 /// Gives what was read once more, then what follows.
 pub(super) struct Rewound {

@@ -19,8 +19,8 @@ use super::link::{Blame, Broken, ConnectError, Link, Passed};
 use crate::cluster::Cluster;
 use crate::config::Secret;
 use crate::count::{Counters, NodeTallies, Outcome};
-use crate::descriptors::{Descriptor, Descriptors};
-use crate::scratch::Scratch;
+use crate::net::descriptors::{Descriptor, Descriptors};
+use crate::net::scratch::Scratch;
 
 /// Most connections of a shard to one node. A parked poll holds one, a tunnel too.
 const MAX_CONNECTIONS: usize = 8192;

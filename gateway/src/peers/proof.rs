@@ -6,7 +6,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use hyper::header::HeaderName;
 
 use crate::config::Secret;
-use crate::ids::random_characters;
+use crate::net::ids::random_characters;
 
 /// What is asked for.
 pub(crate) const PATH: &str = "/cluster/v1/forward";

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::pool::{Links, Place};
-use crate::scratch::Scratch;
+use crate::net::scratch::Scratch;
 
 /// How long one side may take to end after the other has. The owner waits as long for a client that
 /// is its own.

@@ -4,6 +4,7 @@
 
 mod admission;
 mod api;
+mod architecture_page;
 mod auth;
 mod cluster;
 mod edges;

@@ -1,0 +1,339 @@
+//! The application without code: clients join rooms and publish to them.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use adapter::Away;
+use indexmap::IndexSet;
+use protocol::socketio::{Arguments, is_reserved, json};
+use tracing::debug;
+
+use crate::apps::auth::Right;
+use crate::config::{Config, Pattern};
+use crate::net::ids::{NodeTag, SocketId, is_id_shaped, is_private, user_of_room};
+use crate::socketio::application::{Application, Flow};
+use crate::socketio::event::{Ack, EmitError, Event};
+use crate::socketio::socket::{Joined, Socket};
+
+/// Most rooms that one event names: their number decides what it costs, however short they are.
+const MAX_NAMES: usize = 1000;
+
+/// Longest room name in bytes that clients may use.
+pub const MAX_ROOM_BYTES: usize = 512;
+
+/// How long the acknowledgement of a join is held back until the join holds on every node.
+pub const JOIN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Most joins of one socket whose acknowledgements are held back.
+pub const MAX_HELD_JOINS: u32 = 100;
+
+/// The relay application: its events are `join`, `leave`, `publish`, `broadcast` and `echo`, each
+/// with an optional acknowledgement.
+#[derive(Debug)]
+pub struct Relay {
+    namespaces: Vec<Pattern>,
+    rooms_per_socket: usize,
+}
+
+/// What is wrong with a client's event; it is told in the acknowledgement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum RelayError {
+    #[error("there is no such event")]
+    UnknownEvent,
+    #[error(
+        "a room is a string of 1 to {MAX_ROOM_BYTES} bytes, several are a list of such strings"
+    )]
+    BadRoom,
+    #[error("rooms of this shape belong to one socket or one user each")]
+    ForbiddenRoom,
+    /// Redis does not let this node subscribe to it.
+    #[error("what other nodes publish to this room cannot be had: Redis refuses its channel")]
+    RefusedRoom,
+    #[error("an event to publish needs a name that is a string and not reserved")]
+    BadEvent,
+    #[error("the token does not allow it")]
+    Forbidden,
+    #[error("the socket is in as many rooms as it may be")]
+    TooManyRooms,
+    #[error("an event names at most {MAX_NAMES} rooms")]
+    TooManyNames,
+    #[error("the socket sends more events than it may")]
+    RateLimited,
+    #[error("joined on this node, but the other nodes cannot be reached now")]
+    Unavailable,
+    /// Whether it is the room of a socket of a Node server.
+    #[error(
+        "not joined: a Node server of the cluster does not say whether it is its socket's room"
+    )]
+    Undecided,
+}
+
+impl RelayError {
+    fn code(self) -> &'static str {
+        match self {
+            Self::UnknownEvent => "unknown_event",
+            Self::BadRoom => "bad_room",
+            Self::ForbiddenRoom | Self::RefusedRoom => "forbidden_room",
+            Self::BadEvent => "bad_event",
+            Self::Forbidden => "forbidden",
+            Self::TooManyRooms | Self::TooManyNames => "too_many_rooms",
+            Self::RateLimited => "rate_limited",
+            Self::Unavailable | Self::Undecided => "unavailable",
+        }
+    }
+}
+
+impl Relay {
+    /// The relay for the namespaces and limits of `config`.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            namespaces: config.namespaces.clone(),
+            rooms_per_socket: config.limits.rooms_per_socket,
+        }
+    }
+
+    fn handle(&self, socket: &Socket, event: &Event<'_>) -> Result<Done, RelayError> {
+        match event.name() {
+            "join" => return self.join(socket, event.arguments()),
+            "leave" => {
+                let rooms = rooms(first(event.arguments())?)?;
+                if rooms.iter().any(|room| user_of_room(room).is_some()) {
+                    return Err(RelayError::ForbiddenRoom);
+                }
+                socket.leave_all(rooms.iter().map(AsRef::as_ref));
+            }
+            "publish" => {
+                let (room, rest) = event.arguments().split_first().ok_or(RelayError::BadRoom)?;
+                let rooms = rooms(room)?;
+                let (name, arguments) = named(rest)?;
+                allow(socket, Right::Publish, &rooms)?;
+                let to = rooms
+                    .into_iter()
+                    .fold(socket.broadcast(), |to, room| to.to(room));
+                emitted(to.emit(&name, arguments))?;
+            }
+            "broadcast" => {
+                let (name, arguments) = named(event.arguments())?;
+                if socket
+                    .claims()
+                    .is_some_and(|claims| !claims.allows_broadcast())
+                {
+                    return Err(RelayError::Forbidden);
+                }
+                emitted(socket.broadcast().emit(&name, arguments))?;
+            }
+            _ => return Err(RelayError::UnknownEvent),
+        }
+        Ok(Done::Now)
+    }
+
+    fn join(&self, socket: &Socket, arguments: Arguments<'_>) -> Result<Done, RelayError> {
+        let rooms = rooms(first(arguments)?)?;
+        if rooms.iter().any(|room| is_private(room)) {
+            return Err(RelayError::ForbiddenRoom);
+        }
+        allow(socket, Right::Join, &rooms)?;
+        let gateway = socket.gateway();
+        if let Some(cluster) = gateway.node().cluster() {
+            let shaped = || rooms.iter().filter_map(|room| SocketId::parse(room));
+            // Of a node of an earlier version, whose ids have no checksum.
+            let is_of =
+                |tag: NodeTag| tag != gateway.node().tag() && cluster.is_member(tag.as_str());
+            if shaped().any(|id| is_of(id.node())) {
+                return Err(RelayError::ForbiddenRoom);
+            }
+            if shaped().next().is_some() {
+                let rooms = rooms.into_iter().map(Cow::into_owned);
+                return Ok(Done::OnceAsked(rooms.collect()));
+            }
+        }
+        enter(socket, &rooms, self.rooms_per_socket).map(Done::Once)
+    }
+}
+
+impl Application for Relay {
+    fn has_namespace(&self, namespace: &str) -> bool {
+        self.namespaces
+            .iter()
+            .any(|pattern| pattern.matches(namespace))
+    }
+
+    fn event(&self, socket: &Socket, mut event: Event<'_>) -> Flow {
+        if event.name() == "echo" {
+            let arguments = event.arguments();
+            told(socket, event.ack(arguments));
+            return Flow::Done;
+        }
+        let done = self.handle(socket, &event);
+        let ack = event.take_ack();
+        let done = match done {
+            Ok(Done::Now) => Ok(Joined::default()),
+            Ok(Done::Once(joined)) => Ok(joined),
+            Ok(Done::OnceAsked(rooms)) => {
+                let (socket, most) = (socket.clone(), self.rooms_per_socket);
+                return Flow::Pending(Box::pin(async move {
+                    let done = ask_and_enter(&socket, &rooms, most).await;
+                    acknowledge(&socket, "join", ack, done);
+                }));
+            }
+            Err(error) => Err(error),
+        };
+        acknowledge(socket, event.name(), ack, done);
+        Flow::Done
+    }
+
+    fn rate_limited(&self, socket: &Socket, mut event: Event<'_>) {
+        told(socket, event.ack((refused(RelayError::RateLimited),)));
+    }
+}
+
+/// When what was asked for is done.
+enum Done {
+    Now,
+    /// Once the join holds on every node.
+    Once(Joined),
+    /// Once the Node servers said that these rooms are no sockets' own.
+    OnceAsked(Vec<String>),
+}
+
+/// Joins rooms, as far as the socket may be in so many.
+fn enter<R: AsRef<str>>(socket: &Socket, rooms: &[R], most: usize) -> Result<Joined, RelayError> {
+    let new = socket.not_in(rooms.iter().map(AsRef::as_ref));
+    let joined = socket.room_count() - usize::from(socket.user().is_some());
+    if joined + new > most {
+        return Err(RelayError::TooManyRooms);
+    }
+    Ok(socket.join_everywhere(rooms))
+}
+
+/// The same, if none of them is the own room of a socket of a Node server.
+async fn ask_and_enter(
+    socket: &Socket,
+    rooms: &[String],
+    most: usize,
+) -> Result<Joined, RelayError> {
+    let gateway = socket.gateway();
+    if let Some(cluster) = gateway.node().cluster() {
+        let shaped = rooms.iter().filter(|room| is_id_shaped(room));
+        let shaped: Vec<String> = shaped.cloned().collect();
+        match cluster.has_own_room(socket.namespace(), &shaped).await {
+            Ok(false) => {}
+            Ok(true) => return Err(RelayError::ForbiddenRoom),
+            Err(Away) => return Err(RelayError::Undecided),
+        }
+    }
+    enter(socket, rooms, most)
+}
+
+/// Tells the client what became of its event, a join once it holds on every node.
+fn acknowledge(socket: &Socket, event: &str, ack: Option<Ack>, done: Result<Joined, RelayError>) {
+    if let Err(error) = &done {
+        debug!(target: "gateway::relay", socket = %socket.id(), event, reason = error.code(), "event refused");
+    }
+    let Some(ack) = ack else {
+        return;
+    };
+    match done {
+        Ok(joined) if !joined.is_everywhere() => hold_back(socket, ack, joined),
+        Ok(_) => told(socket, ack.send((ok(),))),
+        Err(error) => told(socket, ack.send((refused(error),))),
+    }
+}
+
+fn told(socket: &Socket, sent: Result<(), EmitError>) {
+    if let Err(error) = sent {
+        debug!(target: "gateway::relay", socket = %socket.id(), %error, "acknowledgement not sent");
+    }
+}
+
+fn ok() -> serde_json::Value {
+    serde_json::json!({"ok": true})
+}
+
+fn refused(error: RelayError) -> serde_json::Value {
+    serde_json::json!({
+        "ok": false,
+        "error": {"code": error.code(), "message": error.to_string()},
+    })
+}
+
+/// Acknowledges a join once it holds on every node.
+fn hold_back(socket: &Socket, ack: Ack, joined: Joined) {
+    let socket = socket.clone();
+    let Some(held) = socket.hold_join(MAX_HELD_JOINS) else {
+        return told(&socket, ack.send((refused(RelayError::Unavailable),)));
+    };
+    tokio::task::spawn_local(async move {
+        let mut joined = joined;
+        let ended = tokio::time::timeout(JOIN_PATIENCE, &mut joined).await;
+        drop(held);
+        let said = match ended {
+            Ok(()) if joined.is_refused() => refused(RelayError::RefusedRoom),
+            Ok(()) => ok(),
+            Err(_) => refused(RelayError::Unavailable),
+        };
+        told(&socket, ack.send((said,)));
+    });
+}
+
+/// Whether the client's token, where it needs one, gives it a right in all of the rooms.
+fn allow(socket: &Socket, right: Right, rooms: &[Cow<'_, str>]) -> Result<(), RelayError> {
+    let allowed = socket
+        .claims()
+        .is_none_or(|claims| rooms.iter().all(|room| claims.allows(right, room)));
+    if allowed {
+        Ok(())
+    } else {
+        Err(RelayError::Forbidden)
+    }
+}
+
+fn first(arguments: Arguments<'_>) -> Result<&str, RelayError> {
+    arguments.iter().next().ok_or(RelayError::BadRoom)
+}
+
+/// A room or a list of rooms.
+fn rooms(value: &str) -> Result<Vec<Cow<'_, str>>, RelayError> {
+    let list = value
+        .strip_prefix('[')
+        .and_then(|value| value.strip_suffix(']'));
+    let Some(list) = list else {
+        return Ok(vec![room(value)?]);
+    };
+    let list = Arguments::from_raw(list, &[]);
+    let mut rooms = IndexSet::new();
+    for (count, name) in list.iter().enumerate() {
+        if count == MAX_NAMES {
+            return Err(RelayError::TooManyNames);
+        }
+        rooms.insert(room(name)?);
+    }
+    if rooms.is_empty() {
+        Err(RelayError::BadRoom)
+    } else {
+        Ok(rooms.into_iter().collect())
+    }
+}
+
+fn room(value: &str) -> Result<Cow<'_, str>, RelayError> {
+    let room = json::as_string(value).ok_or(RelayError::BadRoom)?;
+    if (1..=MAX_ROOM_BYTES).contains(&room.len()) {
+        Ok(room)
+    } else {
+        Err(RelayError::BadRoom)
+    }
+}
+
+/// The name of an event to pass on, and what follows it.
+fn named(arguments: Arguments<'_>) -> Result<(Cow<'_, str>, Arguments<'_>), RelayError> {
+    let (name, rest) = arguments.split_first().ok_or(RelayError::BadEvent)?;
+    let name = json::as_string(name)
+        .filter(|name| !is_reserved(name))
+        .ok_or(RelayError::BadEvent)?;
+    Ok((name, rest))
+}
+
+/// What came in as an event can go out as one: its name was checked, and its attachments are few.
+fn emitted(result: Result<(), EmitError>) -> Result<(), RelayError> {
+    result.map_err(|_| RelayError::BadEvent)
+}

@@ -1,0 +1,160 @@
+//! The HTTP API on the internal port: what backends do by themselves, in any language.
+//!
+//! [`calls`] is the table of all calls; requests are dispatched by it and the OpenAPI file is made
+//! from it, so that neither can know a call that the other does not.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::{Request, Response, StatusCode};
+use tokio::sync::Semaphore;
+
+use crate::apps::auth::bearer;
+use crate::config::{self, Keys};
+use crate::engine::node::Gateway;
+
+mod calls;
+mod error;
+mod handle;
+mod idempotency;
+mod openapi;
+pub(crate) mod types;
+
+use crate::count::Code;
+use calls::{CALLS, Call};
+pub(crate) use error::ApiError;
+pub(crate) use handle::emitter;
+use idempotency::{Claim, Memory};
+
+/// What all paths of the API begin with.
+pub(crate) const PREFIX: &str = "/api/v1/";
+
+/// Where the OpenAPI file is, for everybody.
+const OPENAPI: &str = "/api/v1/openapi.json";
+
+/// Most requests that are handled at a time.
+const MAX_REQUESTS: usize = 64;
+
+/// How long a request's body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The API of a node.
+pub(crate) struct Api {
+    gateway: Gateway,
+    keys: Keys,
+    max_body: usize,
+    memory: Memory,
+    places: Semaphore,
+}
+
+/// What a request is answered with.
+pub(crate) type Answer = Response<Full<Bytes>>;
+
+impl Api {
+    /// `None` if the configuration gives no key.
+    pub(crate) fn new(gateway: Gateway, config: &config::Api) -> Option<Arc<Self>> {
+        let keys = config.keys.clone()?;
+        Some(Arc::new(Self {
+            gateway,
+            keys,
+            max_body: config.max_body,
+            memory: Memory::default(),
+            places: Semaphore::new(MAX_REQUESTS),
+        }))
+    }
+
+    /// Answers a request whose path begins with [`PREFIX`].
+    pub(crate) async fn respond(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
+        let began = Instant::now();
+        let answered = self.answer(request).await;
+        let tallies = self.gateway.node().tallies();
+        tallies.api_duration.observe(began.elapsed());
+        answered.unwrap_or_else(|error| {
+            tallies.api_errors.of(error.code()).increment();
+            error.answer()
+        })
+    }
+
+    async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Result<Answer, ApiError> {
+        let path = request.uri().path();
+        if path == OPENAPI {
+            return if request.method() == hyper::Method::GET {
+                Ok(json(StatusCode::OK, openapi::document().to_string().into()))
+            } else {
+                Err(ApiError::method("GET"))
+            };
+        }
+        let authorization = request.headers().get(AUTHORIZATION);
+        let key = authorization.and_then(|header| bearer(header.as_bytes()));
+        if !key.is_some_and(|key| self.keys.verify(key.as_bytes())) {
+            return Err(ApiError::new(Code::Unauthorized, "a bearer key is needed"));
+        }
+        let named = |call: &&Call| path.strip_prefix(PREFIX) == Some(call.path);
+        let Some(call) = CALLS.iter().find(named) else {
+            return Err(ApiError::new(Code::NotFound, "there is no such call"));
+        };
+        if request.method() != call.method {
+            return Err(ApiError::method(call.method));
+        }
+        let Ok(_place) = self.places.try_acquire() else {
+            return Err(ApiError::new(
+                Code::TooManyRequests,
+                "as many requests as can be are being handled",
+            ));
+        };
+        let tallies = self.gateway.node().tallies();
+        tallies.api_requests.of(call.name).increment();
+        let (head, body) = request.into_parts();
+        let body = self.read(body).await?;
+        let query = head.uri.query().unwrap_or_default();
+        let key = head
+            .headers
+            .get("idempotency-key")
+            .filter(|_| call.body.is_some());
+        let Some(key) = key else {
+            return call.handle(&self.gateway, query, body).await.map(ok);
+        };
+        match self.memory.claim(key.as_bytes(), call.path, &body)? {
+            Claim::Known(answer) => {
+                let mut answer = ok(answer);
+                let replayed = HeaderValue::from_static("true");
+                answer.headers_mut().insert("idempotent-replayed", replayed);
+                Ok(answer)
+            }
+            Claim::New(turn) => {
+                let answer = call.handle(&self.gateway, query, body).await?;
+                turn.keep(answer.clone());
+                Ok(ok(answer))
+            }
+        }
+    }
+
+    async fn read(&self, body: Incoming) -> Result<Bytes, ApiError> {
+        let body = Limited::new(body, self.max_body).collect();
+        match tokio::time::timeout(BODY_TIMEOUT, body).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::new(
+                Code::BodyTooLarge,
+                format!("the body is larger than {} bytes", self.max_body),
+            )),
+            Ok(Err(_)) => Err(ApiError::bad("the body did not arrive")),
+            Err(_) => Err(ApiError::bad("the body took too long to arrive")),
+        }
+    }
+}
+
+fn ok(body: Bytes) -> Answer {
+    json(StatusCode::OK, body)
+}
+
+fn json(status: StatusCode, body: Bytes) -> Answer {
+    let mut answer = Response::new(Full::new(body));
+    *answer.status_mut() = status;
+    let kind = HeaderValue::from_static("application/json");
+    answer.headers_mut().insert(CONTENT_TYPE, kind);
+    answer
+}

@@ -1,0 +1,214 @@
+//! The table of the API's calls.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use schemars::{Schema, SchemaGenerator};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::error::ApiError;
+use super::handle::{self, Query};
+use super::types::{
+    Batch, Changed, Disconnect, Emit, Emitted, Move, Nodes, Presence, Results, Rooms, Sockets,
+};
+use crate::count::{CallName, Code};
+use crate::engine::node::Gateway;
+
+/// A row of the table: all that is known about one call.
+pub(super) struct Call {
+    pub(super) name: CallName,
+    pub(super) method: &'static str,
+    /// Behind [`PREFIX`](super::PREFIX).
+    pub(super) path: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) query: &'static [Parameter],
+    /// What its body is, if it has one.
+    pub(super) body: Option<fn(&mut SchemaGenerator) -> Schema>,
+    pub(super) answer: fn(&mut SchemaGenerator) -> Schema,
+    run: fn(Gateway, Query, Bytes) -> Running,
+}
+
+/// A call under way.
+type Running = Pin<Box<dyn Future<Output = Result<Bytes, ApiError>> + Send>>;
+
+/// What stands in a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parameter {
+    Namespace,
+    Room,
+    User,
+    Limit,
+    Cursor,
+    Counts,
+}
+
+/// Every call there is.
+pub(super) static CALLS: &[Call] = &[
+    Call {
+        name: CallName::Emit,
+        method: "POST",
+        path: "emit",
+        summary: "Emit an event to some sockets, and gather their acknowledgements if wanted",
+        query: &[],
+        body: Some(schema::<Emit>),
+        answer: schema::<Emitted>,
+        run: |gateway, _, body| {
+            Box::pin(async move { written(handle::emit(&gateway, read::<Emit>(&body)?).await?) })
+        },
+    },
+    Call {
+        name: CallName::Join,
+        method: "POST",
+        path: "join",
+        summary: "Make sockets join rooms; answered when every node reaches them there",
+        query: &[],
+        body: Some(schema::<Move>),
+        answer: schema::<Changed>,
+        run: |gateway, _, body| {
+            Box::pin(async move { written(handle::join(&gateway, read::<Move>(&body)?)?.await) })
+        },
+    },
+    Call {
+        name: CallName::Leave,
+        method: "POST",
+        path: "leave",
+        summary: "Make sockets leave rooms",
+        query: &[],
+        body: Some(schema::<Move>),
+        answer: schema::<Changed>,
+        run: |gateway, _, body| {
+            Box::pin(async move { written(handle::leave(&gateway, read::<Move>(&body)?)?.await) })
+        },
+    },
+    Call {
+        name: CallName::Disconnect,
+        method: "POST",
+        path: "disconnect",
+        summary: "Disconnect sockets",
+        query: &[],
+        body: Some(schema::<Disconnect>),
+        answer: schema::<Changed>,
+        run: |gateway, _, body| {
+            Box::pin(async move {
+                written(handle::disconnect(&gateway, read::<Disconnect>(&body)?).await)
+            })
+        },
+    },
+    Call {
+        name: CallName::Batch,
+        method: "POST",
+        path: "batch",
+        summary: "Do several calls, one after the other; one that fails does not stop the others",
+        query: &[],
+        body: Some(schema::<Batch>),
+        answer: schema::<Results>,
+        run: |gateway, _, body| {
+            Box::pin(async move { written(handle::batch(&gateway, read::<Batch>(&body)?).await?) })
+        },
+    },
+    Call {
+        name: CallName::Sockets,
+        method: "GET",
+        path: "sockets",
+        summary: "The sockets of a namespace, of a room, of a user",
+        query: &[
+            Parameter::Namespace,
+            Parameter::Room,
+            Parameter::User,
+            Parameter::Limit,
+            Parameter::Cursor,
+        ],
+        body: None,
+        answer: schema::<Sockets>,
+        run: |gateway, query, _| {
+            Box::pin(async move { written(handle::sockets(&gateway, query).await) })
+        },
+    },
+    Call {
+        name: CallName::Rooms,
+        method: "GET",
+        path: "rooms",
+        summary: "The rooms of a namespace and how many sockets are in each; private rooms are left out",
+        query: &[Parameter::Namespace, Parameter::Limit, Parameter::Cursor],
+        body: None,
+        answer: schema::<Rooms>,
+        run: |gateway, query, _| {
+            Box::pin(async move { written(handle::rooms(&gateway, query).await) })
+        },
+    },
+    Call {
+        name: CallName::Presence,
+        method: "GET",
+        path: "presence",
+        summary: "The users in a room or a namespace and how many sockets each has, or only how many there are",
+        query: &[
+            Parameter::Namespace,
+            Parameter::Room,
+            Parameter::Counts,
+            Parameter::Limit,
+            Parameter::Cursor,
+        ],
+        body: None,
+        answer: schema::<Presence>,
+        run: |gateway, query, _| {
+            Box::pin(async move { written(handle::presence(&gateway, query).await) })
+        },
+    },
+    Call {
+        name: CallName::Nodes,
+        method: "GET",
+        path: "nodes",
+        summary: "The live nodes of the cluster",
+        query: &[],
+        body: None,
+        answer: schema::<Nodes>,
+        run: |gateway, _, _| Box::pin(async move { written(handle::nodes(&gateway)) }),
+    },
+];
+
+impl Call {
+    /// Does it; the answer is JSON.
+    pub(super) async fn handle(
+        &self,
+        gateway: &Gateway,
+        query: &str,
+        body: Bytes,
+    ) -> Result<Bytes, ApiError> {
+        let query = Query::parse(query, self.query)?;
+        (self.run)(gateway.clone(), query, body).await
+    }
+}
+
+fn schema<T: schemars::JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body).map_err(|error| ApiError::bad(error.to_string()))
+}
+
+fn written(answer: impl Serialize) -> Result<Bytes, ApiError> {
+    let text = serde_json::to_vec(&answer);
+    let text = text.map_err(|error| ApiError::new(Code::Overloaded, error.to_string()))?;
+    Ok(text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::count::Label;
+
+    #[test]
+    fn every_call_has_its_own_row() {
+        for (index, name) in CallName::ALL.iter().enumerate() {
+            assert_eq!(name.index(), index);
+            let rows = CALLS.iter().filter(|call| call.name == *name);
+            assert_eq!(rows.count(), 1, "{}", name.label());
+        }
+        for call in CALLS {
+            assert_eq!(call.path, call.name.label());
+            assert_eq!(call.method == "POST", call.body.is_some());
+        }
+    }
+}

@@ -1,0 +1,472 @@
+//! The application that leaves to a backend who may connect and what an event does.
+//!
+//! A backend is asked over HTTP, or reads what happened from a Redis Stream ([`EventStream`]), or
+//! both. What goes into the stream does so when it happens. For HTTP each socket has a lane, which keeps its order:
+//!
+//! ```text
+//!              event                      taken: one, or a batch
+//!   Idle ---------------> Waiting ---------------------------------> Under way
+//!    ^                      ^  |  more come: they wait in the lane       |
+//!    |                      |  +--> full: the session is read no further |
+//!    |   nothing waits      |                                            |
+//!    +----------------------+----- answered: ack, data, actions ---------+
+//!                           |                                            |
+//!                           +----- failed: ack with an error ------------+
+//!
+//!   gone: the disconnect is the last in the lane
+//! ```
+//!
+//! A request ([`client`]) waits for one of `backend.concurrency` places, is tried, and tried again
+//! if that can do no harm. Behind it stands a circuit breaker ([`breaker`]) for each backend: while
+//! it is open everything fails at once, so that nothing piles up.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+use tracing::{debug, warn};
+
+use crate::apps::relay::Relay;
+use crate::backend::api::emitter;
+use crate::backend::api::types::{List, SharedRoom};
+use crate::backend::binary::to_backend;
+use crate::backend::event_stream::{Entry, EventStream, Full};
+use crate::config::{Backend, Config, Pattern, Route, Target};
+use crate::net::outbound::Outbound;
+use crate::socketio::application::{Application, Connect, DisconnectReason, Flow, Refusal};
+use crate::socketio::event::{Ack, Event};
+use crate::socketio::socket::Socket;
+
+pub(crate) mod breaker;
+pub(crate) mod client;
+mod lane;
+mod message;
+
+use client::{Backends, CallFailure, Repeat};
+use lane::{Lane, Queued};
+use message::{Action, Call, Kind, Reply};
+
+/// How long it is waited for a join to hold on every node.
+const JOIN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The application of `backend.url` and `backend.stream`. One for all shards.
+pub(crate) struct WebhookApplication(Arc<Shared>);
+
+struct Shared {
+    namespaces: Vec<Pattern>,
+    routes: Vec<Route>,
+    /// How long a client waits for the stream.
+    timeout: Duration,
+    http: Option<Http>,
+    stream: Option<Arc<EventStream>>,
+    relay: Relay,
+}
+
+/// Those that are asked.
+#[derive(Clone)]
+struct Http {
+    backends: Arc<Backends>,
+    /// Events of one socket that may share a request.
+    batch: usize,
+}
+
+/// Where an event goes.
+enum Way {
+    /// To the stream, and to the backend of this number, as far as there are any.
+    Backend(usize),
+    Relay,
+    Nowhere,
+}
+
+impl WebhookApplication {
+    pub(crate) fn new(
+        config: &Config,
+        outbound: Arc<Outbound>,
+        stream: Option<Arc<EventStream>>,
+    ) -> Self {
+        let Backend {
+            webhook,
+            routes,
+            timeout,
+            ..
+        } = &config.backend;
+        let http = webhook.as_ref().map(|webhook| Http {
+            backends: Arc::new(Backends::new(webhook, routes, outbound)),
+            batch: webhook.batch.get(),
+        });
+        Self(Arc::new(Shared {
+            namespaces: config.namespaces.clone(),
+            routes: routes.clone(),
+            timeout: *timeout,
+            http,
+            stream,
+            relay: Relay::new(config),
+        }))
+    }
+
+    pub(crate) fn backends(&self) -> Option<&Arc<Backends>> {
+        self.0.http.as_ref().map(|http| &http.backends)
+    }
+}
+
+impl Shared {
+    fn way(&self, namespace: &str, event: &str) -> Way {
+        let mut routes = self.routes.iter();
+        match routes.find(|route| route.matches(namespace, event)) {
+            None => Way::Backend(0),
+            Some(route) => match &route.target {
+                Target::Backend(url) => Way::Backend(
+                    self.http
+                        .as_ref()
+                        .map_or(0, |http| http.backends.number(url)),
+                ),
+                Target::Relay => Way::Relay,
+                Target::Nowhere => Way::Nowhere,
+            },
+        }
+    }
+
+    /// Tells consumer groups what happens.
+    fn record(&self, call: &Call<'_>, done: Option<oneshot::Sender<()>>) -> Result<(), Full> {
+        match &self.stream {
+            Some(stream) => stream.append(Entry::of(call), done),
+            None => Ok(()),
+        }
+    }
+
+    /// The same for what no client waits for.
+    fn tell(&self, socket: &Socket, call: &Call<'_>) {
+        if self.record(call, None).is_err() {
+            debug!(target: "gateway::webhook", socket = %socket.id(), "not told to the stream, which takes no more");
+        }
+    }
+
+    /// Lets a client know that its event is in the stream.
+    async fn confirm(&self, socket: Socket, ack: Ack, written: oneshot::Receiver<()>) {
+        match tokio::time::timeout(self.timeout, written).await {
+            Ok(Ok(())) => {
+                if let Err(error) = ack.send((json!({"ok": true}),)) {
+                    debug!(target: "gateway::webhook", socket = %socket.id(), %error, "acknowledgement not sent");
+                }
+            }
+            Ok(Err(_)) | Err(_) => {
+                let message = "the event was taken and is not written yet";
+                refuse(&socket, Some(ack), "backend_timeout", message);
+            }
+        }
+    }
+}
+
+impl Http {
+    /// Asks whether the socket may connect, and does what has to be done before it is.
+    async fn ask(&self, backend: usize, socket: &Socket, lane: &Lane) -> Result<(), Refusal> {
+        let id = message::id();
+        let call = Call::connect(socket, &id);
+        let reply = match self.call(backend, &call, Repeat::Always).await {
+            Ok(reply) => reply,
+            Err(failure) => {
+                debug!(target: "gateway::webhook", socket = %socket.id(), %failure, "connect not decided by the backend");
+                let refusal = Refusal::new(failure.to_string());
+                let refusal = refusal.with_data(&json!({"code": failure.code()}));
+                return Err(if failure.passes() {
+                    refusal.for_now()
+                } else {
+                    refusal
+                });
+            }
+        };
+        if let Some(refuse) = reply.refuse {
+            let data = refuse.data.map(|data| data.get().to_owned());
+            return Err(Refusal {
+                data,
+                ..Refusal::new(refuse.message)
+            });
+        }
+        if let Some(user) = &reply.user {
+            socket.set_user(&user.0);
+        }
+        lane.set_data(reply.data);
+        for action in reply.actions {
+            match action {
+                // In force on every node before the client is told that it is connected.
+                Action::Join(rooms) => socket.join(rooms.0.iter().map(|room| &*room.0)),
+                later @ (Action::Emit(..) | Action::Leave(_) | Action::Disconnect(_)) => {
+                    lane.postpone(later);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn call(
+        &self,
+        backend: usize,
+        call: &Call<'_>,
+        repeat: Repeat,
+    ) -> Result<Reply, CallFailure> {
+        let body = call.to_json();
+        let answered = self.backends.call(backend, call.id(), body, repeat);
+        let answer = answered.await?;
+        let reply = Reply::read(&answer, call.size());
+        reply.map_err(|error| {
+            let url = self.backends.url(backend);
+            warn!(target: "gateway::webhook", event = call.about(), id = call.id(), url, %error, "the backend's reply cannot be read; nothing of it is done");
+            self.backends.tallies().bad_replies.increment();
+            CallFailure::BadReply
+        })
+    }
+
+    /// Sends what waits in a lane, until nothing does.
+    async fn work(self, socket: Socket, lane: Rc<Lane>) {
+        while let Some(taken) = lane.take(self.batch) {
+            let repeat = match taken.kind() {
+                Kind::Disconnect => Repeat::Always,
+                Kind::Connect | Kind::Event | Kind::Batch => Repeat::Harmless,
+            };
+            let result = {
+                let call = Call::of(&socket, &lane, &taken);
+                self.call(taken.backend, &call, repeat).await
+            };
+            match result {
+                Ok(mut reply) if taken.queued.len() > 1 => {
+                    lane.set_data(reply.data.take());
+                    perform(&socket, std::mem::take(&mut reply.actions)).await;
+                    for (queued, reply) in taken.queued.into_iter().zip(reply.replies) {
+                        answered(&socket, &lane, queued, reply).await;
+                    }
+                }
+                Ok(reply) => {
+                    if let Some(queued) = taken.queued.into_iter().next() {
+                        answered(&socket, &lane, queued, reply).await;
+                    }
+                }
+                Err(failure) => {
+                    debug!(target: "gateway::webhook", socket = %socket.id(), %failure, "event not taken by the backend");
+                    let lost = taken.queued.len() as u64;
+                    self.backends.tallies().lost.add(lost);
+                    for queued in taken.queued {
+                        refuse(&socket, queued.ack(), failure.code(), &failure.to_string());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts something into a socket's lane and sees to it that the lane is worked on.
+    fn queue(&self, socket: &Socket, lane: &Rc<Lane>, queued: Queued) {
+        if lane.push(queued) {
+            let work = self.clone().work(socket.clone(), Rc::clone(lane));
+            tokio::task::spawn_local(work);
+        }
+    }
+}
+
+impl Application for WebhookApplication {
+    fn has_namespace(&self, namespace: &str) -> bool {
+        let mut patterns = self.0.namespaces.iter();
+        patterns.any(|pattern| pattern.matches(namespace))
+    }
+
+    fn connect(&self, socket: &Socket) -> Connect {
+        socket.set_data(Lane::default());
+        let Some(lane) = socket.data::<Lane>() else {
+            return Connect::Accept;
+        };
+        match self.0.way(socket.namespace(), "connect") {
+            Way::Relay | Way::Nowhere => Connect::Accept,
+            Way::Backend(_) if self.0.stream.as_ref().is_some_and(|it| !it.has_room()) => {
+                let refusal = Refusal::new("the backend has too much to do");
+                Connect::Refuse(refusal.with_data(&json!({"code": "backend_overloaded"})))
+            }
+            Way::Backend(backend) => match self.0.http.clone() {
+                None => Connect::Accept,
+                Some(http) => {
+                    let socket = socket.clone();
+                    Connect::Pending(Box::pin(
+                        async move { http.ask(backend, &socket, &lane).await },
+                    ))
+                }
+            },
+        }
+    }
+
+    fn connected(&self, socket: &Socket) {
+        let Some(lane) = socket.data::<Lane>() else {
+            return;
+        };
+        if let Way::Backend(_) = self.0.way(socket.namespace(), "connect") {
+            let id = message::id();
+            self.0.tell(socket, &Call::connected(socket, &lane, &id));
+        }
+        let actions = lane.postponed();
+        if !actions.is_empty() {
+            let socket = socket.clone();
+            tokio::task::spawn_local(async move { perform(&socket, actions).await });
+        }
+    }
+
+    fn event(&self, socket: &Socket, mut event: Event<'_>) -> Flow {
+        let Some(lane) = socket.data::<Lane>() else {
+            return Flow::Done;
+        };
+        let backend = match self.0.way(socket.namespace(), event.name()) {
+            Way::Backend(backend) => backend,
+            Way::Relay => return self.0.relay.event(socket, event),
+            Way::Nowhere => {
+                let ack = event.take_ack();
+                refuse(socket, ack, "unknown_event", "there is no such event");
+                return Flow::Done;
+            }
+        };
+        let claims = socket.claims();
+        if claims.is_some_and(|claims| !claims.allows_event(event.name())) {
+            let ack = event.take_ack();
+            refuse(socket, ack, "forbidden", "the token does not allow it");
+            return Flow::Done;
+        }
+        let args = to_backend(event.arguments());
+        let id = message::id();
+        let ack = event.take_ack();
+        let (done, written) = match (&self.0.http, &ack) {
+            (None, Some(_)) => {
+                let (done, written) = oneshot::channel();
+                (Some(done), Some(written))
+            }
+            (Some(_), _) | (None, None) => (None, None),
+        };
+        if self.0.stream.is_some() {
+            let said = (event.name(), &*args);
+            let call = Call::event(socket, &lane, &id, said, ack.is_some());
+            if self.0.record(&call, done).is_err() {
+                debug!(target: "gateway::webhook", socket = %socket.id(), "event refused: the stream takes no more");
+                let message = "the backend has too much to do";
+                refuse(socket, ack, "backend_overloaded", message);
+                return Flow::Done;
+            }
+        }
+        let Some(http) = &self.0.http else {
+            if let Some((ack, written)) = ack.zip(written) {
+                let (shared, socket) = (Arc::clone(&self.0), socket.clone());
+                tokio::task::spawn_local(async move { shared.confirm(socket, ack, written).await });
+            }
+            return Flow::Done;
+        };
+        let queued = Queued::Event {
+            backend,
+            id,
+            name: event.name().into(),
+            args,
+            ack,
+        };
+        http.queue(socket, &lane, queued);
+        if lane.is_full() {
+            Flow::Pending(Box::pin(async move { lane.until_roomy().await }))
+        } else {
+            Flow::Done
+        }
+    }
+
+    fn rate_limited(&self, socket: &Socket, mut event: Event<'_>) {
+        let message = "the socket sends more events than it may";
+        refuse(socket, event.take_ack(), "rate_limited", message);
+    }
+
+    fn disconnecting(&self, socket: &Socket, _reason: DisconnectReason) {
+        if let Some(lane) = socket.data::<Lane>() {
+            lane.set_last_rooms(socket.rooms());
+        }
+    }
+
+    fn disconnect(&self, socket: &Socket, reason: DisconnectReason) {
+        let Some(lane) = socket.data::<Lane>() else {
+            return;
+        };
+        if let Way::Backend(backend) = self.0.way(socket.namespace(), "disconnect") {
+            let id = message::id();
+            if self.0.stream.is_some() {
+                let call = Call::disconnect(socket, &lane, &id, reason.as_node());
+                self.0.tell(socket, &call);
+            }
+            if let Some(http) = &self.0.http {
+                let queued = Queued::Disconnect {
+                    backend,
+                    id,
+                    reason: reason.as_node(),
+                };
+                http.queue(socket, &lane, queued);
+            }
+        }
+    }
+}
+
+async fn answered(socket: &Socket, lane: &Lane, queued: Queued, reply: Reply) {
+    lane.set_data(reply.data);
+    let joined = perform(socket, reply.actions).await;
+    let Some(ack) = queued.ack() else {
+        return;
+    };
+    if joined == Joins::Late {
+        let message = "the join does not hold on every node now";
+        return refuse(socket, Some(ack), "unavailable", message);
+    }
+    if let Err(error) = ack.send(reply.ack) {
+        debug!(target: "gateway::webhook", socket = %socket.id(), %error, "acknowledgement not sent");
+    }
+}
+
+/// Whether what was joined is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Joins {
+    InForce,
+    /// Redis did not confirm it in time.
+    Late,
+}
+
+/// Does what the backend wants done.
+async fn perform(socket: &Socket, actions: Vec<Action>) -> Joins {
+    let mut joins = Joins::InForce;
+    for action in actions {
+        match action {
+            Action::Emit(emit, arguments) => {
+                if let Some(to) = emitter(&socket.gateway(), &emit)
+                    && let Err(error) = to.emit(&emit.event.0, arguments)
+                {
+                    warn!(target: "gateway::webhook", event = emit.event.0, %error, "the backend's emit failed");
+                }
+            }
+            Action::Join(rooms) if joins == Joins::InForce => joins = join(socket, &rooms).await,
+            // It was waited long enough.
+            Action::Join(rooms) => socket.join(rooms.0.iter().map(|room| &*room.0)),
+            Action::Leave(rooms) => socket.leave_all(rooms.0.iter().map(|room| &*room.0)),
+            Action::Disconnect(true) => socket.disconnect(false),
+            Action::Disconnect(false) => {}
+        }
+    }
+    joins
+}
+
+/// Joins, and waits until what any node publishes to the rooms arrives.
+async fn join(socket: &Socket, rooms: &List<SharedRoom>) -> Joins {
+    let joined = socket.join_everywhere(rooms.0.iter().map(|room| &*room.0));
+    if tokio::time::timeout(JOIN_PATIENCE, joined).await.is_ok() {
+        return Joins::InForce;
+    }
+    warn!(target: "gateway::webhook", socket = %socket.id(), "joined on this node only: the others cannot be reached now");
+    Joins::Late
+}
+
+/// Tells a client why its event has no effect.
+fn refuse(socket: &Socket, ack: Option<Ack>, code: &str, message: &str) {
+    let answer = json!({"ok": false, "error": {"code": code, "message": message}});
+    if let Some(ack) = ack
+        && let Err(error) = ack.send((answer,))
+    {
+        debug!(target: "gateway::webhook", socket = %socket.id(), %error, "acknowledgement not sent");
+    }
+}
+
+/// What a backend keeps with a socket: JSON.
+type Data = Option<Box<RawValue>>;

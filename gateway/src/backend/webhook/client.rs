@@ -1,0 +1,535 @@
+//! Requests to backends: signed, bounded, tried again where that does no harm.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::hmac;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::{Method, Request, StatusCode, Uri};
+use prometheus::proto::MetricFamily;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tracing::{debug, info, warn};
+
+use super::breaker::Breaker;
+use crate::apps::auth::unix_now;
+use crate::backend::event_stream::jittered;
+use crate::config::{HttpUrl, Route, Target, Webhook};
+use crate::count::families::{counter, durations, gauges, tallies};
+use crate::count::{Durations, Export, Label, Tallies, Tally};
+use crate::net::outbound::{CallError, Outbound, Protocol};
+
+/// Largest reply that is read.
+const MAX_REPLY: usize = 1024 * 1024;
+
+/// The pause before the second attempt; doubled before each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest pause between attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The backends of the configuration, the one of `backend.url` first.
+pub(crate) struct Backends {
+    backends: Vec<Arc<Backend>>,
+    outbound: Arc<Outbound>,
+    tallies: Arc<BackendTallies>,
+}
+
+struct Backend {
+    uri: Uri,
+    key: hmac::Key,
+    protocol: Protocol,
+    timeout: Duration,
+    retries: u32,
+    /// It remembers ids.
+    idempotent: bool,
+    places: Semaphore,
+    concurrency: usize,
+    waiting: AtomicUsize,
+    queue: usize,
+    breaker: Mutex<Breaker>,
+    tallies: Arc<BackendTallies>,
+}
+
+/// When a request may be made again although it may have arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// Always: it changes nothing.
+    Always,
+    /// When the backend remembers ids.
+    Harmless,
+}
+
+/// Why there is no reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CallFailure {
+    #[error("the backend is not available")]
+    Down,
+    #[error("the backend does not answer")]
+    Failed,
+    #[error("the backend does not answer in time")]
+    Timeout,
+    #[error("the backend has too much to do")]
+    Overloaded,
+    #[error("the backend refused the request")]
+    Refused,
+    #[error("the backend's reply is not valid")]
+    BadReply,
+}
+
+impl CallFailure {
+    /// Whether it may be otherwise in a moment.
+    pub(super) fn passes(self) -> bool {
+        match self {
+            Self::Down | Self::Failed | Self::Timeout | Self::Overloaded => true,
+            Self::Refused | Self::BadReply => false,
+        }
+    }
+
+    /// Its name for clients.
+    pub(super) fn code(self) -> &'static str {
+        match self {
+            Self::Down | Self::Failed => "backend_unavailable",
+            Self::Timeout => "backend_timeout",
+            Self::Overloaded => "backend_overloaded",
+            Self::Refused | Self::BadReply => "backend_error",
+        }
+    }
+}
+
+/// How a request ended, as a metric label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Ok,
+    Down,
+    Failed,
+    Timeout,
+    Overloaded,
+    Refused,
+}
+
+impl Label for Outcome {
+    const ALL: &'static [Self] = &[
+        Self::Ok,
+        Self::Down,
+        Self::Failed,
+        Self::Timeout,
+        Self::Overloaded,
+        Self::Refused,
+    ];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Down => "down",
+            Self::Failed => "failed",
+            Self::Timeout => "timeout",
+            Self::Overloaded => "overloaded",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// What is counted of requests to backends.
+#[derive(Debug, Default)]
+pub(crate) struct BackendTallies {
+    pub(crate) requests: Tallies<Outcome>,
+    pub(crate) retries: Tally,
+    pub(crate) bad_replies: Tally,
+    /// Events that no backend took.
+    pub(crate) lost: Tally,
+    pub(crate) duration: Durations,
+}
+
+impl Backends {
+    pub(super) fn new(webhook: &Webhook, routes: &[Route], outbound: Arc<Outbound>) -> Self {
+        let mut uris = vec![webhook.url.uri()];
+        for route in routes {
+            if let Target::Backend(url) = &route.target
+                && !uris.contains(&url.uri())
+            {
+                uris.push(url.uri());
+            }
+        }
+        let tallies = Arc::<BackendTallies>::default();
+        let backends = uris.iter().map(|uri| {
+            Arc::new(Backend {
+                uri: (*uri).clone(),
+                key: hmac::Key::new(hmac::HMAC_SHA256, webhook.secret.expose()),
+                protocol: if webhook.http2 {
+                    Protocol::Http2
+                } else {
+                    Protocol::Negotiated
+                },
+                timeout: webhook.timeout,
+                retries: webhook.retries,
+                idempotent: webhook.idempotent,
+                places: Semaphore::new(webhook.concurrency.get()),
+                concurrency: webhook.concurrency.get(),
+                waiting: AtomicUsize::new(0),
+                queue: webhook.queue,
+                breaker: Mutex::new(Breaker::new(
+                    webhook.breaker_failures.get(),
+                    webhook.breaker_pause,
+                )),
+                tallies: Arc::clone(&tallies),
+            })
+        });
+        Self {
+            backends: backends.collect(),
+            outbound,
+            tallies,
+        }
+    }
+
+    /// The address of a backend, for the log: without what may be secret in it.
+    pub(super) fn url(&self, backend: usize) -> String {
+        named(&self.backends[backend].uri)
+    }
+
+    /// The number of the backend at an address.
+    pub(super) fn number(&self, url: &HttpUrl) -> usize {
+        let mut backends = self.backends.iter();
+        backends
+            .position(|backend| backend.uri == *url.uri())
+            .unwrap_or(0)
+    }
+
+    /// Makes a request, on another thread.
+    pub(super) async fn call(
+        &self,
+        backend: usize,
+        id: &str,
+        body: Bytes,
+        repeat: Repeat,
+    ) -> Result<Bytes, CallFailure> {
+        let backend = Arc::clone(&self.backends[backend]);
+        let (outbound, id) = (Arc::clone(&self.outbound), id.to_owned());
+        let called = self.outbound.spawn(async move {
+            let began = Instant::now();
+            let answered = backend.call(&outbound, &id, body, repeat).await;
+            backend.tallies.duration.observe(began.elapsed());
+            let outcome = answered
+                .as_ref()
+                .map_or_else(|failure| failure.outcome(), |_| Outcome::Ok);
+            backend.tallies.requests.of(outcome).increment();
+            answered
+        });
+        called.await.unwrap_or(Err(CallFailure::Down))
+    }
+
+    pub(crate) fn tallies(&self) -> &BackendTallies {
+        &self.tallies
+    }
+
+    /// Requests under way.
+    pub(crate) fn in_flight(&self) -> usize {
+        let busy =
+            |backend: &Arc<Backend>| backend.concurrency - backend.places.available_permits();
+        self.backends.iter().map(busy).sum()
+    }
+
+    /// Requests that wait for a place.
+    pub(crate) fn waiting(&self) -> usize {
+        let waiting = |backend: &Arc<Backend>| backend.waiting.load(Ordering::Relaxed);
+        self.backends.iter().map(waiting).sum()
+    }
+
+    /// Backends that are left alone.
+    pub(crate) fn open(&self) -> usize {
+        let open = |backend: &&Arc<Backend>| backend.breaker().is_open();
+        self.backends.iter().filter(open).count()
+    }
+}
+
+impl CallFailure {
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::Down => Outcome::Down,
+            Self::Failed => Outcome::Failed,
+            Self::Timeout => Outcome::Timeout,
+            Self::Overloaded => Outcome::Overloaded,
+            Self::Refused | Self::BadReply => Outcome::Refused,
+        }
+    }
+}
+
+/// What one attempt came to.
+enum Attempt {
+    Answered(Bytes),
+    /// The backend lives and does not want it.
+    Refused(StatusCode),
+    /// It did not arrive, or the backend says that it did nothing; and why, for the log.
+    Undone(CallFailure, String),
+    /// Nobody knows.
+    Unknown(CallFailure, String),
+}
+
+/// An address without user, password and query.
+fn named(uri: &Uri) -> String {
+    let scheme = uri.scheme_str().unwrap_or("http");
+    let host = uri.authority().map_or("", |it| it.as_str());
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    format!("{scheme}://{host}{}", uri.path())
+}
+
+impl Export for Backends {
+    fn families(&self) -> Vec<MetricFamily> {
+        let of = &self.tallies;
+        let gauge = |name, help, value: usize| gauges(name, help, &[(Vec::new(), value as f64)]);
+        vec![
+            tallies(
+                "gateway_backend_requests_total",
+                "Requests to backends, their attempts counted as one, by how they ended.",
+                "result",
+                &of.requests,
+            ),
+            durations(
+                "gateway_backend_duration_seconds",
+                "Time of a request to a backend, with waiting and all attempts.",
+                &of.duration,
+            ),
+            counter(
+                "gateway_backend_retries_total",
+                "Attempts after the first.",
+                of.retries.value(),
+            ),
+            counter(
+                "gateway_backend_bad_replies_total",
+                "Replies of backends that were not understood.",
+                of.bad_replies.value(),
+            ),
+            counter(
+                "gateway_backend_events_lost_total",
+                "Events and disconnects that no backend took.",
+                of.lost.value(),
+            ),
+            gauge(
+                "gateway_backend_in_flight",
+                "Requests to backends that are under way.",
+                self.in_flight(),
+            ),
+            gauge(
+                "gateway_backend_waiting",
+                "Requests to backends that wait for their turn.",
+                self.waiting(),
+            ),
+            gauge(
+                "gateway_backend_breakers_open",
+                "Backends that are left alone because they failed.",
+                self.open(),
+            ),
+        ]
+    }
+}
+
+impl Backend {
+    async fn call(
+        &self,
+        outbound: &Outbound,
+        id: &str,
+        body: Bytes,
+        repeat: Repeat,
+    ) -> Result<Bytes, CallFailure> {
+        let _place = self.place().await?;
+        let mut pause = FIRST_PAUSE;
+        for attempt in 0.. {
+            if !self.breaker().admit(Instant::now()) {
+                return Err(CallFailure::Down);
+            }
+            let request = self.request(id, body.clone());
+            let result = outbound.call(self.protocol, request, self.timeout, MAX_REPLY);
+            let (failure, cause, again) = match Attempt::from(result.await) {
+                Attempt::Answered(reply) => {
+                    self.succeeded();
+                    return Ok(reply);
+                }
+                Attempt::Refused(status) => {
+                    debug!(target: "gateway::webhook::client", url = named(&self.uri), id, %status, "the backend refused a request");
+                    self.succeeded();
+                    return Err(CallFailure::Refused);
+                }
+                Attempt::Undone(failure, cause) => (failure, cause, true),
+                Attempt::Unknown(failure, cause) => {
+                    (failure, cause, self.idempotent || repeat == Repeat::Always)
+                }
+            };
+            self.failed(&cause);
+            if !again || attempt >= self.retries {
+                return Err(failure);
+            }
+            self.tallies.retries.increment();
+            tokio::time::sleep(jittered(pause)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        Err(CallFailure::Failed)
+    }
+
+    fn succeeded(&self) {
+        if self.breaker().succeeded() {
+            info!(target: "gateway::webhook::client", url = named(&self.uri), "the backend answers again");
+        }
+    }
+
+    fn failed(&self, cause: &str) {
+        if self.breaker().failed(Instant::now()) {
+            warn!(target: "gateway::webhook::client",
+                url = named(&self.uri),
+                cause,
+                "the backend fails and is left alone for a while; events and connects are refused"
+            );
+        } else {
+            debug!(target: "gateway::webhook::client",
+                url = named(&self.uri),
+                cause, "a request to the backend failed"
+            );
+        }
+    }
+
+    /// Waits for a place, as long as one attempt may take.
+    async fn place(&self) -> Result<SemaphorePermit<'_>, CallFailure> {
+        struct Waiting<'a>(&'a AtomicUsize);
+
+        impl Drop for Waiting<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+
+        if let Ok(place) = self.places.try_acquire() {
+            return Ok(place);
+        }
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting(&self.waiting);
+        if before >= self.queue {
+            return Err(CallFailure::Overloaded);
+        }
+        match tokio::time::timeout(self.timeout, self.places.acquire()).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) | Err(_) => Err(CallFailure::Overloaded),
+        }
+    }
+
+    fn request(&self, id: &str, body: Bytes) -> Request<Full<Bytes>> {
+        let signature = sign(&self.key, unix_now() as u64, &body);
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(
+            USER_AGENT,
+            HeaderValue::from_static(concat!("gateway/", env!("CARGO_PKG_VERSION"))),
+        );
+        for (name, value) in [
+            ("gateway-signature", signature),
+            ("idempotency-key", id.to_owned()),
+            ("traceparent", traceparent()),
+        ] {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(name, value);
+            }
+        }
+        request
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<Result<hyper::Response<Bytes>, CallError>> for Attempt {
+    fn from(result: Result<hyper::Response<Bytes>, CallError>) -> Self {
+        match result {
+            Ok(response) => {
+                let status = response.status();
+                let busy = response.headers().contains_key(RETRY_AFTER);
+                match status {
+                    _ if status.is_success() => Self::Answered(response.into_body()),
+                    StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE if busy => {
+                        Self::Undone(CallFailure::Failed, format!("the answer is {status}"))
+                    }
+                    _ if status.is_server_error() => {
+                        Self::Unknown(CallFailure::Failed, format!("the answer is {status}"))
+                    }
+                    _ => Self::Refused(status),
+                }
+            }
+            Err(error @ CallError::Timeout) => {
+                Self::Unknown(CallFailure::Timeout, error.to_string())
+            }
+            Err(error @ (CallError::Connect(_) | CallError::Ended(_))) => {
+                Self::Undone(CallFailure::Failed, error.to_string())
+            }
+            Err(error @ (CallError::Broken(_) | CallError::TooLarge(_) | CallError::Status(_))) => {
+                Self::Unknown(CallFailure::Failed, error.to_string())
+            }
+        }
+    }
+}
+
+/// `t=<unix>,v1=<hex HMAC-SHA256 of "t.body">`.
+fn sign(key: &hmac::Key, time: u64, body: &[u8]) -> String {
+    let mut signing = hmac::Context::with_key(key);
+    signing.update(format!("{time}.").as_bytes());
+    signing.update(body);
+    format!("t={time},v1={}", hex(signing.sign().as_ref()))
+}
+
+/// A new W3C trace context.
+fn traceparent() -> String {
+    let mut random = [0; 24];
+    if getrandom::fill(&mut random).is_err() {
+        // An all-zero context is invalid, and so ignored.
+        random = [0; 24];
+    }
+    let (trace, span) = random.split_at(16);
+    format!("00-{}-{}-01", hex(trace), hex(span))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .map(|digit| char::from(DIGITS[usize::from(digit)]))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_covers_time_and_body() {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, b"0123456789abcdef");
+        // printf '1700000000.{"a":1}' | openssl dgst -sha256 -hmac 0123456789abcdef
+        assert_eq!(
+            sign(&key, 1_700_000_000, br#"{"a":1}"#),
+            "t=1700000000,v1=9eb18f493f8ec135d9eb2dad817c369bb4e9cbfa818657897a7437c1cd8c3a23"
+        );
+    }
+
+    #[test]
+    fn a_pause_is_jittered() {
+        for _ in 0..100 {
+            let pause = jittered(FIRST_PAUSE);
+            assert!(
+                pause >= FIRST_PAUSE / 2 && pause <= FIRST_PAUSE,
+                "{pause:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_trace_context_is_one_of_version_zero() {
+        let context = traceparent();
+        let parts: Vec<_> = context.split('-').map(str::len).collect();
+        assert_eq!(parts, [2, 32, 16, 2]);
+    }
+}

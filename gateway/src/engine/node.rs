@@ -1,0 +1,412 @@
+//! A node: its shards, and the handle by which everybody reaches them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use adapter::Member;
+use futures_util::future::join_all;
+use tokio::sync::{Notify, oneshot};
+use tokio_rustls::TlsAcceptor;
+
+use crate::cluster::Cluster;
+use crate::config::{Config, Pattern};
+use crate::count::Counters;
+use crate::count::NodeTallies;
+use crate::engine::drain::Drain;
+use crate::engine::gate::Gate;
+use crate::engine::outbox::OutboxMemory;
+use crate::engine::shard::{self, Inbox, Mail, Shard};
+use crate::net::assets::Assets;
+use crate::net::descriptors::Descriptors;
+use crate::net::ids::NodeTag;
+use crate::net::rate::Rate;
+use crate::net::told::Told;
+use crate::net::vital::Vitals;
+use crate::socketio::acks::Acks;
+use crate::socketio::application::{Application, EngineApplication};
+use crate::socketio::emitter::{Broadcast, Emitter};
+use crate::socketio::event::EmitError;
+use crate::socketio::list::Lists;
+
+/// Bytes of broadcasts that may wait for one shard before sessions are read no further, and emits
+/// from outside are refused.
+const MAX_INBOX_BYTES: usize = 64 * 1024 * 1024;
+
+/// The label of namespaces that the configuration does not name.
+const OTHER_NAMESPACE: &str = "other";
+
+/// What all shards of a node know.
+pub(crate) struct Node {
+    config: Config,
+    tag: NodeTag,
+    /// The other nodes; set before the shards start, if there are others at all.
+    cluster: OnceLock<Arc<Cluster>>,
+    shards: Box<[ShardHandle]>,
+    mounts: Box<[Mount]>,
+    assets: Assets,
+    tallies: Arc<NodeTallies>,
+    last_ack_id: AtomicU64,
+    acks: Acks,
+    lists: Lists,
+    drain: Drain,
+    /// What it cannot be without.
+    vitals: Vitals,
+    gate: Gate,
+    descriptors: Arc<Descriptors>,
+    /// Of the events of one socket.
+    event_rate: Option<Rate>,
+    /// What makes TLS of a connection, if it is on.
+    tls: Option<TlsAcceptor>,
+    /// That a page of another origin came.
+    told_of_origins: Told,
+    /// What waits in outboxes.
+    outbox_memory: Arc<OutboxMemory>,
+    /// Tells sessions that wait for a full inbox that one has room again.
+    relieved: Arc<Notify>,
+}
+
+/// How others reach a shard.
+pub(crate) struct ShardHandle {
+    pub(crate) inbox: Inbox,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// A path and what speaks there.
+pub(crate) struct Mount {
+    pub(crate) path: String,
+    pub(crate) layer: Layer,
+}
+
+impl Mount {
+    /// Whether a path is this one, with its last slash or without.
+    pub(crate) fn is_at(&self, path: &str) -> bool {
+        path.strip_suffix('/').unwrap_or(path) == self.path.strip_suffix('/').unwrap_or(&self.path)
+    }
+
+    /// Whether a path is this one or below it.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        path.starts_with(&self.path) || self.is_at(path)
+    }
+}
+
+/// What stands above Engine.IO.
+pub(crate) enum Layer {
+    SocketIo(Arc<dyn Application>),
+    Engine(Arc<dyn EngineApplication>),
+}
+
+impl Node {
+    pub(crate) fn new(
+        config: Config,
+        inboxes: Vec<Inbox>,
+        mounts: Vec<Mount>,
+        assets: Assets,
+        tls: Option<TlsAcceptor>,
+    ) -> Self {
+        let outbox_memory = OutboxMemory::new(config.limits.outbox_total);
+        let shards = inboxes
+            .into_iter()
+            .map(|inbox| ShardHandle {
+                inbox,
+                counters: Arc::new(Counters::new()),
+            })
+            .collect();
+        Self {
+            gate: Gate::new(&config.limits),
+            descriptors: Arc::new(Descriptors::of_process(&config.backend)),
+            event_rate: config.limits.events_per_second.map(Rate::new),
+            tls,
+            config,
+            tag: NodeTag::random(),
+            cluster: OnceLock::new(),
+            shards,
+            mounts: mounts.into(),
+            assets,
+            tallies: Arc::default(),
+            last_ack_id: AtomicU64::new(0),
+            acks: Acks::default(),
+            lists: Lists::default(),
+            drain: Drain::default(),
+            told_of_origins: Told::default(),
+            outbox_memory,
+            vitals: Vitals::default(),
+            relieved: Arc::default(),
+        }
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn tag(&self) -> NodeTag {
+        self.tag
+    }
+
+    /// How this node is called among others, and by backends.
+    pub(crate) fn name(&self) -> String {
+        match self.cluster() {
+            Some(cluster) => cluster.adapter().node().to_string(),
+            None => self.tag.as_str().to_owned(),
+        }
+    }
+
+    /// The other nodes; `None` if this one stands alone.
+    pub(crate) fn cluster(&self) -> Option<&Arc<Cluster>> {
+        self.cluster.get()
+    }
+
+    /// Takes part in a cluster; to be called once, before the shards start.
+    pub(crate) fn join_cluster(&self, cluster: Cluster) {
+        let is_first = self.cluster.set(Arc::new(cluster)).is_ok();
+        debug_assert!(is_first);
+    }
+
+    pub(crate) fn assets(&self) -> &Assets {
+        &self.assets
+    }
+
+    /// What is counted outside of the shards.
+    pub(crate) fn tallies(&self) -> &Arc<NodeTallies> {
+        &self.tallies
+    }
+
+    pub(crate) fn mounts(&self) -> &[Mount] {
+        &self.mounts
+    }
+
+    pub(crate) fn shards(&self) -> &[ShardHandle] {
+        &self.shards
+    }
+
+    pub(crate) fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Sessions on all shards.
+    pub(crate) fn session_count(&self) -> usize {
+        self.shards
+            .iter()
+            .map(|shard| shard.counters.sessions.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    pub(crate) fn told_of_origins(&self) -> &Told {
+        &self.told_of_origins
+    }
+
+    pub(crate) fn outbox_memory(&self) -> &Arc<OutboxMemory> {
+        &self.outbox_memory
+    }
+
+    /// Bytes of memory that wait for clients.
+    pub(crate) fn outbox_held(&self) -> usize {
+        let own = |shard: &ShardHandle| shard.counters.outbox_held.value() as usize;
+        self.outbox_memory.shared() + self.shards.iter().map(own).sum::<usize>()
+    }
+
+    /// What goes through this node to sessions of others: WebSockets, and requests that are under way.
+    pub(crate) fn passing_count(&self) -> usize {
+        self.shards
+            .iter()
+            .map(|shard| shard.counters.passing.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// What clients may hold of the process' descriptors.
+    pub(crate) fn descriptors(&self) -> &Arc<Descriptors> {
+        &self.descriptors
+    }
+
+    pub(crate) fn event_rate(&self) -> Option<&Rate> {
+        self.event_rate.as_ref()
+    }
+
+    pub(crate) fn tls(&self) -> Option<&TlsAcceptor> {
+        self.tls.as_ref()
+    }
+
+    pub(crate) fn drain(&self) -> &Drain {
+        &self.drain
+    }
+
+    /// The threads and tasks that it cannot be without.
+    pub(crate) fn vitals(&self) -> &Vitals {
+        &self.vitals
+    }
+
+    /// An id under which an acknowledgement is awaited. No other emit of this node has it.
+    pub(crate) fn next_ack_id(&self) -> u64 {
+        self.last_ack_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What is held for the acknowledgements of broadcasts.
+    pub(crate) fn acks(&self) -> &Acks {
+        &self.acks
+    }
+
+    /// What is spent on lists.
+    pub(crate) fn lists(&self) -> &Lists {
+        &self.lists
+    }
+
+    /// Delivers what this node emits, unless it comes from outside and a shard is far behind.
+    pub(crate) fn broadcast(&self, broadcast: Broadcast) -> Result<(), EmitError> {
+        if self.is_congested() && shard::current(self).is_none() {
+            return Err(EmitError::Overloaded);
+        }
+        self.deliver(broadcast);
+        Ok(())
+    }
+
+    /// Delivers to the calling shard at once and posts to the others.
+    pub(crate) fn deliver(&self, broadcast: Broadcast) {
+        let here = shard::current(self);
+        let broadcast = Arc::new(broadcast);
+        for (index, shard) in self.shards.iter().enumerate() {
+            match &here {
+                Some(here) if here.index() == index => here.deliver(&broadcast),
+                _ => shard.post(Mail::Broadcast(Arc::clone(&broadcast))),
+            }
+        }
+    }
+
+    /// Runs `job` on every shard, on the calling one at once.
+    pub(crate) fn run_everywhere(&self, job: impl Fn(&std::rc::Rc<Shard>) + Send + Sync + 'static) {
+        let here = shard::current(self);
+        let job = Arc::new(job);
+        for (index, shard) in self.shards.iter().enumerate() {
+            match &here {
+                Some(here) if here.index() == index => job(here),
+                _ => {
+                    let job = Arc::clone(&job);
+                    shard.post(Mail::Run(Box::new(move |shard| job(shard))));
+                }
+            }
+        }
+    }
+
+    /// Runs `job` on the first shard, in its turn there.
+    pub(crate) fn run_on_one(&self, job: impl FnOnce(&std::rc::Rc<Shard>) + Send + 'static) {
+        if let Some(shard) = self.shards.first() {
+            shard.post(Mail::Run(Box::new(job)));
+        }
+    }
+
+    /// Asks every shard. A shard that ended answers nothing.
+    pub(crate) fn query<T: Send + 'static>(
+        &self,
+        question: impl Fn(&Shard) -> T + Send + Sync + 'static,
+    ) -> impl Future<Output = Vec<T>> + Send + 'static {
+        let here = shard::current(self);
+        let question = Arc::new(question);
+        let mut answers = Vec::with_capacity(self.shards.len());
+        for (index, shard) in self.shards.iter().enumerate() {
+            let (sender, receiver) = oneshot::channel();
+            answers.push(receiver);
+            let question = Arc::clone(&question);
+            let job = move |shard: &std::rc::Rc<Shard>| {
+                let _gone = sender.send(question(shard));
+            };
+            match &here {
+                Some(here) if here.index() == index => job(here),
+                _ => shard.post(Mail::Run(Box::new(job))),
+            }
+        }
+        async move { join_all(answers).await.into_iter().flatten().collect() }
+    }
+
+    /// Whether some shard is so far behind, by bytes or by time, that no more should be read from
+    /// clients.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.shards
+            .iter()
+            .any(|shard| shard.inbox_bytes() > MAX_INBOX_BYTES || shard.is_late())
+    }
+
+    /// Whether so much waits for some shard that nothing more should be given to it.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.shards
+            .iter()
+            .any(|shard| shard.inbox_bytes() > MAX_INBOX_BYTES)
+    }
+
+    /// The values of the metric label `namespace`: the configured names and patterns, and one for
+    /// what an application of its own adds.
+    pub(crate) fn namespace_labels(&self) -> impl Iterator<Item = &str> {
+        self.config
+            .namespaces
+            .iter()
+            .map(Pattern::as_str)
+            .chain([OTHER_NAMESPACE])
+    }
+
+    /// The label that a namespace is counted under.
+    pub(crate) fn namespace_label(&self, namespace: &str) -> &str {
+        let mut patterns = self.config.namespaces.iter();
+        patterns
+            .find(|pattern| pattern.matches(namespace))
+            .map_or(OTHER_NAMESPACE, Pattern::as_str)
+    }
+
+    pub(crate) fn relieved(&self) -> &Arc<Notify> {
+        &self.relieved
+    }
+}
+
+impl ShardHandle {
+    pub(crate) fn post(&self, mail: Mail) {
+        self.counters
+            .inbox_bytes
+            .fetch_add(mail.size(), Ordering::Relaxed);
+        self.inbox.post(mail);
+    }
+
+    fn inbox_bytes(&self) -> usize {
+        self.counters.inbox_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether it handles broadcasts much later than they were posted.
+    pub(crate) fn is_late(&self) -> bool {
+        self.counters.late.load(Ordering::Relaxed)
+    }
+
+    /// A shard took mail out of its inbox; `true` if it was congested until now.
+    pub(crate) fn took(&self, size: usize) -> bool {
+        let before = self.counters.inbox_bytes.fetch_sub(size, Ordering::Relaxed);
+        before > MAX_INBOX_BYTES && before - size <= MAX_INBOX_BYTES
+    }
+}
+
+/// A node, for whoever emits from outside of a handler. It can be cloned and sent to any thread.
+#[derive(Clone)]
+pub struct Gateway(Arc<Node>);
+
+impl Gateway {
+    pub(crate) fn of_node(node: Arc<Node>) -> Self {
+        Self(node)
+    }
+
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.0
+    }
+
+    /// An emitter to a namespace.
+    pub fn of(&self, namespace: &str) -> Emitter {
+        Emitter::new(self.clone(), namespace)
+    }
+
+    /// The live gateway nodes, this one among them; none if it stands alone.
+    pub fn nodes(&self) -> Arc<[Member]> {
+        let cluster = self.0.cluster();
+        cluster.map_or_else(|| Arc::from([]), |it| it.adapter().members())
+    }
+
+    /// Open sessions on this node.
+    pub fn connections(&self) -> usize {
+        self.0.session_count()
+    }
+}

@@ -1,0 +1,186 @@
+//! The memory that outboxes take, of a packet and of the node.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use protocol::Encoded;
+
+use crate::engine::shard::Shard;
+
+/// Bytes that a packet takes in memory beside its content.
+const PACKET_OVERHEAD: usize = 128;
+
+/// Bytes that a packet takes in the queue of each session that it waits for.
+pub(crate) const ENTRY: usize = 16;
+
+/// What waits on this node for clients that do not take it, in bytes of memory: the content of a
+/// broadcast counts once, however many sessions and shards it waits in.
+///
+/// What only one shard has to do with, that shard counts (`Counters::outbox_held`); here is what
+/// shards share, and what was handed to HTTP.
+#[derive(Debug)]
+pub(crate) struct OutboxMemory {
+    /// `limits.outbox_total`.
+    pub(crate) limit: usize,
+    shared: AtomicUsize,
+    /// Somebody is at it to close sessions until the limit is kept again.
+    shedding: AtomicBool,
+}
+
+impl OutboxMemory {
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            shared: AtomicUsize::new(0),
+            shedding: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn shared(&self) -> usize {
+        self.shared.load(Ordering::Relaxed)
+    }
+
+    /// Counts `bytes` until what is returned is dropped.
+    fn charge(self: &Arc<Self>, bytes: usize) -> Charge {
+        self.shared.fetch_add(bytes, Ordering::Relaxed);
+        Charge {
+            memory: Arc::clone(self),
+            bytes,
+        }
+    }
+
+    /// Counts a packet that several shards are to have.
+    pub(crate) fn share(self: &Arc<Self>, packet: Encoded) -> SharedPacket {
+        let charge = self.charge(packet.frames().len() + PACKET_OVERHEAD);
+        SharedPacket {
+            packet,
+            charge: Arc::new(charge),
+        }
+    }
+
+    /// Whether the caller is the one that has to close sessions, until it says that it is done.
+    pub(crate) fn begin_shedding(&self) -> bool {
+        !self.shedding.swap(true, Ordering::Relaxed)
+    }
+
+    pub(crate) fn end_shedding(&self) {
+        self.shedding.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Bytes that count for as long as it lives.
+#[derive(Debug)]
+struct Charge {
+    memory: Arc<OutboxMemory>,
+    bytes: usize,
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.memory.shared.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A packet for several shards.
+pub(crate) struct SharedPacket {
+    packet: Encoded,
+    charge: Arc<Charge>,
+}
+
+impl SharedPacket {
+    pub(crate) fn packet(&self) -> &Encoded {
+        &self.packet
+    }
+
+    /// The same for the sessions of one shard.
+    pub(crate) fn parcel(&self) -> Rc<Parcel> {
+        Rc::new(Parcel {
+            packet: self.packet.clone(),
+            _held: Held::Shared {
+                _charge: Arc::clone(&self.charge),
+            },
+        })
+    }
+}
+
+/// A packet that waits in the outboxes of one shard, and counts as memory until the last of them
+/// let go of it.
+pub(crate) struct Parcel {
+    packet: Encoded,
+    _held: Held,
+}
+
+enum Held {
+    /// It is there anyway.
+    Nothing,
+    /// Only this shard has it.
+    Own { _own: Own },
+    /// Other shards may have it as well.
+    Shared { _charge: Arc<Charge> },
+}
+
+struct Own {
+    shard: Rc<Shard>,
+    bytes: usize,
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.shard
+            .counters()
+            .outbox_held
+            .subtract(self.bytes as u64);
+    }
+}
+
+impl Parcel {
+    /// A packet for sessions of this shard alone.
+    pub(crate) fn own(shard: &Rc<Shard>, packet: Encoded) -> Rc<Self> {
+        let bytes = packet.frames().len() + PACKET_OVERHEAD;
+        shard.counters().outbox_held.add(bytes as u64);
+        Rc::new(Self {
+            packet,
+            _held: Held::Own {
+                _own: Own {
+                    shard: Rc::clone(shard),
+                    bytes,
+                },
+            },
+        })
+    }
+
+    /// A packet that lives as long as the shard.
+    pub(crate) fn constant(packet: Encoded) -> Rc<Self> {
+        Rc::new(Self {
+            packet,
+            _held: Held::Nothing,
+        })
+    }
+
+    pub(crate) fn packet(&self) -> &Encoded {
+        &self.packet
+    }
+}
+
+/// What a poll gets, which counts until it was written.
+#[derive(Debug)]
+pub(crate) struct Payload {
+    body: Vec<u8>,
+    _charge: Charge,
+}
+
+impl Payload {
+    pub(crate) fn new(body: Vec<u8>, memory: &Arc<OutboxMemory>) -> Self {
+        Self {
+            _charge: memory.charge(body.len()),
+            body,
+        }
+    }
+}
+
+impl AsRef<[u8]> for Payload {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
+}

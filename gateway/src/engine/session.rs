@@ -1,0 +1,767 @@
+//! One Engine.IO connection on its shard: from its handshake to its end, over all its transports.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use protocol::Encoded;
+use protocol::engineio::{self, CloseReason, Output, Transport};
+use protocol::socketio::Decoder;
+use tracing::{debug, trace};
+
+use crate::count::{PacketType, SlowCause, Upgraded};
+use crate::engine::Connection;
+use crate::engine::handshake::Handshake;
+use crate::engine::node::Layer;
+use crate::engine::outbox::{ENTRY, Outbox, Overflow, Parcel};
+use crate::engine::shard::Shard;
+use crate::net::ids::Sid;
+use crate::net::stream::Stream;
+use crate::socketio::application::DisconnectReason;
+use crate::socketio::socket::Socket;
+
+mod backlog;
+mod masked;
+mod packets;
+mod polling;
+
+use backlog::Backlog;
+use masked::Masked;
+use polling::Polling;
+
+pub(crate) use polling::{Denied, PollReply};
+
+/// A session. It is owned by its shard's registry and shared with its sockets and with the task of
+/// its WebSocket, all on one thread.
+///
+/// What a broadcast touches stands first: it comes to a recipient for a moment, long after the time
+/// before, and waits for memory mostly.
+#[repr(C)]
+pub(crate) struct Session {
+    /// The WebSocket that is the transport or probes to become it.
+    link: RefCell<Option<Rc<Link>>>,
+    outbox: RefCell<Outbox>,
+    engine: RefCell<engineio::Session>,
+    shard: Rc<Shard>,
+    /// The client wants no binary WebSocket frames.
+    base64: bool,
+    /// Index of the mount that it was opened at.
+    mount: u8,
+    sid: Sid,
+    /// Where it stands in the shard's registry.
+    place: Cell<Place>,
+    handshake: Handshake,
+    decoder: RefCell<Decoder>,
+    sockets: RefCell<Vec<Socket>>,
+    backlog: RefCell<Backlog>,
+    polling: RefCell<Option<Box<Polling>>>,
+    /// When a namespace must have been joined.
+    connect_deadline: Cell<Option<Instant>>,
+    /// The earliest time for which the shard's timer has this session.
+    armed: Cell<Option<Instant>>,
+}
+
+/// What became of a packet for the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Queued {
+    /// The session is closed, or will be.
+    No,
+    /// It is sent soon.
+    Now,
+    /// The client has to poll first.
+    ForNextPoll,
+}
+
+/// How slow a way to a polling client may be, in bytes per second, without the client counting as one
+/// that takes nothing: behind a proxy the gateway does not see how far a payload has come.
+const SLOWEST_POLLS: u64 = 16_000;
+
+/// If the node looks after a client later than this, it was the node that stood still.
+const TOLERATED_LATENESS: Duration = Duration::from_secs(1);
+
+/// A session's place in its shard's registry; the number tells whom a place belonged to before.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Place {
+    pub(crate) slot: u32,
+    pub(crate) number: u32,
+}
+
+/// What the log calls a session, since its sid is a secret: its shard and its number there.
+#[derive(Clone, Copy)]
+pub(crate) struct LogName {
+    shard: usize,
+    number: u32,
+}
+
+impl std::fmt::Display for LogName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.shard, self.number)
+    }
+}
+
+/// How the session and the task of its WebSocket talk.
+///
+/// ```text
+///              the task returns, with nothing left to write
+///   Running ---------------------------------------------> Resting
+///    ^  ^                                                   |   |
+///    |  +--- there is something to read, or an order -------+   | a packet is queued
+///    |                                                          v
+///    +--- the socket takes no more, or it is not plain TCP --- Listed: the shard writes
+///                                                               |
+///                                Resting <----- all is written -+
+/// ```
+#[derive(Default)]
+pub(crate) struct Link {
+    waker: RefCell<Option<Waker>>,
+    pub(crate) order: Cell<LinkOrder>,
+    /// What the task reads from and writes to. While the task rests the shard may write.
+    pub(crate) stream: RefCell<Option<Stream>>,
+    resting: Cell<bool>,
+    /// The shard is about to write.
+    listed: Cell<bool>,
+    /// The shard could not write all, so the task has to.
+    pub(crate) behind: Cell<bool>,
+    /// The last write ended within a frame, so that nothing else can follow it.
+    pub(crate) cut: Cell<bool>,
+}
+
+/// What the task of the WebSocket has to do, besides reading and writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum LinkOrder {
+    #[default]
+    None,
+    /// Answer the probe.
+    AnswerProbe,
+    /// Write the outbox, then say so.
+    Flush,
+    /// Close now.
+    Close,
+}
+
+impl Link {
+    /// Wakes the task, once until it has run.
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// The task runs and needs no waking.
+    pub(crate) fn begin_turn(&self) {
+        self.resting.set(false);
+        self.waker.take();
+    }
+
+    /// The task waits; if it rests, nothing is left to write.
+    pub(crate) fn end_turn(&self, waker: &Waker, resting: bool) {
+        self.waker.replace(Some(waker.clone()));
+        self.resting.set(resting);
+    }
+
+    /// Whether the shard may write.
+    pub(crate) fn may_rest(&self) -> bool {
+        self.order.get() == LinkOrder::None
+            && !self.behind.get()
+            && matches!(&*self.stream.borrow(), Some(Stream::Plain(_)))
+    }
+
+    /// Has the task run, which is not resting any more.
+    fn rouse(&self) {
+        self.resting.set(false);
+        self.wake();
+    }
+
+    fn give(&self, order: LinkOrder) {
+        self.order.set(order);
+        self.rouse();
+    }
+}
+
+impl Session {
+    pub(crate) fn new(
+        shard: Rc<Shard>,
+        sid: Sid,
+        mount: u8,
+        transport: Transport,
+        handshake: Handshake,
+        base64: bool,
+    ) -> Self {
+        let now = Instant::now();
+        let config = shard.node().config();
+        let engine = engineio::Session::open(now, transport, shard.timing());
+        let needs_namespace = matches!(
+            shard.node().mounts()[usize::from(mount)].layer,
+            Layer::SocketIo(_)
+        );
+        let connect_deadline = needs_namespace.then(|| now + config.engine.connect_timeout);
+        Self {
+            link: RefCell::default(),
+            outbox: RefCell::default(),
+            engine: RefCell::new(engine),
+            base64,
+            mount,
+            sid,
+            place: Cell::default(),
+            handshake,
+            decoder: RefCell::default(),
+            sockets: RefCell::default(),
+            backlog: RefCell::default(),
+            polling: RefCell::new(match transport {
+                Transport::Polling => Some(Box::default()),
+                Transport::WebSocket => None,
+            }),
+            connect_deadline: Cell::new(connect_deadline),
+            armed: Cell::new(None),
+            shard,
+        }
+    }
+
+    pub(crate) fn shard(&self) -> &Rc<Shard> {
+        &self.shard
+    }
+
+    pub(crate) fn sid(&self) -> &Sid {
+        &self.sid
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        self.place.get()
+    }
+
+    pub(crate) fn set_place(&self, place: Place) {
+        self.place.set(place);
+    }
+
+    pub(crate) fn log_name(&self) -> LogName {
+        LogName {
+            shard: self.shard.index(),
+            number: self.place.get().number,
+        }
+    }
+
+    pub(crate) fn handshake(&self) -> &Handshake {
+        &self.handshake
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        self.engine.borrow().transport()
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.engine.borrow().is_open()
+    }
+
+    /// A WebSocket comes; the one before, if there was one, has its order to close.
+    pub(crate) fn attach_link(&self) -> Rc<Link> {
+        let link = Rc::<Link>::default();
+        *self.link.borrow_mut() = Some(Rc::clone(&link));
+        link
+    }
+
+    pub(crate) fn has_link(&self, link: &Rc<Link>) -> bool {
+        self.link
+            .borrow()
+            .as_ref()
+            .is_some_and(|attached| Rc::ptr_eq(attached, link))
+    }
+
+    fn wake_link(&self) {
+        if let Some(link) = &*self.link.borrow() {
+            link.rouse();
+        }
+    }
+
+    /// Has what was queued be written: by the task, or by the shard if the task rests.
+    fn write_soon(self: &Rc<Self>) {
+        if let Some(link) = &*self.link.borrow() {
+            if !link.resting.get() {
+                link.wake();
+            } else if !link.listed.replace(true) {
+                self.shard.write_later(self);
+            }
+        }
+    }
+
+    /// Has the shard write what a task leaves that goes to rest.
+    pub(crate) fn leave_to_shard(self: &Rc<Self>, link: &Link) {
+        if !self.outbox.borrow().is_empty() && !link.listed.replace(true) {
+            self.shard.write_later(self);
+        }
+    }
+
+    /// Writes for a task that rests, and returns how many bytes. What the socket does not take at once
+    /// is left to the task.
+    pub(crate) fn write_resting(&self) -> usize {
+        let link = self.link.borrow();
+        let Some(link) = &*link else {
+            return 0;
+        };
+        link.listed.set(false);
+        if !link.resting.get() {
+            return 0;
+        }
+        let bytes = self.offer(link);
+        if !self.outbox.borrow().is_empty() {
+            link.behind.set(true);
+            link.rouse();
+            self.waits(bytes > 0);
+        }
+        bytes
+    }
+
+    /// Offers the outbox to the kernel, if nothing stands between, and returns how many bytes it took.
+    fn offer(&self, link: &Link) -> usize {
+        let mut bytes = 0;
+        let mut outbox = self.outbox.borrow_mut();
+        if let Some(Stream::Plain(stream)) = &*link.stream.borrow() {
+            while !outbox.is_empty() && !outbox.is_parted() {
+                let Ok(written @ 1..) = outbox.write_to(stream) else {
+                    break;
+                };
+                let advanced = outbox.advance(written);
+                self.let_go(advanced.packets);
+                bytes += written;
+                link.cut.set(outbox.is_cut());
+                if outbox.is_cut() {
+                    break;
+                }
+            }
+        }
+        bytes
+    }
+
+    /// Writes now what would be written soon, before it is judged how far the client is behind. What
+    /// TLS or a pause holds back stays.
+    fn write_now(&self) {
+        let taken = match &*self.link.borrow() {
+            Some(link) if self.transport() == Transport::WebSocket => self.offer(link),
+            Some(_) | None => 0,
+        };
+        if taken > 0 {
+            let sent = &self.shard.counters().sent_bytes;
+            sent.of(Transport::WebSocket).add(taken as u64);
+            self.waits(true);
+            self.wake_link();
+        }
+    }
+
+    /// Packets have left the outbox.
+    pub(crate) fn let_go(&self, packets: usize) {
+        let held = &self.shard.counters().outbox_held;
+        held.subtract((packets * ENTRY) as u64);
+    }
+
+    /// The transport leaves something in the outbox; `taken` if it took some of it.
+    pub(crate) fn waits(&self, taken: bool) {
+        let mut outbox = self.outbox.borrow_mut();
+        if taken || outbox.waiting().is_none() {
+            outbox.wait_since(self.shard.tick(Instant::now()));
+            drop(outbox);
+            self.arm();
+        }
+    }
+
+    /// Until when the client has to take something.
+    fn patience_ends(&self) -> Option<Instant> {
+        let since = self.shard.at_tick(self.outbox.borrow().waiting()?);
+        let since = self.on_its_way().map_or(since, |until| since.max(until));
+        Some(since + self.shard.node().config().limits.outbox_patience)
+    }
+
+    /// How long a polling client may take to fetch the payload that it got last, at
+    /// [`SLOWEST_POLLS`]: what a proxy has taken for it does not show here.
+    fn on_its_way(&self) -> Option<Instant> {
+        if self.transport() != Transport::Polling {
+            return None;
+        }
+        let (bytes, at) = self.polling.borrow().as_ref()?.last_payload()?;
+        let takes = Duration::from_millis(bytes as u64 * 1000 / SLOWEST_POLLS);
+        Some(self.shard.at_tick(at) + takes)
+    }
+
+    /// Whether the last ping waits behind something that the client is taking, so that it cannot have
+    /// answered yet.
+    fn keeps_ping(&self, now: Instant) -> bool {
+        let outbox = self.outbox.borrow();
+        outbox.keeps_ping()
+            && match self.transport() {
+                Transport::WebSocket => outbox.waiting().is_some_and(|since| {
+                    self.shard.at_tick(since) + self.shard.timing().ping_timeout > now
+                }),
+                Transport::Polling => self.on_its_way().is_some_and(|until| until > now),
+            }
+    }
+
+    /// Closes the session if it took nothing for too long, even now that it can.
+    fn check_patience(self: &Rc<Self>, now: Instant) {
+        let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now);
+        if !is_due(self.patience_ends()) || !self.is_open() {
+            return;
+        }
+        let due = self.patience_ends().unwrap_or(now);
+        self.write_now();
+        if now - due > TOLERATED_LATENESS || self.engine.borrow().is_probing() {
+            // The node stood still, and so did what the client wanted to take; or it is changing over,
+            // which has a deadline of its own.
+            self.waits(true);
+        }
+        if is_due(self.patience_ends()) {
+            self.close_slow(SlowCause::Stalled);
+        }
+    }
+
+    /// Closes a session whose client does not take what it is sent.
+    pub(crate) fn close_slow(self: &Rc<Self>, cause: SlowCause) {
+        if self.is_open() {
+            self.shard.counters().slow_causes.of(cause).increment();
+            let behind = self.outbox.borrow().behind();
+            debug!(target: "gateway::session", session = %self.log_name(), ?cause, behind, "client is too slow");
+            self.abort(CloseReason::SlowConsumer);
+        }
+    }
+
+    /// How far the client is behind, for the longer the worse: bytes that wait, times seconds since it
+    /// took something. `None` if nothing waits that its transport could have taken.
+    pub(crate) fn lag(&self, now: Instant) -> Option<(u128, usize)> {
+        let outbox = self.outbox.borrow();
+        let since = self.shard.at_tick(outbox.waiting()?);
+        let behind = outbox.behind();
+        let waited = now.saturating_duration_since(since).as_millis() + 1000;
+        self.is_open().then_some((behind as u128 * waited, behind))
+    }
+
+    fn order_link(&self, order: LinkOrder) {
+        if let Some(link) = &*self.link.borrow() {
+            link.give(order);
+        }
+    }
+
+    pub(crate) fn outbox(&self) -> &RefCell<Outbox> {
+        &self.outbox
+    }
+
+    pub(crate) fn outbox_bytes(&self) -> usize {
+        self.outbox.borrow().bytes()
+    }
+
+    fn layer(&self) -> &Layer {
+        &self.shard.node().mounts()[usize::from(self.mount)].layer
+    }
+
+    pub(crate) fn log_opened(&self) {
+        debug!(target: "gateway::session",
+            session = %self.log_name(),
+            transport = self.transport().name(),
+            address = %self.handshake.address(),
+            "session opened"
+        );
+    }
+
+    /// Tells the application above Engine.IO that the session is there.
+    pub(crate) fn announce(self: &Rc<Self>) {
+        if let Layer::Engine(application) = self.layer() {
+            application.open(&Connection::new(Rc::clone(self)));
+        }
+    }
+
+    /// Queues a packet of Socket.IO; `false` if it was not, because the session is closed or the
+    /// packet volatile and the client not writable.
+    pub(crate) fn push(
+        self: &Rc<Self>,
+        packet: &Rc<Parcel>,
+        kind: PacketType,
+        volatile: bool,
+    ) -> bool {
+        if volatile && !self.is_writable() {
+            self.shard.counters().volatile_dropped.increment();
+            return false;
+        }
+        trace!(target: "gateway::session",
+            session = %self.log_name(),
+            packet = %Masked(packet.packet().text().unwrap_or_default()),
+            "packet queued"
+        );
+        let queued = self.push_uncounted(packet);
+        if queued {
+            self.shard.counters().packets_sent.of(kind).increment();
+        }
+        queued
+    }
+
+    /// Queues a packet and sees to it that it is sent.
+    pub(crate) fn push_uncounted(self: &Rc<Self>, packet: &Rc<Parcel>) -> bool {
+        let queued = self.enqueue(packet);
+        if queued == Queued::ForNextPoll {
+            self.waits(false);
+            self.shard.look_after_memory();
+        }
+        queued != Queued::No
+    }
+
+    fn enqueue(self: &Rc<Self>, packet: &Rc<Parcel>) -> Queued {
+        let (transport, has_poll) = {
+            let engine = self.engine.borrow();
+            if !engine.is_open() {
+                return Queued::No;
+            }
+            (engine.transport(), engine.has_poll())
+        };
+        let base64 = self.base64.then(|| self.base64_parcel(packet)).flatten();
+        let packet = base64.as_ref().unwrap_or(packet);
+        let limit = self.shard.node().config().limits.outbox_bytes;
+        let mut pushed = self.outbox.borrow_mut().push(packet, limit);
+        if pushed.is_err() {
+            self.write_now();
+            pushed = self.outbox.borrow_mut().push(packet, limit);
+        }
+        if let Err(Overflow) = pushed {
+            self.shard.doom(self);
+            return Queued::No;
+        }
+        self.shard.counters().outbox_held.add(ENTRY as u64);
+        match transport {
+            Transport::WebSocket => self.write_soon(),
+            Transport::Polling if has_poll => self.shard.flush_later(self),
+            Transport::Polling => return Queued::ForNextPoll,
+        }
+        Queued::Now
+    }
+
+    /// The packet for a client that takes no binary, if that makes a difference.
+    fn base64_parcel(&self, packet: &Parcel) -> Option<Rc<Parcel>> {
+        let base64 = packet.packet().to_base64();
+        let differs = base64.frames().as_ptr() != packet.packet().frames().as_ptr();
+        differs.then(|| Parcel::own(&self.shard, base64))
+    }
+
+    /// Queues a ping. If it waits for a poll, that is a matter of the heartbeat and not of patience.
+    fn push_ping(self: &Rc<Self>) {
+        if self.enqueue(&self.shard.ping()) != Queued::No {
+            self.outbox.borrow_mut().mark_ping();
+        }
+    }
+
+    /// A packet for this session alone.
+    pub(crate) fn parcel(&self, packet: Encoded) -> Rc<Parcel> {
+        Parcel::own(&self.shard, packet)
+    }
+
+    /// Queues the packet that opens a session whose WebSocket does not run yet.
+    pub(crate) fn push_open(self: &Rc<Self>, packet: &str) {
+        self.push_uncounted(&self.parcel(Encoded::engine_text(packet)));
+    }
+
+    /// Node's rule for volatile packets: nothing waits, and the transport would take it at once.
+    fn is_writable(&self) -> bool {
+        let engine = self.engine.borrow();
+        self.outbox.borrow().is_empty()
+            && match engine.transport() {
+                Transport::WebSocket => true,
+                Transport::Polling => engine.has_poll(),
+            }
+    }
+
+    /// Closes after what is queued was sent.
+    pub(crate) fn close(self: &Rc<Self>, reason: CloseReason) {
+        let buffered = !self.outbox.borrow().is_empty();
+        self.engine
+            .borrow_mut()
+            .close(Instant::now(), reason, buffered);
+        self.pump();
+    }
+
+    /// Closes at once and discards what is queued.
+    pub(crate) fn abort(self: &Rc<Self>, reason: CloseReason) {
+        self.engine.borrow_mut().abort(reason);
+        self.pump();
+    }
+
+    /// Disconnects the client from all its namespaces and closes.
+    pub(crate) fn disconnect_all(self: &Rc<Self>) {
+        let sockets = self.sockets.borrow().clone();
+        for socket in &sockets {
+            socket.disconnect(false);
+        }
+        self.close(CloseReason::ForcedClose);
+    }
+
+    /// What the session's timer is due for.
+    pub(crate) fn handle_timeout(self: &Rc<Self>, now: Instant) {
+        self.armed.set(None);
+        if self
+            .connect_deadline
+            .get()
+            .is_some_and(|deadline| deadline <= now)
+        {
+            self.connect_deadline.set(None);
+            self.close(CloseReason::ConnectTimeout);
+        }
+        self.check_patience(now);
+        if self.keeps_ping(now) {
+            self.engine.borrow_mut().handle_ping_unsent(now);
+        }
+        self.engine.borrow_mut().handle_timeout(now);
+        self.pump();
+    }
+
+    /// Does what is due already, before the shard's timer comes to it.
+    pub(crate) fn catch_up(self: &Rc<Self>) {
+        let now = Instant::now();
+        let due = self.engine.borrow().poll_timeout();
+        if due.is_some_and(|due| due <= now) {
+            self.handle_timeout(now);
+        }
+    }
+
+    /// Hands something to the state machine and does what comes out of it.
+    pub(crate) fn drive<T>(self: &Rc<Self>, input: impl FnOnce(&mut engineio::Session) -> T) -> T {
+        let result = input(&mut self.engine.borrow_mut());
+        self.pump();
+        result
+    }
+
+    /// Does what the state machine put out.
+    fn pump(self: &Rc<Self>) {
+        loop {
+            let output = self.engine.borrow_mut().poll_output();
+            match output {
+                Some(output) => self.perform(output),
+                None => break,
+            }
+        }
+        self.flush_poll();
+        self.arm();
+    }
+
+    fn perform(self: &Rc<Self>, output: Output) {
+        let counters = self.shard.counters();
+        match output {
+            Output::Ping { lateness } => {
+                counters.heartbeats_sent.increment();
+                counters
+                    .heartbeat_lateness
+                    .observe(lateness.as_nanos() as u64);
+                self.push_ping();
+            }
+            Output::Pong { round_trip } => {
+                counters.heartbeats_answered.increment();
+                counters.heartbeat_rtt.observe(round_trip.as_nanos() as u64);
+            }
+            Output::AnswerPoll(answer) => self.answer_poll(answer),
+            Output::AnswerProbe => self.order_link(LinkOrder::AnswerProbe),
+            Output::DropProbe(failure) => {
+                counters.upgrades.of(Upgraded::Failed(failure)).increment();
+                debug!(target: "gateway::session", session = %self.log_name(), reason = ?failure, "upgrade failed");
+                self.order_link(LinkOrder::Close);
+                self.link.take();
+            }
+            Output::Upgraded => {
+                counters.upgrades.of(Upgraded::Completed).increment();
+                debug!(target: "gateway::session", session = %self.log_name(), "upgraded");
+                self.wake_link();
+            }
+            Output::FlushWebSocket => self.order_link(LinkOrder::Flush),
+            Output::CloseWebSocket => self.order_link(LinkOrder::Close),
+            Output::Closed(reason) => self.handle_closed(reason),
+            Output::Finished => self.finish(),
+        }
+    }
+
+    /// Has the shard's timer call when the next thing is due.
+    pub(crate) fn arm(&self) {
+        let due = [
+            self.engine.borrow().poll_timeout(),
+            self.connect_deadline.get(),
+            self.patience_ends(),
+        ];
+        let Some(due) = due.into_iter().flatten().min() else {
+            return;
+        };
+        if self.armed.get().is_none_or(|armed| due < armed) {
+            self.armed.set(Some(due));
+            self.shard.wake_at(due, self.place.get());
+        }
+    }
+
+    /// The session receives nothing any more: its sockets go.
+    fn handle_closed(self: &Rc<Self>, reason: CloseReason) {
+        let transport = self.transport();
+        let counters = self.shard.counters();
+        counters.closed.of((transport, reason)).increment();
+        match reason {
+            CloseReason::PingTimeout => counters.heartbeat_timeouts.increment(),
+            CloseReason::SlowConsumer => counters.slow_consumers.increment(),
+            CloseReason::TransportError
+            | CloseReason::TransportClose
+            | CloseReason::ForcedClose
+            | CloseReason::ParseError
+            | CloseReason::ConnectTimeout
+            | CloseReason::ServerShuttingDown
+            | CloseReason::TokenExpired => {}
+        }
+        debug!(target: "gateway::session",
+            session = %self.log_name(),
+            transport = transport.name(),
+            reason = reason.label(),
+            address = %self.handshake.address(),
+            "session closed"
+        );
+        self.connect_deadline.set(None);
+        let address = self.handshake.address().ip();
+        self.shard.node().gate().leave(address);
+        let sockets = std::mem::take(&mut *self.sockets.borrow_mut());
+        for socket in sockets {
+            self.part_with(&socket, DisconnectReason::Closed(reason));
+        }
+        if let Layer::Engine(application) = self.layer() {
+            application.close(&Connection::new(Rc::clone(self)), reason);
+        }
+    }
+
+    /// Disconnects one socket; the session goes on.
+    pub(crate) fn drop_socket(self: &Rc<Self>, socket: &Socket, reason: DisconnectReason) {
+        let found = {
+            let mut sockets = self.sockets.borrow_mut();
+            let position = sockets.iter().position(|candidate| candidate == socket);
+            position.map(|position| sockets.swap_remove(position))
+        };
+        if let Some(socket) = found {
+            self.part_with(&socket, reason);
+        }
+    }
+
+    fn part_with(self: &Rc<Self>, socket: &Socket, reason: DisconnectReason) {
+        let Layer::SocketIo(application) = self.layer() else {
+            return;
+        };
+        let was_connected = socket.is_connected();
+        if was_connected {
+            self.shard.counters().disconnects.increment();
+            debug!(target: "gateway::session",
+                session = %self.log_name(),
+                socket = %socket.id(),
+                namespace = socket.namespace(),
+                reason = reason.as_node(),
+                "socket disconnected"
+            );
+            application.disconnecting(socket, reason);
+        }
+        socket.set_disconnected();
+        self.shard.tidy_namespace(socket.namespace());
+        if was_connected {
+            self.disconnected(socket.clone(), reason);
+        }
+    }
+
+    /// Forgets the session.
+    fn finish(self: &Rc<Self>) {
+        let memory = self.outbox.borrow().memory();
+        self.shard.counters().outbox_held.subtract(memory as u64);
+        self.outbox.borrow_mut().clear();
+        self.answer_post_late();
+        self.polling.take();
+        self.shard.forget(self);
+    }
+}

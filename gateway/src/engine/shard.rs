@@ -1,0 +1,816 @@
+//! One thread of a node: its sessions, its namespaces, and what they wait for.
+
+use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::num::NonZeroU32;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
+
+use adapter::Selection;
+use protocol::Encoded;
+use protocol::engineio::{CloseReason, Timing, Transport};
+use slab::Slab;
+use tokio::sync::mpsc;
+use tokio::time::Sleep;
+
+use crate::count::{Counters, SlowCause};
+use crate::engine::handshake::Handshake;
+use crate::engine::lateness::Lateness;
+use crate::engine::node::Node;
+use crate::engine::outbox::Parcel;
+use crate::engine::session::{Place, Session};
+use crate::engine::strangers::Strangers;
+use crate::net::ids::{MAX_SHARDS, Sid, SocketId};
+use crate::net::scratch::Scratch;
+use crate::net::spell::{Spell, after_the_others};
+use crate::peers::{Links, Means};
+use crate::socketio::acks::{AckRequest, Tally};
+use crate::socketio::emitter::Broadcast;
+use crate::socketio::namespace::Namespace;
+use crate::socketio::socket::{Joined, Socket, Waiter};
+
+/// Sessions of a list whose memory is kept for the next turn.
+const MAX_KEPT: usize = 16 * 1024;
+
+/// Most sessions of a shard that are looked at in one go to find those that are furthest behind.
+const MAX_SHED: usize = 256;
+
+/// Most mail that is handled before sessions get their turn.
+const MAIL_BATCH: usize = 256;
+
+/// What a shard is asked to do on its thread.
+pub(crate) type Job = Box<dyn FnOnce(&Rc<Shard>) + Send>;
+
+/// What others send to a shard.
+pub(crate) enum Mail {
+    /// An emit to many.
+    Broadcast(Arc<Broadcast>),
+    /// Something to do on the shard's thread.
+    Run(Job),
+}
+
+impl Mail {
+    /// Bytes that it keeps from being freed, for the bound of an inbox.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Broadcast(broadcast) => 256 + broadcast.packet.packet().frames().len(),
+            Self::Run(_) => 256,
+        }
+    }
+}
+
+/// The sending end of a shard's inbox.
+pub(crate) struct Inbox(mpsc::UnboundedSender<Mail>);
+
+/// The receiving end.
+pub(crate) type Letterbox = mpsc::UnboundedReceiver<Mail>;
+
+impl Inbox {
+    pub(crate) fn new() -> (Self, Letterbox) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(sender), receiver)
+    }
+
+    /// A shard that ended takes no mail, and nobody waits for it.
+    pub(crate) fn post(&self, mail: Mail) {
+        let _ended = self.0.send(mail);
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<Shard>>> = const { RefCell::new(None) };
+}
+
+/// The shard of the calling thread, if it is one of `node`.
+pub(crate) fn current(node: &Node) -> Option<Rc<Shard>> {
+    CURRENT.with_borrow(|shard| {
+        shard
+            .as_ref()
+            .filter(|shard| std::ptr::eq(&*shard.node, node))
+            .cloned()
+    })
+}
+
+/// A shard. Everything in it belongs to one thread.
+pub(crate) struct Shard {
+    node: Arc<Node>,
+    index: usize,
+    counters: Arc<Counters>,
+    letterbox: RefCell<Letterbox>,
+    timing: Timing,
+    registry: RefCell<Registry>,
+    namespaces: RefCell<HashMap<Rc<str>, Rc<Namespace>>>,
+    /// When which session wants to be called. A session that was armed earlier leaves its later
+    /// entry behind, which then finds nothing due.
+    timers: RefCell<BinaryHeap<Reverse<(Instant, Place)>>>,
+    /// Sessions whose outbox overflowed in the midst of a broadcast.
+    doomed: RefCell<Vec<Rc<Session>>>,
+    /// Polling sessions whose parked poll can be answered.
+    flushable: RefCell<Vec<Rc<Session>>>,
+    /// Sessions with packets for a WebSocket whose task rests.
+    writable: RefCell<Vec<Rc<Session>>>,
+    /// The shard's own task runs, and settles at the end of its turn.
+    in_turn: Cell<bool>,
+    lateness: Cell<Lateness>,
+    waker: RefCell<Option<Waker>>,
+    ping: Rc<Parcel>,
+    /// From which ticks are counted.
+    epoch: Instant,
+    scratch: Rc<Scratch>,
+    last_request: Cell<u64>,
+    /// Connections to the other nodes.
+    links: Rc<Links>,
+    /// Connections of clients that belong to no session.
+    strangers: Strangers,
+}
+
+/// Which of the timers that were due have fired.
+enum Fired {
+    All,
+    Some,
+}
+
+/// What came of a look into the inbox.
+enum Received {
+    Some,
+    /// Nobody can send any more.
+    Ended,
+}
+
+#[derive(Default)]
+struct Registry {
+    sessions: Slab<Rc<Session>>,
+    by_sid: HashMap<Sid, u32>,
+    last_number: u32,
+}
+
+impl Shard {
+    pub(crate) fn new(node: Arc<Node>, index: usize, letterbox: Letterbox) -> Rc<Self> {
+        let engine = &node.config().engine;
+        let timing = Timing {
+            ping_interval: engine.ping_interval,
+            ping_timeout: engine.ping_timeout,
+            upgrade_timeout: engine.upgrade_timeout,
+        };
+        let limit = node.config().limits.connections;
+        let most = limit.map_or(usize::MAX, |limit| limit.get().div_ceil(node.shard_count()));
+        let counters = Arc::clone(&node.shards()[index].counters);
+        let scratch = Rc::<Scratch>::default();
+        let links = Links::new(Means {
+            counters: Arc::clone(&counters),
+            tallies: Arc::clone(node.tallies()),
+            descriptors: Arc::clone(node.descriptors()),
+            scratch: Rc::clone(&scratch),
+            secret: node.config().cluster.secret.clone(),
+            cluster: node.cluster().cloned(),
+        });
+        let shard = Rc::new(Self {
+            strangers: Strangers::new(most),
+            node,
+            index,
+            counters,
+            letterbox: RefCell::new(letterbox),
+            timing,
+            registry: RefCell::default(),
+            namespaces: RefCell::default(),
+            timers: RefCell::default(),
+            doomed: RefCell::default(),
+            flushable: RefCell::default(),
+            writable: RefCell::default(),
+            in_turn: Cell::new(false),
+            lateness: Cell::default(),
+            waker: RefCell::default(),
+            ping: Parcel::constant(Encoded::engine_text("2")),
+            epoch: Instant::now(),
+            scratch,
+            last_request: Cell::new(index as u64),
+            links,
+        });
+        CURRENT.set(Some(Rc::clone(&shard)));
+        shard
+    }
+
+    /// Serves until the inbox is closed.
+    pub(crate) async fn run(self: Rc<Self>) {
+        let mut sleep = Box::pin(tokio::time::sleep(Duration::from_secs(3600)));
+        std::future::poll_fn(|context| self.poll(context, sleep.as_mut())).await;
+        CURRENT.set(None);
+    }
+
+    fn poll(self: &Rc<Self>, context: &mut Context<'_>, sleep: Pin<&mut Sleep>) -> Poll<()> {
+        self.set_waker(context.waker());
+        self.in_turn.set(true);
+        let polled = self.take_turn(context, sleep);
+        self.in_turn.set(false);
+        polled
+    }
+
+    fn take_turn(
+        self: &Rc<Self>,
+        context: &mut Context<'_>,
+        mut sleep: Pin<&mut Sleep>,
+    ) -> Poll<()> {
+        loop {
+            let received = self.receive(context);
+            let fired = self.fire_timers();
+            self.settle();
+            match (received, fired) {
+                (Poll::Ready(Received::Ended), _) => return Poll::Ready(()),
+                (Poll::Ready(Received::Some), _) | (_, Fired::Some) => {
+                    after_the_others(context);
+                    return Poll::Pending;
+                }
+                (Poll::Pending, Fired::All) => {}
+            }
+            let Some(next) = self.timers.borrow().peek().map(|Reverse((at, _))| *at) else {
+                return Poll::Pending;
+            };
+            if sleep.deadline().into_std() != next {
+                sleep.as_mut().reset(next.into());
+            }
+            ready!(sleep.as_mut().poll(context));
+        }
+    }
+
+    /// Handles some mail; pending when nothing is left of it.
+    fn receive(self: &Rc<Self>, context: &mut Context<'_>) -> Poll<Received> {
+        let mut spell = Spell::begin();
+        if self.lateness.get() != Lateness::OnTime {
+            self.set_lateness(self.lateness.get().handle_time(Instant::now()));
+        }
+        for _ in 0..MAIL_BATCH {
+            let next = self.letterbox.borrow_mut().poll_recv(context);
+            match next {
+                Poll::Ready(Some(mail)) => self.handle(mail),
+                Poll::Ready(None) => return Poll::Ready(Received::Ended),
+                Poll::Pending => {
+                    // The runtime says so as well when the task has had its share.
+                    if self.letterbox.borrow().is_empty() {
+                        self.set_lateness(Lateness::OnTime);
+                    }
+                    return Poll::Pending;
+                }
+            }
+            if spell.is_over() {
+                break;
+            }
+        }
+        Poll::Ready(Received::Some)
+    }
+
+    /// Notes whether broadcasts are handled much later than they were posted, and lets clients be read
+    /// again if not.
+    fn set_lateness(&self, lateness: Lateness) {
+        let late = lateness.is_late();
+        if self.lateness.replace(lateness).is_late() != late {
+            self.counters().late.store(late, Ordering::Relaxed);
+            if !late {
+                self.node.relieved().notify_waiters();
+            }
+        }
+    }
+
+    /// Handles what is in the inbox by now. To be called before what a client sent is handled: it may
+    /// have sent it because of something that was posted here before.
+    pub(crate) fn take_mail(self: &Rc<Self>) {
+        let waiting = self.letterbox.borrow().len();
+        for _ in 0..waiting {
+            let next = self.letterbox.borrow_mut().try_recv();
+            match next {
+                Ok(mail) => self.handle(mail),
+                Err(_) => break,
+            }
+        }
+    }
+
+    fn handle(self: &Rc<Self>, mail: Mail) {
+        let size = mail.size();
+        match mail {
+            Mail::Broadcast(broadcast) => {
+                let now = Instant::now();
+                let waited = now.saturating_duration_since(broadcast.since);
+                self.set_lateness(self.lateness.get().handle_broadcast(now, waited));
+                self.deliver(&broadcast);
+            }
+            Mail::Run(job) => job(self),
+        }
+        if size > 0 && self.node.shards()[self.index].took(size) {
+            self.node.relieved().notify_waiters();
+        }
+    }
+
+    /// Calls sessions whose time has come, as many as have their turn.
+    fn fire_timers(self: &Rc<Self>) -> Fired {
+        let now = Instant::now();
+        let mut spell = Spell::begin();
+        while !spell.is_over() {
+            let place = {
+                let mut timers = self.timers.borrow_mut();
+                match timers.peek() {
+                    Some(Reverse((at, _))) if *at <= now => {
+                        timers.pop().map(|Reverse((_, place))| place)
+                    }
+                    _ => None,
+                }
+            };
+            let Some(place) = place else {
+                return Fired::All;
+            };
+            if let Some(session) = self.session_at(place) {
+                session.handle_timeout(now);
+            }
+        }
+        Fired::Some
+    }
+
+    /// Does what could not be done in the midst of something else, until nothing of it is left.
+    fn settle(&self) {
+        loop {
+            let doomed = self.doomed.take();
+            let flushable = self.flushable.take();
+            let writable = self.writable.take();
+            if doomed.is_empty() && flushable.is_empty() && writable.is_empty() {
+                break;
+            }
+            for session in doomed {
+                session.close_slow(SlowCause::Behind);
+            }
+            for session in flushable {
+                session.flush_poll();
+            }
+            self.write(writable);
+        }
+        self.keep_memory();
+    }
+
+    /// Has sessions be closed, if what waits on the node takes more memory than it may.
+    fn keep_memory(&self) {
+        let memory = self.node.outbox_memory();
+        if self.node.outbox_held() > memory.limit && memory.begin_shedding() {
+            tokio::task::spawn_local(shed(Arc::clone(&self.node)));
+        }
+    }
+
+    /// The sessions that are furthest behind, for the longest time: how far, how many bytes, and where.
+    fn furthest_behind(&self) -> Vec<(u128, usize, Place)> {
+        let now = Instant::now();
+        let registry = self.registry.borrow();
+        let sessions = registry.sessions.iter().map(|(_, session)| session);
+        let lag = |session: &Rc<Session>| {
+            let (lag, bytes) = session.lag(now)?;
+            Some((lag, bytes, session.place()))
+        };
+        let mut behind: Vec<_> = sessions.filter_map(lag).collect();
+        behind.sort_unstable_by_key(|(lag, ..)| Reverse(*lag));
+        behind.truncate(MAX_SHED);
+        behind
+    }
+
+    /// Writes for sessions whose tasks rest, and uses the memory of the list again, unless it is much.
+    fn write(&self, mut list: Vec<Rc<Session>>) {
+        let written = list.drain(..).map(|session| session.write_resting());
+        let written: usize = written.sum();
+        let sent = self.counters().sent_bytes.of(Transport::WebSocket);
+        sent.add(written as u64);
+        let mut writable = self.writable.borrow_mut();
+        if writable.is_empty() && list.capacity() <= MAX_KEPT {
+            *writable = list;
+        }
+    }
+
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    pub(crate) fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    pub(crate) fn strangers(&self) -> &Strangers {
+        &self.strangers
+    }
+
+    pub(crate) fn links(&self) -> Rc<Links> {
+        Rc::clone(&self.links)
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(crate) fn ping(&self) -> Rc<Parcel> {
+        Rc::clone(&self.ping)
+    }
+
+    /// A time in four bytes, in milliseconds. It begins anew after 49 days, long after everything that
+    /// is measured with it.
+    pub(crate) fn tick(&self, at: Instant) -> NonZeroU32 {
+        let millis = at.saturating_duration_since(self.epoch).as_millis();
+        // The low bits are what is meant.
+        NonZeroU32::new(millis as u32).unwrap_or(NonZeroU32::MIN)
+    }
+
+    /// The time of a tick that was not long ago.
+    pub(crate) fn at_tick(&self, tick: NonZeroU32) -> Instant {
+        let now = Instant::now();
+        let millis = now.saturating_duration_since(self.epoch).as_millis() as u32;
+        let since = millis.wrapping_sub(tick.get());
+        // The very first tick is rounded up, and may be ahead.
+        let since = if since > u32::MAX / 2 { 0 } else { since };
+        now.checked_sub(Duration::from_millis(since.into()))
+            .unwrap_or(self.epoch)
+    }
+
+    /// Opens a session; the caller answers its handshake.
+    pub(crate) fn open(
+        self: &Rc<Self>,
+        mount: u8,
+        transport: Transport,
+        handshake: Handshake,
+        base64: bool,
+    ) -> Rc<Session> {
+        let sid = Sid::random(self.node.tag(), self.index);
+        let session = Rc::new(Session::new(
+            Rc::clone(self),
+            sid,
+            mount,
+            transport,
+            handshake,
+            base64,
+        ));
+        let mut registry = self.registry.borrow_mut();
+        registry.last_number = registry.last_number.wrapping_add(1);
+        let number = registry.last_number;
+        let slot = registry.sessions.insert(Rc::clone(&session)) as u32;
+        registry.by_sid.insert(sid, slot);
+        session.set_place(Place { slot, number });
+        self.counters()
+            .sessions
+            .store(registry.sessions.len(), Ordering::Relaxed);
+        drop(registry);
+        self.counters().opened.of(transport).increment();
+        session.log_opened();
+        session.arm();
+        session
+    }
+
+    /// Removes a session that is finished.
+    pub(crate) fn forget(&self, session: &Session) {
+        let mut registry = self.registry.borrow_mut();
+        if registry.by_sid.remove(session.sid()).is_none() {
+            return;
+        }
+        let removed = registry.sessions.try_remove(session.place().slot as usize);
+        if registry.by_sid.len() * 4 < registry.by_sid.capacity() {
+            registry.by_sid.shrink_to_fit();
+            registry.sessions.shrink_to_fit();
+        }
+        self.counters()
+            .sessions
+            .store(registry.sessions.len(), Ordering::Relaxed);
+        drop(registry);
+        drop(removed);
+    }
+
+    /// The session of this id, if it lives here. What was due for it by now has been done, so that
+    /// a request cannot overtake a timer.
+    pub(crate) fn session(&self, sid: &Sid) -> Option<Rc<Session>> {
+        let session = {
+            let registry = self.registry.borrow();
+            let slot = registry.by_sid.get(sid)?;
+            registry.sessions.get(*slot as usize).cloned()?
+        };
+        session.catch_up();
+        Some(session)
+    }
+
+    /// All sessions.
+    pub(crate) fn sessions(&self) -> Vec<Rc<Session>> {
+        self.registry
+            .borrow()
+            .sessions
+            .iter()
+            .map(|(_, session)| Rc::clone(session))
+            .collect()
+    }
+
+    /// How many sessions are open.
+    pub(crate) fn open_count(&self) -> usize {
+        let registry = self.registry.borrow();
+        let sessions = registry.sessions.iter();
+        sessions.filter(|(_, session)| session.is_open()).count()
+    }
+
+    /// At most `count` open sessions.
+    pub(crate) fn first_open(&self, count: usize) -> Vec<Rc<Session>> {
+        let registry = self.registry.borrow();
+        let sessions = registry.sessions.iter().map(|(_, session)| session);
+        let open = sessions.filter(|session| session.is_open());
+        open.take(count).cloned().collect()
+    }
+
+    fn session_at(&self, place: Place) -> Option<Rc<Session>> {
+        let registry = self.registry.borrow();
+        let session = registry.sessions.get(place.slot as usize)?;
+        (session.place() == place).then(|| Rc::clone(session))
+    }
+
+    /// A number for a request; no other shard of the node gives the same.
+    pub(crate) fn next_request(&self) -> u64 {
+        let number = self.last_request.get() + MAX_SHARDS as u64;
+        self.last_request.set(number);
+        number
+    }
+
+    /// Runs `job` where the session of this id lives, here at once; with `None` if there is none.
+    pub(crate) fn with_session(
+        self: &Rc<Self>,
+        sid: Sid,
+        job: impl FnOnce(Option<&Rc<Session>>) + Send + 'static,
+    ) {
+        let owner = sid.shard();
+        if sid.node() != self.node.tag() {
+            job(None);
+        } else if owner == self.index {
+            self.take_mail();
+            job(self.session(&sid).as_ref());
+        } else if let Some(owner) = self.node.shards().get(owner) {
+            owner.post(Mail::Run(Box::new(move |shard| {
+                job(shard.session(&sid).as_ref())
+            })));
+        } else {
+            job(None);
+        }
+    }
+
+    /// The namespace of this name; it begins with its first socket.
+    pub(crate) fn namespace(&self, name: &str) -> Rc<Namespace> {
+        let mut namespaces = self.namespaces.borrow_mut();
+        if let Some(namespace) = namespaces.get(name) {
+            return Rc::clone(namespace);
+        }
+        let cluster = self.node.cluster();
+        let adapter = cluster.map(|cluster| Arc::clone(cluster.adapter()));
+        let namespace = Rc::new(Namespace::new(name, adapter));
+        namespaces.insert(name.into(), Rc::clone(&namespace));
+        namespace
+    }
+
+    /// Ends a namespace that no socket is in.
+    pub(crate) fn tidy_namespace(&self, name: &str) {
+        let mut namespaces = self.namespaces.borrow_mut();
+        if namespaces
+            .get(name)
+            .is_some_and(|namespace| namespace.is_unused())
+        {
+            namespaces.remove(name);
+        }
+    }
+
+    /// Calls `visit` for each namespace that has a socket here.
+    pub(crate) fn for_each_namespace(&self, mut visit: impl FnMut(&Namespace)) {
+        self.namespaces
+            .borrow()
+            .values()
+            .for_each(|namespace| visit(namespace));
+    }
+
+    /// The selected sockets of a namespace on this shard.
+    pub(crate) fn select(&self, namespace: &str, selection: &Selection) -> Vec<Socket> {
+        let namespace = self.namespaces.borrow().get(namespace).cloned();
+        namespace.map_or_else(Vec::new, |namespace| namespace.select(selection))
+    }
+
+    /// What has to be in force for all to be heard that other nodes publish to those of `rooms` that
+    /// have members on this shard.
+    pub(crate) fn in_force(&self, namespace: &str, rooms: &[String]) -> Joined {
+        let namespace = self.namespaces.borrow().get(namespace).cloned();
+        let mut joined = Joined::default();
+        if let Some(namespace) = namespace {
+            joined.and(namespace.in_force());
+            for room in rooms {
+                joined.and(namespace.room_in_force(room));
+            }
+        }
+        joined
+    }
+
+    /// A socket of this shard.
+    pub(crate) fn socket(&self, namespace: &str, id: &SocketId) -> Option<Socket> {
+        let namespace = self.namespaces.borrow().get(namespace).cloned();
+        namespace?.socket(id)
+    }
+
+    /// Calls `visit` with the ids of the selected sockets of a namespace on this shard.
+    pub(crate) fn for_each_id(
+        &self,
+        namespace: &str,
+        selection: &Selection,
+        visit: impl FnMut(SocketId),
+    ) {
+        let namespace = self.namespaces.borrow().get(namespace).cloned();
+        if let Some(namespace) = namespace {
+            namespace.for_each_id(selection, visit);
+        }
+    }
+
+    /// Calls `visit` with the rooms of a namespace on this shard and how many members each has; with
+    /// `ids` also with those that sockets have of themselves.
+    pub(crate) fn for_each_room(&self, namespace: &str, ids: bool, visit: impl FnMut(&str, usize)) {
+        let namespace = self.namespaces.borrow().get(namespace).cloned();
+        if let Some(namespace) = namespace {
+            namespace.for_each_room(ids, visit);
+        }
+    }
+
+    /// Puts a broadcast into the outboxes of its recipients on this shard.
+    pub(crate) fn deliver(self: &Rc<Self>, broadcast: &Broadcast) {
+        let began = Instant::now();
+        let namespace = self.namespaces.borrow().get(&*broadcast.namespace).cloned();
+        let packet = broadcast.packet.parcel();
+        let volatile = broadcast.selection.flags.volatile;
+        let mut recipients = 0;
+        if let Some(namespace) = namespace {
+            match &broadcast.ack {
+                None => namespace.for_each(&broadcast.selection, |socket| {
+                    recipients += u64::from(socket.push(&packet, broadcast.kind, volatile));
+                }),
+                Some(_) => recipients = self.deliver_with_ack(&namespace, broadcast, &packet),
+            }
+        }
+        if let Some(ack) = &broadcast.ack {
+            let _gone = ack.answers.send(Tally::Recipients(recipients as usize));
+        }
+        let counters = self.counters();
+        counters.broadcasts.of(broadcast.origin).increment();
+        counters.broadcast_recipients.observe(recipients);
+        counters
+            .broadcast_duration
+            .observe(began.elapsed().as_nanos() as u64);
+    }
+
+    fn deliver_with_ack(
+        self: &Rc<Self>,
+        namespace: &Namespace,
+        broadcast: &Broadcast,
+        packet: &Rc<Parcel>,
+    ) -> u64 {
+        let Some(ack) = &broadcast.ack else {
+            return 0;
+        };
+        let acks = self.node.acks();
+        let volatile = broadcast.selection.flags.volatile;
+        let (mut recipients, mut asked) = (0, Vec::new());
+        for socket in namespace.select(&broadcast.selection) {
+            if !socket.may_owe_ack() || !socket.push(packet, broadcast.kind, volatile) {
+                continue;
+            }
+            recipients += 1;
+            if !ack.timeout.is_zero()
+                && let Some(awaited) = acks.wait(&ack.answers)
+                && socket.expect_ack(ack.id, Waiter::Many(awaited))
+            {
+                asked.push(socket.id());
+            }
+        }
+        if !asked.is_empty() {
+            let forgetting = Rc::clone(self).forget_acks(namespace.name().into(), asked, ack);
+            tokio::task::spawn_local(forgetting);
+        }
+        recipients
+    }
+
+    /// Forgets the acknowledgements of a broadcast when its time is over, or nobody waits for them any
+    /// more. Meanwhile it keeps no socket.
+    fn forget_acks(
+        self: Rc<Self>,
+        namespace: Box<str>,
+        asked: Vec<SocketId>,
+        ack: &AckRequest,
+    ) -> impl Future<Output = ()> + use<> {
+        let (id, timeout, answers) = (ack.id, ack.timeout, ack.answers.clone());
+        async move {
+            tokio::select! {
+                () = tokio::time::sleep(timeout) => {}
+                () = answers.closed() => {}
+            }
+            for socket in asked.iter().filter_map(|id| self.socket(&namespace, id)) {
+                socket.forget_ack(id);
+            }
+        }
+    }
+
+    /// Has a session called at a time.
+    pub(crate) fn wake_at(&self, at: Instant, place: Place) {
+        let mut timers = self.timers.borrow_mut();
+        let is_next = timers.peek().is_none_or(|Reverse((next, _))| at < *next);
+        timers.push(Reverse((at, place)));
+        drop(timers);
+        if is_next {
+            self.wake();
+        }
+    }
+
+    /// Closes a session soon: not now, since the caller walks the rooms.
+    pub(crate) fn doom(&self, session: &Rc<Session>) {
+        self.doomed.borrow_mut().push(Rc::clone(session));
+        self.wake();
+    }
+
+    /// Something waits for a client that has to come for it: the end of a turn looks at the node's
+    /// memory.
+    pub(crate) fn look_after_memory(&self) {
+        self.wake();
+    }
+
+    /// Answers a parked poll soon, with all that comes until then.
+    pub(crate) fn flush_later(&self, session: &Rc<Session>) {
+        self.flushable.borrow_mut().push(Rc::clone(session));
+        self.wake();
+    }
+
+    /// Has what was queued for a WebSocket whose task rests be written soon, with all that comes until
+    /// then.
+    pub(crate) fn write_later(&self, session: &Rc<Session>) {
+        self.writable.borrow_mut().push(Rc::clone(session));
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if self.in_turn.get() {
+            return;
+        }
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn set_waker(&self, waker: &Waker) {
+        *self.waker.borrow_mut() = Some(waker.clone());
+    }
+
+    /// The buffer that connections are read into; to be given back.
+    pub(crate) fn take_scratch(&self) -> Box<[u8]> {
+        self.scratch.take()
+    }
+
+    pub(crate) fn give_scratch(&self, scratch: Box<[u8]>) {
+        self.scratch.give_back(scratch);
+    }
+
+    /// Drops what holds the shard alive in a circle.
+    pub(crate) fn end(&self) {
+        for session in self.sessions() {
+            session.abort(CloseReason::ServerShuttingDown);
+        }
+    }
+}
+
+/// Closes the sessions that are furthest behind for the longest, wherever they are, until what waits
+/// takes nine tenths of what it may.
+async fn shed(node: Arc<Node>) {
+    let target = node.outbox_memory().limit / 10 * 9;
+    loop {
+        let excess = node.outbox_held().saturating_sub(target);
+        if excess == 0 {
+            break;
+        }
+        let behind = node.query(|shard| (shard.index(), shard.furthest_behind()));
+        let mut behind: Vec<_> = behind
+            .await
+            .into_iter()
+            .flat_map(|(index, found)| found.into_iter().map(move |it| (index, it)))
+            .collect();
+        behind.sort_unstable_by_key(|(_, (lag, ..))| Reverse(*lag));
+        let mut closed = 0;
+        let worst = behind.into_iter().take_while(|(_, (_, bytes, _))| {
+            let enough = closed >= excess;
+            closed += bytes;
+            !enough
+        });
+        let mut by_shard = vec![Vec::new(); node.shard_count()];
+        worst.for_each(|(index, (.., place))| by_shard[index].push(place));
+        if by_shard.iter().all(Vec::is_empty) {
+            break;
+        }
+        let by_shard = Arc::new(by_shard);
+        node.query(move |shard| {
+            for place in &by_shard[shard.index()] {
+                if let Some(session) = shard.session_at(*place) {
+                    session.close_slow(SlowCause::Memory);
+                }
+            }
+        })
+        .await;
+    }
+    node.outbox_memory().end_shedding();
+}

@@ -1,0 +1,472 @@
+//! The task of one WebSocket: reads on demand, writes by draining the session's outbox.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use protocol::Encoded;
+use protocol::engineio::{Attach, CloseReason, Message, Packet, Transport};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::futures::OwnedNotified;
+use tokio::time::Sleep;
+
+use super::frame::{close_frame, pong_frame};
+use super::reader::{FrameError, Reader, Received};
+use crate::count::Upgraded;
+use crate::engine::held::Held;
+use crate::engine::outbox::{Advanced, BATCH};
+use crate::engine::session::{Link, LinkOrder, Session};
+use crate::engine::shard::{Mail, Shard};
+use crate::net::ids::Sid;
+use crate::net::spell::{Spell, after_the_others};
+use crate::net::stream::Stream;
+
+/// How often one connection is read before the others get their turn.
+const READS: usize = 4;
+
+/// How much later than the answer to `CONNECT` the first event is written, if it was emitted at
+/// once. A program that awaits the one and then the other would lose the event if a single read
+/// brought both; Socket.IO's own conformance suite is such a program.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// How long a client may take to close its side after ours.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A WebSocket's hold on its session: the session learns when it is gone, however that happens.
+pub(crate) struct Attached {
+    session: Rc<Session>,
+    link: Rc<Link>,
+}
+
+impl Attached {
+    pub(crate) fn new(session: Rc<Session>) -> Self {
+        let link = session.attach_link();
+        Self { session, link }
+    }
+
+    /// Whether the session still travels by polling.
+    fn is_probing(&self) -> bool {
+        self.session.transport() == Transport::Polling
+    }
+
+    /// Writes a few bytes beside the outbox, of which nothing goes this way yet.
+    fn write_small(&self, bytes: &[u8]) -> bool {
+        let mut stream = self.link.stream.borrow_mut();
+        stream.as_mut().is_some_and(|it| it.write_small(bytes))
+    }
+
+    fn lose(&self, reason: CloseReason) {
+        if self.session.has_link(&self.link) {
+            self.session.drive(|engine| {
+                if engine.transport() == Transport::Polling {
+                    engine.handle_probe_lost();
+                } else {
+                    engine.handle_websocket_lost(reason);
+                }
+            });
+        }
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.lose(CloseReason::TransportClose);
+    }
+}
+
+/// Brings a WebSocket that probes to the shard of its session.
+pub(crate) async fn hand_over(shard: &Rc<Shard>, sid: Sid, stream: Stream, read: Vec<u8>) {
+    if sid.shard() == shard.index() {
+        return attach(Rc::clone(shard), sid, stream, read).await;
+    }
+    let (Ok(stream), Some(owner)) = (stream.detach(), shard.node().shards().get(sid.shard()))
+    else {
+        return;
+    };
+    owner.post(Mail::Run(Box::new(move |shard| {
+        if let Ok(stream) = stream.attach() {
+            let held = Held::new(shard);
+            tokio::task::spawn_local(async move {
+                attach(Rc::clone(held.shard()), sid, stream, read).await;
+            });
+        }
+    })));
+}
+
+async fn attach(shard: Rc<Shard>, sid: Sid, stream: Stream, read: Vec<u8>) {
+    let Some(session) = shard.session(&sid) else {
+        return Box::pin(finish(stream, End::default())).await;
+    };
+    match session.drive(|engine| engine.handle_attach(Instant::now())) {
+        Attach::Probing => run(Attached::new(session), stream, read).await,
+        Attach::Refused => {
+            shard.counters().upgrades.of(Upgraded::Refused).increment();
+            drop(session);
+            Box::pin(finish(stream, End::default())).await;
+        }
+    }
+}
+
+/// Serves a WebSocket to its end; `read` is what came behind the handshake.
+pub(crate) async fn run(attached: Attached, stream: Stream, mut read: Vec<u8>) {
+    attached.link.stream.replace(Some(stream));
+    let mut driver = Driver {
+        attached,
+        reader: Reader::new(),
+        relief: None,
+        pause: None,
+        rest: None,
+    };
+    let mut end = None;
+    if !read.is_empty() {
+        end = driver.consume(&mut read);
+    }
+    drop(read);
+    let end = match end {
+        Some(end) => end,
+        None => poll_fn(|context| driver.poll(context)).await,
+    };
+    let attached = driver.attached;
+    let stream = attached.link.stream.take();
+    let cut = attached.link.cut.get();
+    drop(attached);
+    if let Some(stream) = stream
+        && !cut
+    {
+        Box::pin(finish(stream, end)).await;
+    }
+}
+
+struct Driver {
+    attached: Attached,
+    reader: Reader,
+    /// Waited for before more is read, while some shard is far behind.
+    relief: Option<Pin<Box<OwnedNotified>>>,
+    /// Waited for before more is written.
+    pause: Option<Pin<Box<Sleep>>>,
+    /// What was read and is for the next turn.
+    #[expect(
+        clippy::box_collection,
+        reason = "one word in each connection, and seldom used"
+    )]
+    rest: Option<Box<Vec<u8>>>,
+}
+
+/// How a WebSocket ends.
+#[derive(Debug, Default)]
+struct End {
+    /// The code of our close frame; without one it is empty, as Node's.
+    code: Option<u16>,
+}
+
+impl Driver {
+    /// What this call itself queues it writes as well, so that only what comes later needs to wake
+    /// the task, or to be written by the shard.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        self.attached.link.begin_turn();
+        let polled = self.serve(context);
+        if polled.is_pending() {
+            let resting = self.may_rest();
+            self.attached.link.end_turn(context.waker(), resting);
+            if resting {
+                let Attached { session, link } = &self.attached;
+                session.leave_to_shard(link);
+            }
+        }
+        polled
+    }
+
+    /// Whether what is to be written can be left to the shard, which does so for all its sockets in one
+    /// go.
+    fn may_rest(&self) -> bool {
+        self.pause.is_none()
+            && self.attached.link.may_rest()
+            && !self.attached.is_probing()
+            && !self.attached.session.outbox().borrow().is_parted()
+    }
+
+    /// Does something with the stream, which is there until the end.
+    fn with_stream<T>(
+        &self,
+        action: impl FnOnce(Pin<&mut Stream>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match &mut *self.attached.link.stream.borrow_mut() {
+            Some(stream) => action(Pin::new(stream)),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    fn serve(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        if self.attached.link.order.get() == LinkOrder::None
+            && let Some(end) = self.read(context)
+        {
+            return Poll::Ready(end);
+        }
+        loop {
+            match self.attached.link.order.get() {
+                LinkOrder::Close => return Poll::Ready(End::default()),
+                LinkOrder::AnswerProbe => {
+                    let answer = Encoded::engine_text("3probe");
+                    let written =
+                        self.with_stream(|stream| stream.poll_write(context, answer.frames()));
+                    if !matches!(ready!(written), Ok(count) if count == answer.frames().len()) {
+                        return Poll::Ready(End::default());
+                    }
+                    self.attached.link.order.set(LinkOrder::None);
+                    context.waker().wake_by_ref();
+                }
+                LinkOrder::Flush | LinkOrder::None => {}
+            }
+            if self.attached.is_probing() {
+                let _lost_is_seen_by_reading = self.flush(context);
+                return Poll::Pending;
+            }
+            if self.may_rest() {
+                return Poll::Pending;
+            }
+            if ready!(self.write(context)).is_err() {
+                self.attached.lose(CloseReason::TransportClose);
+                self.attached.link.cut.set(true);
+                return Poll::Ready(End::default());
+            }
+            if self.attached.link.order.get() != LinkOrder::Flush {
+                return Poll::Pending;
+            }
+            self.attached
+                .session
+                .drive(protocol::engineio::Session::handle_flushed);
+        }
+    }
+
+    /// Reads what there is, unless the client has to wait.
+    fn read(&mut self, context: &mut Context<'_>) -> Option<End> {
+        let shard = Rc::clone(self.attached.session.shard());
+        for _ in 0..READS {
+            if self.must_wait(context) {
+                return None;
+            }
+            if let Some(mut rest) = self.rest.take() {
+                shard.take_mail();
+                let end = self.consume(&mut rest);
+                if end.is_some() || self.attached.link.order.get() != LinkOrder::None {
+                    return end;
+                }
+                break;
+            }
+            let mut scratch = shard.take_scratch();
+            let mut buffer = ReadBuf::new(&mut scratch);
+            let result = self.with_stream(|stream| stream.poll_read(context, &mut buffer));
+            let count = buffer.filled().len();
+            let end = match result {
+                Poll::Pending => {
+                    shard.give_scratch(scratch);
+                    return None;
+                }
+                Poll::Ready(Ok(())) if count > 0 => {
+                    shard
+                        .counters()
+                        .received_bytes
+                        .of(Transport::WebSocket)
+                        .add(count as u64);
+                    shard.take_mail();
+                    self.consume(&mut scratch[..count])
+                }
+                Poll::Ready(_) => {
+                    self.attached.lose(CloseReason::TransportClose);
+                    Some(End::default())
+                }
+            };
+            shard.give_scratch(scratch);
+            if end.is_some() || self.attached.link.order.get() != LinkOrder::None {
+                return end;
+            }
+            if self.rest.is_some() {
+                break;
+            }
+        }
+        after_the_others(context);
+        None
+    }
+
+    /// Whether the application or another shard is so far behind that nothing more is read.
+    fn must_wait(&mut self, context: &mut Context<'_>) -> bool {
+        if self.attached.session.is_behind() {
+            return true;
+        }
+        let node = self.attached.session.shard().node();
+        while node.is_behind() {
+            let relief = self
+                .relief
+                .get_or_insert_with(|| Box::pin(Arc::clone(node.relieved()).notified_owned()));
+            if relief.as_mut().poll(context).is_pending() {
+                if !node.is_behind() {
+                    break;
+                }
+                return true;
+            }
+            self.relief = None;
+        }
+        self.relief = None;
+        false
+    }
+
+    /// Handles what was read, and keeps what has to wait for its turn.
+    fn consume(&mut self, mut input: &mut [u8]) -> Option<End> {
+        let mut spell = Spell::begin();
+        let limit = self
+            .attached
+            .session
+            .shard()
+            .node()
+            .config()
+            .engine
+            .max_payload;
+        loop {
+            match self.reader.next(&mut input, limit) {
+                Ok(Some(received)) => {
+                    if let Some(end) = self.attached.handle(received) {
+                        return Some(end);
+                    }
+                    if self.attached.link.order.get() == LinkOrder::Close {
+                        return Some(End::default());
+                    }
+                    if !input.is_empty() && spell.is_over() {
+                        self.rest = Some(Box::new(input.to_vec()));
+                        return None;
+                    }
+                }
+                Ok(None) => return None,
+                Err(error) => return Some(self.attached.fail(error)),
+            }
+        }
+    }
+
+    /// Waits until a pause between two writes is over.
+    fn rest(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(context));
+            self.pause = None;
+        }
+        Poll::Ready(())
+    }
+
+    /// Drains the outbox.
+    fn write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.rest(context));
+        let session = &self.attached.session;
+        let mut taken = false;
+        loop {
+            let mut outbox = session.outbox().borrow_mut();
+            if outbox.is_empty() {
+                break;
+            }
+            let written = {
+                let mut slices = [IoSlice::new(&[]); BATCH];
+                let count = outbox.slices(&mut slices);
+                self.with_stream(|stream| match &slices[..count] {
+                    [only] => stream.poll_write(context, only),
+                    several => stream.poll_write_vectored(context, several),
+                })
+            };
+            let Poll::Ready(written) = written else {
+                drop(outbox);
+                session.waits(taken);
+                return Poll::Pending;
+            };
+            let written = written?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            taken = true;
+            let Advanced { packets, pause } = outbox.advance(written);
+            session.let_go(packets);
+            self.attached.link.cut.set(outbox.is_cut());
+            session
+                .shard()
+                .counters()
+                .sent_bytes
+                .of(Transport::WebSocket)
+                .add(written as u64);
+            if pause && !outbox.is_empty() {
+                self.pause = Some(Box::pin(tokio::time::sleep(PAUSE)));
+                drop(outbox);
+                ready!(self.rest(context));
+                return self.write(context);
+            }
+        }
+        self.attached.link.behind.set(false);
+        self.flush(context)
+    }
+
+    /// Writes what TLS took in; nothing else keeps anything.
+    fn flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with_stream(|stream| stream.poll_flush(context))
+    }
+}
+
+impl Attached {
+    fn handle(&self, received: Received<'_>) -> Option<End> {
+        match received {
+            Received::Text(text) => match Packet::decode(&text) {
+                Ok(packet) => self.handle_packet(packet),
+                Err(_) if self.is_probing() => self.lose(CloseReason::TransportError),
+                Err(_) => self
+                    .session
+                    .drive(protocol::engineio::Session::handle_undecodable),
+            },
+            Received::Binary(data) => self.handle_packet(Packet::Message(Message::Binary(data))),
+            Received::Ping(payload) => {
+                let pong = pong_frame(&payload);
+                if !self.is_probing() {
+                    self.session
+                        .push_uncounted(&self.session.parcel(Encoded::control_frame(pong)));
+                } else if !self.write_small(&pong) {
+                    self.lose(CloseReason::TransportError);
+                }
+            }
+            Received::Pong => {}
+            Received::Close(code) => {
+                self.lose(CloseReason::TransportClose);
+                return Some(End { code });
+            }
+        }
+        None
+    }
+
+    fn handle_packet(&self, packet: Packet<'_>) {
+        let now = Instant::now();
+        if self.is_probing() {
+            self.session
+                .drive(|engine| engine.handle_probe_packet(now, &packet));
+        } else if let Some(message) = self
+            .session
+            .drive(|engine| engine.handle_websocket_packet(now, packet))
+        {
+            self.session.handle_message(message);
+        }
+    }
+
+    fn fail(&self, error: FrameError) -> End {
+        tracing::debug!(target: "gateway::websocket::driver", session = %self.session.log_name(), reason = %error, "WebSocket failed");
+        self.lose(CloseReason::TransportError);
+        End {
+            code: Some(error.close_code().into()),
+        }
+    }
+}
+
+/// Closes in order: our close frame, then the client's, so that it reads all that was sent.
+async fn finish(mut stream: Stream, end: End) {
+    let close = async {
+        stream.write_all(&close_frame(end.code)).await?;
+        stream.shutdown().await?;
+        let mut rest = [0; 256];
+        while stream.read(&mut rest).await? > 0 {}
+        io::Result::Ok(())
+    };
+    let _gone_either_way = tokio::time::timeout(LINGER, close).await;
+}

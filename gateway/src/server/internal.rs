@@ -1,0 +1,221 @@
+//! The internal port: metrics, health, and other nodes. Never for clients.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tracing::{debug, warn};
+
+use callers::Callers;
+
+use crate::backend::api::{self, Api};
+use crate::count::{Export, Label, Suspect};
+use crate::engine::drain::{Ending, Purpose};
+use crate::engine::node::Node;
+use crate::engine::shard::Mail;
+use crate::forward::Door;
+use crate::http::{self, MAX_HEADERS};
+use crate::peers;
+use crate::peers::proof::PATH;
+use crate::server::draining;
+use crate::server::metrics;
+
+mod callers;
+mod pages;
+
+/// Most answers to `/metrics` that are made at a time; others wait, and may be closed for newer ones.
+const MAX_SCRAPES: usize = 4;
+
+/// How long a request's head may take, and an idle connection stay.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Serves the internal port until the task is aborted.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    node: Arc<Node>,
+    api: Option<Arc<Api>>,
+    exports: Arc<[Arc<dyn Export>]>,
+) {
+    let callers = Arc::new(Callers::new(node.descriptors().kept_back()));
+    let scrapes = Arc::new(Semaphore::new(MAX_SCRAPES));
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                debug!(target: "gateway::internal", %error, "cannot accept on the internal port");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let (node, api) = (Arc::clone(&node), api.clone());
+        let exports = Arc::clone(&exports);
+        let (caller, scrapes) = (callers.enter(), Arc::clone(&scrapes));
+        tokio::spawn(async move {
+            let door = Door::new(peer);
+            let service = service_fn(|request: Request<Incoming>| {
+                let (node, api, door) = (&node, &api, &door);
+                let (caller, scrapes, exports) = (&caller, &scrapes, &exports);
+                async move {
+                    let path = request.uri().path();
+                    let call = api.as_ref().filter(|_| path.starts_with(api::PREFIX));
+                    if let Err(suspect) = pages::check(&request, node.config(), call.is_some()) {
+                        return Ok(refuse(node, door, suspect));
+                    }
+                    caller.asks(call.is_some());
+                    let answer = match call {
+                        Some(api) => api.respond(request).await,
+                        None => {
+                            let _place = match path {
+                                "/metrics" => scrapes.acquire().await.ok(),
+                                _ => None,
+                            };
+                            respond(node, &request, door, exports).await
+                        }
+                    };
+                    caller.asks(false);
+                    Ok::<_, std::convert::Infallible>(answer)
+                }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .max_headers(MAX_HEADERS)
+                .serve_connection(TokioIo::new(stream), service)
+                .without_shutdown();
+            let served = tokio::select! {
+                served = connection => served,
+                () = caller.leaves() => {
+                    return debug!(target: "gateway::internal", %peer, "internal connection closed, to make room for another");
+                }
+            };
+            match (served, door.opened()) {
+                (Ok(parts), Some(shard)) => let_in(&node, shard, parts.io.into_inner(), peer),
+                (Ok(_), None) => {}
+                (Err(error), _) => {
+                    debug!(target: "gateway::internal", %error, "internal connection failed")
+                }
+            }
+        });
+    }
+}
+
+/// Hands a connection that was let in to its shard.
+fn let_in(node: &Node, shard: usize, stream: TcpStream, peer: SocketAddr) {
+    let stream = peers::prepare(&stream).and_then(|()| stream.into_std());
+    match (stream, node.shards().get(shard)) {
+        (Ok(stream), Some(owner)) => owner.post(Mail::Run(Box::new(move |shard| {
+            let stream: std::net::TcpStream = stream;
+            http::serve_node(shard, stream, peer);
+        }))),
+        (Err(error), _) => {
+            debug!(target: "gateway::forward::welcome", %peer, %error, "connection lost before it was served")
+        }
+        (Ok(_), None) => {}
+    }
+}
+
+async fn respond<B>(
+    node: &Arc<Node>,
+    request: &Request<B>,
+    door: &Door,
+    exports: &[Arc<dyn Export>],
+) -> Response<Full<Bytes>> {
+    let json = "application/json";
+    // What answers HEAD as it would answer GET leaves the body out by itself.
+    let method = match request.method() {
+        &Method::HEAD if request.uri().path() != PATH => &Method::GET,
+        method => method,
+    };
+    match (method, request.uri().path()) {
+        (&Method::GET, "/metrics") => answer(
+            StatusCode::OK,
+            metrics::CONTENT_TYPE,
+            metrics::gather(node, exports).await,
+        ),
+        (&Method::GET, "/live") => answer(StatusCode::OK, json, "{\"live\":true}".into()),
+        (&Method::GET, "/ready") if node.drain().has_begun() => answer(
+            StatusCode::SERVICE_UNAVAILABLE,
+            json,
+            "{\"ready\":false,\"reason\":\"draining\"}".into(),
+        ),
+        (&Method::GET, "/ready") => {
+            let (status, body) = readiness(node, exports);
+            answer(status, json, body.to_string().into())
+        }
+        (&Method::POST, "/drain") => {
+            draining::begin(node, node.config().shutdown.drain, Purpose::Asked);
+            answer(StatusCode::ACCEPTED, json, drain_state(node))
+        }
+        (&Method::DELETE, "/drain") => match draining::cancel(node) {
+            Ok(_had_begun) => answer(StatusCode::OK, json, drain_state(node)),
+            Err(Ending) => answer(StatusCode::CONFLICT, json, drain_state(node)),
+        },
+        (_, "/drain") => answer(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "text/plain",
+            "POST and DELETE only\n".into(),
+        ),
+        (&Method::GET, PATH) => door.answer(node, request),
+        (_, "/metrics" | "/live" | "/ready" | PATH) => answer(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "text/plain",
+            "GET and HEAD only\n".into(),
+        ),
+        _ => answer(StatusCode::NOT_FOUND, "text/plain", "Not found\n".into()),
+    }
+}
+
+fn drain_state(node: &Node) -> Vec<u8> {
+    let draining = node.drain().has_begun();
+    let remaining = node.session_count();
+    format!("{{\"draining\":{draining},\"remaining\":{remaining}}}").into()
+}
+
+/// A web page, or so it seems, wants to change something.
+fn refuse(node: &Node, door: &Door, suspect: Suspect) -> Response<Full<Bytes>> {
+    let refused = node.tallies().internal_refused.of(suspect);
+    let (peer, code, message) = (door.peer(), suspect.label(), suspect.advice());
+    if refused.value() == 0 {
+        warn!(target: "gateway::internal", %peer, code, "refused at the internal port, and the next ones without a line: {message}");
+    }
+    refused.increment();
+    let problem = serde_json::json!({"error": {"code": code, "message": message}});
+    let body = problem.to_string().into();
+    answer(StatusCode::FORBIDDEN, "application/json", body)
+}
+
+/// Whether the node is ready, and what is wrong although it is.
+fn readiness(node: &Node, exports: &[Arc<dyn Export>]) -> (StatusCode, serde_json::Value) {
+    let adapter = node.cluster().map(|cluster| cluster.adapter());
+    if let Some(trouble) = adapter.and_then(|adapter| adapter.trouble()) {
+        let body = serde_json::json!({"ready": false, "reason": "adapter", "detail": trouble});
+        return (StatusCode::SERVICE_UNAVAILABLE, body);
+    }
+    let concern = adapter.and_then(|adapter| adapter.concern());
+    let others = exports.iter().filter_map(|export| export.concern());
+    let warnings: Vec<String> = concern.into_iter().chain(others).collect();
+    let body = match warnings.is_empty() {
+        true => serde_json::json!({"ready": true}),
+        false => serde_json::json!({"ready": true, "warnings": warnings}),
+    };
+    (StatusCode::OK, body)
+}
+
+fn answer(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+}

@@ -1,0 +1,175 @@
+//! What decides about connects and events.
+
+use std::pin::Pin;
+
+use protocol::engineio::{CloseReason, Message};
+
+use crate::engine::Connection;
+use crate::engine::handshake::Handshake;
+use crate::engine::node::Gateway;
+use crate::socketio::event::Event;
+use crate::socketio::socket::Socket;
+
+mod guard;
+mod server_side;
+
+pub(crate) use guard::Guarded;
+pub use server_side::{ServerSideAck, ServerSideEvent};
+
+/// A future that stays on its shard.
+pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// The application behind the Socket.IO clients: who may connect, what an event does, what happens
+/// after.
+///
+/// Every shard calls it on its own thread. What concerns one session comes in the order of its
+/// packets, and one at a time: while a [`Flow::Pending`] is under way the session's next event
+/// waits.
+pub trait Application: Send + Sync + 'static {
+    /// Whether a session may be opened at all; asked before a handshake is answered.
+    fn admit(&self, handshake: &Handshake) -> Admission {
+        let _ = handshake;
+        Admission::Admit
+    }
+
+    /// Whether clients may ask for this namespace. Others are told "Invalid namespace".
+    fn has_namespace(&self, namespace: &str) -> bool;
+
+    /// A client asks to connect to the socket's namespace.
+    fn connect(&self, socket: &Socket) -> Connect {
+        let _ = socket;
+        Connect::Accept
+    }
+
+    /// The client was accepted. It is told once the rooms that it was made to join, here too, are in force on
+    /// every node.
+    fn connected(&self, socket: &Socket) {
+        let _ = socket;
+    }
+
+    /// The client emitted an event.
+    fn event(&self, socket: &Socket, event: Event<'_>) -> Flow;
+
+    /// The client emitted an event above `limits.events_per_second`. It is dropped; this is the
+    /// place to say so in its acknowledgement, which is not sent otherwise.
+    fn rate_limited(&self, socket: &Socket, event: Event<'_>) {
+        let _ = (socket, event);
+    }
+
+    /// The socket is about to leave its rooms.
+    fn disconnecting(&self, socket: &Socket, reason: DisconnectReason) {
+        let _ = (socket, reason);
+    }
+
+    /// The socket is gone. Its last event came before.
+    fn disconnect(&self, socket: &Socket, reason: DisconnectReason) {
+        let _ = (socket, reason);
+    }
+
+    /// Another server of the cluster emitted an event to the servers themselves.
+    fn server_side_event(&self, gateway: &Gateway, event: ServerSideEvent<'_>) {
+        let _ = (gateway, event);
+    }
+}
+
+/// An application that speaks Engine.IO alone, with no Socket.IO above it.
+pub trait EngineApplication: Send + Sync + 'static {
+    /// A session was opened.
+    fn open(&self, connection: &Connection) {
+        let _ = connection;
+    }
+
+    /// A message came in.
+    fn message(&self, connection: &Connection, message: Message<'_>);
+
+    /// The session ended.
+    fn close(&self, connection: &Connection, reason: CloseReason) {
+        let _ = (connection, reason);
+    }
+}
+
+/// Whether a handshake is answered.
+pub enum Admission {
+    /// It is.
+    Admit,
+    /// It is refused with code 4 and this message.
+    Forbid(String),
+    /// It takes time to tell; `Err` holds the message of a refusal.
+    Pending(LocalFuture<Result<(), String>>),
+}
+
+/// Whether a client may connect to a namespace.
+pub enum Connect {
+    /// It may.
+    Accept,
+    /// It may not.
+    Refuse(Refusal),
+    /// It takes time to tell. The future is dropped when the client goes away meanwhile.
+    Pending(LocalFuture<Result<(), Refusal>>),
+}
+
+/// What a refused client gets as its `connect_error`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The error's message.
+    pub message: String,
+    /// The error's `data`: JSON text.
+    pub data: Option<String>,
+    /// It may be otherwise in a moment. Clients do not come back after a `connect_error`, so the
+    /// session is closed in its place, after which they do; unless it has a socket in another
+    /// namespace, which would have to come back as well.
+    pub for_now: bool,
+}
+
+impl Refusal {
+    /// A refusal without data.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            data: None,
+            for_now: false,
+        }
+    }
+
+    /// The same as one that may be otherwise in a moment.
+    pub fn for_now(mut self) -> Self {
+        self.for_now = true;
+        self
+    }
+
+    /// The same with `data`; left out if it is not representable in JSON.
+    pub fn with_data(mut self, data: &impl serde::Serialize) -> Self {
+        self.data = serde_json::to_string(data).ok();
+        self
+    }
+}
+
+/// How far an event is handled.
+pub enum Flow {
+    /// Wholly.
+    Done,
+    /// The session's next event waits for this.
+    Pending(LocalFuture<()>),
+}
+
+/// Why a socket is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DisconnectReason {
+    /// Its session ended.
+    Closed(CloseReason),
+    /// The client left the namespace.
+    ClientNamespaceDisconnect,
+    /// The server disconnected the socket.
+    ServerNamespaceDisconnect,
+}
+
+impl DisconnectReason {
+    /// What Node's `disconnect` event calls it.
+    pub fn as_node(self) -> &'static str {
+        match self {
+            Self::Closed(reason) => reason.as_node(),
+            Self::ClientNamespaceDisconnect => "client namespace disconnect",
+            Self::ServerNamespaceDisconnect => "server namespace disconnect",
+        }
+    }
+}

@@ -1,0 +1,137 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use protocol::engineio::{CloseReason, Message};
+use tracing::warn;
+
+use super::{
+    Admission, Application, Connect, DisconnectReason, EngineApplication, Flow, Refusal,
+    ServerSideEvent,
+};
+use crate::engine::Connection;
+use crate::engine::handshake::Handshake;
+use crate::engine::node::Gateway;
+use crate::socketio::event::Event;
+use crate::socketio::socket::Socket;
+
+/// What a client is told whose request made the application panic.
+const INTERNAL_ERROR: &str = "Internal error";
+
+/// An application whose panics hurt nobody but the client that they concern: it is refused, or its
+/// session is closed. Unguarded they would end whatever task they come in, and with it a shard.
+pub(crate) struct Guarded<A: ?Sized>(Arc<A>);
+
+impl<A: ?Sized> Guarded<A> {
+    pub(crate) fn new(application: Arc<A>) -> Self {
+        Self(application)
+    }
+}
+
+impl Application for Guarded<dyn Application> {
+    fn admit(&self, handshake: &Handshake) -> Admission {
+        match guard("admit", || self.0.admit(handshake)) {
+            Some(Admission::Pending(decision)) => Admission::Pending(Box::pin(async {
+                let decided = AssertUnwindSafe(decision).catch_unwind().await;
+                decided.unwrap_or_else(|_| {
+                    tell("admit");
+                    Err(INTERNAL_ERROR.to_owned())
+                })
+            })),
+            Some(admission) => admission,
+            None => Admission::Forbid(INTERNAL_ERROR.to_owned()),
+        }
+    }
+
+    fn has_namespace(&self, namespace: &str) -> bool {
+        guard("has_namespace", || self.0.has_namespace(namespace)).unwrap_or(false)
+    }
+
+    fn connect(&self, socket: &Socket) -> Connect {
+        match guard("connect", || self.0.connect(socket)) {
+            Some(Connect::Pending(decision)) => Connect::Pending(Box::pin(async {
+                let decided = AssertUnwindSafe(decision).catch_unwind().await;
+                decided.unwrap_or_else(|_| {
+                    tell("connect");
+                    Err(Refusal::new(INTERNAL_ERROR))
+                })
+            })),
+            Some(connect) => connect,
+            None => Connect::Refuse(Refusal::new(INTERNAL_ERROR)),
+        }
+    }
+
+    fn connected(&self, socket: &Socket) {
+        guard("connected", || self.0.connected(socket)).unwrap_or_else(|| close(socket));
+    }
+
+    fn event(&self, socket: &Socket, event: Event<'_>) -> Flow {
+        match guard("event", || self.0.event(socket, event)) {
+            Some(Flow::Pending(work)) => {
+                let socket = socket.clone();
+                Flow::Pending(Box::pin(async move {
+                    if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+                        tell("event");
+                        close(&socket);
+                    }
+                }))
+            }
+            Some(Flow::Done) => Flow::Done,
+            None => {
+                close(socket);
+                Flow::Done
+            }
+        }
+    }
+
+    fn rate_limited(&self, socket: &Socket, event: Event<'_>) {
+        guard("rate_limited", || self.0.rate_limited(socket, event))
+            .unwrap_or_else(|| close(socket));
+    }
+
+    fn disconnecting(&self, socket: &Socket, reason: DisconnectReason) {
+        guard("disconnecting", || self.0.disconnecting(socket, reason))
+            .unwrap_or_else(|| close(socket));
+    }
+
+    fn disconnect(&self, socket: &Socket, reason: DisconnectReason) {
+        guard("disconnect", || self.0.disconnect(socket, reason)).unwrap_or_else(|| close(socket));
+    }
+
+    fn server_side_event(&self, gateway: &Gateway, event: ServerSideEvent<'_>) {
+        guard("server_side_event", || {
+            self.0.server_side_event(gateway, event)
+        });
+    }
+}
+
+impl EngineApplication for Guarded<dyn EngineApplication> {
+    fn open(&self, connection: &Connection) {
+        guard("open", || self.0.open(connection)).unwrap_or_else(|| connection.close());
+    }
+
+    fn message(&self, connection: &Connection, message: Message<'_>) {
+        guard("message", || self.0.message(connection, message))
+            .unwrap_or_else(|| connection.close());
+    }
+
+    fn close(&self, connection: &Connection, reason: CloseReason) {
+        guard("close", || self.0.close(connection, reason));
+    }
+}
+
+fn guard<T>(handler: &'static str, call: impl FnOnce() -> T) -> Option<T> {
+    let called = catch_unwind(AssertUnwindSafe(call));
+    if called.is_err() {
+        tell(handler);
+    }
+    called.ok()
+}
+
+fn tell(handler: &'static str) {
+    warn!(target: "gateway::application::guard", handler, "the application panicked");
+}
+
+fn close(socket: &Socket) {
+    socket.close_session(CloseReason::ForcedClose);
+}

@@ -1,0 +1,439 @@
+//! Emitting to many.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adapter::{
+    Answer, Broadcast as Published, ClusterMessage, EventBuf, List, Question, Selection,
+};
+use protocol::Encoded;
+use tokio::sync::mpsc;
+
+use crate::cluster::{Asked, Gathered, ask};
+use crate::count::{Origin, PacketType};
+use crate::engine::node::Gateway;
+use crate::engine::outbox::SharedPacket;
+use crate::socketio::acks::{AckRequest, Progress, Tally};
+use crate::socketio::event::{EmitError, IntoArguments, OwnedArguments, check_name};
+use crate::socketio::list::{Count, Entry, MAX_ENTRIES, Page, Walk, names};
+use crate::socketio::socket::SocketInfo;
+
+/// Emits to a namespace, or to some of its sockets: `gateway.of("/").to("room").emit("hi", ())?`.
+///
+/// Each method returns another emitter; one can be kept and used again. It can be used on any
+/// thread.
+#[derive(Clone)]
+pub struct Emitter {
+    gateway: Gateway,
+    namespace: Arc<str>,
+    selection: Selection,
+    /// Whether fetched sockets tell what their requests said.
+    handshakes: bool,
+}
+
+/// Bytes of what is fetched at once, at most.
+const MAX_FETCHED: usize = 64 * 1024 * 1024;
+
+/// An emit to many, encoded once for all of them.
+pub(crate) struct Broadcast {
+    pub(crate) namespace: Arc<str>,
+    pub(crate) selection: Selection,
+    pub(crate) packet: SharedPacket,
+    pub(crate) kind: PacketType,
+    pub(crate) origin: Origin,
+    pub(crate) ack: Option<AckRequest>,
+    /// When it was emitted, or came from another node.
+    pub(crate) since: Instant,
+}
+
+/// Not every recipient acknowledged.
+#[derive(Debug, thiserror::Error)]
+#[error("{} of {expected} recipients acknowledged in time", answers.len())]
+pub struct MissingAcks {
+    /// The answers that came.
+    pub answers: Vec<OwnedArguments>,
+    /// How many sockets were asked, as far as their nodes told.
+    pub expected: usize,
+    /// The gateway nodes that did not answer, or not in full.
+    pub missing_nodes: Vec<String>,
+}
+
+impl Emitter {
+    pub(crate) fn new(gateway: Gateway, namespace: &str) -> Self {
+        Self {
+            gateway,
+            namespace: namespace.into(),
+            selection: Selection::everybody(),
+            handshakes: false,
+        }
+    }
+
+    /// Also to the members of this room. Who is in several gets one copy.
+    pub fn to(mut self, room: impl Into<String>) -> Self {
+        self.selection = self.selection.to(room);
+        self
+    }
+
+    /// Not to the members of this room, or to the socket of this id.
+    pub fn except(mut self, room: impl Into<String>) -> Self {
+        self.selection = self.selection.except(room);
+        self
+    }
+
+    /// Only to clients that can be written to at once.
+    pub fn volatile(mut self) -> Self {
+        self.selection.flags.volatile = true;
+        self
+    }
+
+    /// Only to clients of this node, and for what else is done to sockets, only to theirs.
+    pub fn local(mut self) -> Self {
+        self.selection.flags.local = true;
+        self
+    }
+
+    /// Emits.
+    pub fn emit(&self, event: &str, arguments: impl IntoArguments) -> Result<(), EmitError> {
+        let arguments = arguments.into_arguments()?;
+        let node = self.gateway.node();
+        node.broadcast(self.broadcast(event, &arguments, None)?)?;
+        if let Some(cluster) = node.cluster() {
+            let message = self.message(self.selection.clone(), event, arguments);
+            cluster.publish(&self.namespace, &message);
+        }
+        Ok(())
+    }
+
+    /// Emits and waits until all recipients have acknowledged, at most for `timeout`. Of recipients
+    /// of other nodes the first value of each acknowledgement comes back. Recipients of this node
+    /// that disconnect are not waited for.
+    ///
+    /// # Errors
+    ///
+    /// The future's error holds the answers that came in time.
+    pub fn emit_with_ack(
+        &self,
+        event: &str,
+        arguments: impl IntoArguments,
+        timeout: Duration,
+    ) -> Result<
+        impl Future<Output = Result<Vec<OwnedArguments>, MissingAcks>> + Send + 'static,
+        EmitError,
+    > {
+        let arguments = arguments.into_arguments()?;
+        let (answers, tally) = mpsc::unbounded_channel();
+        let node = self.gateway.node();
+        let place = node.acks().begin().ok_or(EmitError::Overloaded)?;
+        let ack = AckRequest {
+            id: node.next_ack_id(),
+            timeout,
+            answers,
+        };
+        node.broadcast(self.broadcast(event, &arguments, Some(ack))?)?;
+        let here = gather(tally, node.shard_count(), timeout);
+        let mut selection = self.selection.clone();
+        selection.flags.timeout = Some(timeout);
+        let message = self.message(selection, event, arguments);
+        let elsewhere = ask(
+            node.cluster(),
+            &self.namespace,
+            Question::Broadcast,
+            &message,
+            timeout,
+        );
+        Ok(async move {
+            let _place = place;
+            let (mut here, elsewhere) = tokio::join!(here, elsewhere);
+            let before = here.answers.len();
+            for (_, answer) in elsewhere.answers {
+                if let Answer::Ack(value) = answer {
+                    here.answers.push(value.into());
+                }
+            }
+            here.expected += here.answers.len() - before + elsewhere.missing_acks as usize;
+            here.missing_nodes = elsewhere.missing_nodes;
+            let is_complete = here.answers.len() == here.expected
+                && here.missing_nodes.is_empty()
+                && elsewhere.missing_others == 0;
+            if is_complete {
+                Ok(here.answers)
+            } else {
+                Err(here)
+            }
+        })
+    }
+
+    /// Has [`fetch_sockets`](Self::fetch_sockets) also tell what the clients' requests said: headers,
+    /// query and `auth`, with their cookies and tokens.
+    pub fn with_handshakes(mut self) -> Self {
+        self.handshakes = true;
+        self
+    }
+
+    /// The selected sockets of all nodes, as they are now, by their ids. It holds 64 MiB of them at
+    /// most, and tells whether there are more; [`fetch_sockets_page`](Self::fetch_sockets_page) comes
+    /// to all.
+    pub async fn fetch_sockets(&self) -> Gathered<Vec<SocketInfo>> {
+        let mut walk = self.walk_sockets(None, MAX_ENTRIES).await;
+        let found = walk.all(MAX_FETCHED).await;
+        walk.into_gathered(found)
+    }
+
+    /// The first `limit` of the selected sockets behind the id `after`, or from the beginning.
+    pub async fn fetch_sockets_page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Gathered<Page<SocketInfo>> {
+        let after = after.map(str::to_owned);
+        let mut walk = self.walk_sockets(after, limit.saturating_add(1)).await;
+        let page = walk.page(limit, |_| true).await;
+        walk.into_gathered(page)
+    }
+
+    async fn walk_sockets(&self, after: Option<String>, limit: usize) -> Walk<SocketInfo> {
+        let handshakes = self.handshakes;
+        self.walk(List::Sockets { handshakes }, after, limit).await
+    }
+
+    /// Walks through a list of the selected sockets on all nodes.
+    pub(crate) async fn walk<E: Entry>(
+        &self,
+        list: List,
+        after: Option<String>,
+        limit: usize,
+    ) -> Walk<E> {
+        let what = (list, self.selection.clone());
+        Walk::begin(self.gateway.node(), &self.namespace, what, after, limit).await
+    }
+
+    /// The rooms of the namespace on all nodes, private ones among them, sorted; 64 MiB of them at
+    /// most. Whom the emitter selects does not matter.
+    pub async fn rooms(&self) -> Gathered<Vec<String>> {
+        let list = List::Rooms { private: true };
+        let mut walk: Walk<Count> = self.walk(list, None, MAX_ENTRIES).await;
+        let found = names(walk.all(MAX_FETCHED).await);
+        walk.into_gathered(found)
+    }
+
+    /// Makes the selected sockets of all nodes join rooms, on this node at once. What this node
+    /// emits to these rooms afterwards reaches them. What others emit may be missed until the
+    /// members' nodes have subscribed to the rooms: see [`join_everywhere`](Self::join_everywhere).
+    pub fn join(&self, rooms: impl IntoIterator<Item = impl Into<String>>) {
+        self.change(self.to_join(rooms));
+    }
+
+    /// The same; the future tells when what any node emits to the rooms reaches those who joined, or
+    /// which nodes did not say so in time. Node servers do not tell.
+    pub fn join_everywhere(
+        &self,
+        rooms: impl IntoIterator<Item = impl Into<String>>,
+    ) -> impl Future<Output = Gathered<()>> + Send + 'static {
+        self.change_everywhere(self.to_join(rooms))
+    }
+
+    /// Makes the selected sockets of all nodes leave rooms, on this node at once.
+    pub fn leave(&self, rooms: impl IntoIterator<Item = impl Into<String>>) {
+        self.change(self.to_leave(rooms));
+    }
+
+    /// The same; the future tells when it is done on every node, or which did not say so in time.
+    pub fn leave_everywhere(
+        &self,
+        rooms: impl IntoIterator<Item = impl Into<String>>,
+    ) -> impl Future<Output = Gathered<()>> + Send + 'static {
+        self.change_everywhere(self.to_leave(rooms))
+    }
+
+    /// Disconnects the selected sockets of all nodes; with `close` their sessions as well.
+    pub fn disconnect(&self, close: bool) {
+        self.change(self.to_disconnect(close));
+    }
+
+    /// The same; the future tells when it is done on every node, or which did not say so in time.
+    pub fn disconnect_everywhere(
+        &self,
+        close: bool,
+    ) -> impl Future<Output = Gathered<()>> + Send + 'static {
+        self.change_everywhere(self.to_disconnect(close))
+    }
+
+    /// Emits an event to the other servers of the cluster themselves, not to clients: their
+    /// [`server_side_event`](crate::socketio::application::Application::server_side_event) is called.
+    pub fn server_side_emit(
+        &self,
+        event: &str,
+        arguments: impl IntoArguments,
+    ) -> Result<(), EmitError> {
+        let message = server_side(event, arguments)?;
+        if let Some(cluster) = self.gateway.node().cluster() {
+            cluster.publish(&self.namespace, &message);
+        }
+        Ok(())
+    }
+
+    /// The same, and waits for an answer of each of them.
+    pub fn server_side_emit_with_ack(
+        &self,
+        event: &str,
+        arguments: impl IntoArguments,
+    ) -> Result<impl Future<Output = Gathered<Vec<OwnedArguments>>> + Send + 'static, EmitError>
+    {
+        let message = server_side(event, arguments)?;
+        let asked = self.ask(Question::ServerSide, &message);
+        Ok(async move {
+            let mut asked = asked.await;
+            let answers = std::mem::take(&mut asked.answers).into_iter();
+            let answers = answers.filter_map(|(_, answer)| match answer {
+                Answer::ServerSide(value) => Some(value.into()),
+                Answer::ClientCount(_)
+                | Answer::Ack(_)
+                | Answer::Sockets(_)
+                | Answer::SocketIds(_)
+                | Answer::Rooms(_)
+                | Answer::Piece(_)
+                | Answer::Done => None,
+            });
+            let answers = answers.collect();
+            asked.into_gathered(answers)
+        })
+    }
+
+    fn ask(
+        &self,
+        question: Question,
+        message: &ClusterMessage,
+    ) -> impl Future<Output = Asked> + Send + use<> {
+        let node = self.gateway.node();
+        let patience = node.cluster().map_or(Duration::ZERO, |it| it.patience());
+        ask(node.cluster(), &self.namespace, question, message, patience)
+    }
+
+    fn to_join(&self, rooms: impl IntoIterator<Item = impl Into<String>>) -> ClusterMessage {
+        ClusterMessage::Join {
+            selection: self.selection.clone(),
+            rooms: rooms.into_iter().map(Into::into).collect(),
+        }
+    }
+
+    fn to_leave(&self, rooms: impl IntoIterator<Item = impl Into<String>>) -> ClusterMessage {
+        ClusterMessage::Leave {
+            selection: self.selection.clone(),
+            rooms: rooms.into_iter().map(Into::into).collect(),
+        }
+    }
+
+    fn to_disconnect(&self, close: bool) -> ClusterMessage {
+        let selection = self.selection.clone();
+        ClusterMessage::Disconnect { selection, close }
+    }
+
+    /// Changes sockets of this node at once, and tells the others.
+    fn change(&self, message: ClusterMessage) {
+        let node = self.gateway.node();
+        let message = Arc::new(message);
+        drop(node.change(&self.namespace, Arc::clone(&message)));
+        if let Some(cluster) = node.cluster() {
+            cluster.publish(&self.namespace, &message);
+        }
+    }
+
+    /// The same, and waits until it is done.
+    fn change_everywhere(
+        &self,
+        message: ClusterMessage,
+    ) -> impl Future<Output = Gathered<()>> + Send + 'static {
+        let node = Arc::clone(self.gateway.node());
+        let message = Arc::new(message);
+        let here = node.change(&self.namespace, Arc::clone(&message));
+        let elsewhere = self.ask(Question::Change, &message);
+        let patience = node.cluster().map_or(Duration::MAX, |it| it.patience());
+        async move {
+            let here = tokio::time::timeout(patience, here);
+            let (here, elsewhere) = tokio::join!(here, elsewhere);
+            let mut gathered = elsewhere.into_gathered(());
+            if here.is_err() {
+                gathered.missing_nodes.push(node.name());
+                gathered.missing_nodes.sort_unstable();
+            }
+            gathered
+        }
+    }
+
+    fn broadcast(
+        &self,
+        event: &str,
+        arguments: &OwnedArguments,
+        ack: Option<AckRequest>,
+    ) -> Result<Broadcast, EmitError> {
+        check_name(event)?;
+        let arguments = arguments.as_ref();
+        let id = ack.as_ref().map(|ack| ack.id);
+        Ok(Broadcast {
+            namespace: Arc::clone(&self.namespace),
+            selection: self.selection.clone(),
+            packet: self.gateway.node().outbox_memory().share(Encoded::event(
+                &self.namespace,
+                id,
+                event,
+                arguments,
+            )),
+            kind: PacketType::event(!arguments.attachments().is_empty()),
+            origin: Origin::Local,
+            ack,
+            since: Instant::now(),
+        })
+    }
+
+    /// The same for the other nodes.
+    fn message(
+        &self,
+        selection: Selection,
+        event: &str,
+        arguments: OwnedArguments,
+    ) -> ClusterMessage {
+        ClusterMessage::Broadcast(Published {
+            selection,
+            event: EventBuf {
+                name: event.to_owned(),
+                arguments: arguments.into(),
+            },
+        })
+    }
+}
+
+fn server_side(event: &str, arguments: impl IntoArguments) -> Result<ClusterMessage, EmitError> {
+    check_name(event)?;
+    Ok(ClusterMessage::ServerSideEmit(EventBuf {
+        name: event.to_owned(),
+        arguments: arguments.into_arguments()?.into(),
+    }))
+}
+
+/// What the shards of this node report, at the latest when `timeout` is over.
+async fn gather(
+    mut tally: mpsc::UnboundedReceiver<Tally>,
+    shards: usize,
+    timeout: Duration,
+) -> MissingAcks {
+    let (mut answers, mut shares) = (Vec::new(), Vec::new());
+    let mut progress = Progress::new(shards);
+    let all = async {
+        while !progress.is_over() {
+            let Some(told) = tally.recv().await else {
+                break;
+            };
+            progress.note(&told);
+            if let Tally::Ack(answer, share) = told {
+                answers.push(answer);
+                shares.push(share);
+            }
+        }
+    };
+    let _complete_or_late = tokio::time::timeout(timeout, all).await;
+    MissingAcks {
+        answers,
+        expected: progress.recipients,
+        missing_nodes: Vec::new(),
+    }
+}

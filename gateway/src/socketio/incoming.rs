@@ -1,0 +1,239 @@
+//! What comes from other nodes.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use adapter::{
+    Answer, ArgumentsBuf, Broadcast as Published, ClusterMessage, EventBuf, Inbox, Incoming,
+    ReplyTo,
+};
+use protocol::Encoded;
+use tokio::sync::mpsc;
+
+use crate::cluster::Cluster;
+use crate::count::{Origin, PacketType};
+use crate::engine::node::{Gateway, Layer, Node};
+use crate::socketio::acks::{AckRequest, Progress, Tally};
+use crate::socketio::application::{ServerSideAck, ServerSideEvent};
+use crate::socketio::emitter::Broadcast;
+use crate::socketio::event::OwnedArguments;
+
+mod answers;
+
+/// How long acknowledgements are awaited for a node that does not say for how long.
+const DEFAULT_ACK_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The longest that a node may have us wait for acknowledgements.
+const MAX_ACK_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Where an adapter puts what comes in.
+pub(crate) struct Arrivals(Weak<Node>);
+
+impl Arrivals {
+    pub(crate) fn new(node: &Arc<Node>) -> Self {
+        Self(Arc::downgrade(node))
+    }
+}
+
+impl Inbox for Arrivals {
+    fn handle(&self, incoming: Incoming) {
+        let Some(node) = self.0.upgrade() else {
+            return;
+        };
+        let Some(cluster) = node.cluster() else {
+            return;
+        };
+        match incoming {
+            Incoming::Message {
+                namespace,
+                message,
+                reply_to,
+            } => handle_message(&node, cluster, namespace, message, reply_to),
+            Incoming::Response { response, .. } => cluster.handle_response(response),
+            Incoming::Members(members) => cluster.handle_members(&members),
+            Incoming::Up(up) => cluster.handle_up(up, Instant::now()),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.0.upgrade().is_some_and(|node| node.is_congested())
+    }
+}
+
+fn handle_message(
+    node: &Arc<Node>,
+    cluster: &Cluster,
+    namespace: Arc<str>,
+    message: ClusterMessage,
+    reply_to: Option<ReplyTo>,
+) {
+    match message {
+        ClusterMessage::Broadcast(published) => match reply_to {
+            None => deliver(node, namespace, &published, None),
+            Some(to) => deliver_and_answer(node, cluster, namespace, &published, to),
+        },
+        ClusterMessage::Join { .. }
+        | ClusterMessage::Leave { .. }
+        | ClusterMessage::Disconnect { .. } => {
+            change_and_answer(node, cluster, namespace, message, reply_to);
+        }
+        ClusterMessage::FetchSockets { selection } => {
+            answers::answer_sockets(node, cluster, namespace, selection, reply_to);
+        }
+        ClusterMessage::SocketIds { selection } => {
+            answers::answer_ids(node, cluster, namespace, selection, reply_to);
+        }
+        ClusterMessage::AllRooms => answers::answer_rooms(node, cluster, namespace, reply_to),
+        ClusterMessage::List(request) => {
+            answers::answer_list(node, cluster, namespace, request, reply_to);
+        }
+        ClusterMessage::ServerSideEmit(event) => server_side(node, namespace, event, reply_to),
+    }
+}
+
+fn deliver(
+    node: &Node,
+    namespace: Arc<str>,
+    Published { selection, event }: &Published,
+    ack: Option<AckRequest>,
+) {
+    let id = ack.as_ref().map(|ack| ack.id);
+    let arguments = event.arguments.as_arguments();
+    node.deliver(Broadcast {
+        packet: node
+            .outbox_memory()
+            .share(Encoded::event(&namespace, id, &event.name, arguments)),
+        kind: PacketType::event(!arguments.attachments().is_empty()),
+        namespace,
+        selection: selection.clone(),
+        origin: Origin::Cluster,
+        ack,
+        since: Instant::now(),
+    });
+}
+
+/// Changes sockets and tells when it is done. If a join cannot be in force in time, nothing is
+/// answered: who asks then names this node as missing.
+fn change_and_answer(
+    node: &Arc<Node>,
+    cluster: &Cluster,
+    namespace: Arc<str>,
+    message: ClusterMessage,
+    reply_to: Option<ReplyTo>,
+) {
+    let changed = node.change(&namespace, Arc::new(message));
+    let Some(to) = reply_to else {
+        return;
+    };
+    let node = Arc::clone(node);
+    let patience = cluster.patience();
+    cluster.spawn(async move {
+        let is_done = tokio::time::timeout(patience, changed).await.is_ok();
+        if is_done && let Some(cluster) = node.cluster() {
+            cluster.adapter().respond(&namespace, &to, &Answer::Done);
+        }
+    });
+}
+
+/// Delivers, tells how many sockets got it, then passes each acknowledgement on. If too many are
+/// awaited already it delivers and tells, and none follows.
+fn deliver_and_answer(
+    node: &Arc<Node>,
+    cluster: &Cluster,
+    namespace: Arc<str>,
+    published: &Published,
+    to: ReplyTo,
+) {
+    let timeout = ack_timeout(published.selection.flags.timeout);
+    let (answers, mut tally) = mpsc::unbounded_channel();
+    let place = node.acks().begin();
+    let ack = AckRequest {
+        id: node.next_ack_id(),
+        timeout: if place.is_some() {
+            timeout
+        } else {
+            Duration::ZERO
+        },
+        answers,
+    };
+    deliver(node, Arc::clone(&namespace), published, Some(ack));
+    let node = Arc::clone(node);
+    cluster.spawn(async move {
+        let _place = place;
+        let Some(cluster) = node.cluster() else {
+            return;
+        };
+        let respond = |answer: Answer| {
+            cluster.adapter().respond(&namespace, &to, &answer);
+        };
+        let mut progress = Progress::new(node.shard_count());
+        let mut early = Vec::new();
+        let answering = async {
+            while !progress.is_over() {
+                let Some(told) = tally.recv().await else {
+                    break;
+                };
+                progress.note(&told);
+                match told {
+                    Tally::Recipients(_) if progress.is_counted() => {
+                        respond(Answer::ClientCount(progress.recipients as u64));
+                        early.drain(..).for_each(|(ack, _)| respond(ack));
+                    }
+                    Tally::Ack(values, share) => {
+                        let ack = Answer::Ack(first(&values));
+                        if progress.is_counted() {
+                            respond(ack);
+                        } else {
+                            early.push((ack, share));
+                        }
+                    }
+                    Tally::Recipients(_) | Tally::Gone => {}
+                }
+            }
+        };
+        let _over = tokio::time::timeout(timeout, answering).await;
+    });
+}
+
+/// How long acknowledgements are awaited for a node that says so, or does not.
+fn ack_timeout(named: Option<Duration>) -> Duration {
+    named.unwrap_or(DEFAULT_ACK_TIMEOUT).min(MAX_ACK_TIMEOUT)
+}
+
+/// Node passes on the first value of an acknowledgement.
+fn first(values: &OwnedArguments) -> ArgumentsBuf {
+    let values = values.as_ref();
+    ArgumentsBuf {
+        json: values.iter().next().unwrap_or_default().to_owned(),
+        attachments: values.attachments().to_vec(),
+    }
+}
+
+/// Runs where broadcasts of the same sender run, so that order is kept.
+fn server_side(node: &Arc<Node>, namespace: Arc<str>, event: EventBuf, reply_to: Option<ReplyTo>) {
+    let gateway = Gateway::of_node(Arc::clone(node));
+    // One answer of the node, whatever number of mounts there is and whether any has a handler.
+    let ack = reply_to.map(|to| ServerSideAck::new(gateway.clone(), Arc::clone(&namespace), to));
+    node.run_on_one(move |_| {
+        for mount in gateway.node().mounts() {
+            if let Layer::SocketIo(application) = &mount.layer {
+                let event = ServerSideEvent::new(&namespace, &event, ack.clone());
+                application.server_side_event(&gateway, event);
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_node_has_acknowledgements_awaited_for_an_hour() {
+        let hour = Duration::from_secs(3600);
+        assert_eq!(ack_timeout(Some(hour)), Duration::from_secs(300));
+        assert_eq!(ack_timeout(None), Duration::from_secs(60));
+        let second = Duration::from_secs(1);
+        assert_eq!(ack_timeout(Some(second)), second);
+    }
+}

@@ -1,0 +1,270 @@
+//! The sockets of a namespace on one shard, and the rooms that they are in.
+
+use std::borrow::Borrow;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use adapter::{Adapter, InForce, Interest, Selection};
+use indexmap::IndexSet;
+use rustc_hash::FxBuildHasher;
+
+use crate::net::ids::SocketId;
+use crate::socketio::socket::Socket;
+
+/// A namespace with at least one client on this shard.
+pub(crate) struct Namespace {
+    name: Rc<str>,
+    /// Sockets that were accepted, by their id.
+    sockets: RefCell<IndexSet<ById>>,
+    rooms: RefCell<HashMap<Rc<str>, Room>>,
+    last_stamp: Cell<u32>,
+    /// Sockets that are in it or wait to be accepted.
+    used: Cell<usize>,
+    /// What other nodes publish is asked for here; `None` if this node stands alone.
+    adapter: Option<Arc<dyn Adapter>>,
+    /// Lets what other nodes publish to the whole namespace reach this node.
+    interest: Option<Interest>,
+}
+
+/// A room with at least one member on this shard.
+struct Room {
+    members: IndexSet<Socket, FxBuildHasher>,
+    /// Lets what other nodes publish to it reach this node.
+    interest: Option<Box<Interest>>,
+}
+
+/// A socket that is found by its id, which clients choose in requests: hashed with a random key.
+struct ById(Socket, SocketId);
+
+impl Borrow<SocketId> for ById {
+    fn borrow(&self) -> &SocketId {
+        &self.1
+    }
+}
+
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.1.hash(state);
+    }
+}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.1 == other.1
+    }
+}
+
+impl Eq for ById {}
+
+impl Namespace {
+    pub(crate) fn new(name: &str, adapter: Option<Arc<dyn Adapter>>) -> Self {
+        Self {
+            interest: adapter.as_ref().map(|it| it.open_namespace(name)),
+            adapter,
+            name: name.into(),
+            sockets: RefCell::default(),
+            rooms: RefCell::default(),
+            last_stamp: Cell::new(0),
+            used: Cell::new(0),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A socket is there, if only waiting to be accepted.
+    pub(crate) fn hold(&self) {
+        self.used.set(self.used.get() + 1);
+    }
+
+    /// A socket is gone.
+    pub(crate) fn release(&self) {
+        self.used.set(self.used.get() - 1);
+    }
+
+    /// Whether no socket is there.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.used.get() == 0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.sockets.borrow().len()
+    }
+
+    pub(crate) fn room_count(&self) -> usize {
+        self.rooms.borrow().len()
+    }
+
+    pub(crate) fn enter(&self, socket: &Socket) {
+        self.sockets
+            .borrow_mut()
+            .insert(ById(socket.clone(), socket.id()));
+    }
+
+    pub(crate) fn exit(&self, socket: &Socket) {
+        let mut sockets = self.sockets.borrow_mut();
+        let removed = sockets.swap_remove(&socket.id());
+        if sockets.len() * 4 < sockets.capacity() {
+            sockets.shrink_to_fit();
+        }
+        drop(sockets);
+        debug_assert!(removed);
+    }
+
+    /// The socket of this id.
+    pub(crate) fn socket(&self, id: &SocketId) -> Option<Socket> {
+        self.sockets.borrow().get(id).map(|found| found.0.clone())
+    }
+
+    /// Calls `visit` with the ids of the selected sockets. Of the whole namespace no socket is touched.
+    pub(crate) fn for_each_id(&self, selection: &Selection, mut visit: impl FnMut(SocketId)) {
+        if selection.rooms.is_empty() && selection.except.is_empty() {
+            let sockets = self.sockets.borrow();
+            return sockets.iter().for_each(|socket| visit(socket.1));
+        }
+        self.for_each(selection, |socket| visit(socket.id()));
+    }
+
+    /// Calls `visit` with the rooms and how many members each has; with `ids` also with those that
+    /// sockets have of themselves.
+    pub(crate) fn for_each_room(&self, ids: bool, mut visit: impl FnMut(&str, usize)) {
+        if ids {
+            let sockets = self.sockets.borrow();
+            sockets
+                .iter()
+                .for_each(|socket| visit(socket.1.as_str(), 1));
+        }
+        let rooms = self.rooms.borrow();
+        rooms
+            .iter()
+            .for_each(|(name, room)| visit(name, room.members.len()));
+    }
+
+    /// Adds a member; the room begins with its first. Returns the name that all members share.
+    pub(crate) fn join(&self, room: &str, socket: &Socket) -> Rc<str> {
+        let mut rooms = self.rooms.borrow_mut();
+        if let Some((name, _)) = rooms.get_key_value(room) {
+            let name = Rc::clone(name);
+            if let Some(room) = rooms.get_mut(room) {
+                room.members.insert(socket.clone());
+            }
+            return name;
+        }
+        let name: Rc<str> = room.into();
+        let opened = Room {
+            members: IndexSet::from_iter([socket.clone()]),
+            interest: self.open_room(room).map(Box::new),
+        };
+        rooms.insert(Rc::clone(&name), opened);
+        name
+    }
+
+    /// Lets what other nodes publish to a room reach this node while the interest is kept; `None` if
+    /// there are no other nodes.
+    pub(crate) fn open_room(&self, room: &str) -> Option<Interest> {
+        let adapter = self.adapter.as_ref()?;
+        Some(adapter.open_room(&self.name, room))
+    }
+
+    /// What has to be in force for everything to be heard that other nodes publish to a room with
+    /// members here, beside [`in_force`](Self::in_force).
+    pub(crate) fn room_in_force(&self, room: &str) -> Option<InForce> {
+        let rooms = self.rooms.borrow();
+        let interest = rooms.get(room)?.interest.as_deref()?;
+        Some(interest.in_force())
+    }
+
+    /// What has to be in force for everything to be heard that other nodes publish to the whole
+    /// namespace or to several rooms.
+    pub(crate) fn in_force(&self) -> Option<InForce> {
+        self.interest.as_ref().map(Interest::in_force)
+    }
+
+    /// Whether the other nodes can be heard now.
+    pub(crate) fn is_up(&self) -> bool {
+        self.adapter.as_ref().is_none_or(|it| it.is_up())
+    }
+
+    /// Removes a member; the room ends with its last.
+    pub(crate) fn leave(&self, room: &str, socket: &Socket) {
+        let mut rooms = self.rooms.borrow_mut();
+        let Some(Room { members, .. }) = rooms.get_mut(room) else {
+            return;
+        };
+        members.swap_remove(socket);
+        if members.is_empty() {
+            rooms.remove(room);
+            if rooms.len() * 4 < rooms.capacity() {
+                rooms.shrink_to_fit();
+            }
+        } else if members.len() * 4 < members.capacity() {
+            members.shrink_to_fit();
+        }
+    }
+
+    /// Calls `visit` once for each selected socket. `visit` must not join, leave or disconnect.
+    pub(crate) fn for_each(&self, selection: &Selection, mut visit: impl FnMut(&Socket)) {
+        let stamp = self.next_stamp();
+        let sockets = self.sockets.borrow();
+        let rooms = self.rooms.borrow();
+        let for_each_member = |room: &str, visit: &mut dyn FnMut(&Socket)| {
+            if let Some(own) = SocketId::parse(room).and_then(|id| sockets.get(&id)) {
+                visit(&own.0);
+            }
+            if let Some(room) = rooms.get(room) {
+                room.members.iter().for_each(visit);
+            }
+        };
+        for room in different(&selection.except) {
+            for_each_member(room, &mut |socket| {
+                socket.stamp(stamp);
+            });
+        }
+        if selection.rooms.is_empty() {
+            sockets
+                .iter()
+                .filter(|socket| socket.0.stamp(stamp))
+                .for_each(|socket| visit(&socket.0));
+        }
+        for room in different(&selection.rooms) {
+            for_each_member(room, &mut |socket| {
+                if socket.stamp(stamp) {
+                    visit(socket);
+                }
+            });
+        }
+    }
+
+    /// The selected sockets, for whoever changes them.
+    pub(crate) fn select(&self, selection: &Selection) -> Vec<Socket> {
+        let mut selected = Vec::new();
+        self.for_each(selection, |socket| selected.push(socket.clone()));
+        selected
+    }
+
+    /// A stamp that no socket carries.
+    fn next_stamp(&self) -> u32 {
+        let stamp = self.last_stamp.get().wrapping_add(1);
+        if stamp == 0 {
+            for socket in self.sockets.borrow().iter() {
+                socket.0.stamp(0);
+            }
+            self.last_stamp.set(1);
+            return 1;
+        }
+        self.last_stamp.set(stamp);
+        stamp
+    }
+}
+
+/// Each of these names once: a peer may name a room with many members many times.
+fn different(names: &[String]) -> impl Iterator<Item = &String> {
+    let mut seen = (names.len() > 1).then(rustc_hash::FxHashSet::default);
+    names
+        .iter()
+        .filter(move |name| seen.as_mut().is_none_or(|seen| seen.insert(*name)))
+}

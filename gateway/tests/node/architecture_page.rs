@@ -1,0 +1,65 @@
+//! docs/architecture.md names files and what is in them: whoever looks there has to find it.
+
+use std::path::{Path, PathBuf};
+
+/// A file as the page names it: of the gateway's source, or of the repository.
+fn file(name: &str) -> Option<PathBuf> {
+    let gateway = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let places = [gateway.join("src"), gateway.join("..")];
+    let mut found = places.iter().map(|place| place.join(name));
+    found.find(|path| path.is_file())
+}
+
+fn page() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/architecture.md");
+    std::fs::read_to_string(path).unwrap()
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn the_files_that_the_page_names_are_there() {
+    let page = page();
+    let prose = page.split("```").step_by(2);
+    let names = prose.flat_map(quoted);
+    let names: Vec<&str> = names.filter(|name| name.ends_with(".rs")).collect();
+    assert!(names.len() > 80, "{}", names.len());
+    for name in names {
+        assert!(file(name).is_some(), "there is no {name}");
+    }
+}
+
+#[test]
+fn what_is_to_be_changed_is_where_the_page_says() {
+    let page = page();
+    let table = page.split("### Where to change what").nth(1).unwrap();
+    let rows = table.lines().skip_while(|line| !line.starts_with("|---"));
+    let rows: Vec<&str> = rows
+        .skip(1)
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    assert!(rows.len() >= 5);
+    for row in rows {
+        // `thing` .. in `file`
+        let words: Vec<&str> = quoted(row).collect();
+        let mut looked_up = 0;
+        for pair in words.windows(2) {
+            let (thing, name) = (pair[0], pair[1]);
+            let is_name = thing.chars().all(|it| it.is_alphanumeric() || it == '_');
+            if is_name && name.ends_with(".rs") && row.contains(&format!("`{thing}` in `{name}`")) {
+                let path = file(name).unwrap_or_else(|| panic!("there is no {name}"));
+                let text = std::fs::read_to_string(path).unwrap();
+                let kinds = ["fn", "struct", "enum", "static", "const"];
+                let is_there = kinds
+                    .iter()
+                    .any(|it| text.contains(&format!("{it} {thing}")));
+                assert!(is_there, "{name} has no {thing}");
+                looked_up += 1;
+            }
+        }
+        assert!(looked_up > 0, "nothing to look up in {row}");
+    }
+}
