@@ -1,59 +1,126 @@
 //! What is done to the selected sockets of this node: joins, leaves and disconnects.
 
+use std::rc::Rc;
 use std::sync::Arc;
+use std::vec;
 
-use adapter::{ClusterMessage, Selection};
-use futures_util::future::BoxFuture;
+use adapter::ClusterMessage;
+
+use tokio::sync::mpsc;
 
 use crate::engine::node::Node;
 use crate::engine::shard::Shard;
+use crate::net::spell::Spell;
 use crate::socketio::socket::{Joined, Socket};
 
 impl Node {
-    /// Does what a message says, on the calling shard at once. The future tells when every shard has
-    /// done it and other nodes reach those who joined.
-    pub(crate) fn change(
+    /// Does what a message says, on the calling shard at once.
+    pub(crate) fn change(&self, namespace: &Arc<str>, message: Arc<ClusterMessage>) {
+        let namespace = Arc::clone(namespace);
+        self.run_everywhere(move |shard| {
+            let mut change = Change::new(shard, &namespace, &message);
+            while !change.take_turn() {}
+        });
+    }
+
+    /// The same for those who wait for it: many sockets in many rooms are much work, so that the others of
+    /// a shard get their turn meanwhile. The first turn is taken at once. The future tells when every
+    /// shard has done it and other nodes reach those who joined.
+    pub(crate) fn change_in_turns(
         &self,
         namespace: &Arc<str>,
         message: Arc<ClusterMessage>,
-    ) -> BoxFuture<'static, ()> {
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let (sender, mut changed) = mpsc::unbounded_channel();
         let namespace = Arc::clone(namespace);
-        let done = self.query(move |shard| change(shard, &namespace, &message));
-        Box::pin(async move {
-            for joined in done.await {
+        self.run_everywhere(move |shard| {
+            let mut change = Change::new(shard, &namespace, &message);
+            let sender = sender.clone();
+            if change.take_turn() {
+                let _gone = sender.send(change.in_force());
+                return;
+            }
+            tokio::task::spawn_local(async move {
+                loop {
+                    tokio::task::yield_now().await;
+                    if change.take_turn() {
+                        break;
+                    }
+                }
+                let _gone = sender.send(change.in_force());
+            });
+        });
+        async move {
+            while let Some(joined) = changed.recv().await {
                 joined.await;
             }
-        })
+        }
     }
 }
 
-fn change(shard: &Shard, namespace: &str, message: &ClusterMessage) -> Joined {
-    let for_each = |selection: &Selection, change: &dyn Fn(&Socket)| {
-        let selected = shard.select(namespace, selection);
-        selected.iter().for_each(change);
-        selected.is_empty()
-    };
-    match message {
-        ClusterMessage::Join { selection, rooms } => {
-            let is_nobody = for_each(selection, &|socket| socket.join(rooms));
-            if !is_nobody {
-                return shard.in_force(namespace, rooms);
+/// A change that is under way on a shard.
+struct Change {
+    shard: Rc<Shard>,
+    namespace: Arc<str>,
+    message: Arc<ClusterMessage>,
+    /// Those that it is still to be done to.
+    left: vec::IntoIter<Socket>,
+    is_nobody: bool,
+}
+
+impl Change {
+    fn new(shard: &Rc<Shard>, namespace: &Arc<str>, message: &Arc<ClusterMessage>) -> Self {
+        let selected = match &**message {
+            ClusterMessage::Join { selection, .. }
+            | ClusterMessage::Leave { selection, .. }
+            | ClusterMessage::Disconnect { selection, .. } => shard.select(namespace, selection),
+            ClusterMessage::Broadcast(_)
+            | ClusterMessage::FetchSockets { .. }
+            | ClusterMessage::SocketIds { .. }
+            | ClusterMessage::AllRooms
+            | ClusterMessage::List(_)
+            | ClusterMessage::ServerSideEmit(_) => Vec::new(),
+        };
+        Self {
+            shard: Rc::clone(shard),
+            namespace: Arc::clone(namespace),
+            message: Arc::clone(message),
+            is_nobody: selected.is_empty(),
+            left: selected.into_iter(),
+        }
+    }
+
+    /// Changes some of the sockets; `true` if none are left.
+    fn take_turn(&mut self) -> bool {
+        let mut spell = Spell::begin();
+        for socket in self.left.by_ref() {
+            match &*self.message {
+                ClusterMessage::Join { rooms, .. } => socket.join(rooms),
+                ClusterMessage::Leave { rooms, .. } => {
+                    socket.leave_all(rooms.iter().map(String::as_str));
+                }
+                ClusterMessage::Disconnect { close, .. } => socket.disconnect(*close),
+                ClusterMessage::Broadcast(_)
+                | ClusterMessage::FetchSockets { .. }
+                | ClusterMessage::SocketIds { .. }
+                | ClusterMessage::AllRooms
+                | ClusterMessage::List(_)
+                | ClusterMessage::ServerSideEmit(_) => {}
+            }
+            if spell.is_over() {
+                break;
             }
         }
-        ClusterMessage::Leave { selection, rooms } => {
-            for_each(selection, &|socket| {
-                socket.leave_all(rooms.iter().map(String::as_str));
-            });
-        }
-        ClusterMessage::Disconnect { selection, close } => {
-            for_each(selection, &|socket| socket.disconnect(*close));
-        }
-        ClusterMessage::Broadcast(_)
-        | ClusterMessage::FetchSockets { .. }
-        | ClusterMessage::SocketIds { .. }
-        | ClusterMessage::AllRooms
-        | ClusterMessage::List(_)
-        | ClusterMessage::ServerSideEmit(_) => {}
+        self.left.len() == 0
     }
-    Joined::default()
+
+    /// What has to be in force for those who joined to be reached.
+    fn in_force(&self) -> Joined {
+        if let ClusterMessage::Join { rooms, .. } = &*self.message
+            && !self.is_nobody
+        {
+            return self.shard.in_force(&self.namespace, rooms);
+        }
+        Joined::default()
+    }
 }

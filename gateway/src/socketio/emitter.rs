@@ -332,7 +332,7 @@ impl Emitter {
     fn change(&self, message: ClusterMessage) {
         let node = self.gateway.node();
         let message = Arc::new(message);
-        drop(node.change(&self.namespace, Arc::clone(&message)));
+        node.change(&self.namespace, Arc::clone(&message));
         if let Some(cluster) = node.cluster() {
             cluster.publish(&self.namespace, &message);
         }
@@ -345,7 +345,7 @@ impl Emitter {
     ) -> impl Future<Output = Gathered<()>> + Send + 'static {
         let node = Arc::clone(self.gateway.node());
         let message = Arc::new(message);
-        let here = node.change(&self.namespace, Arc::clone(&message));
+        let here = node.change_in_turns(&self.namespace, Arc::clone(&message));
         let elsewhere = self.ask(Question::Change, &message);
         let patience = node.cluster().map_or(Duration::MAX, |it| it.patience());
         async move {

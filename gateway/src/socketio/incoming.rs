@@ -121,10 +121,10 @@ fn change_and_answer(
     message: ClusterMessage,
     reply_to: Option<ReplyTo>,
 ) {
-    let changed = node.change(&namespace, Arc::new(message));
     let Some(to) = reply_to else {
-        return;
+        return node.change(&namespace, Arc::new(message));
     };
+    let changed = node.change_in_turns(&namespace, Arc::new(message));
     let node = Arc::clone(node);
     let patience = cluster.patience();
     cluster.spawn(async move {

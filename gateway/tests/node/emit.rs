@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use gateway::Server;
 use gateway::event::Binary;
 use gateway::socket::AckError;
 use tokio::sync::mpsc;
 
-use crate::support::{TestGateway, soon};
+use crate::support::{TestGateway, config, soon};
 
 /// An acknowledgement that is given comes in this time.
 const LONG: Duration = Duration::from_secs(60);
@@ -355,4 +356,26 @@ async fn sockets_of_all_shards_are_found_moved_and_disconnected() {
     clients[2].expect_close().await;
     all.emit("still here", ()).unwrap();
     clients[3].expect(r#"42["still here"]"#).await;
+}
+
+#[tokio::test]
+async fn a_change_of_many_sockets_leaves_the_others_their_turn() {
+    let gateway = TestGateway::start(Server::new(config())).await;
+    let mut clients = gateway.clients(200).await;
+    let rooms: Vec<String> = (0..2000).map(|number| format!("room-{number}")).collect();
+    let joined = gateway.gateway().of("/").join_everywhere(rooms.clone());
+    let joined = tokio::spawn(joined);
+    clients[0].send(r#"421["echo",1]"#).await;
+    assert_eq!(clients[0].answer().await, "431[1]");
+    assert!(!joined.is_finished(), "an echo waited for 400,000 joins");
+    assert!(joined.await.unwrap().is_complete());
+    let everybody = gateway.gateway().of("/").to("room-1999");
+    assert_eq!(everybody.fetch_sockets().await.found.len(), 200);
+
+    let left = tokio::spawn(gateway.gateway().of("/").leave_everywhere(rooms));
+    clients[0].send(r#"422["echo",2]"#).await;
+    assert_eq!(clients[0].answer().await, "432[2]");
+    assert!(!left.is_finished(), "an echo waited for 400,000 leaves");
+    assert!(left.await.unwrap().is_complete());
+    assert!(everybody.fetch_sockets().await.found.is_empty());
 }
