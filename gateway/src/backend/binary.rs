@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use protocol::socketio::{Arguments, MAX_ATTACHMENTS, MAX_DEPTH, json as json_text};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::socketio::event::OwnedArguments;
 
@@ -32,20 +32,14 @@ pub(crate) enum BadArguments {
 
 /// Arguments for a backend: the text of a JSON array.
 pub(crate) fn to_backend(arguments: Arguments<'_>) -> Box<RawValue> {
-    let attachments = arguments.attachments();
-    let text = format!("[{}]", arguments.json());
-    let text = if attachments.is_empty() {
-        text
-    } else {
-        match serde_json::from_str(&text) {
-            Ok(mut value) => {
-                mark(&mut value, attachments);
-                Value::to_string(&value)
-            }
-            Err(_) => text,
-        }
+    let mark = |out: &mut String, bytes: &Bytes| {
+        let bytes = STANDARD.encode(bytes);
+        out.extend(["{\"", MARKER, "\":\"", &bytes, "\"}"]);
     };
-    RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned())
+    let has_binary = !arguments.attachments().is_empty();
+    let marked = has_binary.then(|| arguments.replaced(mark)).flatten();
+    let text = marked.as_deref().unwrap_or(arguments.json());
+    RawValue::from_string(format!("[{text}]")).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
 /// An acknowledgement's arguments from a backend: a list, or one that is none. What is absent or null
@@ -85,26 +79,6 @@ pub(crate) fn from_backend(array: Option<&RawValue>) -> Result<OwnedArguments, B
     let text = value.to_string();
     let inner = &text[1..text.len() - 1];
     Ok(Arguments::from_raw(inner, &attachments).into())
-}
-
-/// Writes the attachments in place of their placeholders.
-fn mark(value: &mut Value, attachments: &[Bytes]) {
-    match value {
-        Value::Object(map) => match attachment(map, attachments) {
-            Some(bytes) => *value = json!({MARKER: STANDARD.encode(bytes)}),
-            None => map.values_mut().for_each(|value| mark(value, attachments)),
-        },
-        Value::Array(values) => values.iter_mut().for_each(|value| mark(value, attachments)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-fn attachment<'a>(map: &Map<String, Value>, attachments: &'a [Bytes]) -> Option<&'a Bytes> {
-    if map.get("_placeholder") != Some(&Value::Bool(true)) {
-        return None;
-    }
-    let number = usize::try_from(map.get("num")?.as_u64()?).ok()?;
-    attachments.get(number)
 }
 
 /// Takes the binary out. What looks like a placeholder of the wire is not one: it gets no
@@ -172,6 +146,17 @@ mod tests {
             r#"{"a":[{"_placeholder":true,"num":0}]},{"_placeholder":true,"num":1}"#
         );
         assert_eq!(arguments.attachments(), [&b"hi"[..], &[0, 1]]);
+    }
+
+    #[test]
+    fn beside_binary_all_else_stays_as_it_is_written() {
+        let placeholder = r#"{"_placeholder":true,"num":0}"#;
+        let wire = format!(r#"1E400,12345678901234567890123,{{"b":1,"a":{placeholder}}}"#);
+        let marked = r#"[1E400,12345678901234567890123,{"b":1,"a":{"$binary":"aGk="}}]"#;
+        assert_eq!(there(&wire, &[b"hi"]), marked);
+        let deep = |inner: &str| format!("{}{inner}{}", "[".repeat(250), "]".repeat(250));
+        let expected = format!("[{}]", deep(r#"{"$binary":"aGk="}"#));
+        assert_eq!(there(&deep(placeholder), &[b"hi"]), expected);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use adapter::ArgumentsBuf;
 use bytes::Bytes;
 use protocol::Encoded;
-use protocol::socketio::{Arguments, MAX_ATTACHMENTS, is_reserved};
+use protocol::socketio::{Arguments, MAX_ATTACHMENTS, MAX_DEPTH, is_reserved, json};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::{Error as _, SerializeMap as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -147,6 +147,9 @@ pub enum EmitError {
     /// Clients accept no more than [`MAX_ATTACHMENTS`].
     #[error("more than {MAX_ATTACHMENTS} attachments")]
     TooManyAttachments,
+    /// Clients and other nodes take no arguments that are nested so deep.
+    #[error("the arguments are nested more than {MAX_DEPTH} deep")]
+    TooDeep,
     /// A shard has too many broadcasts waiting, or the node awaits too many acknowledgements.
     #[error("the node is overloaded")]
     Overloaded,
@@ -211,6 +214,9 @@ fn serialize(tuple: &impl Serialize) -> Result<OwnedArguments, EmitError> {
     if attachments.len() > MAX_ATTACHMENTS {
         return Err(EmitError::TooManyAttachments);
     }
+    if may_be_too_deep(&json) && !json::is_value(&json) {
+        return Err(EmitError::TooDeep);
+    }
     let inner = json
         .strip_prefix('[')
         .and_then(|json| json.strip_suffix(']'))
@@ -219,6 +225,12 @@ fn serialize(tuple: &impl Serialize) -> Result<OwnedArguments, EmitError> {
         json: inner.into(),
         attachments,
     })
+}
+
+/// Whether there are enough brackets in it at all.
+fn may_be_too_deep(json: &str) -> bool {
+    let brackets = memchr::memchr2_iter(b'[', b'{', json.as_bytes());
+    brackets.take(MAX_DEPTH + 1).count() > MAX_DEPTH
 }
 
 fn parse<T: DeserializeOwned>(arguments: Arguments<'_>) -> Result<T, serde_json::Error> {
@@ -405,6 +417,19 @@ mod tests {
                 .is_err()
         );
         assert!(serde_json::to_string(&Binary(Bytes::new())).is_err());
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_is_refused() {
+        let nested = |depth: usize| (1..depth).fold(serde_json::json!(["x"]), |it, _| [it].into());
+        // The list of arguments is one level of its own.
+        assert!((nested(MAX_DEPTH - 1),).into_arguments().is_ok());
+        assert!(matches!(
+            (nested(MAX_DEPTH),).into_arguments(),
+            Err(EmitError::TooDeep)
+        ));
+        let many: Vec<[u8; 1]> = vec![[1]; 1000];
+        assert!((many,).into_arguments().is_ok());
     }
 
     #[test]

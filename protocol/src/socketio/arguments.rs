@@ -28,6 +28,17 @@ impl<'a> Arguments<'a> {
             && (count == 0 || placeholders::are_legal(self.json, count))
     }
 
+    /// [`json`](Self::json) with what `write` appends in place of each placeholder, which gets the bytes
+    /// that it points at. Everything else stays as it is written. `None` if a placeholder points at none.
+    pub fn replaced(&self, mut write: impl FnMut(&mut String, &Bytes)) -> Option<String> {
+        let attachments = self.attachments;
+        placeholders::replaced(self.json, attachments.len(), |out, num| {
+            if let Some(bytes) = attachments.get(num) {
+                write(out, bytes);
+            }
+        })
+    }
+
     /// The comma-separated JSON values, without the brackets around them.
     pub fn json(&self) -> &'a str {
         self.json

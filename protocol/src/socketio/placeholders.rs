@@ -15,12 +15,50 @@ pub(super) fn are_legal(json: &str, count: usize) -> bool {
     check(json, count).unwrap_or(false)
 }
 
+/// `json`, checked JSON values, with what `write` makes of the number of each placeholder in its
+/// place. Everything else stays as it is written. `None` if a placeholder is not legal.
+pub(super) fn replaced(
+    json: &str,
+    count: usize,
+    mut write: impl FnMut(&mut String, usize),
+) -> Option<String> {
+    if !may_have_placeholder(json) {
+        return Some(json.to_owned());
+    }
+    let mut found = Vec::new();
+    if !walk(json, count, |placeholder| found.push(placeholder))? {
+        return None;
+    }
+    let mut out = String::with_capacity(json.len());
+    let mut end = 0;
+    // In the order in which they end: one that holds others comes behind them.
+    found.sort_unstable_by_key(|placeholder: &Placeholder| placeholder.start);
+    for placeholder in found {
+        if placeholder.start >= end {
+            out.push_str(json.get(end..placeholder.start)?);
+            write(&mut out, placeholder.num);
+            end = placeholder.end;
+        }
+    }
+    out.push_str(json.get(end..)?);
+    Some(out)
+}
+
+/// Where a placeholder stands, and what it points at.
+struct Placeholder {
+    start: usize,
+    end: usize,
+    num: usize,
+}
+
 /// An object or array around the cursor.
 #[derive(Default)]
 struct Frame {
+    start: usize,
     key: Key,
     placeholder: bool,
-    legal: bool,
+    /// Its number, if that is one of an attachment.
+    num: Option<usize>,
 }
 
 /// Under which key of its object a value stands.
@@ -40,6 +78,11 @@ fn may_have_placeholder(json: &str) -> bool {
 
 /// `None` if `json` turns out not to be JSON after all.
 fn check(json: &str, count: usize) -> Option<bool> {
+    walk(json, count, |_| {})
+}
+
+/// The same; `see_placeholder` is told of each legal one.
+fn walk(json: &str, count: usize, mut see_placeholder: impl FnMut(Placeholder)) -> Option<bool> {
     let mut scanner = Scanner::new(json);
     let mut open: Vec<Frame> = Vec::new();
     loop {
@@ -51,14 +94,24 @@ fn check(json: &str, count: usize) -> Option<bool> {
         match byte {
             b'{' | b'[' => {
                 scanner.take(byte)?;
-                see(&mut open, |_| false);
-                open.push(Frame::default());
+                see(&mut open, "", count);
+                open.push(Frame {
+                    start,
+                    ..Frame::default()
+                });
             }
             b'}' | b']' => {
                 scanner.take(byte)?;
                 let closed = open.pop()?;
-                if closed.placeholder && !closed.legal {
-                    return Some(false);
+                if closed.placeholder {
+                    let Some(num) = closed.num else {
+                        return Some(false);
+                    };
+                    see_placeholder(Placeholder {
+                        start: closed.start,
+                        end: scanner.position(),
+                        num,
+                    });
                 }
             }
             b',' | b':' => scanner.take(byte)?,
@@ -69,27 +122,23 @@ fn check(json: &str, count: usize) -> Option<bool> {
                 if scanner.peek() == Some(b':') {
                     open.last_mut()?.key = key(scalar);
                 } else {
-                    see(&mut open, |key| match key {
-                        Key::Other => false,
-                        Key::Placeholder => scalar == "true",
-                        Key::Num => is_index(scalar, count),
-                    });
+                    see(&mut open, scalar, count);
                 }
             }
         }
     }
 }
 
-/// Notes for the innermost object whether the value that comes now makes it a placeholder or a
-/// legal one.
-fn see(open: &mut [Frame], is_right: impl FnOnce(Key) -> bool) {
+/// Notes for the innermost object whether the value that comes now, a scalar or nothing, makes it a
+/// placeholder or a legal one.
+fn see(open: &mut [Frame], scalar: &str, count: usize) {
     let Some(frame) = open.last_mut() else {
         return;
     };
     match frame.key {
         Key::Other => {}
-        Key::Placeholder => frame.placeholder = is_right(Key::Placeholder),
-        Key::Num => frame.legal = is_right(Key::Num),
+        Key::Placeholder => frame.placeholder = scalar == "true",
+        Key::Num => frame.num = index(scalar, count),
     }
 }
 
@@ -101,14 +150,55 @@ fn key(string: &str) -> Key {
     }
 }
 
-fn is_index(number: &str, count: usize) -> bool {
-    number.bytes().all(|byte| byte.is_ascii_digit())
-        && number.parse::<usize>().is_ok_and(|index| index < count)
+fn index(number: &str, count: usize) -> Option<usize> {
+    let is_whole = number.bytes().all(|byte| byte.is_ascii_digit());
+    let index = number.parse().ok().filter(|_| is_whole)?;
+    (index < count).then_some(index)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn placeholders_are_replaced_and_all_else_stays_as_it_is_written() {
+        let deep = |inner: &str| format!("{}{inner}{}", "[".repeat(250), "]".repeat(250));
+        let one = r#"{"_placeholder":true,"num":1}"#;
+        for (json, expected) in [
+            (
+                r#""a", 1E400,{"b":1.10,"a":2}"#.to_owned(),
+                r#""a", 1E400,{"b":1.10,"a":2}"#.to_owned(),
+            ),
+            (
+                format!(r#"1E400 ,{{"b":{one}, "a":[{one}]}}"#),
+                r#"1E400 ,{"b":<1>, "a":[<1>]}"#.to_owned(),
+            ),
+            (deep(one), deep("<1>")),
+            (
+                r#"{ "num" : 0 , "x":{}, "_placeholder" : true }"#.to_owned(),
+                "<0>".to_owned(),
+            ),
+            (
+                format!(r#"{{"_placeholder":true,"num":0,"in":{one}}},{one}"#),
+                "<0>,<1>".to_owned(),
+            ),
+            (
+                r#"{"_placeholder":false,"num":7}"#.to_owned(),
+                r#"{"_placeholder":false,"num":7}"#.to_owned(),
+            ),
+        ] {
+            let write = |out: &mut String, num: usize| out.push_str(&format!("<{num}>"));
+            assert_eq!(
+                replaced(&json, 2, write).as_ref(),
+                Some(&expected),
+                "{json}"
+            );
+        }
+        assert_eq!(
+            replaced(r#"{"_placeholder":true,"num":2}"#, 2, |_, _| {}),
+            None
+        );
+    }
 
     #[test]
     fn legal_placeholders_are_accepted() {

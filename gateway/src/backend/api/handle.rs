@@ -159,9 +159,10 @@ pub(super) async fn emit(gateway: &Gateway, call: Emit) -> Result<Emitted, ApiEr
 fn refused(error: EmitError) -> ApiError {
     match error {
         EmitError::Overloaded => ApiError::new(Code::Overloaded, error.to_string()),
-        EmitError::ReservedName(_) | EmitError::Json(_) | EmitError::TooManyAttachments => {
-            ApiError::bad(error.to_string())
-        }
+        EmitError::ReservedName(_)
+        | EmitError::Json(_)
+        | EmitError::TooManyAttachments
+        | EmitError::TooDeep => ApiError::bad(error.to_string()),
     }
 }
 
