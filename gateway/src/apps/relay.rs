@@ -167,8 +167,8 @@ impl Application for Relay {
         let done = self.handle(socket, &event);
         let ack = event.take_ack();
         let done = match done {
-            Ok(Done::Now) => Ok(Joined::default()),
-            Ok(Done::Once(joined)) => Ok(joined),
+            Ok(Done::Now) => Ok(Entered::default()),
+            Ok(Done::Once(entered)) => Ok(entered),
             Ok(Done::OnceAsked(rooms)) => {
                 let (socket, most) = (socket.clone(), self.rooms_per_socket);
                 return Flow::Pending(Box::pin(async move {
@@ -191,19 +191,37 @@ impl Application for Relay {
 enum Done {
     Now,
     /// Once the join holds on every node.
-    Once(Joined),
+    Once(Entered),
     /// Once the Node servers said that these rooms are no sockets' own.
     OnceAsked(Vec<String>),
 }
 
+/// Rooms that a socket joined on this node.
+#[derive(Default)]
+struct Entered {
+    joined: Joined,
+    /// Those that it was not in before, unless they are joined everywhere already.
+    new: Vec<String>,
+}
+
 /// Joins rooms, as far as the socket may be in so many.
-fn enter<R: AsRef<str>>(socket: &Socket, rooms: &[R], most: usize) -> Result<Joined, RelayError> {
+fn enter<R: AsRef<str>>(socket: &Socket, rooms: &[R], most: usize) -> Result<Entered, RelayError> {
     let new = socket.not_in(rooms.iter().map(AsRef::as_ref));
     let joined = socket.room_count() - usize::from(socket.user().is_some());
-    if joined + new > most {
+    if joined + new.len() > most {
         return Err(RelayError::TooManyRooms);
     }
-    Ok(socket.join_everywhere(rooms))
+    let joined = socket.join_everywhere(rooms);
+    // Only if it may be taken back.
+    let new = if joined.is_everywhere() {
+        Vec::new()
+    } else {
+        new
+    };
+    Ok(Entered {
+        joined,
+        new: new.into_iter().map(str::to_owned).collect(),
+    })
 }
 
 /// The same, if none of them is the own room of a socket of a Node server.
@@ -211,7 +229,7 @@ async fn ask_and_enter(
     socket: &Socket,
     rooms: &[String],
     most: usize,
-) -> Result<Joined, RelayError> {
+) -> Result<Entered, RelayError> {
     let gateway = socket.gateway();
     if let Some(cluster) = gateway.node().cluster() {
         let shaped = rooms.iter().filter(|room| is_id_shaped(room));
@@ -226,17 +244,20 @@ async fn ask_and_enter(
 }
 
 /// Tells the client what became of its event, a join once it holds on every node.
-fn acknowledge(socket: &Socket, event: &str, ack: Option<Ack>, done: Result<Joined, RelayError>) {
+fn acknowledge(socket: &Socket, event: &str, ack: Option<Ack>, done: Result<Entered, RelayError>) {
     if let Err(error) = &done {
         debug!(target: "gateway::relay", socket = %socket.id(), event, reason = error.code(), "event refused");
     }
-    let Some(ack) = ack else {
-        return;
-    };
     match done {
-        Ok(joined) if !joined.is_everywhere() => hold_back(socket, ack, joined),
-        Ok(_) => told(socket, ack.send((ok(),))),
-        Err(error) => told(socket, ack.send((refused(error),))),
+        Ok(entered) if !entered.joined.is_everywhere() => hold_back(socket, ack, entered),
+        Ok(_) => answer(socket, ack, ok()),
+        Err(error) => answer(socket, ack, refused(error)),
+    }
+}
+
+fn answer(socket: &Socket, ack: Option<Ack>, with: serde_json::Value) {
+    if let Some(ack) = ack {
+        told(socket, ack.send((with,)));
     }
 }
 
@@ -257,22 +278,26 @@ fn refused(error: RelayError) -> serde_json::Value {
     })
 }
 
-/// Acknowledges a join once it holds on every node.
-fn hold_back(socket: &Socket, ack: Ack, joined: Joined) {
+/// Acknowledges a join once it holds on every node. If Redis refuses one of the rooms, the socket leaves
+/// those that it was not in before.
+fn hold_back(socket: &Socket, ack: Option<Ack>, entered: Entered) {
     let socket = socket.clone();
     let Some(held) = socket.hold_join(MAX_HELD_JOINS) else {
-        return told(&socket, ack.send((refused(RelayError::Unavailable),)));
+        return answer(&socket, ack, refused(RelayError::Unavailable));
     };
     tokio::task::spawn_local(async move {
-        let mut joined = joined;
+        let Entered { mut joined, new } = entered;
         let ended = tokio::time::timeout(JOIN_PATIENCE, &mut joined).await;
         drop(held);
         let said = match ended {
-            Ok(()) if joined.is_refused() => refused(RelayError::RefusedRoom),
+            Ok(()) if joined.is_refused() => {
+                socket.leave_all(new.iter().map(String::as_str));
+                refused(RelayError::RefusedRoom)
+            }
             Ok(()) => ok(),
             Err(_) => refused(RelayError::Unavailable),
         };
-        told(&socket, ack.send((said,)));
+        answer(&socket, ack, said);
     });
 }
 

@@ -358,17 +358,17 @@ impl Socket {
         });
     }
 
-    /// How many of these different rooms it is not in.
-    pub(crate) fn not_in<'a>(&self, rooms: impl ExactSizeIterator<Item = &'a str>) -> usize {
+    /// Those of these different rooms that it is not in.
+    pub(crate) fn not_in<'a>(&self, rooms: impl ExactSizeIterator<Item = &'a str>) -> Vec<&'a str> {
         if rooms.len() <= FEW_ROOMS {
-            return rooms.filter(|room| !self.is_in(room)).count();
+            return rooms.filter(|room| !self.is_in(room)).collect();
         }
         let joined = self.0.rooms.borrow();
         let joined: FxHashSet<&str> = joined.iter().map(AsRef::as_ref).collect();
         let id = self.0.id;
         rooms
             .filter(|room| !joined.contains(room) && id.as_str() != *room)
-            .count()
+            .collect()
     }
 
     /// The rooms that it is in, its own first.

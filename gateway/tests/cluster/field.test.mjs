@@ -316,3 +316,25 @@ describe("a node that cannot join says why", () => {
     }
   });
 });
+
+describe("a room whose channel Redis refuses", () => {
+  const started = new Started();
+  after(() => started.stop());
+
+  it("is not joined, nor are those that were named with it", async () => {
+    const redis = await started.redis();
+    // Not those of sockets' own rooms either: clients connect all the same.
+    const channels = ["&socket.io#/#", "&socket.io#/#fine*", "&socket.io-request#*", "&socket.io-response#*", "&socket.io-gateway#*"];
+    await redis.command("ACL", "SETUSER", "some", "on", ">secret", "allkeys", "resetchannels", ...channels, "+@all", "-psubscribe");
+    const [node] = await started.nodes(["a"], `redis://some:secret@127.0.0.1:${redis.port}`, { "redis.private_patterns": 0 });
+    const [member, other] = [await started.client(node), await started.client(node)];
+    await member.join("fine");
+    const refused = await member.call("join", ["fine", "fine too", "bad"]);
+    assert.equal(refused.error?.code, "forbidden_room", JSON.stringify(refused));
+    // Nobody waits for an answer to this one.
+    member.socket.emit("join", "bad");
+    await until("it has left again", async () => (await metric(node, 'gateway_rooms{namespace="/"}')) === 1);
+    for (const room of ["fine too", "bad", "fine"]) await other.call("publish", room, "to", room);
+    assert.deepEqual(await member.next(), ["to", "fine"]);
+  });
+});

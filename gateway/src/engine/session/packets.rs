@@ -269,7 +269,8 @@ impl Session {
         let task = tokio::task::spawn_local(async move {
             let reachable = async {
                 loop {
-                    let reachable = waiting.reachable();
+                    // What Redis refuses does not come by waiting.
+                    let reachable = waiting.reachable().without_refused();
                     if reachable.is_everywhere() {
                         break;
                     }

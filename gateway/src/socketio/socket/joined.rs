@@ -19,6 +19,12 @@ impl Joined {
         self.0.extend(in_force.filter(|it| !it.is_open()));
     }
 
+    /// Without what Redis refuses.
+    pub(crate) fn without_refused(mut self) -> Self {
+        self.0.retain(|it| !it.is_refused());
+        self
+    }
+
     /// Whether nothing has to be waited for.
     pub fn is_everywhere(&self) -> bool {
         self.0.iter().all(InForce::is_open)
