@@ -4,7 +4,6 @@
 
 mod admission;
 mod api;
-mod architecture_page;
 mod auth;
 mod cluster;
 mod edges;
@@ -18,6 +17,7 @@ mod log_targets;
 mod metrics_reference;
 mod observe;
 mod openings;
+mod pages;
 mod panics;
 mod relay;
 mod stop;

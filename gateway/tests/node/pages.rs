@@ -1,4 +1,4 @@
-//! docs/architecture.md names files and what is in them: whoever looks there has to find it.
+//! Pages name files, what is in them, and figures: whoever looks there has to find them.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,12 @@ fn file(name: &str) -> Option<PathBuf> {
 }
 
 fn page() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/architecture.md");
+    text("docs/architecture.md")
+}
+
+/// A file of the repository.
+fn text(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
     std::fs::read_to_string(path).unwrap()
 }
 
@@ -61,5 +66,26 @@ fn what_is_to_be_changed_is_where_the_page_says() {
             }
         }
         assert!(looked_up > 0, "nothing to look up in {row}");
+    }
+}
+
+#[test]
+fn the_figures_of_the_readme_are_those_of_the_benchmarks() {
+    let readme = text("README.md");
+    let measured = readme
+        .split("[measured](docs/benchmarks.md)")
+        .nth(1)
+        .unwrap();
+    let list = measured.split("![").next().unwrap();
+    let is_of_figure = |it: char| it.is_ascii_digit() || it == '.' || it == ',';
+    let words = list.split(|it| !is_of_figure(it));
+    let figures: Vec<&str> = words
+        .map(|word| word.trim_matches(['.', ',']))
+        .filter(|word| word.len() > 2)
+        .collect();
+    assert!(figures.len() >= 6, "{figures:?}");
+    let benchmarks = text("docs/benchmarks.md");
+    for figure in figures {
+        assert!(benchmarks.contains(figure), "{figure}");
     }
 }
