@@ -282,7 +282,9 @@ fn refused(error: RelayError) -> serde_json::Value {
 /// those that it was not in before.
 fn hold_back(socket: &Socket, ack: Option<Ack>, entered: Entered) {
     let socket = socket.clone();
-    let Some(held) = socket.hold_join(MAX_HELD_JOINS) else {
+    // Joins that nobody waits for leave room to those that are awaited.
+    let most = MAX_HELD_JOINS / if ack.is_some() { 1 } else { 2 };
+    let Some(held) = socket.hold_join(most) else {
         return answer(&socket, ack, refused(RelayError::Unavailable));
     };
     tokio::task::spawn_local(async move {

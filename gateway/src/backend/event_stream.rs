@@ -28,7 +28,7 @@ use prometheus::proto::MetricFamily;
 use tokio::sync::{Notify, oneshot};
 use tracing::{info, warn};
 
-use crate::count::families::{counter, gauges};
+use crate::count::families::{counter, gauge};
 use crate::count::{Export, Tally};
 
 /// Bytes of entries that may wait; what comes beyond is refused.
@@ -128,7 +128,6 @@ struct Waiting {
 
 impl Export for EventStream {
     fn families(&self) -> Vec<MetricFamily> {
-        let gauge = |name, help, value: usize| gauges(name, help, &[(Vec::new(), value as f64)]);
         vec![
             counter(
                 "gateway_stream_written_total",
@@ -148,12 +147,12 @@ impl Export for EventStream {
             gauge(
                 "gateway_stream_waiting",
                 "Entries that are not in the stream yet.",
-                self.waiting(),
+                self.waiting() as f64,
             ),
             gauge(
                 "gateway_stream_waiting_bytes",
                 "Bytes of entries that are not in the stream yet.",
-                self.waiting_bytes(),
+                self.waiting_bytes() as f64,
             ),
         ]
     }

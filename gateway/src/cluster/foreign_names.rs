@@ -12,7 +12,7 @@ use adapter::Peers;
 use super::*;
 
 /// Most names of which this node remembers that they are no ids: the last half of them at least.
-const MAX_NAMES: usize = 20_000;
+const MAX_FOREIGN_NAMES: usize = 20_000;
 
 /// How long Node servers may take to find back to a Redis that was away.
 const RETURN: Duration = Duration::from_secs(10);
@@ -41,7 +41,7 @@ impl ForeignNames {
     }
 
     fn add(&mut self, key: String) {
-        if self.recent.len() >= MAX_NAMES / 2 {
+        if self.recent.len() >= MAX_FOREIGN_NAMES / 2 {
             self.older = std::mem::take(&mut self.recent);
         }
         self.recent.insert(key);
@@ -72,8 +72,8 @@ impl Cluster {
         // A name of that shape has no space, so no two pairs have the same key.
         let key = |name: &str| format!("{namespace} {name}");
         let unknown: Vec<String> = {
-            let names_known = lock(&self.foreign_names);
-            let unknown = names.iter().filter(|name| !names_known.has(&key(name)));
+            let foreign = lock(&self.foreign_names);
+            let unknown = names.iter().filter(|name| !foreign.has(&key(name)));
             unknown.cloned().collect()
         };
         if unknown.is_empty() {
@@ -91,8 +91,8 @@ impl Cluster {
             {
                 Some(true) => return Ok(true),
                 Some(false) => {
-                    let mut names_known = lock(&self.foreign_names);
-                    unknown.iter().for_each(|name| names_known.add(key(name)));
+                    let mut foreign = lock(&self.foreign_names);
+                    unknown.iter().for_each(|name| foreign.add(key(name)));
                     return Ok(false);
                 }
                 None => {}
@@ -154,25 +154,25 @@ mod tests {
 
     #[test]
     fn names_are_remembered_up_to_a_bound() {
-        let mut names_known = ForeignNames::default();
-        for number in 0..MAX_NAMES * 2 {
-            names_known.add(number.to_string());
-            assert!(names_known.has(&number.to_string()));
+        let mut foreign = ForeignNames::default();
+        for number in 0..MAX_FOREIGN_NAMES * 2 {
+            foreign.add(number.to_string());
+            assert!(foreign.has(&number.to_string()));
         }
-        assert!(names_known.recent.len() + names_known.older.len() <= MAX_NAMES);
-        assert!(names_known.has(&(MAX_NAMES * 2 - MAX_NAMES / 2).to_string()));
-        assert!(!names_known.has("0"));
+        assert!(foreign.recent.len() + foreign.older.len() <= MAX_FOREIGN_NAMES);
+        assert!(foreign.has(&(MAX_FOREIGN_NAMES * 2 - MAX_FOREIGN_NAMES / 2).to_string()));
+        assert!(!foreign.has("0"));
     }
 
     #[test]
     fn after_an_outage_others_get_time_to_return() {
-        let mut names_known = ForeignNames::default();
+        let mut foreign = ForeignNames::default();
         let start = Instant::now();
-        names_known.handle_up(true, start);
-        assert!(!names_known.are_others_returning(start));
-        names_known.handle_up(false, start);
-        names_known.handle_up(true, start);
-        assert!(names_known.are_others_returning(start));
-        assert!(!names_known.are_others_returning(start + RETURN));
+        foreign.handle_up(true, start);
+        assert!(!foreign.are_others_returning(start));
+        foreign.handle_up(false, start);
+        foreign.handle_up(true, start);
+        assert!(foreign.are_others_returning(start));
+        assert!(!foreign.are_others_returning(start + RETURN));
     }
 }

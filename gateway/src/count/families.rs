@@ -65,6 +65,10 @@ pub(crate) fn gauges(name: &str, help: &str, values: &[(Labels, f64)]) -> Metric
     metric_family(name, help, MetricType::GAUGE, metrics.collect())
 }
 
+pub(crate) fn gauge(name: &str, help: &str, value: f64) -> MetricFamily {
+    gauges(name, help, &[(Vec::new(), value)])
+}
+
 pub(crate) fn count(labels: &[(&'static str, String)], value: u64) -> Metric {
     let mut counter = CounterValue::default();
     counter.set_value(value as f64);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::vec;
 
 use adapter::ClusterMessage;
-
 use tokio::sync::mpsc;
 
 use crate::engine::node::Node;

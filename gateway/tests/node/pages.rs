@@ -89,3 +89,34 @@ fn the_figures_of_the_readme_are_those_of_the_benchmarks() {
         assert!(benchmarks.contains(figure), "{figure}");
     }
 }
+
+#[test]
+fn the_bounds_that_the_page_names_are_in_the_source() {
+    let mut source = String::new();
+    for name in ["protocol", "adapter", "adapter-redis", "gateway"] {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        append_sources(&root.join(name).join("src"), &mut source);
+    }
+    let page = page();
+    let table = page.split("## What is bounded by what").nth(1).unwrap();
+    let table = table.split("\n## ").next().unwrap();
+    let is_of_constant = |it: char| it.is_ascii_uppercase() || it == '_';
+    let names: Vec<&str> = quoted(table)
+        .filter(|word| word.len() > 3 && word.chars().all(is_of_constant))
+        .collect();
+    assert!(names.len() > 60, "{}", names.len());
+    for name in names {
+        assert!(source.contains(&format!("const {name}:")), "{name}");
+    }
+}
+
+fn append_sources(folder: &Path, source: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            append_sources(&path, source);
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            source.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}

@@ -17,7 +17,7 @@ use super::breaker::Breaker;
 use crate::apps::auth::unix_now;
 use crate::backend::event_stream::jittered;
 use crate::config::{HttpUrl, Route, Target, Webhook};
-use crate::count::families::{counter, durations, gauges, tallies};
+use crate::count::families::{counter, durations, gauge, tallies};
 use crate::count::{Durations, Export, Label, Tallies, Tally};
 use crate::net::outbound::{CallError, Outbound, Protocol};
 
@@ -282,7 +282,6 @@ fn named(uri: &Uri) -> String {
 impl Export for Backends {
     fn families(&self) -> Vec<MetricFamily> {
         let of = &self.tallies;
-        let gauge = |name, help, value: usize| gauges(name, help, &[(Vec::new(), value as f64)]);
         vec![
             tallies(
                 "gateway_backend_requests_total",
@@ -313,17 +312,17 @@ impl Export for Backends {
             gauge(
                 "gateway_backend_in_flight",
                 "Requests to backends that are under way.",
-                self.in_flight(),
+                self.in_flight() as f64,
             ),
             gauge(
                 "gateway_backend_waiting",
                 "Requests to backends that wait for their turn.",
-                self.waiting(),
+                self.waiting() as f64,
             ),
             gauge(
                 "gateway_backend_breakers_open",
                 "Backends that are left alone because they failed.",
-                self.open(),
+                self.open() as f64,
             ),
         ]
     }

@@ -5,7 +5,7 @@ use adapter::{Counters as AdapterCounters, Histogram as Durations};
 use prometheus::proto::{Bucket, Histogram, Metric, MetricFamily, MetricType};
 
 use crate::cluster::{RequestCounters, RequestKind, RequestResult};
-use crate::count::families::{NANOSECONDS, count, counter, gauges, metric_family};
+use crate::count::families::{NANOSECONDS, count, counter, gauge, metric_family};
 use crate::engine::node::Node;
 
 /// A node that stands alone counts nothing, and exports it all the same.
@@ -32,7 +32,6 @@ fn of(
     adapter: &AdapterCounters,
     requests: &RequestCounters,
 ) -> Vec<MetricFamily> {
-    let gauge = |name, help, value: f64| gauges(name, help, &[(Vec::new(), value)]);
     let messages = [
         ("in", "ok", &adapter.in_ok),
         ("in", "undecodable", &adapter.in_undecodable),
