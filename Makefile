@@ -3,7 +3,7 @@
 # Seconds for which each fuzz target runs.
 FUZZ_SECONDS ?= 60
 
-.PHONY: help run test fast check fmt build unit autobahn peers loadtest cluster examples redis redis-all deploy-check deploy-write deploy-image-steps fuzz bench
+.PHONY: help run test fast check fmt build unit autobahn clients loadtest cluster examples redis redis-all deploy-check deploy-write deploy-image-steps fuzz bench
 
 help: ## What the targets do
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 22
@@ -12,7 +12,7 @@ run: ## Starts a node with the demo page
 	cargo run --release
 
 # Everything that CI runs. It installs what the tests need and says what it cannot install.
-test: check unit autobahn peers loadtest redis cluster examples deploy-check ## Everything that CI runs
+test: check unit autobahn clients loadtest redis cluster examples deploy-check ## Everything that CI runs
 
 # Unit tests are those that stand in the files that they test, and the protocol's own.
 fast: check ## Format, lints, rooms and unit tests
@@ -37,11 +37,11 @@ unit: build ## The tests of all crates
 autobahn: ## Autobahn's tests of WebSocket
 	python3 gateway/tests/autobahn/run.py
 
-peers: build ## Official clients, beside Node
+clients: build ## Official clients, beside Node
 	GATEWAY_BIN=target/debug/gateway \
 	CONFORMANCE_BIN=target/debug/examples/conformance \
 	CLIENT_SUITE_BIN=target/debug/examples/client_suite \
-	node gateway/tests/peers/run.mjs
+	node gateway/tests/clients/run.mjs
 
 # The load generator's counts against those of official clients and servers. LOADTEST_FULL=1 also runs all scenarios against the peers.
 loadtest: build ## The load generator's counts

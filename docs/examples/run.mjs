@@ -4,7 +4,7 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { debianPackage, fail, npmPackages, once } from "../../gateway/tests/peers/lib/install.mjs";
+import { debianPackage, fail, npmPackages, once } from "../../gateway/tests/clients/lib/install.mjs";
 
 const FOLDER = import.meta.dirname;
 const VENV = resolve(FOLDER, "../../target/examples-venv");

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import WebSocket from "ws";
-import { startRelay } from "../peers/lib/target.mjs";
+import { startRelay } from "../clients/lib/target.mjs";
 import { BackendProcess } from "./lib/backend.mjs";
 import { Client } from "./lib/clients.mjs";
 import { joined, metric, relay } from "./lib/gateways.mjs";

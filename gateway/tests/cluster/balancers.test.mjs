@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { CLIENTS as VERSIONS } from "../peers/lib/clients.mjs";
-import { request } from "../peers/lib/http.mjs";
-import { within } from "../peers/lib/wait.mjs";
+import { CLIENTS as VERSIONS } from "../clients/lib/clients.mjs";
+import { request } from "../clients/lib/http.mjs";
+import { within } from "../clients/lib/wait.mjs";
 import { startHaproxy, startNginx } from "./lib/balancers.mjs";
 import { joined, relay } from "./lib/gateways.mjs";
 import { Redis } from "./lib/redis.mjs";

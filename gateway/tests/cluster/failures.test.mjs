@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { request } from "../peers/lib/http.mjs";
+import { request } from "../clients/lib/http.mjs";
 import { Client } from "./lib/clients.mjs";
 import { isReady, library, joined, messages, metric, relay } from "./lib/gateways.mjs";
 import { Load } from "./lib/load.mjs";

@@ -7,7 +7,7 @@ import http from "node:http";
 import { connect } from "node:net";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { request } from "../peers/lib/http.mjs";
+import { request } from "../clients/lib/http.mjs";
 import { Client } from "./lib/clients.mjs";
 import { metric } from "./lib/gateways.mjs";
 import { Prober, shown } from "./lib/prober.mjs";

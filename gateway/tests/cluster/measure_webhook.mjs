@@ -7,8 +7,8 @@ import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { debianPackage } from "../peers/lib/install.mjs";
-import { startRelay } from "../peers/lib/target.mjs";
+import { debianPackage } from "../clients/lib/install.mjs";
+import { startRelay } from "../clients/lib/target.mjs";
 import { BackendProcess } from "./lib/backend.mjs";
 
 const RUNS = Number(process.argv[2] ?? 5);

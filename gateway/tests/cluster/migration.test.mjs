@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { request } from "../peers/lib/http.mjs";
+import { request } from "../clients/lib/http.mjs";
 import { connectRedis } from "./lib/node_server.mjs";
 import { World } from "./lib/world.mjs";
 

@@ -5,7 +5,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { debianPackage, fail, npmPackages, redis } from "../peers/lib/install.mjs";
+import { debianPackage, fail, npmPackages, redis } from "../clients/lib/install.mjs";
 
 const FOLDER = import.meta.dirname;
 /** A whole file counts as one test as well. */
@@ -30,7 +30,7 @@ for (const name of ["GATEWAY_BIN", "CLUSTER_NODE_BIN"]) {
   if (!existsSync(env[name])) fail(`${name}: there is no ${env[name]}`);
 }
 
-npmPackages(join(FOLDER, "../peers"), "the JavaScript clients");
+npmPackages(join(FOLDER, "../clients"), "the JavaScript clients");
 npmPackages(FOLDER, "Node's servers and emitters");
 redis();
 for (const [program, debian, version] of PROGRAMS) {

@@ -10,7 +10,7 @@ import { after, it } from "node:test";
 import { promisify } from "node:util";
 import { Client } from "./lib/clients.mjs";
 import { isReady, joined, metric, relay } from "./lib/gateways.mjs";
-import { startRelay } from "../peers/lib/target.mjs";
+import { startRelay } from "../clients/lib/target.mjs";
 import { Redis, RedisCluster, Sentinels } from "./lib/redis.mjs";
 import { until } from "./lib/until.mjs";
 

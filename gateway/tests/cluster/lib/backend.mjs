@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { freePort } from "../../peers/lib/target.mjs";
+import { freePort } from "../../clients/lib/target.mjs";
 
 const PROGRAM = join(import.meta.dirname, "backend_process.mjs");
 

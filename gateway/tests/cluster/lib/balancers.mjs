@@ -5,7 +5,7 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync }
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { freePort } from "../../peers/lib/target.mjs";
+import { freePort } from "../../clients/lib/target.mjs";
 import { until } from "./until.mjs";
 
 const running = new Set();

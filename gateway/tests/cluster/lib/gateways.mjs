@@ -1,6 +1,6 @@
 // Gateway nodes: the program with the relay, and the library's node for clusters.
-import { request } from "../../peers/lib/http.mjs";
-import { startClusterNode, startRelay } from "../../peers/lib/target.mjs";
+import { request } from "../../clients/lib/http.mjs";
+import { startClusterNode, startRelay } from "../../clients/lib/target.mjs";
 import { until } from "./until.mjs";
 
 /** A node with the relay application. Settings have their names in the configuration, such as "redis.mode"; `env` is for the program's libraries. */
@@ -9,7 +9,7 @@ export async function relay(id, settings, env = {}) {
   return named(id, await startRelay(given.flatMap(([name, value]) => [`--${name.replaceAll(/[._]/g, "-")}`, `${value}`]), { env }), true);
 }
 
-/** A node with the handlers of gateway/examples/cluster_node.rs: its clients do what a server can. */
+/** A node with the handlers of gateway/tests/programs/cluster_node.rs: its clients do what a server can. */
 export async function library(id, settings) {
   const given = Object.entries({ "cluster.node_id": id, shards: "2", ...settings });
   return named(id, await startClusterNode(Object.fromEntries(given.map(([name, value]) => [`GATEWAY_${name.replaceAll(".", "_").toUpperCase()}`, `${value}`]))));

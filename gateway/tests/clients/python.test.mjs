@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 import { until } from "./lib/metrics.mjs";
 import { FOLDER, REFERENCE, startRelay } from "./lib/target.mjs";
 
-const PYTHON = process.env.PEERS_PYTHON ?? join(FOLDER, "../../../target/peers-venv/bin/python");
+const PYTHON = process.env.CLIENTS_PYTHON ?? join(FOLDER, "../../../target/clients-venv/bin/python");
 
 let server;
 before(async () => {

@@ -8,8 +8,8 @@ import { join, resolve } from "node:path";
 import { debianPackage, fail, npmPackages, once } from "./lib/install.mjs";
 
 const FOLDER = import.meta.dirname;
-const VENV = resolve(FOLDER, "../../../target/peers-venv");
-const PYTHON = process.env.PEERS_PYTHON ?? join(VENV, "bin/python");
+const VENV = resolve(FOLDER, "../../../target/clients-venv");
+const PYTHON = process.env.CLIENTS_PYTHON ?? join(VENV, "bin/python");
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 /** A whole file counts as one test as well. */
 const TEST_TIMEOUT_MS = 180_000;
@@ -40,7 +40,7 @@ const PROGRAMS = {
 
 const reference = process.env.REFERENCE === "1";
 const suites = chosen(process.argv.slice(2));
-const env = { ...process.env, PEERS_PYTHON: PYTHON, CHROMIUM };
+const env = { ...process.env, CLIENTS_PYTHON: PYTHON, CHROMIUM };
 for (const name of new Set(suites.flatMap((suite) => PROGRAMS[suite]))) {
   if (reference) continue;
   if (!env[name]) fail(`${name} is not set; it names the program that these suites run against: ${suites.filter((suite) => PROGRAMS[suite].includes(name)).join(", ")}`);
@@ -71,7 +71,7 @@ function chosen(wanted) {
 }
 
 function installPython() {
-  if (process.env.PEERS_PYTHON) return;
+  if (process.env.CLIENTS_PYTHON) return;
   once(join(VENV, ".installed"), join(FOLDER, "requirements.txt"), "the Python client from PyPI (it needs python3 with venv)", () => {
     execFileSync("python3", ["-m", "venv", VENV], { stdio: "inherit" });
     execFileSync(PYTHON, ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", join(FOLDER, "requirements.txt")], { stdio: "inherit" });

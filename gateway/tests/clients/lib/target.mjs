@@ -40,7 +40,7 @@ export function startRelay(flags = [], { port, env = {} } = {}) {
   });
 }
 
-/** The library's node for clusters, `gateway/examples/cluster_node.rs`; it takes settings from the environment alone. */
+/** The library's node for clusters, `gateway/tests/programs/cluster_node.rs`; it takes settings from the environment alone. */
 export function startClusterNode(env = {}) {
   return start({
     variable: "CLUSTER_NODE_BIN",
