@@ -2,15 +2,19 @@
 //!
 //! A shard is a thread that owns its sessions. A session is driven by its shard, by the requests of its
 //! client, or by the task of its WebSocket. This room may use [`peers`](crate::peers) and what is below.
-//! It still knows the room above it, [`socketio`](crate::socketio): a session and a shard hold what
-//! Socket.IO keeps with them. `make check` counts those arrows, and refuses further ones.
+//! What stands
+//! above Engine.IO is a layer: Socket.IO, or an application that speaks Engine.IO alone.
 
+pub(crate) mod admission;
+pub(crate) mod application;
 mod connection;
 pub(crate) mod drain;
 pub(crate) mod gate;
+pub(crate) mod guard;
 pub mod handshake;
 pub(crate) mod held;
 mod lateness;
+pub(crate) mod layer;
 pub(crate) mod node;
 pub(crate) mod outbox;
 pub(crate) mod session;

@@ -17,7 +17,6 @@ use tracing::debug;
 
 use crate::count::{Label, Refused};
 use crate::engine::held::Held;
-use crate::engine::node::Layer;
 use crate::engine::shard::Shard;
 use crate::engine::strangers::Stranger;
 use crate::engine::websocket::driver;
@@ -331,15 +330,14 @@ async fn route(
         }
         return own(cors::preflight(cors, &origin, request.headers()));
     }
-    let file = match mount.layer {
-        Layer::SocketIo(_) => {
-            let name = path.get(mount.path.len()..).unwrap_or_default();
-            shard
-                .node()
-                .assets()
-                .respond(request.method(), name, request.headers())
-        }
-        Layer::Engine(_) => None,
+    let file = if mount.layer.has_client_files() {
+        let name = path.get(mount.path.len()..).unwrap_or_default();
+        shard
+            .node()
+            .assets()
+            .respond(request.method(), name, request.headers())
+    } else {
+        None
     };
     let mut answer = match file {
         Some(file) => file,

@@ -6,11 +6,21 @@
 
 pub(crate) mod acks;
 pub mod application;
+mod arguments;
+mod broadcast;
 pub(crate) mod change;
 pub(crate) mod claims;
+mod client;
 pub mod emitter;
 pub mod event;
+mod gateway;
 pub(crate) mod incoming;
+mod layer;
 pub(crate) mod list;
 pub(crate) mod namespace;
+mod namespaces;
+mod reason;
 pub mod socket;
+
+pub use gateway::Gateway;
+pub(crate) use layer::SocketIo;

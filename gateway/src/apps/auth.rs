@@ -22,8 +22,8 @@ use tracing::{debug, info};
 use crate::config;
 use crate::count::{TokenReason, TokenResult};
 use crate::engine::handshake::Handshake;
-use crate::engine::node::Gateway;
 use crate::net::outbound::Outbound;
+use crate::socketio::Gateway;
 use crate::socketio::application::{
     Admission, Application, Connect, DisconnectReason, Flow, LocalFuture, Refusal, ServerSideEvent,
 };

@@ -22,7 +22,7 @@ use std::collections::HashMap;
 
 use crate::config::Pattern;
 use crate::engine::handshake::Handshake;
-use crate::engine::node::Gateway;
+use crate::socketio::Gateway;
 use crate::socketio::application::{
     Admission, Application, Connect, DisconnectReason, Flow, LocalFuture, Refusal, ServerSideEvent,
 };

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use crate::apps::auth::bearer;
 use crate::config::{self, Keys};
-use crate::engine::node::Gateway;
+use crate::socketio::Gateway;
 
 mod calls;
 mod error;

@@ -189,6 +189,11 @@ impl PacketType {
             Self::Event
         }
     }
+
+    /// An acknowledgement, with attachments or without.
+    pub(crate) fn ack(binary: bool) -> Self {
+        if binary { Self::BinaryAck } else { Self::Ack }
+    }
 }
 
 impl Label for PacketType {

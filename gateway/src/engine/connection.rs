@@ -8,7 +8,7 @@ use protocol::engineio::{CloseReason, Transport};
 use crate::engine::handshake::Handshake;
 use crate::engine::session::Session;
 
-/// An Engine.IO session, for an [`EngineApplication`](crate::socketio::application::EngineApplication).
+/// An Engine.IO session, for an [`EngineApplication`](crate::application::EngineApplication).
 #[derive(Clone)]
 pub struct Connection(Rc<Session>);
 

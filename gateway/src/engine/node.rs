@@ -1,39 +1,31 @@
 //! A node: its shards, and the handle by which everybody reaches them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::any::Any;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
-use adapter::Member;
 use futures_util::future::join_all;
 use tokio::sync::{Notify, oneshot};
 use tokio_rustls::TlsAcceptor;
 
 use crate::cluster::Cluster;
-use crate::config::{Config, Pattern};
+use crate::config::Config;
 use crate::count::Counters;
 use crate::count::NodeTallies;
 use crate::engine::drain::Drain;
 use crate::engine::gate::Gate;
+use crate::engine::layer::Layer;
 use crate::engine::outbox::OutboxMemory;
 use crate::engine::shard::{self, Inbox, Mail, Shard};
 use crate::net::assets::Assets;
 use crate::net::descriptors::Descriptors;
 use crate::net::ids::NodeTag;
-use crate::net::rate::Rate;
 use crate::net::told::Told;
 use crate::net::vital::Vitals;
-use crate::socketio::acks::Acks;
-use crate::socketio::application::{Application, EngineApplication};
-use crate::socketio::emitter::{Broadcast, Emitter};
-use crate::socketio::event::EmitError;
-use crate::socketio::list::Lists;
 
 /// Bytes of broadcasts that may wait for one shard before sessions are read no further, and emits
 /// from outside are refused.
 const MAX_INBOX_BYTES: usize = 64 * 1024 * 1024;
-
-/// The label of namespaces that the configuration does not name.
-const OTHER_NAMESPACE: &str = "other";
 
 /// What all shards of a node know.
 pub(crate) struct Node {
@@ -45,16 +37,11 @@ pub(crate) struct Node {
     mounts: Box<[Mount]>,
     assets: Assets,
     tallies: Arc<NodeTallies>,
-    last_ack_id: AtomicU64,
-    acks: Acks,
-    lists: Lists,
     drain: Drain,
     /// What it cannot be without.
     vitals: Vitals,
     gate: Gate,
     descriptors: Arc<Descriptors>,
-    /// Of the events of one socket.
-    event_rate: Option<Rate>,
     /// What makes TLS of a connection, if it is on.
     tls: Option<TlsAcceptor>,
     /// That a page of another origin came.
@@ -74,7 +61,7 @@ pub(crate) struct ShardHandle {
 /// A path and what speaks there.
 pub(crate) struct Mount {
     pub(crate) path: String,
-    pub(crate) layer: Layer,
+    pub(crate) layer: Arc<dyn Layer>,
 }
 
 impl Mount {
@@ -87,12 +74,6 @@ impl Mount {
     pub(crate) fn has(&self, path: &str) -> bool {
         path.starts_with(&self.path) || self.is_at(path)
     }
-}
-
-/// What stands above Engine.IO.
-pub(crate) enum Layer {
-    SocketIo(Arc<dyn Application>),
-    Engine(Arc<dyn EngineApplication>),
 }
 
 impl Node {
@@ -114,7 +95,6 @@ impl Node {
         Self {
             gate: Gate::new(&config.limits),
             descriptors: Arc::new(Descriptors::of_process(&config.backend)),
-            event_rate: config.limits.events_per_second.map(Rate::new),
             tls,
             config,
             tag: NodeTag::random(),
@@ -123,9 +103,6 @@ impl Node {
             mounts: mounts.into(),
             assets,
             tallies: Arc::default(),
-            last_ack_id: AtomicU64::new(0),
-            acks: Acks::default(),
-            lists: Lists::default(),
             drain: Drain::default(),
             told_of_origins: Told::default(),
             outbox_memory,
@@ -221,10 +198,6 @@ impl Node {
         &self.descriptors
     }
 
-    pub(crate) fn event_rate(&self) -> Option<&Rate> {
-        self.event_rate.as_ref()
-    }
-
     pub(crate) fn tls(&self) -> Option<&TlsAcceptor> {
         self.tls.as_ref()
     }
@@ -238,40 +211,15 @@ impl Node {
         &self.vitals
     }
 
-    /// An id under which an acknowledgement is awaited. No other emit of this node has it.
-    pub(crate) fn next_ack_id(&self) -> u64 {
-        self.last_ack_id.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// What is held for the acknowledgements of broadcasts.
-    pub(crate) fn acks(&self) -> &Acks {
-        &self.acks
-    }
-
-    /// What is spent on lists.
-    pub(crate) fn lists(&self) -> &Lists {
-        &self.lists
-    }
-
-    /// Delivers what this node emits, unless it comes from outside and a shard is far behind.
-    pub(crate) fn broadcast(&self, broadcast: Broadcast) -> Result<(), EmitError> {
-        if self.is_congested() && shard::current(self).is_none() {
-            return Err(EmitError::Overloaded);
-        }
-        self.deliver(broadcast);
-        Ok(())
-    }
-
-    /// Delivers to the calling shard at once and posts to the others.
-    pub(crate) fn deliver(&self, broadcast: Broadcast) {
-        let here = shard::current(self);
-        let broadcast = Arc::new(broadcast);
-        for (index, shard) in self.shards.iter().enumerate() {
-            match &here {
-                Some(here) if here.index() == index => here.deliver(&broadcast),
-                _ => shard.post(Mail::Broadcast(Arc::clone(&broadcast))),
-            }
-        }
+    /// The layer of this kind.
+    ///
+    /// # Panics
+    ///
+    /// If no mount has one. The server mounts Socket.IO on every node.
+    pub(crate) fn layer<L: Layer>(&self) -> &L {
+        let mut layers = self.mounts.iter().map(|mount| &*mount.layer as &dyn Any);
+        let found = layers.find_map(|layer| layer.downcast_ref());
+        found.expect("the node was started with this layer")
     }
 
     /// Runs `job` on every shard, on the calling one at once.
@@ -334,24 +282,6 @@ impl Node {
             .any(|shard| shard.inbox_bytes() > MAX_INBOX_BYTES)
     }
 
-    /// The values of the metric label `namespace`: the configured names and patterns, and one for
-    /// what an application of its own adds.
-    pub(crate) fn namespace_labels(&self) -> impl Iterator<Item = &str> {
-        self.config
-            .namespaces
-            .iter()
-            .map(Pattern::as_str)
-            .chain([OTHER_NAMESPACE])
-    }
-
-    /// The label that a namespace is counted under.
-    pub(crate) fn namespace_label(&self, namespace: &str) -> &str {
-        let mut patterns = self.config.namespaces.iter();
-        patterns
-            .find(|pattern| pattern.matches(namespace))
-            .map_or(OTHER_NAMESPACE, Pattern::as_str)
-    }
-
     pub(crate) fn relieved(&self) -> &Arc<Notify> {
         &self.relieved
     }
@@ -378,35 +308,5 @@ impl ShardHandle {
     pub(crate) fn took(&self, size: usize) -> bool {
         let before = self.counters.inbox_bytes.fetch_sub(size, Ordering::Relaxed);
         before > MAX_INBOX_BYTES && before - size <= MAX_INBOX_BYTES
-    }
-}
-
-/// A node, for whoever emits from outside of a handler. It can be cloned and sent to any thread.
-#[derive(Clone)]
-pub struct Gateway(Arc<Node>);
-
-impl Gateway {
-    pub(crate) fn of_node(node: Arc<Node>) -> Self {
-        Self(node)
-    }
-
-    pub(crate) fn node(&self) -> &Arc<Node> {
-        &self.0
-    }
-
-    /// An emitter to a namespace.
-    pub fn of(&self, namespace: &str) -> Emitter {
-        Emitter::new(self.clone(), namespace)
-    }
-
-    /// The live gateway nodes, this one among them; none if it stands alone.
-    pub fn nodes(&self) -> Arc<[Member]> {
-        let cluster = self.0.cluster();
-        cluster.map_or_else(|| Arc::from([]), |it| it.adapter().members())
-    }
-
-    /// Open sessions on this node.
-    pub fn connections(&self) -> usize {
-        self.0.session_count()
     }
 }

@@ -1,32 +1,27 @@
 //! One Engine.IO connection on its shard: from its handshake to its end, over all its transports.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use protocol::Encoded;
-use protocol::engineio::{self, CloseReason, Output, Transport};
-use protocol::socketio::Decoder;
+use protocol::engineio::{self, CloseReason, Message, Output, Transport};
 use tracing::{debug, trace};
 
 use crate::count::{PacketType, SlowCause, Upgraded};
-use crate::engine::Connection;
 use crate::engine::handshake::Handshake;
-use crate::engine::node::Layer;
+use crate::engine::layer::SessionHalf;
 use crate::engine::outbox::{ENTRY, Outbox, Overflow, Parcel};
 use crate::engine::shard::Shard;
 use crate::net::ids::Sid;
 use crate::net::stream::Stream;
-use crate::socketio::application::DisconnectReason;
-use crate::socketio::socket::Socket;
 
-mod backlog;
-mod masked;
-mod packets;
+pub(crate) mod masked;
 mod polling;
 
-use backlog::Backlog;
 use masked::Masked;
 use polling::Polling;
 
@@ -46,17 +41,14 @@ pub(crate) struct Session {
     shard: Rc<Shard>,
     /// The client wants no binary WebSocket frames.
     base64: bool,
-    /// Index of the mount that it was opened at.
-    mount: u8,
     sid: Sid,
     /// Where it stands in the shard's registry.
     place: Cell<Place>,
     handshake: Handshake,
-    decoder: RefCell<Decoder>,
-    sockets: RefCell<Vec<Socket>>,
-    backlog: RefCell<Backlog>,
+    /// What the layer above makes of it.
+    half: Box<dyn SessionHalf>,
     polling: RefCell<Option<Box<Polling>>>,
-    /// When a namespace must have been joined.
+    /// When the layer above must have a use for it.
     connect_deadline: Cell<Option<Instant>>,
     /// The earliest time for which the shard's timer has this session.
     armed: Cell<Option<Instant>>,
@@ -191,28 +183,23 @@ impl Session {
         let now = Instant::now();
         let config = shard.node().config();
         let engine = engineio::Session::open(now, transport, shard.timing());
-        let needs_namespace = matches!(
-            shard.node().mounts()[usize::from(mount)].layer,
-            Layer::SocketIo(_)
-        );
-        let connect_deadline = needs_namespace.then(|| now + config.engine.connect_timeout);
+        let layer = &shard.node().mounts()[usize::from(mount)].layer;
+        let connect_timeout = layer.connect_timeout(config);
+        let half = Arc::clone(layer).session_half();
         Self {
             link: RefCell::default(),
             outbox: RefCell::default(),
             engine: RefCell::new(engine),
             base64,
-            mount,
             sid,
             place: Cell::default(),
             handshake,
-            decoder: RefCell::default(),
-            sockets: RefCell::default(),
-            backlog: RefCell::default(),
+            half,
             polling: RefCell::new(match transport {
                 Transport::Polling => Some(Box::default()),
                 Transport::WebSocket => None,
             }),
-            connect_deadline: Cell::new(connect_deadline),
+            connect_deadline: Cell::new(connect_timeout.map(|timeout| now + timeout)),
             armed: Cell::new(None),
             shard,
         }
@@ -446,8 +433,32 @@ impl Session {
         self.outbox.borrow().bytes()
     }
 
-    fn layer(&self) -> &Layer {
-        &self.shard.node().mounts()[usize::from(self.mount)].layer
+    /// What its layer keeps with it; `None` if another layer does.
+    pub(crate) fn half<H: SessionHalf>(&self) -> Option<&H> {
+        (&*self.half as &dyn Any).downcast_ref()
+    }
+
+    /// The layer has a use for the session, which may be idle now.
+    pub(crate) fn set_used(&self) {
+        self.connect_deadline.set(None);
+    }
+
+    /// Whether so much waits for the application that the client should not be read.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.half.is_behind()
+    }
+
+    /// The application keeps up again, so that the client is read further.
+    pub(crate) fn resume(&self) {
+        self.wake_link();
+        if self.is_open() {
+            self.answer_post_late();
+        }
+    }
+
+    /// A message came, by whatever transport.
+    pub(crate) fn handle_message(self: &Rc<Self>, message: Message<'_>) {
+        self.half.message(self, message);
     }
 
     pub(crate) fn log_opened(&self) {
@@ -459,11 +470,9 @@ impl Session {
         );
     }
 
-    /// Tells the application above Engine.IO that the session is there.
+    /// Tells the layer above that the handshake is answered.
     pub(crate) fn announce(self: &Rc<Self>) {
-        if let Layer::Engine(application) = self.layer() {
-            application.open(&Connection::new(Rc::clone(self)));
-        }
+        self.half.opened(self);
     }
 
     /// Queues a packet of Socket.IO; `false` if it was not, because the session is closed or the
@@ -578,15 +587,6 @@ impl Session {
         self.pump();
     }
 
-    /// Disconnects the client from all its namespaces and closes.
-    pub(crate) fn disconnect_all(self: &Rc<Self>) {
-        let sockets = self.sockets.borrow().clone();
-        for socket in &sockets {
-            socket.disconnect(false);
-        }
-        self.close(CloseReason::ForcedClose);
-    }
-
     /// What the session's timer is due for.
     pub(crate) fn handle_timeout(self: &Rc<Self>, now: Instant) {
         self.armed.set(None);
@@ -685,7 +685,7 @@ impl Session {
         }
     }
 
-    /// The session receives nothing any more: its sockets go.
+    /// The session receives nothing any more.
     fn handle_closed(self: &Rc<Self>, reason: CloseReason) {
         let transport = self.transport();
         let counters = self.shard.counters();
@@ -711,48 +711,7 @@ impl Session {
         self.connect_deadline.set(None);
         let address = self.handshake.address().ip();
         self.shard.node().gate().leave(address);
-        let sockets = std::mem::take(&mut *self.sockets.borrow_mut());
-        for socket in sockets {
-            self.part_with(&socket, DisconnectReason::Closed(reason));
-        }
-        if let Layer::Engine(application) = self.layer() {
-            application.close(&Connection::new(Rc::clone(self)), reason);
-        }
-    }
-
-    /// Disconnects one socket; the session goes on.
-    pub(crate) fn drop_socket(self: &Rc<Self>, socket: &Socket, reason: DisconnectReason) {
-        let found = {
-            let mut sockets = self.sockets.borrow_mut();
-            let position = sockets.iter().position(|candidate| candidate == socket);
-            position.map(|position| sockets.swap_remove(position))
-        };
-        if let Some(socket) = found {
-            self.part_with(&socket, reason);
-        }
-    }
-
-    fn part_with(self: &Rc<Self>, socket: &Socket, reason: DisconnectReason) {
-        let Layer::SocketIo(application) = self.layer() else {
-            return;
-        };
-        let was_connected = socket.is_connected();
-        if was_connected {
-            self.shard.counters().disconnects.increment();
-            debug!(target: "gateway::session",
-                session = %self.log_name(),
-                socket = %socket.id(),
-                namespace = socket.namespace(),
-                reason = reason.as_node(),
-                "socket disconnected"
-            );
-            application.disconnecting(socket, reason);
-        }
-        socket.set_disconnected();
-        self.shard.tidy_namespace(socket.namespace());
-        if was_connected {
-            self.disconnected(socket.clone(), reason);
-        }
+        self.half.closed(self, reason);
     }
 
     /// Forgets the session.

@@ -1,5 +1,6 @@
 //! One thread of a node: its sessions, its namespaces, and what they wait for.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -11,7 +12,6 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use adapter::Selection;
 use protocol::Encoded;
 use protocol::engineio::{CloseReason, Timing, Transport};
 use slab::Slab;
@@ -25,14 +25,10 @@ use crate::engine::node::Node;
 use crate::engine::outbox::Parcel;
 use crate::engine::session::{Place, Session};
 use crate::engine::strangers::Strangers;
-use crate::net::ids::{MAX_SHARDS, Sid, SocketId};
+use crate::net::ids::{MAX_SHARDS, Sid};
 use crate::net::scratch::Scratch;
 use crate::net::spell::{Spell, after_the_others};
 use crate::peers::{Links, Means};
-use crate::socketio::acks::{AckRequest, Tally};
-use crate::socketio::emitter::Broadcast;
-use crate::socketio::namespace::Namespace;
-use crate::socketio::socket::{Joined, Socket, Waiter};
 
 /// Sessions of a list whose memory is kept for the next turn.
 const MAX_KEPT: usize = 16 * 1024;
@@ -43,13 +39,28 @@ const MAX_SHED: usize = 256;
 /// Most mail that is handled before sessions get their turn.
 const MAIL_BATCH: usize = 256;
 
+/// What one piece of mail takes beside its content, in bytes.
+const MAIL_OVERHEAD: usize = 256;
+
 /// What a shard is asked to do on its thread.
 pub(crate) type Job = Box<dyn FnOnce(&Rc<Shard>) + Send>;
 
+/// What every shard is asked to do on its thread: a broadcast.
+pub(crate) trait SharedJob: Send + Sync {
+    /// Bytes that it keeps from being freed.
+    fn size(&self) -> usize;
+
+    /// When it was asked for.
+    fn since(&self) -> Instant;
+
+    /// Does it.
+    fn run(&self, shard: &Rc<Shard>);
+}
+
 /// What others send to a shard.
 pub(crate) enum Mail {
-    /// An emit to many.
-    Broadcast(Arc<Broadcast>),
+    /// Something for all shards.
+    Shared(Arc<dyn SharedJob>),
     /// Something to do on the shard's thread.
     Run(Job),
 }
@@ -58,8 +69,8 @@ impl Mail {
     /// Bytes that it keeps from being freed, for the bound of an inbox.
     pub(crate) fn size(&self) -> usize {
         match self {
-            Self::Broadcast(broadcast) => 256 + broadcast.packet.packet().frames().len(),
-            Self::Run(_) => 256,
+            Self::Shared(job) => MAIL_OVERHEAD + job.size(),
+            Self::Run(_) => MAIL_OVERHEAD,
         }
     }
 }
@@ -104,7 +115,8 @@ pub(crate) struct Shard {
     letterbox: RefCell<Letterbox>,
     timing: Timing,
     registry: RefCell<Registry>,
-    namespaces: RefCell<HashMap<Rc<str>, Rc<Namespace>>>,
+    /// What each mount's layer keeps here.
+    halves: Box<[Box<dyn Any>]>,
     /// When which session wants to be called. A session that was armed earlier leaves its later
     /// entry behind, which then finds nothing due.
     timers: RefCell<BinaryHeap<Reverse<(Instant, Place)>>>,
@@ -169,6 +181,8 @@ impl Shard {
             secret: node.config().cluster.secret.clone(),
             cluster: node.cluster().cloned(),
         });
+        let halves = node.mounts().iter().map(|mount| mount.layer.shard_half());
+        let halves = halves.collect();
         let shard = Rc::new(Self {
             strangers: Strangers::new(most),
             node,
@@ -177,7 +191,7 @@ impl Shard {
             letterbox: RefCell::new(letterbox),
             timing,
             registry: RefCell::default(),
-            namespaces: RefCell::default(),
+            halves,
             timers: RefCell::default(),
             doomed: RefCell::default(),
             flushable: RefCell::default(),
@@ -291,11 +305,11 @@ impl Shard {
     fn handle(self: &Rc<Self>, mail: Mail) {
         let size = mail.size();
         match mail {
-            Mail::Broadcast(broadcast) => {
+            Mail::Shared(job) => {
                 let now = Instant::now();
-                let waited = now.saturating_duration_since(broadcast.since);
+                let waited = now.saturating_duration_since(job.since());
                 self.set_lateness(self.lateness.get().handle_broadcast(now, waited));
-                self.deliver(&broadcast);
+                job.run(self);
             }
             Mail::Run(job) => job(self),
         }
@@ -552,161 +566,14 @@ impl Shard {
         }
     }
 
-    /// The namespace of this name; it begins with its first socket.
-    pub(crate) fn namespace(&self, name: &str) -> Rc<Namespace> {
-        let mut namespaces = self.namespaces.borrow_mut();
-        if let Some(namespace) = namespaces.get(name) {
-            return Rc::clone(namespace);
-        }
-        let cluster = self.node.cluster();
-        let adapter = cluster.map(|cluster| Arc::clone(cluster.adapter()));
-        let namespace = Rc::new(Namespace::new(name, adapter));
-        namespaces.insert(name.into(), Rc::clone(&namespace));
-        namespace
-    }
-
-    /// Ends a namespace that no socket is in.
-    pub(crate) fn tidy_namespace(&self, name: &str) {
-        let mut namespaces = self.namespaces.borrow_mut();
-        if namespaces
-            .get(name)
-            .is_some_and(|namespace| namespace.is_unused())
-        {
-            namespaces.remove(name);
-        }
-    }
-
-    /// Calls `visit` for each namespace that has a socket here.
-    pub(crate) fn for_each_namespace(&self, mut visit: impl FnMut(&Namespace)) {
-        self.namespaces
-            .borrow()
-            .values()
-            .for_each(|namespace| visit(namespace));
-    }
-
-    /// The selected sockets of a namespace on this shard.
-    pub(crate) fn select(&self, namespace: &str, selection: &Selection) -> Vec<Socket> {
-        let namespace = self.namespaces.borrow().get(namespace).cloned();
-        namespace.map_or_else(Vec::new, |namespace| namespace.select(selection))
-    }
-
-    /// What has to be in force for all to be heard that other nodes publish to those of `rooms` that
-    /// have members on this shard.
-    pub(crate) fn in_force(&self, namespace: &str, rooms: &[String]) -> Joined {
-        let namespace = self.namespaces.borrow().get(namespace).cloned();
-        let mut joined = Joined::default();
-        if let Some(namespace) = namespace {
-            joined.and(namespace.in_force());
-            for room in rooms {
-                joined.and(namespace.room_in_force(room));
-            }
-        }
-        joined
-    }
-
-    /// A socket of this shard.
-    pub(crate) fn socket(&self, namespace: &str, id: &SocketId) -> Option<Socket> {
-        let namespace = self.namespaces.borrow().get(namespace).cloned();
-        namespace?.socket(id)
-    }
-
-    /// Calls `visit` with the ids of the selected sockets of a namespace on this shard.
-    pub(crate) fn for_each_id(
-        &self,
-        namespace: &str,
-        selection: &Selection,
-        visit: impl FnMut(SocketId),
-    ) {
-        let namespace = self.namespaces.borrow().get(namespace).cloned();
-        if let Some(namespace) = namespace {
-            namespace.for_each_id(selection, visit);
-        }
-    }
-
-    /// Calls `visit` with the rooms of a namespace on this shard and how many members each has; with
-    /// `ids` also with those that sockets have of themselves.
-    pub(crate) fn for_each_room(&self, namespace: &str, ids: bool, visit: impl FnMut(&str, usize)) {
-        let namespace = self.namespaces.borrow().get(namespace).cloned();
-        if let Some(namespace) = namespace {
-            namespace.for_each_room(ids, visit);
-        }
-    }
-
-    /// Puts a broadcast into the outboxes of its recipients on this shard.
-    pub(crate) fn deliver(self: &Rc<Self>, broadcast: &Broadcast) {
-        let began = Instant::now();
-        let namespace = self.namespaces.borrow().get(&*broadcast.namespace).cloned();
-        let packet = broadcast.packet.parcel();
-        let volatile = broadcast.selection.flags.volatile;
-        let mut recipients = 0;
-        if let Some(namespace) = namespace {
-            match &broadcast.ack {
-                None => namespace.for_each(&broadcast.selection, |socket| {
-                    recipients += u64::from(socket.push(&packet, broadcast.kind, volatile));
-                }),
-                Some(_) => recipients = self.deliver_with_ack(&namespace, broadcast, &packet),
-            }
-        }
-        if let Some(ack) = &broadcast.ack {
-            let _gone = ack.answers.send(Tally::Recipients(recipients as usize));
-        }
-        let counters = self.counters();
-        counters.broadcasts.of(broadcast.origin).increment();
-        counters.broadcast_recipients.observe(recipients);
-        counters
-            .broadcast_duration
-            .observe(began.elapsed().as_nanos() as u64);
-    }
-
-    fn deliver_with_ack(
-        self: &Rc<Self>,
-        namespace: &Namespace,
-        broadcast: &Broadcast,
-        packet: &Rc<Parcel>,
-    ) -> u64 {
-        let Some(ack) = &broadcast.ack else {
-            return 0;
-        };
-        let acks = self.node.acks();
-        let volatile = broadcast.selection.flags.volatile;
-        let (mut recipients, mut asked) = (0, Vec::new());
-        for socket in namespace.select(&broadcast.selection) {
-            if !socket.may_owe_ack() || !socket.push(packet, broadcast.kind, volatile) {
-                continue;
-            }
-            recipients += 1;
-            if !ack.timeout.is_zero()
-                && let Some(awaited) = acks.wait(&ack.answers)
-                && socket.expect_ack(ack.id, Waiter::Many(awaited))
-            {
-                asked.push(socket.id());
-            }
-        }
-        if !asked.is_empty() {
-            let forgetting = Rc::clone(self).forget_acks(namespace.name().into(), asked, ack);
-            tokio::task::spawn_local(forgetting);
-        }
-        recipients
-    }
-
-    /// Forgets the acknowledgements of a broadcast when its time is over, or nobody waits for them any
-    /// more. Meanwhile it keeps no socket.
-    fn forget_acks(
-        self: Rc<Self>,
-        namespace: Box<str>,
-        asked: Vec<SocketId>,
-        ack: &AckRequest,
-    ) -> impl Future<Output = ()> + use<> {
-        let (id, timeout, answers) = (ack.id, ack.timeout, ack.answers.clone());
-        async move {
-            tokio::select! {
-                () = tokio::time::sleep(timeout) => {}
-                () = answers.closed() => {}
-            }
-            for socket in asked.iter().filter_map(|id| self.socket(&namespace, id)) {
-                socket.forget_ack(id);
-            }
-        }
+    /// What a layer keeps here.
+    ///
+    /// # Panics
+    ///
+    /// If no mount has a layer that keeps this.
+    pub(crate) fn half<T: 'static>(&self) -> &T {
+        let found = self.halves.iter().find_map(|half| half.downcast_ref());
+        found.expect("the node was started with this layer")
     }
 
     /// Has a session called at a time.

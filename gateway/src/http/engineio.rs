@@ -20,8 +20,8 @@ use tracing::debug;
 use super::{Answer, Next, Peer, Refusal, cors};
 use crate::count::Label;
 use crate::count::{Kind, Unknown};
+use crate::engine::admission::Admission;
 use crate::engine::handshake::Handshake;
-use crate::engine::node::Layer;
 use crate::engine::session::{PollReply, Session};
 use crate::engine::shard::Shard;
 use crate::engine::websocket::driver::Attached;
@@ -31,7 +31,6 @@ use crate::net::ids::Sid;
 use crate::net::proxy;
 use crate::net::query::EngineQuery;
 use crate::peers::Client;
-use crate::socketio::application::Admission;
 
 /// The revision of Engine.IO that is spoken here.
 const REVISION: &str = "4";
@@ -291,18 +290,16 @@ pub(super) async fn handshake<B>(
         .path_and_query()
         .map_or("", |target| target.as_str());
     let handshake = Handshake::new(target, request.headers(), peer.address, peer.secure);
-    if let Layer::SocketIo(application) = &node.mounts()[usize::from(mount)].layer {
-        match application.admit(&handshake) {
-            Admission::Admit => {}
-            Admission::Forbid(message) => return Err(Refusal::Forbidden(Some(message))),
-            Admission::Pending(decision) => {
-                decision
-                    .await
-                    .map_err(|message| Refusal::Forbidden(Some(message)))?;
-                // Others may have come meanwhile.
-                if is_full() {
-                    return Err(Refusal::ConnectionLimit);
-                }
+    match node.mounts()[usize::from(mount)].layer.admit(&handshake) {
+        Admission::Admit => {}
+        Admission::Forbid(message) => return Err(Refusal::Forbidden(Some(message))),
+        Admission::Pending(decision) => {
+            decision
+                .await
+                .map_err(|message| Refusal::Forbidden(Some(message)))?;
+            // Others may have come meanwhile.
+            if is_full() {
+                return Err(Refusal::ConnectionLimit);
             }
         }
     }

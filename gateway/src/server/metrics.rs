@@ -14,6 +14,7 @@ use crate::count::families::{
 use crate::count::{Counter, Counters, Export, Family, Label, PacketType};
 use crate::engine::node::Node;
 use crate::engine::shard::Shard;
+use crate::socketio::SocketIo;
 
 mod cluster;
 
@@ -354,12 +355,12 @@ fn families(node: &Node, census: &Census) -> Vec<MetricFamily> {
         counter(
             "gateway_cluster_answers_refused_total",
             "Questions of other servers that got no answer.",
-            node.lists().refused.value(),
+            SocketIo::of(node).lists.refused.value(),
         ),
         counter(
             "gateway_acks_refused_total",
             "Acknowledgements of broadcasts that could not be kept until all were there.",
-            node.acks().refused.value(),
+            SocketIo::of(node).acks.refused.value(),
         ),
         counter(
             "gateway_volatile_dropped_total",

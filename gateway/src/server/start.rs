@@ -23,8 +23,9 @@ use crate::backend::webhook::client::Backends;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::count::Export;
+use crate::engine::application::BareEngine;
 use crate::engine::drain::Purpose;
-use crate::engine::node::{Gateway, Layer, Mount, Node};
+use crate::engine::node::{Mount, Node};
 use crate::engine::shard::{Inbox, Letterbox, Shard};
 use crate::net::assets::{Assets, ClientDirError};
 use crate::net::ids::random_characters;
@@ -35,8 +36,9 @@ use crate::server::acceptor::Acceptor;
 use crate::server::draining;
 use crate::server::internal;
 use crate::server::redis::{self, StreamTarget};
-use crate::socketio::application::{Application, EngineApplication, Guarded};
+use crate::socketio::application::{Application, EngineApplication};
 use crate::socketio::incoming::Arrivals;
+use crate::socketio::{Gateway, SocketIo};
 
 /// Bytes that the kernel keeps for a client beside those that are on their way. A client that takes
 /// less than half of it within `limits.outbox_patience` counts as one that takes nothing.
@@ -261,9 +263,7 @@ impl Server {
     pub fn engine(mut self, path: &str, application: impl EngineApplication) -> Self {
         self.engines.push(Mount {
             path: path.to_owned(),
-            layer: Layer::Engine(Arc::new(Guarded::<dyn EngineApplication>::new(Arc::new(
-                application,
-            )))),
+            layer: Arc::new(BareEngine::new(application)),
         });
         self
     }
@@ -314,7 +314,7 @@ impl Server {
             .unwrap_or(config.internal_listen);
         let mut mounts = vec![Mount {
             path: config.engine.path.to_string(),
-            layer: Layer::SocketIo(Arc::new(Guarded::new(application))),
+            layer: Arc::new(SocketIo::new(application, &config)),
         }];
         mounts.extend(engines);
         let (inboxes, letterboxes): (Vec<_>, Vec<_>) =

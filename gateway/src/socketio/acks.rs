@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::count::Tally as Count;
 use crate::net::budget::{Budget, Share};
-use crate::socketio::event::OwnedArguments;
+use crate::socketio::arguments::OwnedArguments;
 
 /// Most acknowledgements of broadcasts that a node awaits; each broadcast counts as [`ROUND`] more.
 const MAX_AWAITED: usize = 1_000_000;

@@ -1,23 +1,18 @@
 //! What decides about connects and events.
 
-use std::pin::Pin;
-
-use protocol::engineio::{CloseReason, Message};
-
-use crate::engine::Connection;
 use crate::engine::handshake::Handshake;
-use crate::engine::node::Gateway;
 use crate::socketio::event::Event;
+use crate::socketio::gateway::Gateway;
 use crate::socketio::socket::Socket;
 
 mod guard;
 mod server_side;
 
+pub use crate::engine::admission::{Admission, LocalFuture};
+pub use crate::engine::application::EngineApplication;
+pub use crate::socketio::reason::DisconnectReason;
 pub(crate) use guard::Guarded;
 pub use server_side::{ServerSideAck, ServerSideEvent};
-
-/// A future that stays on its shard.
-pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// The application behind the Socket.IO clients: who may connect, what an event does, what happens
 /// after.
@@ -72,32 +67,6 @@ pub trait Application: Send + Sync + 'static {
     }
 }
 
-/// An application that speaks Engine.IO alone, with no Socket.IO above it.
-pub trait EngineApplication: Send + Sync + 'static {
-    /// A session was opened.
-    fn open(&self, connection: &Connection) {
-        let _ = connection;
-    }
-
-    /// A message came in.
-    fn message(&self, connection: &Connection, message: Message<'_>);
-
-    /// The session ended.
-    fn close(&self, connection: &Connection, reason: CloseReason) {
-        let _ = (connection, reason);
-    }
-}
-
-/// Whether a handshake is answered.
-pub enum Admission {
-    /// It is.
-    Admit,
-    /// It is refused with code 4 and this message.
-    Forbid(String),
-    /// It takes time to tell; `Err` holds the message of a refusal.
-    Pending(LocalFuture<Result<(), String>>),
-}
-
 /// Whether a client may connect to a namespace.
 pub enum Connect {
     /// It may.
@@ -150,26 +119,4 @@ pub enum Flow {
     Done,
     /// The session's next event waits for this.
     Pending(LocalFuture<()>),
-}
-
-/// Why a socket is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DisconnectReason {
-    /// Its session ended.
-    Closed(CloseReason),
-    /// The client left the namespace.
-    ClientNamespaceDisconnect,
-    /// The server disconnected the socket.
-    ServerNamespaceDisconnect,
-}
-
-impl DisconnectReason {
-    /// What Node's `disconnect` event calls it.
-    pub fn as_node(self) -> &'static str {
-        match self {
-            Self::Closed(reason) => reason.as_node(),
-            Self::ClientNamespaceDisconnect => "client namespace disconnect",
-            Self::ServerNamespaceDisconnect => "server namespace disconnect",
-        }
-    }
 }

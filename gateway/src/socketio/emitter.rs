@@ -11,12 +11,13 @@ use tokio::sync::mpsc;
 
 use crate::cluster::{Asked, Gathered, ask};
 use crate::count::{Origin, PacketType};
-use crate::engine::node::Gateway;
-use crate::engine::outbox::SharedPacket;
 use crate::socketio::acks::{AckRequest, Progress, Tally};
-use crate::socketio::event::{EmitError, IntoArguments, OwnedArguments, check_name};
+use crate::socketio::arguments::{EmitError, IntoArguments, OwnedArguments, check_name};
+use crate::socketio::broadcast::Broadcast;
+use crate::socketio::gateway::Gateway;
+use crate::socketio::layer::SocketIo;
 use crate::socketio::list::{Count, Entry, MAX_ENTRIES, Page, Walk, names};
-use crate::socketio::socket::SocketInfo;
+use crate::socketio::socket::{Socket, SocketInfo};
 
 /// Emits to a namespace, or to some of its sockets: `gateway.of("/").to("room").emit("hi", ())?`.
 ///
@@ -34,18 +35,6 @@ pub struct Emitter {
 /// Bytes of what is fetched at once, at most.
 const MAX_FETCHED: usize = 64 * 1024 * 1024;
 
-/// An emit to many, encoded once for all of them.
-pub(crate) struct Broadcast {
-    pub(crate) namespace: Arc<str>,
-    pub(crate) selection: Selection,
-    pub(crate) packet: SharedPacket,
-    pub(crate) kind: PacketType,
-    pub(crate) origin: Origin,
-    pub(crate) ack: Option<AckRequest>,
-    /// When it was emitted, or came from another node.
-    pub(crate) since: Instant,
-}
-
 /// Not every recipient acknowledged.
 #[derive(Debug, thiserror::Error)]
 #[error("{} of {expected} recipients acknowledged in time", answers.len())]
@@ -56,6 +45,27 @@ pub struct MissingAcks {
     pub expected: usize,
     /// The gateway nodes that did not answer, or not in full.
     pub missing_nodes: Vec<String>,
+}
+
+impl Gateway {
+    /// An emitter to a namespace.
+    pub fn of(&self, namespace: &str) -> Emitter {
+        Emitter::new(self.clone(), namespace)
+    }
+}
+
+impl Socket {
+    /// An emitter to a room's members, on every node, except this socket.
+    pub fn to(&self, room: impl Into<String>) -> Emitter {
+        self.broadcast().to(room)
+    }
+
+    /// An emitter to everybody in the namespace, on every node, except this socket.
+    pub fn broadcast(&self) -> Emitter {
+        self.gateway()
+            .of(self.namespace())
+            .except(self.id().as_str())
+    }
 }
 
 impl Emitter {
@@ -123,9 +133,10 @@ impl Emitter {
         let arguments = arguments.into_arguments()?;
         let (answers, tally) = mpsc::unbounded_channel();
         let node = self.gateway.node();
-        let place = node.acks().begin().ok_or(EmitError::Overloaded)?;
+        let socket_io = SocketIo::of(node);
+        let place = socket_io.acks.begin().ok_or(EmitError::Overloaded)?;
         let ack = AckRequest {
-            id: node.next_ack_id(),
+            id: socket_io.next_ack_id(),
             timeout,
             answers,
         };

@@ -12,11 +12,13 @@ use tokio::sync::mpsc;
 
 use crate::cluster::Cluster;
 use crate::count::{Origin, PacketType};
-use crate::engine::node::{Gateway, Layer, Node};
+use crate::engine::node::Node;
 use crate::socketio::acks::{AckRequest, Progress, Tally};
-use crate::socketio::application::{ServerSideAck, ServerSideEvent};
-use crate::socketio::emitter::Broadcast;
-use crate::socketio::event::OwnedArguments;
+use crate::socketio::application::{Application, ServerSideAck, ServerSideEvent};
+use crate::socketio::arguments::OwnedArguments;
+use crate::socketio::broadcast::Broadcast;
+use crate::socketio::gateway::Gateway;
+use crate::socketio::layer::SocketIo;
 
 mod answers;
 
@@ -146,9 +148,10 @@ fn deliver_and_answer(
 ) {
     let timeout = ack_timeout(published.selection.flags.timeout);
     let (answers, mut tally) = mpsc::unbounded_channel();
-    let place = node.acks().begin();
+    let socket_io = SocketIo::of(node);
+    let place = socket_io.acks.begin();
     let ack = AckRequest {
-        id: node.next_ack_id(),
+        id: socket_io.next_ack_id(),
         timeout: if place.is_some() {
             timeout
         } else {
@@ -212,15 +215,11 @@ fn first(values: &OwnedArguments) -> ArgumentsBuf {
 /// Runs where broadcasts of the same sender run, so that order is kept.
 fn server_side(node: &Arc<Node>, namespace: Arc<str>, event: EventBuf, reply_to: Option<ReplyTo>) {
     let gateway = Gateway::of_node(Arc::clone(node));
-    // One answer of the node, whatever number of mounts there is and whether any has a handler.
     let ack = reply_to.map(|to| ServerSideAck::new(gateway.clone(), Arc::clone(&namespace), to));
-    node.run_on_one(move |_| {
-        for mount in gateway.node().mounts() {
-            if let Layer::SocketIo(application) = &mount.layer {
-                let event = ServerSideEvent::new(&namespace, &event, ack.clone());
-                application.server_side_event(&gateway, event);
-            }
-        }
+    node.run_on_one(move |shard| {
+        let event = ServerSideEvent::new(&namespace, &event, ack);
+        let application = &SocketIo::of(shard.node()).application;
+        application.server_side_event(&gateway, event);
     });
 }
 

@@ -12,17 +12,17 @@ use std::sync::Arc;
 use adapter::{Entries, List, ListRequest, Piece, SocketDetails};
 use futures_util::future::{LocalBoxFuture, join_all};
 use rustc_hash::FxHashSet;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
-use crate::count::Tally;
 use crate::engine::node::Node;
 use crate::engine::shard::{Mail, Shard};
-use crate::net::budget::Budget;
 use crate::net::ids::{SocketId, is_private, user_of_room};
 use crate::socketio::socket::{Socket, SocketInfo};
 
+mod budget;
 mod walk;
 
+pub(crate) use budget::Lists;
 pub use walk::Page;
 pub(crate) use walk::{Walk, names};
 
@@ -37,38 +37,6 @@ const ENTRY_BYTES: usize = 4 * 1024 * 1024;
 
 /// Sockets that are looked at before others of the shard get their turn.
 const SLICE: usize = 500;
-
-/// Lists that a node walks through at a time for its callers; others wait.
-const WALKS: usize = 4;
-
-/// Parts that a node collects at a time for other nodes; others wait.
-const ANSWERS: usize = 4;
-
-/// Questions of other nodes that may wait for that.
-const WAITING: usize = 1024;
-
-/// What a node spends on lists at a time.
-pub(crate) struct Lists {
-    pub(crate) walks: Arc<Semaphore>,
-    pub(crate) answers: Arc<Semaphore>,
-    /// Answers that hold all sockets, as Node servers want them: one at a time.
-    pub(crate) whole: Arc<Semaphore>,
-    pub(crate) waiting: Budget,
-    /// Questions of other nodes that were not answered.
-    pub(crate) refused: Tally,
-}
-
-impl Default for Lists {
-    fn default() -> Self {
-        Self {
-            walks: Arc::new(Semaphore::new(WALKS)),
-            answers: Arc::new(Semaphore::new(ANSWERS)),
-            whole: Arc::new(Semaphore::new(1)),
-            waiting: Budget::new(WAITING),
-            refused: Tally::default(),
-        }
-    }
-}
 
 /// What a list is made of: [`SocketInfo`], or [`Count`].
 pub(crate) trait Entry: Clone + Send + Sync + Sized + 'static {

@@ -13,7 +13,7 @@ use super::types::{
     Batch, Changed, Disconnect, Emit, Emitted, Move, Nodes, Presence, Results, Rooms, Sockets,
 };
 use crate::count::{CallName, Code};
-use crate::engine::node::Gateway;
+use crate::socketio::Gateway;
 
 /// A row of the table: all that is known about one call.
 pub(super) struct Call {

@@ -1,34 +1,30 @@
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use protocol::engineio::{CloseReason, Message};
-use tracing::warn;
+use protocol::engineio::CloseReason;
 
-use super::{
-    Admission, Application, Connect, DisconnectReason, EngineApplication, Flow, Refusal,
-    ServerSideEvent,
-};
-use crate::engine::Connection;
+use super::{Admission, Application, Connect, DisconnectReason, Flow, Refusal, ServerSideEvent};
+use crate::engine::guard::{guard, tell};
 use crate::engine::handshake::Handshake;
-use crate::engine::node::Gateway;
 use crate::socketio::event::Event;
+use crate::socketio::gateway::Gateway;
 use crate::socketio::socket::Socket;
 
 /// What a client is told whose request made the application panic.
 const INTERNAL_ERROR: &str = "Internal error";
 
 /// An application whose panics hurt nobody but the client that they concern: it is refused, or its
-/// session is closed. Unguarded they would end whatever task they come in, and with it a shard.
-pub(crate) struct Guarded<A: ?Sized>(Arc<A>);
+/// session is closed.
+pub(crate) struct Guarded(Arc<dyn Application>);
 
-impl<A: ?Sized> Guarded<A> {
-    pub(crate) fn new(application: Arc<A>) -> Self {
+impl Guarded {
+    pub(crate) fn new(application: Arc<dyn Application>) -> Self {
         Self(application)
     }
 }
 
-impl Application for Guarded<dyn Application> {
+impl Application for Guarded {
     fn admit(&self, handshake: &Handshake) -> Admission {
         match guard("admit", || self.0.admit(handshake)) {
             Some(Admission::Pending(decision)) => Admission::Pending(Box::pin(async {
@@ -103,33 +99,6 @@ impl Application for Guarded<dyn Application> {
             self.0.server_side_event(gateway, event)
         });
     }
-}
-
-impl EngineApplication for Guarded<dyn EngineApplication> {
-    fn open(&self, connection: &Connection) {
-        guard("open", || self.0.open(connection)).unwrap_or_else(|| connection.close());
-    }
-
-    fn message(&self, connection: &Connection, message: Message<'_>) {
-        guard("message", || self.0.message(connection, message))
-            .unwrap_or_else(|| connection.close());
-    }
-
-    fn close(&self, connection: &Connection, reason: CloseReason) {
-        guard("close", || self.0.close(connection, reason));
-    }
-}
-
-fn guard<T>(handler: &'static str, call: impl FnOnce() -> T) -> Option<T> {
-    let called = catch_unwind(AssertUnwindSafe(call));
-    if called.is_err() {
-        tell(handler);
-    }
-    called.ok()
-}
-
-fn tell(handler: &'static str) {
-    warn!(target: "gateway::application::guard", handler, "the application panicked");
 }
 
 fn close(socket: &Socket) {

@@ -5,8 +5,8 @@ use adapter::{Answer, ArgumentsBuf, EventBuf, ReplyTo};
 use protocol::socketio::Arguments;
 use serde::de::DeserializeOwned;
 
-use crate::engine::node::Gateway;
-use crate::socketio::event::{EmitError, IntoArguments, OwnedArguments};
+use crate::socketio::arguments::{EmitError, IntoArguments, OwnedArguments};
+use crate::socketio::gateway::Gateway;
 
 /// An event that another server of the cluster emitted to the servers themselves.
 pub struct ServerSideEvent<'a> {

@@ -7,6 +7,7 @@ use adapter::{Answer, List, ListRequest, Publish, ReplyTo, Selection, SocketDeta
 
 use crate::cluster::Cluster;
 use crate::engine::node::Node;
+use crate::socketio::layer::SocketIo;
 use crate::socketio::list::{Count, Entry, MAX_ENTRIES, PIECE_BYTES, Run, names};
 use crate::socketio::socket::SocketInfo;
 
@@ -33,7 +34,7 @@ pub(super) fn answer_list(
         bytes: request.bytes.min(PIECE_BYTES),
         ..request
     });
-    let places = Arc::clone(&node.lists().answers);
+    let places = Arc::clone(&SocketIo::of(node).lists.answers);
     let Some(to) = reply_to else {
         return;
     };
@@ -70,7 +71,7 @@ pub(super) fn answer_sockets(
     selection: Selection,
     reply_to: Option<ReplyTo>,
 ) {
-    let places = Arc::clone(&node.lists().whole);
+    let places = Arc::clone(&SocketIo::of(node).lists.whole);
     let Some(to) = reply_to else {
         return;
     };
@@ -110,7 +111,7 @@ pub(super) fn answer_ids(
     selection: Selection,
     reply_to: Option<ReplyTo>,
 ) {
-    let places = Arc::clone(&node.lists().whole);
+    let places = Arc::clone(&SocketIo::of(node).lists.whole);
     let Some(to) = reply_to else {
         return;
     };
@@ -138,7 +139,7 @@ pub(super) fn answer_rooms(
     namespace: Arc<str>,
     reply_to: Option<ReplyTo>,
 ) {
-    let places = Arc::clone(&node.lists().whole);
+    let places = Arc::clone(&SocketIo::of(node).lists.whole);
     let Some(to) = reply_to else {
         return;
     };
@@ -165,8 +166,8 @@ fn answer(
     places: Arc<tokio::sync::Semaphore>,
     answer: impl Future<Output = bool> + Send + 'static,
 ) {
-    let Some(waiting) = node.lists().waiting.take(1) else {
-        return node.lists().refused.increment();
+    let Some(waiting) = SocketIo::of(node).lists.waiting.take(1) else {
+        return SocketIo::of(node).lists.refused.increment();
     };
     let node = Arc::clone(node);
     cluster.spawn(async move {
@@ -175,7 +176,7 @@ fn answer(
             return;
         };
         if !answer.await {
-            node.lists().refused.increment();
+            SocketIo::of(&node).lists.refused.increment();
             tracing::warn!(target: "gateway::cluster::answers", "what another server asked for is too much for a message, or cannot be published: it gets no answer");
         }
     });

@@ -11,6 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{Count, Entry, MAX_ENTRIES, PIECE_BYTES, Run};
 use crate::cluster::{Gathered, RequestResult};
 use crate::engine::node::Node;
+use crate::socketio::layer::SocketIo;
 
 /// Most bytes of a part of all nodes together, about, as far as the nodes are few enough.
 const ROUND_BYTES: usize = 4 * 1024 * 1024;
@@ -59,7 +60,7 @@ impl<E: Entry> Walk<E> {
         after: Option<String>,
         limit: usize,
     ) -> Self {
-        let walks = Arc::clone(&node.lists().walks);
+        let walks = Arc::clone(&SocketIo::of(node).lists.walks);
         Self {
             node: Arc::clone(node),
             namespace: Arc::clone(namespace),

@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use protocol::socketio::Event as Received;
+use protocol::socketio::{Arguments, Event as Received};
 
-use super::Session;
-use crate::engine::node::Layer;
-use crate::socketio::application::{DisconnectReason, Flow, LocalFuture};
-use crate::socketio::event::{Ack, Event, OwnedArguments};
+use super::Client;
+use crate::engine::session::Session;
+use crate::socketio::application::{Application, Flow, LocalFuture};
+use crate::socketio::arguments::OwnedArguments;
+use crate::socketio::event::{Ack, Event};
+use crate::socketio::reason::DisconnectReason;
 use crate::socketio::socket::Socket;
 
 /// Bytes of waiting events above which a session is read no further.
@@ -49,14 +51,22 @@ impl Waiting {
     }
 }
 
-impl Session {
+impl Backlog {
     /// Whether so much waits for the application that the client should not be read.
-    pub(crate) fn is_behind(&self) -> bool {
-        self.backlog.borrow().bytes > MAX_BACKLOG_BYTES
+    pub(super) fn is_long(&self) -> bool {
+        self.bytes > MAX_BACKLOG_BYTES
     }
+}
 
+impl Client {
     /// Hands an event to the application, now or in its turn.
-    pub(super) fn dispatch(self: &Rc<Self>, socket: Socket, id: Option<u64>, event: &Received<'_>) {
+    pub(super) fn dispatch(
+        &self,
+        session: &Rc<Session>,
+        socket: Socket,
+        id: Option<u64>,
+        event: &Received<'_>,
+    ) {
         if self.backlog.borrow().busy {
             let (name, arguments) = (event.name.as_ref().into(), event.arguments.into());
             self.wait(Waiting::Event {
@@ -66,16 +76,16 @@ impl Session {
                 arguments,
             });
         } else {
-            self.call(&socket, id, &event.name, event.arguments);
+            self.call(session, &socket, id, &event.name, event.arguments);
         }
     }
 
     /// Tells the application that a socket is gone, after the events that it sent.
-    pub(super) fn disconnected(self: &Rc<Self>, socket: Socket, reason: DisconnectReason) {
+    pub(super) fn disconnected(&self, socket: Socket, reason: DisconnectReason) {
         if self.backlog.borrow().busy {
             self.wait(Waiting::Disconnect { socket, reason });
-        } else if let Layer::SocketIo(application) = self.layer() {
-            application.disconnect(&socket, reason);
+        } else {
+            self.socket_io.application.disconnect(&socket, reason);
         }
     }
 
@@ -86,72 +96,65 @@ impl Session {
     }
 
     fn call(
-        self: &Rc<Self>,
+        &self,
+        session: &Rc<Session>,
         socket: &Socket,
         id: Option<u64>,
         name: &str,
-        arguments: protocol::socketio::Arguments<'_>,
+        arguments: Arguments<'_>,
     ) {
-        let Layer::SocketIo(application) = self.layer() else {
-            return;
-        };
         let ack = id.map(|id| Ack::new(socket.clone(), id));
-        match application.event(socket, Event::new(name, arguments, ack)) {
+        let event = Event::new(name, arguments, ack);
+        match self.socket_io.application.event(socket, event) {
             Flow::Done => {}
-            Flow::Pending(work) => self.work(work),
+            Flow::Pending(work) => self.work(session, work),
         }
     }
 
     /// Lets the session's next event wait until `work` is done, be it by a panic.
-    fn work(self: &Rc<Self>, work: LocalFuture<()>) {
+    fn work(&self, session: &Rc<Session>, work: LocalFuture<()>) {
         struct Resume(Rc<Session>);
 
         impl Drop for Resume {
             fn drop(&mut self) {
-                self.0.resume();
+                Client::of(&self.0).resume(&self.0);
             }
         }
 
         self.backlog.borrow_mut().busy = true;
-        let resume = Resume(Rc::clone(self));
+        let resume = Resume(Rc::clone(session));
         tokio::task::spawn_local(async move {
             let _resume = resume;
             work.await;
         });
     }
 
-    fn resume(self: &Rc<Self>) {
+    fn resume(&self, session: &Rc<Session>) {
         self.backlog.borrow_mut().busy = false;
-        loop {
-            let next = {
-                let mut backlog = self.backlog.borrow_mut();
-                if backlog.busy {
-                    break;
-                }
-                let next = backlog.waiting.pop_front();
-                if let Some(next) = &next {
-                    backlog.bytes -= next.size();
-                }
-                next
-            };
+        while let Some(next) = self.next_waiting() {
             match next {
-                Some(Waiting::Event {
+                Waiting::Event {
                     socket,
                     id,
                     name,
                     arguments,
-                }) => {
-                    self.call(&socket, id, &name, arguments.as_ref());
-                }
-                Some(Waiting::Disconnect { socket, reason }) => self.disconnected(socket, reason),
-                None => break,
+                } => self.call(session, &socket, id, &name, arguments.as_ref()),
+                Waiting::Disconnect { socket, reason } => self.disconnected(socket, reason),
             }
         }
-        if !self.is_behind() {
-            self.wake_link();
-            if self.is_open() {
-                self.answer_post_late();
-            }
+        if !self.backlog.borrow().is_long() {
+            session.resume();
         }
+    }
+
+    /// What the application gets next, unless it is busy again.
+    fn next_waiting(&self) -> Option<Waiting> {
+        let mut backlog = self.backlog.borrow_mut();
+        if backlog.busy {
+            return None;
+        }
+        let next = backlog.waiting.pop_front()?;
+        backlog.bytes -= next.size();
+        Some(next)
     }
 }

@@ -1,0 +1,140 @@
+//! A broadcast on its way to the sockets of this node.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use adapter::Selection;
+
+use crate::count::{Origin, PacketType};
+use crate::engine::node::Node;
+use crate::engine::outbox::{Parcel, SharedPacket};
+use crate::engine::shard::{self, Mail, Shard, SharedJob};
+use crate::net::ids::SocketId;
+use crate::socketio::acks::{AckRequest, Tally};
+use crate::socketio::arguments::EmitError;
+use crate::socketio::layer::SocketIo;
+use crate::socketio::namespace::Namespace;
+use crate::socketio::socket::Waiter;
+
+/// An emit to many, encoded once for all of them.
+pub(crate) struct Broadcast {
+    pub(crate) namespace: Arc<str>,
+    pub(crate) selection: Selection,
+    pub(crate) packet: SharedPacket,
+    pub(crate) kind: PacketType,
+    pub(crate) origin: Origin,
+    pub(crate) ack: Option<AckRequest>,
+    /// When it was emitted, or came from another node.
+    pub(crate) since: Instant,
+}
+
+impl Node {
+    /// Delivers what this node emits, unless it comes from outside and a shard is far behind.
+    pub(crate) fn broadcast(&self, broadcast: Broadcast) -> Result<(), EmitError> {
+        if self.is_congested() && shard::current(self).is_none() {
+            return Err(EmitError::Overloaded);
+        }
+        self.deliver(broadcast);
+        Ok(())
+    }
+
+    /// Delivers to the calling shard at once and posts to the others.
+    pub(crate) fn deliver(&self, broadcast: Broadcast) {
+        let here = shard::current(self);
+        let broadcast = Arc::new(broadcast);
+        for (index, shard) in self.shards().iter().enumerate() {
+            match &here {
+                Some(here) if here.index() == index => broadcast.run(here),
+                _ => shard.post(Mail::Shared(Arc::<Broadcast>::clone(&broadcast))),
+            }
+        }
+    }
+}
+
+impl SharedJob for Broadcast {
+    fn size(&self) -> usize {
+        self.packet.packet().frames().len()
+    }
+
+    fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Puts it into the outboxes of its recipients on a shard.
+    fn run(&self, shard: &Rc<Shard>) {
+        let began = Instant::now();
+        let packet = self.packet.parcel();
+        let volatile = self.selection.flags.volatile;
+        let mut recipients = 0;
+        if let Some(namespace) = shard.found_namespace(&self.namespace) {
+            match &self.ack {
+                None => namespace.for_each(&self.selection, |socket| {
+                    recipients += u64::from(socket.push(&packet, self.kind, volatile));
+                }),
+                Some(ack) => recipients = self.ask(ack, shard, &namespace, &packet),
+            }
+        }
+        if let Some(ack) = &self.ack {
+            let _gone = ack.answers.send(Tally::Recipients(recipients as usize));
+        }
+        let counters = shard.counters();
+        counters.broadcasts.of(self.origin).increment();
+        counters.broadcast_recipients.observe(recipients);
+        counters
+            .broadcast_duration
+            .observe(began.elapsed().as_nanos() as u64);
+    }
+}
+
+impl Broadcast {
+    /// Sends it and notes who owes an acknowledgement; returns to how many it went.
+    fn ask(
+        &self,
+        ack: &AckRequest,
+        shard: &Rc<Shard>,
+        namespace: &Namespace,
+        packet: &Rc<Parcel>,
+    ) -> u64 {
+        let acks = &SocketIo::of(shard.node()).acks;
+        let volatile = self.selection.flags.volatile;
+        let (mut recipients, mut asked) = (0, Vec::new());
+        for socket in namespace.select(&self.selection) {
+            if !socket.may_owe_ack() || !socket.push(packet, self.kind, volatile) {
+                continue;
+            }
+            recipients += 1;
+            if !ack.timeout.is_zero()
+                && let Some(awaited) = acks.wait(&ack.answers)
+                && socket.expect_ack(ack.id, Waiter::Many(awaited))
+            {
+                asked.push(socket.id());
+            }
+        }
+        if !asked.is_empty() {
+            let forgetting = forget_acks(Rc::clone(shard), namespace.name().into(), asked, ack);
+            tokio::task::spawn_local(forgetting);
+        }
+        recipients
+    }
+}
+
+/// Forgets the acknowledgements of a broadcast when its time is over, or nobody waits for them any
+/// more. Meanwhile it keeps no socket.
+fn forget_acks(
+    shard: Rc<Shard>,
+    namespace: Box<str>,
+    asked: Vec<SocketId>,
+    ack: &AckRequest,
+) -> impl Future<Output = ()> + use<> {
+    let (id, timeout, answers) = (ack.id, ack.timeout, ack.answers.clone());
+    async move {
+        tokio::select! {
+            () = tokio::time::sleep(timeout) => {}
+            () = answers.closed() => {}
+        }
+        for socket in asked.iter().filter_map(|id| shard.socket(&namespace, id)) {
+            socket.forget_ack(id);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! A client that speaks Socket.IO: the upper half of its session.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use protocol::Encoded;
+use protocol::engineio::{CloseReason, Message};
+use protocol::socketio::Decoder;
+use tracing::debug;
+
+use crate::count::PacketType;
+use crate::engine::layer::SessionHalf;
+use crate::engine::session::Session;
+use crate::socketio::application::Application;
+use crate::socketio::layer::SocketIo;
+use crate::socketio::reason::DisconnectReason;
+use crate::socketio::socket::Socket;
+
+mod backlog;
+mod packets;
+
+use backlog::Backlog;
+
+/// The sockets of a session, one for each namespace that the client joined, and what waits for the
+/// application.
+pub(crate) struct Client {
+    socket_io: Arc<SocketIo>,
+    decoder: RefCell<Decoder>,
+    sockets: RefCell<Vec<Socket>>,
+    backlog: RefCell<Backlog>,
+}
+
+impl Client {
+    pub(super) fn new(socket_io: Arc<SocketIo>) -> Self {
+        Self {
+            socket_io,
+            decoder: RefCell::default(),
+            sockets: RefCell::default(),
+            backlog: RefCell::default(),
+        }
+    }
+
+    /// That of a session.
+    ///
+    /// # Panics
+    ///
+    /// If its mount speaks Engine.IO alone, where nothing has a socket.
+    fn of(session: &Session) -> &Self {
+        session
+            .half()
+            .expect("the session of a socket is a client's")
+    }
+
+    /// Disconnects one socket; the session goes on.
+    fn drop_socket(&self, session: &Session, socket: &Socket, reason: DisconnectReason) {
+        let found = {
+            let mut sockets = self.sockets.borrow_mut();
+            let position = sockets.iter().position(|candidate| candidate == socket);
+            position.map(|position| sockets.swap_remove(position))
+        };
+        if let Some(socket) = found {
+            self.part_with(session, &socket, reason);
+        }
+    }
+
+    fn part_with(&self, session: &Session, socket: &Socket, reason: DisconnectReason) {
+        let was_connected = socket.is_connected();
+        if was_connected {
+            session.shard().counters().disconnects.increment();
+            debug!(target: "gateway::session",
+                session = %session.log_name(),
+                socket = %socket.id(),
+                namespace = socket.namespace(),
+                reason = reason.as_node(),
+                "socket disconnected"
+            );
+            self.socket_io.application.disconnecting(socket, reason);
+        }
+        socket.set_disconnected();
+        session.shard().tidy_namespace(socket.namespace());
+        if was_connected {
+            self.disconnected(socket.clone(), reason);
+        }
+    }
+
+    fn find(&self, namespace: &str) -> Option<Socket> {
+        let sockets = self.sockets.borrow();
+        let mut sockets = sockets.iter();
+        sockets
+            .find(|socket| socket.namespace() == namespace)
+            .cloned()
+    }
+}
+
+impl SessionHalf for Client {
+    fn opened(&self, _: &Rc<Session>) {}
+
+    fn message(&self, session: &Rc<Session>, message: Message<'_>) {
+        self.handle_message(session, &message);
+    }
+
+    fn closed(&self, session: &Rc<Session>, reason: CloseReason) {
+        for socket in self.sockets.take() {
+            self.part_with(session, &socket, DisconnectReason::Closed(reason));
+        }
+    }
+
+    fn is_behind(&self) -> bool {
+        self.backlog.borrow().is_long()
+    }
+}
+
+impl Socket {
+    /// Disconnects the client from this namespace; with `close` from all of them, and closes its
+    /// session.
+    pub fn disconnect(&self, close: bool) {
+        let session = self.session();
+        if close {
+            let sockets = Client::of(session).sockets.borrow().clone();
+            for socket in &sockets {
+                socket.disconnect(false);
+            }
+            session.close(CloseReason::ForcedClose);
+        } else if self.is_connected() {
+            self.welcome();
+            self.push_control(
+                Encoded::disconnect(self.namespace()),
+                PacketType::Disconnect,
+            );
+            let reason = DisconnectReason::ServerNamespaceDisconnect;
+            Client::of(session).drop_socket(session, self, reason);
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! What a client's messages mean to Socket.IO.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use protocol::Encoded;
+use protocol::engineio::{CloseReason, Message};
+use protocol::socketio::{Arguments, DecodeError, Decoded, Event, Packet};
+use tracing::{debug, trace};
+
+use super::Client;
+use crate::count::PacketType;
+use crate::engine::session::Session;
+use crate::engine::session::masked::{self, Masked};
+use crate::socketio::application::{Application, Connect, Refusal};
+use crate::socketio::event::{self, Ack};
+use crate::socketio::reason::DisconnectReason;
+use crate::socketio::socket::{Socket, State, Waiter};
+
+/// How long a client is kept waiting until other nodes reach it, before it is told that it is
+/// connected all the same.
+const REACHABLE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Why the client's packet was legal and yet out of place.
+#[derive(Debug, thiserror::Error)]
+enum Violation {
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    #[error("already connected to the namespace")]
+    AlreadyConnected,
+    #[error("not connected to the namespace")]
+    NotConnected,
+}
+
+impl Client {
+    /// A message came: a packet, or a part of one.
+    pub(super) fn handle_message(&self, session: &Rc<Session>, message: &Message<'_>) {
+        if let Err(violation) = self.decode(session, message) {
+            debug!(target: "gateway::session::packets", session = %session.log_name(), reason = %violation, "protocol violation");
+            session.close(CloseReason::ForcedClose);
+        }
+    }
+
+    fn decode(&self, session: &Rc<Session>, message: &Message<'_>) -> Result<(), Violation> {
+        let decoded = match message {
+            Message::Text(text) => self.decoder.borrow_mut().decode_text(text)?,
+            Message::Binary(data) => self.decoder.borrow_mut().decode_binary(data)?,
+        };
+        match decoded {
+            Decoded::Packet(packet) => self.handle_packet(session, &packet),
+            Decoded::Binary(packet) => self.handle_packet(session, &packet.packet()),
+            Decoded::Incomplete | Decoded::Ignored => Ok(()),
+        }
+    }
+
+    fn handle_packet(&self, session: &Rc<Session>, packet: &Packet<'_>) -> Result<(), Violation> {
+        trace_packet(session, packet);
+        let received = &session.shard().counters().packets_received;
+        match packet {
+            Packet::Connect { namespace, auth } => {
+                received.of(PacketType::Connect).increment();
+                self.connect(session, namespace, *auth)
+            }
+            Packet::Event {
+                namespace,
+                id,
+                event,
+            } => {
+                let binary = !event.arguments.attachments().is_empty();
+                received.of(PacketType::event(binary)).increment();
+                let socket = self.connected(namespace)?;
+                if socket.may_emit(self.socket_io.event_rate.as_ref()) {
+                    self.dispatch(session, socket, *id, event);
+                } else {
+                    self.refuse_event(session, &socket, *id, event);
+                }
+                Ok(())
+            }
+            Packet::Ack {
+                namespace,
+                id,
+                arguments,
+            } => {
+                let binary = !arguments.attachments().is_empty();
+                received.of(PacketType::ack(binary)).increment();
+                self.handle_ack(&self.connected(namespace)?, *id, *arguments);
+                Ok(())
+            }
+            Packet::Disconnect { namespace } => {
+                received.of(PacketType::Disconnect).increment();
+                let socket = self.find(namespace).ok_or(Violation::NotConnected)?;
+                self.drop_socket(
+                    session,
+                    &socket,
+                    DisconnectReason::ClientNamespaceDisconnect,
+                );
+                Ok(())
+            }
+        }
+    }
+
+    /// The client acknowledged; an id that nobody waits for is ignored.
+    fn handle_ack(&self, socket: &Socket, id: u64, arguments: Arguments<'_>) {
+        match socket.take_ack_waiter(id) {
+            Some(Waiter::One(sender)) => {
+                let _gone = sender.send(arguments.into());
+            }
+            Some(Waiter::Many(awaited)) => self.socket_io.acks.answer(awaited, arguments),
+            None => {}
+        }
+    }
+
+    /// The client emits more than it may.
+    fn refuse_event(&self, session: &Session, socket: &Socket, id: Option<u64>, event: &Event<'_>) {
+        session.shard().counters().events_rate_limited.increment();
+        debug!(target: "gateway::session::packets", socket = %socket.id(), reason = "rate_limited", "event refused");
+        let ack = id.map(|id| Ack::new(socket.clone(), id));
+        let event = event::Event::new(&event.name, event.arguments, ack);
+        self.socket_io.application.rate_limited(socket, event);
+    }
+
+    fn connected(&self, namespace: &str) -> Result<Socket, Violation> {
+        self.find(namespace)
+            .filter(|socket| socket.state() == State::Connected)
+            .ok_or(Violation::NotConnected)
+    }
+
+    fn connect(
+        &self,
+        session: &Rc<Session>,
+        namespace: &str,
+        auth: Option<&str>,
+    ) -> Result<(), Violation> {
+        if self.find(namespace).is_some() {
+            return Err(Violation::AlreadyConnected);
+        }
+        let application = &self.socket_io.application;
+        if !application.has_namespace(namespace) {
+            refuse(session, namespace, &Refusal::new("Invalid namespace"));
+            return Ok(());
+        }
+        let shard = session.shard();
+        let limit = shard.node().config().limits.namespaces_per_session.get();
+        if self.sockets.borrow().len() >= limit {
+            refuse(session, namespace, &Refusal::new("Too many namespaces"));
+            return Ok(());
+        }
+        let socket = Socket::new(Rc::clone(session), shard.namespace(namespace), auth);
+        self.sockets.borrow_mut().push(socket.clone());
+        match application.connect(&socket) {
+            Connect::Accept => self.decided(session, &socket, Ok(())),
+            Connect::Refuse(refusal) => self.decided(session, &socket, Err(refusal)),
+            Connect::Pending(decision) => {
+                let (session, connecting) = (Rc::clone(session), socket.clone());
+                let task = tokio::task::spawn_local(async move {
+                    let decision = decision.await;
+                    Self::of(&session).decided(&session, &connecting, decision);
+                });
+                socket.set_waiting(task.abort_handle());
+            }
+        }
+        Ok(())
+    }
+
+    /// The application decided about a socket that may be gone by now.
+    fn decided(&self, session: &Rc<Session>, socket: &Socket, decision: Result<(), Refusal>) {
+        if socket.state() != State::Connecting {
+            return;
+        }
+        let Err(refusal) = decision else {
+            return self.admit(session, socket);
+        };
+        self.sockets
+            .borrow_mut()
+            .retain(|candidate| candidate != socket);
+        socket.set_disconnected();
+        session.shard().tidy_namespace(socket.namespace());
+        if refusal.for_now && !self.sockets.borrow().iter().any(Socket::is_connected) {
+            debug!(target: "gateway::session::packets",
+                session = %session.log_name(),
+                namespace = socket.namespace(),
+                reason = refusal.message,
+                "connect refused for now; the session closes, so that the client comes back"
+            );
+            session.close(CloseReason::TransportError);
+        } else {
+            refuse(session, socket.namespace(), &refusal);
+        }
+    }
+
+    /// The socket is one of the namespace now. Its client is told as soon as what other nodes emit
+    /// to it and to the rooms that it was made to join arrives, those of `connected` too.
+    fn admit(&self, session: &Rc<Session>, socket: &Socket) {
+        session.set_used();
+        socket.set_accepted();
+        debug!(target: "gateway::session::packets",
+            session = %session.log_name(),
+            socket = %socket.id(),
+            namespace = socket.namespace(),
+            "socket connected"
+        );
+        self.socket_io.application.connected(socket);
+        if socket.reachable().is_everywhere() {
+            socket.welcome();
+            return;
+        }
+        let waiting = socket.clone();
+        let task = tokio::task::spawn_local(async move {
+            let reachable = async {
+                loop {
+                    // What Redis refuses does not come by waiting.
+                    let reachable = waiting.reachable().without_refused();
+                    if reachable.is_everywhere() {
+                        break;
+                    }
+                    reachable.await;
+                }
+            };
+            let _late = tokio::time::timeout(REACHABLE_WITHIN, reachable).await;
+            waiting.welcome();
+        });
+        socket.set_waiting(task.abort_handle());
+    }
+}
+
+/// Tokens are left out, and a client's `auth` as a whole.
+fn trace_packet(session: &Session, packet: &Packet<'_>) {
+    let session = session.log_name();
+    match packet {
+        Packet::Connect { namespace, .. } => {
+            trace!(target: "gateway::session::packets", %session, %namespace, kind = "connect", "packet received");
+        }
+        Packet::Event {
+            namespace,
+            id,
+            event,
+        } => trace!(target: "gateway::session::packets",
+            %session,
+            %namespace,
+            kind = "event",
+            id,
+            event = %event.name,
+            arguments = %masked::arguments(&event.name, event.arguments.json()),
+            attachments = event.arguments.attachments().len(),
+            "packet received"
+        ),
+        Packet::Ack {
+            namespace,
+            id,
+            arguments,
+        } => trace!(target: "gateway::session::packets",
+            %session,
+            %namespace,
+            kind = "ack",
+            id,
+            arguments = %Masked(arguments.json()),
+            attachments = arguments.attachments().len(),
+            "packet received"
+        ),
+        Packet::Disconnect { namespace } => {
+            trace!(target: "gateway::session::packets", %session, %namespace, kind = "disconnect", "packet received");
+        }
+    }
+}
+
+fn refuse(session: &Rc<Session>, namespace: &str, refusal: &Refusal) {
+    debug!(target: "gateway::session::packets", session = %session.log_name(), namespace, reason = refusal.message, "connect refused");
+    let packet = Encoded::connect_error(namespace, &refusal.message, refusal.data.as_deref());
+    session.push(&session.parcel(packet), PacketType::ConnectError, false);
+}

@@ -1,0 +1,32 @@
+//! The node, as applications and backends see it.
+
+use std::sync::Arc;
+
+use adapter::Member;
+
+use crate::engine::node::Node;
+
+/// A node, for whoever emits from outside of a handler. It can be cloned and sent to any thread.
+#[derive(Clone)]
+pub struct Gateway(Arc<Node>);
+
+impl Gateway {
+    pub(crate) fn of_node(node: Arc<Node>) -> Self {
+        Self(node)
+    }
+
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.0
+    }
+
+    /// The live gateway nodes, this one among them; none if it stands alone.
+    pub fn nodes(&self) -> Arc<[Member]> {
+        let cluster = self.0.cluster();
+        cluster.map_or_else(|| Arc::from([]), |it| it.adapter().members())
+    }
+
+    /// Open sessions on this node.
+    pub fn connections(&self) -> usize {
+        self.0.session_count()
+    }
+}

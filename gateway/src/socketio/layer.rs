@@ -1,0 +1,75 @@
+//! Socket.IO as the layer above Engine.IO, and what it keeps with a node.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::engine::admission::Admission;
+use crate::engine::handshake::Handshake;
+use crate::engine::layer::{Layer, SessionHalf};
+use crate::engine::node::Node;
+use crate::net::rate::Rate;
+use crate::socketio::acks::Acks;
+use crate::socketio::application::{Application, Guarded};
+use crate::socketio::client::Client;
+use crate::socketio::list::Lists;
+use crate::socketio::namespaces::Namespaces;
+
+/// Socket.IO on a node.
+pub(crate) struct SocketIo {
+    pub(crate) application: Guarded,
+    /// What is held for the acknowledgements of broadcasts.
+    pub(crate) acks: Acks,
+    /// What is spent on lists.
+    pub(crate) lists: Lists,
+    /// Of the events of one socket.
+    pub(crate) event_rate: Option<Rate>,
+    last_ack_id: AtomicU64,
+}
+
+impl SocketIo {
+    pub(crate) fn new(application: Arc<dyn Application>, config: &Config) -> Self {
+        Self {
+            application: Guarded::new(application),
+            acks: Acks::default(),
+            lists: Lists::default(),
+            event_rate: config.limits.events_per_second.map(Rate::new),
+            last_ack_id: AtomicU64::new(0),
+        }
+    }
+
+    /// That of a node.
+    pub(crate) fn of(node: &Node) -> &Self {
+        node.layer()
+    }
+
+    /// An id under which an acknowledgement is awaited. No other emit of this node has it.
+    pub(crate) fn next_ack_id(&self) -> u64 {
+        self.last_ack_id.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Layer for SocketIo {
+    fn admit(&self, handshake: &Handshake) -> Admission {
+        self.application.admit(handshake)
+    }
+
+    fn has_client_files(&self) -> bool {
+        true
+    }
+
+    /// A client that joins no namespace is of no use.
+    fn connect_timeout(&self, config: &Config) -> Option<Duration> {
+        Some(config.engine.connect_timeout)
+    }
+
+    fn shard_half(&self) -> Box<dyn Any> {
+        Box::new(Namespaces::default())
+    }
+
+    fn session_half(self: Arc<Self>) -> Box<dyn SessionHalf> {
+        Box::new(Client::new(self))
+    }
+}

@@ -1,0 +1,129 @@
+//! The namespaces of a shard: Socket.IO's half of it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use adapter::Selection;
+
+use crate::config::Pattern;
+use crate::engine::node::Node;
+use crate::engine::shard::Shard;
+use crate::net::ids::SocketId;
+use crate::socketio::namespace::Namespace;
+use crate::socketio::socket::{Joined, Socket};
+
+/// The label of namespaces that the configuration does not name.
+const OTHER_NAMESPACE: &str = "other";
+
+/// The namespaces that have a socket on a shard, by their names.
+#[derive(Default)]
+pub(crate) struct Namespaces(RefCell<HashMap<Rc<str>, Rc<Namespace>>>);
+
+impl Shard {
+    fn namespaces(&self) -> &RefCell<HashMap<Rc<str>, Rc<Namespace>>> {
+        &self.half::<Namespaces>().0
+    }
+
+    /// The namespace of this name, if it has a socket here.
+    pub(crate) fn found_namespace(&self, name: &str) -> Option<Rc<Namespace>> {
+        self.namespaces().borrow().get(name).cloned()
+    }
+
+    /// The namespace of this name; it begins with its first socket.
+    pub(crate) fn namespace(&self, name: &str) -> Rc<Namespace> {
+        if let Some(namespace) = self.found_namespace(name) {
+            return namespace;
+        }
+        let cluster = self.node().cluster();
+        let adapter = cluster.map(|cluster| Arc::clone(cluster.adapter()));
+        let namespace = Rc::new(Namespace::new(name, adapter));
+        let mut namespaces = self.namespaces().borrow_mut();
+        namespaces.insert(name.into(), Rc::clone(&namespace));
+        namespace
+    }
+
+    /// Ends a namespace that no socket is in.
+    pub(crate) fn tidy_namespace(&self, name: &str) {
+        let mut namespaces = self.namespaces().borrow_mut();
+        if namespaces
+            .get(name)
+            .is_some_and(|namespace| namespace.is_unused())
+        {
+            namespaces.remove(name);
+        }
+    }
+
+    /// Calls `visit` for each namespace that has a socket here.
+    pub(crate) fn for_each_namespace(&self, mut visit: impl FnMut(&Namespace)) {
+        self.namespaces()
+            .borrow()
+            .values()
+            .for_each(|namespace| visit(namespace));
+    }
+
+    /// The selected sockets of a namespace on this shard.
+    pub(crate) fn select(&self, namespace: &str, selection: &Selection) -> Vec<Socket> {
+        let namespace = self.found_namespace(namespace);
+        namespace.map_or_else(Vec::new, |namespace| namespace.select(selection))
+    }
+
+    /// What has to be in force for all to be heard that other nodes publish to those of `rooms` that
+    /// have members on this shard.
+    pub(crate) fn in_force(&self, namespace: &str, rooms: &[String]) -> Joined {
+        let mut joined = Joined::default();
+        if let Some(namespace) = self.found_namespace(namespace) {
+            joined.and(namespace.in_force());
+            for room in rooms {
+                joined.and(namespace.room_in_force(room));
+            }
+        }
+        joined
+    }
+
+    /// A socket of this shard.
+    pub(crate) fn socket(&self, namespace: &str, id: &SocketId) -> Option<Socket> {
+        self.found_namespace(namespace)?.socket(id)
+    }
+
+    /// Calls `visit` with the ids of the selected sockets of a namespace on this shard.
+    pub(crate) fn for_each_id(
+        &self,
+        namespace: &str,
+        selection: &Selection,
+        visit: impl FnMut(SocketId),
+    ) {
+        if let Some(namespace) = self.found_namespace(namespace) {
+            namespace.for_each_id(selection, visit);
+        }
+    }
+
+    /// Calls `visit` with the rooms of a namespace on this shard and how many members each has; with
+    /// `ids` also with those that sockets have of themselves.
+    pub(crate) fn for_each_room(&self, namespace: &str, ids: bool, visit: impl FnMut(&str, usize)) {
+        if let Some(namespace) = self.found_namespace(namespace) {
+            namespace.for_each_room(ids, visit);
+        }
+    }
+}
+
+impl Node {
+    /// The values of the metric label `namespace`: the configured names and patterns, and one for
+    /// what an application of its own adds.
+    pub(crate) fn namespace_labels(&self) -> impl Iterator<Item = &str> {
+        self.config()
+            .namespaces
+            .iter()
+            .map(Pattern::as_str)
+            .chain([OTHER_NAMESPACE])
+    }
+
+    /// The label that a namespace is counted under.
+    pub(crate) fn namespace_label(&self, namespace: &str) -> &str {
+        let mut patterns = self.config().namespaces.iter();
+        patterns
+            .find(|pattern| pattern.matches(namespace))
+            .map_or(OTHER_NAMESPACE, Pattern::as_str)
+    }
+}
