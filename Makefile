@@ -84,10 +84,9 @@ fmt:
 
 # Needs a nightly toolchain and cargo-fuzz (cargo install cargo-fuzz --locked).
 fuzz: ## Fuzz targets, FUZZ_SECONDS each
-	cd protocol && for target in packet payload attachments; do \
+	cd protocol && for target in packet payload attachments frames; do \
 		cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
-	cd gateway && cargo +nightly fuzz run frames -- -max_total_time=$(FUZZ_SECONDS)
 	cd adapter-redis && cargo +nightly fuzz run redis_message -- -max_total_time=$(FUZZ_SECONDS)
 
-bench: ## Benches of the codec and of broadcasts
-	cargo bench --workspace --bench codec --bench broadcast
+bench: ## Benches of the codec, of frames and of broadcasts
+	cargo bench --workspace --bench codec --bench websocket --bench broadcast

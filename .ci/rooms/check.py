@@ -12,7 +12,7 @@ from imports import Crate, circles
 
 # Each crate, and its rooms from the top down. A crate without rooms is one.
 ROOMS = {
-    "protocol": [],
+    "protocol": "encoded socketio engineio websocket".split(),
     "adapter": [],
     "adapter-redis": [],
     "loadtest": [],

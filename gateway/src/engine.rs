@@ -20,6 +20,6 @@ pub(crate) mod outbox;
 pub(crate) mod session;
 pub(crate) mod shard;
 pub(crate) mod strangers;
-pub mod websocket;
+pub(crate) mod websocket;
 
 pub use connection::{Connection, SeparatorInText};

@@ -15,7 +15,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use socket2::{Domain, Socket, Type};
 
 use crate::descriptors;
-use wire::{Request, Unmasker};
+use wire::{Request, Requests};
 
 /// Serves until the process is ended. With several threads each owns its share of the sockets, and a message is sent by
 /// all of them at the same time, as a server with several threads does it.
@@ -91,7 +91,7 @@ struct Floor {
 
 struct Peer {
     tcp: TcpStream,
-    unmasker: Unmasker,
+    requests: Requests,
     /// What the socket did not take; empty unless the reader is slow.
     waiting: Vec<u8>,
 }
@@ -209,7 +209,7 @@ impl Floor {
             .register(&mut tcp, Token(socket), interest)?;
         self.sockets[socket] = Some(Peer {
             tcp,
-            unmasker: Unmasker::default(),
+            requests: Requests::new(),
             waiting: Vec::new(),
         });
         Ok(())
@@ -229,7 +229,7 @@ impl Floor {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(_) => return self.close(socket),
             };
-            let Some(requests) = peer.unmasker.take(&self.scratch[..read]) else {
+            let Some(requests) = peer.requests.take(&mut self.scratch[..read]) else {
                 return self.close(socket);
             };
             for request in requests {

@@ -1,10 +1,8 @@
-mod frame;
-
 use bytes::Bytes;
 
-use self::frame::{BINARY, Frames, TEXT};
 use crate::engineio::{self, payload};
 use crate::socketio::{Arguments, json};
+use crate::websocket::frame::{OpCode, ServerFrame, frame_len, push_frame, push_head};
 
 /// A packet encoded once: its WebSocket frames (a server's, unmasked) side by side in one shared
 /// buffer, and within it the text and the attachments that polling needs.
@@ -126,8 +124,8 @@ impl Encoded {
 
     /// A binary message of Engine.IO, without any Socket.IO around it.
     pub fn engine_binary(data: &[u8]) -> Self {
-        let mut frames = Vec::with_capacity(frame::len(data.len()));
-        frame::push(&mut frames, BINARY, &[data]);
+        let mut frames = Vec::with_capacity(frame_len(data.len()));
+        push_frame(&mut frames, OpCode::Binary, &[data]);
         Self {
             frames: frames.into(),
         }
@@ -147,7 +145,7 @@ impl Encoded {
     /// [`engine_binary`](Self::engine_binary).
     pub fn text(&self) -> Option<&str> {
         match Frames(&self.frames).next()? {
-            (TEXT, text) => std::str::from_utf8(text).ok(),
+            (OpCode::Text, text) => std::str::from_utf8(text).ok(),
             _ => None,
         }
     }
@@ -155,7 +153,7 @@ impl Encoded {
     /// The binary messages: those that follow the text, or the only one of
     /// [`engine_binary`](Self::engine_binary).
     pub fn attachments(&self) -> impl Iterator<Item = &[u8]> {
-        Frames(&self.frames).filter_map(|(opcode, data)| (opcode == BINARY).then_some(data))
+        Frames(&self.frames).filter_map(|(opcode, data)| (opcode == OpCode::Binary).then_some(data))
     }
 
     /// Appends the packets in their polling form, joined by the separator; none before the first,
@@ -165,9 +163,10 @@ impl Encoded {
             if index > 0 {
                 body.push(payload::SEPARATOR);
             }
-            match opcode {
-                BINARY => engineio::push_base64_packet(body, data),
-                _ => body.extend_from_slice(data),
+            if opcode == OpCode::Binary {
+                engineio::push_base64_packet(body, data);
+            } else {
+                body.extend_from_slice(data);
             }
         }
     }
@@ -178,18 +177,21 @@ impl Encoded {
         if self.attachments().next().is_none() {
             return self.frames.clone();
         }
-        let len = |(opcode, data): (u8, &[u8])| match opcode {
-            BINARY => frame::len(engineio::base64_packet_len(data)),
-            _ => frame::len(data.len()),
+        let len = |(opcode, data): (OpCode, &[u8])| {
+            let payload = if opcode == OpCode::Binary {
+                engineio::base64_packet_len(data)
+            } else {
+                data.len()
+            };
+            frame_len(payload)
         };
         let mut frames = Vec::with_capacity(Frames(&self.frames).map(len).sum());
         for (opcode, data) in Frames(&self.frames) {
-            match opcode {
-                BINARY => {
-                    frame::push_header(&mut frames, TEXT, engineio::base64_packet_len(data));
-                    engineio::push_base64_packet(&mut frames, data);
-                }
-                _ => frame::push(&mut frames, opcode, &[data]),
+            if opcode == OpCode::Binary {
+                push_head(&mut frames, OpCode::Text, engineio::base64_packet_len(data));
+                engineio::push_base64_packet(&mut frames, data);
+            } else {
+                push_frame(&mut frames, opcode, &[data]);
             }
         }
         frames.into()
@@ -207,11 +209,11 @@ impl Encoded {
     /// as large as it has to be: what is larger costs `Bytes` an allocation more.
     fn new(parts: &[&[u8]], attachments: &[Bytes]) -> Self {
         let text = parts.iter().map(|part| part.len()).sum();
-        let binary = attachments.iter().map(|data| frame::len(data.len()));
-        let mut frames = Vec::with_capacity(frame::len(text) + binary.sum::<usize>());
-        frame::push(&mut frames, TEXT, parts);
+        let binary = attachments.iter().map(|data| frame_len(data.len()));
+        let mut frames = Vec::with_capacity(frame_len(text) + binary.sum::<usize>());
+        push_frame(&mut frames, OpCode::Text, parts);
         for data in attachments {
-            frame::push(&mut frames, BINARY, &[data]);
+            push_frame(&mut frames, OpCode::Binary, &[data]);
         }
         Self {
             frames: frames.into(),
@@ -255,6 +257,19 @@ impl Decimal {
 
     fn digits(&self) -> &[u8] {
         &self.buffer[self.start..]
+    }
+}
+
+/// The frames of a buffer that [`push_frame`] wrote: opcode and payload.
+struct Frames<'a>(&'a [u8]);
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = (OpCode, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (frame, rest) = ServerFrame::decode(self.0, usize::MAX).ok()??;
+        self.0 = rest;
+        Some((frame.opcode, frame.payload))
     }
 }
 

@@ -6,10 +6,12 @@
 //!   survives an upgrade from long-polling to WebSocket;
 //! - [`socketio`]: packets and the [`socketio::Decoder`] that joins a binary event with its
 //!   attachments;
+//! - [`websocket`]: frames, and the [`websocket::reader::Reader`] that makes messages of a client's bytes;
 //! - [`Encoded`]: a packet encoded once for all transports and all recipients.
 
 pub mod engineio;
 pub mod socketio;
+pub mod websocket;
 
 mod encoded;
 

@@ -32,3 +32,8 @@ fn payload() {
 fn attachments() {
     run("attachments", properties::attachments);
 }
+
+#[test]
+fn frames() {
+    run("frames", properties::frames);
+}

@@ -140,7 +140,7 @@ fn answer(reader: &mut Reader, mut input: &mut [u8], output: &mut Vec<u8>, limit
             }
             Ok(None) => return false,
             Err(error) => {
-                output.extend_from_slice(&close_frame(Some(error.close_code().into())));
+                output.extend_from_slice(&close_frame(Some(error.close_code())));
                 return true;
             }
         }

@@ -1,5 +1,7 @@
 //! The WebSocket transport: the handshake by hand, masked frames out, a scan of the frames that come in.
 
+use protocol::websocket::frame::{OpCode, ServerFrame, push_masked_frame};
+
 use super::Target;
 use super::engine::{self, Event, Failure, Reply};
 
@@ -48,7 +50,7 @@ impl Session {
 
     /// Sends one packet in one frame.
     pub(crate) fn send(&mut self, packet: &[u8], out: &mut Vec<u8>) {
-        write_frame(TEXT, packet, out);
+        write_frame(OpCode::Text, packet, out);
     }
 
     /// Takes all complete frames and says how many bytes that was.
@@ -69,86 +71,37 @@ impl Session {
             self.upgraded = true;
             at = end;
         }
-        while let Some(frame) = Frame::read(&bytes[at..])? {
-            at += frame.len;
+        let mut unread = &bytes[at..];
+        while let Some((frame, rest)) =
+            ServerFrame::decode(unread, MAX_FRAME).map_err(|_| Failure::Protocol)?
+        {
+            unread = rest;
             match frame.opcode {
-                TEXT => match engine::handle_packet(frame.payload, on)? {
+                OpCode::Text => match engine::handle_packet(frame.payload, on)? {
                     Reply::Nothing => {}
-                    Reply::Pong => write_frame(TEXT, b"3", out),
-                    Reply::Connect => write_frame(TEXT, &self.connect, out),
+                    Reply::Pong => write_frame(OpCode::Text, b"3", out),
+                    Reply::Connect => write_frame(OpCode::Text, &self.connect, out),
                 },
-                CLOSE => return Err(Failure::Closed),
-                PING => write_frame(PONG, frame.payload, out),
-                BINARY | PONG => {}
-                _ => return Err(Failure::Protocol),
+                OpCode::Close => return Err(Failure::Closed),
+                OpCode::Ping => write_frame(OpCode::Pong, frame.payload, out),
+                OpCode::Binary | OpCode::Pong => {}
+                OpCode::Continuation => return Err(Failure::Protocol),
             }
         }
-        Ok(at)
+        Ok(bytes.len() - unread.len())
     }
 }
-
-const TEXT: u8 = 1;
-const BINARY: u8 = 2;
-const CLOSE: u8 = 8;
-const PING: u8 = 9;
-const PONG: u8 = 10;
 
 /// Any mask is legal; it is not zero, so that the server has to work as for a real client.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// Appends one masked frame.
-pub(crate) fn write_frame(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
-    out.push(0x80 | opcode);
-    let len = payload.len();
-    match len {
-        0..126 => out.push(0x80 | len as u8),
-        126..0x1_0000 => {
-            out.push(0x80 | 126);
-            out.extend_from_slice(&(len as u16).to_be_bytes());
-        }
-        _ => {
-            out.push(0x80 | 127);
-            out.extend_from_slice(&(len as u64).to_be_bytes());
-        }
-    }
-    out.extend_from_slice(&MASK);
-    let masked = payload.iter().zip(MASK.iter().cycle());
-    out.extend(masked.map(|(byte, mask)| byte ^ mask));
-}
-
-struct Frame<'a> {
-    opcode: u8,
-    payload: &'a [u8],
-    len: usize,
-}
-
-impl<'a> Frame<'a> {
-    /// The frame at the beginning of `bytes`, or `None` while it is not complete. Servers do not split their messages.
-    fn read(bytes: &'a [u8]) -> Result<Option<Self>, Failure> {
-        let (head, len) = match *bytes {
-            [first, ..] if first & 0xf0 != 0x80 => return Err(Failure::Protocol),
-            [_, second, ..] if second < 126 => (2, usize::from(second)),
-            [_, 126, high, low, ..] => (4, usize::from(u16::from_be_bytes([high, low]))),
-            [_, 127, a, b, c, d, e, f, g, h, ..] => {
-                let len = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-                if len > MAX_FRAME {
-                    return Err(Failure::Protocol);
-                }
-                (10, len as usize)
-            }
-            [_, second, ..] if second > 127 => return Err(Failure::Protocol),
-            _ => return Ok(None),
-        };
-        Ok(bytes.get(head..head + len).map(|payload| Self {
-            opcode: bytes[0] & 0x0f,
-            payload,
-            len: head + len,
-        }))
-    }
+pub(crate) fn write_frame(opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) {
+    push_masked_frame(out, opcode, payload, MASK);
 }
 
 /// No server under test has a reason to send more at once.
-const MAX_FRAME: u64 = 64 << 20;
+const MAX_FRAME: usize = 64 << 20;
 
 fn head_end(bytes: &[u8]) -> Option<usize> {
     let at = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;

@@ -1,5 +1,10 @@
 //! The little of the protocol that the floor has to speak, with no care for anything else.
 
+use std::mem;
+
+use protocol::websocket::frame::{OpCode, push_frame};
+use protocol::websocket::reader::{Reader, Received};
+
 /// What a client wants.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Request {
@@ -21,38 +26,74 @@ pub(crate) enum Request {
     },
 }
 
-/// Takes a client's bytes.
-#[derive(Debug, Default)]
-pub(crate) struct Unmasker {
-    upgraded: bool,
-    partial: Vec<u8>,
+/// The longest message of a client.
+const MAX_MESSAGE: usize = 65_535;
+
+/// What a client's bytes are: the head of its one request, then frames.
+#[derive(Debug)]
+pub(crate) enum Requests {
+    /// The head as far as it is there.
+    Head(Vec<u8>),
+    Frames(Reader),
 }
 
-impl Unmasker {
-    /// All requests that are complete now; `None` ends the connection.
-    pub(crate) fn take(&mut self, bytes: &[u8]) -> Option<Vec<Request>> {
-        self.partial.extend_from_slice(bytes);
-        let mut requests = Vec::new();
-        if !self.upgraded {
-            let Some(end) = find(&self.partial, b"\r\n\r\n") else {
-                return Some(requests);
-            };
-            // The accept key that belongs to the one key that this tool's clients send.
-            let mut reply = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                              Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
-                .to_vec();
-            let open = br#"0{"sid":"floor","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
-            reply.extend(frame(&[open]));
-            requests.push(Request::Reply(reply));
-            self.partial.drain(..end + 4);
-            self.upgraded = true;
-        }
-        while let Some((payload, len)) = unmask(&self.partial)? {
-            self.partial.drain(..len);
-            requests.extend(request(&payload));
-        }
-        Some(requests)
+impl Requests {
+    /// At the start of a connection.
+    pub(crate) const fn new() -> Self {
+        Self::Head(Vec::new())
     }
+
+    /// All requests that are complete now; `None` ends the connection.
+    pub(crate) fn take(&mut self, bytes: &mut [u8]) -> Option<Vec<Request>> {
+        match self {
+            Self::Head(head) => {
+                head.extend_from_slice(bytes);
+                let Some(end) = find(head, b"\r\n\r\n") else {
+                    return Some(Vec::new());
+                };
+                let mut read = mem::take(head);
+                let mut reader = Reader::new();
+                let mut requests = vec![Request::Reply(greeting())];
+                take_frames(&mut reader, &mut read[end + 4..], &mut requests)?;
+                *self = Self::Frames(reader);
+                Some(requests)
+            }
+            Self::Frames(reader) => {
+                let mut requests = Vec::new();
+                take_frames(reader, bytes, &mut requests)?;
+                Some(requests)
+            }
+        }
+    }
+}
+
+/// The handshake's answer, and the packet that opens the session.
+fn greeting() -> Vec<u8> {
+    // The accept key that belongs to the one key that this tool's clients send.
+    let mut reply =
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                      Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+            .to_vec();
+    let open = br#"0{"sid":"floor","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
+    push_frame(&mut reply, OpCode::Text, &[open]);
+    reply
+}
+
+/// Anything but text is refused.
+fn take_frames(
+    reader: &mut Reader,
+    mut bytes: &mut [u8],
+    requests: &mut Vec<Request>,
+) -> Option<()> {
+    while let Some(received) = reader.next(&mut bytes, MAX_MESSAGE).ok()? {
+        match received {
+            Received::Text(packet) => requests.extend(request(packet.as_bytes())),
+            Received::Binary(_) | Received::Ping(_) | Received::Pong | Received::Close(_) => {
+                return None;
+            }
+        }
+    }
+    Some(())
 }
 
 fn request(packet: &[u8]) -> Option<Request> {
@@ -78,42 +119,9 @@ fn request(packet: &[u8]) -> Option<Request> {
 }
 
 fn frame(parts: &[&[u8]]) -> Vec<u8> {
-    let payload = parts.concat();
-    let mut frame = vec![0x81];
-    match payload.len() {
-        len @ 0..126 => frame.push(len as u8),
-        len @ 126..0x1_0000 => {
-            frame.push(126);
-            frame.extend_from_slice(&(len as u16).to_be_bytes());
-        }
-        len => {
-            frame.push(127);
-            frame.extend_from_slice(&(len as u64).to_be_bytes());
-        }
-    }
-    frame.extend(payload);
+    let mut frame = Vec::new();
+    push_frame(&mut frame, OpCode::Text, parts);
     frame
-}
-
-/// The first frame's payload and length, if it is complete. Anything but masked text is refused.
-fn unmask(bytes: &[u8]) -> Option<Option<(Vec<u8>, usize)>> {
-    let (head, len) = match *bytes {
-        [0x81, second, ..] if (128..254).contains(&second) => (2, usize::from(second - 128)),
-        [0x81, 254, high, low, ..] => (4, usize::from(u16::from_be_bytes([high, low]))),
-        [] | [0x81] | [0x81, 254, ..] => return Some(None),
-        _ => return None,
-    };
-    let Some(mask) = bytes.get(head..head + 4) else {
-        return Some(None);
-    };
-    let body = bytes.get(head + 4..head + 4 + len);
-    Some(body.map(|body| {
-        let payload = body
-            .iter()
-            .zip(mask.iter().cycle())
-            .map(|(byte, mask)| byte ^ mask);
-        (payload.collect(), head + 4 + len)
-    }))
 }
 
 fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
@@ -125,19 +133,19 @@ mod tests {
     use super::*;
     use crate::client::websocket::write_frame;
 
-    fn upgraded() -> Unmasker {
-        let mut unmasker = Unmasker::default();
-        let requests = unmasker.take(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-        assert_eq!(requests.len(), 1);
-        unmasker
+    fn upgraded() -> Requests {
+        let mut client = Requests::new();
+        let requests = client.take(&mut b"GET / HTTP/1.1\r\n\r\n".to_vec());
+        assert_eq!(requests.map(|it| it.len()), Some(1));
+        client
     }
 
     #[test]
     fn events_become_ready_frames() {
         let mut bytes = Vec::new();
-        write_frame(1, br#"420["join","r1"]"#, &mut bytes);
-        write_frame(1, br#"42["publish","r1","m","xyz"]"#, &mut bytes);
-        write_frame(1, br#"427["echo","abc"]"#, &mut bytes);
+        write_frame(OpCode::Text, br#"420["join","r1"]"#, &mut bytes);
+        write_frame(OpCode::Text, br#"42["publish","r1","m","xyz"]"#, &mut bytes);
+        write_frame(OpCode::Text, br#"427["echo","abc"]"#, &mut bytes);
         let expected = [
             Request::Join {
                 room: b"r1".to_vec(),
@@ -150,17 +158,27 @@ mod tests {
             Request::Reply(frame(&[br#"437["abc"]"#])),
         ];
         for size in [1, 5, 1000] {
-            let mut unmasker = upgraded();
+            let mut client = upgraded();
             let requests: Vec<_> = bytes
                 .chunks(size)
-                .flat_map(|chunk| unmasker.take(chunk).unwrap())
+                .flat_map(|chunk| client.take(&mut chunk.to_vec()).unwrap())
                 .collect();
             assert_eq!(requests, expected);
         }
     }
 
     #[test]
-    fn an_unmasked_frame_ends_the_connection() {
-        assert_eq!(upgraded().take(&[0x81, 1, b'4']), None);
+    fn frames_may_come_with_the_request() {
+        let mut bytes = b"GET / HTTP/1.1\r\n\r\n".to_vec();
+        write_frame(OpCode::Text, br#"427["echo","abc"]"#, &mut bytes);
+        let requests = Requests::new().take(&mut bytes).unwrap();
+        assert_eq!(requests.len(), 2);
+        assert_eq!(requests[1], Request::Reply(frame(&[br#"437["abc"]"#])));
+    }
+
+    #[test]
+    fn what_is_no_masked_text_ends_the_connection() {
+        assert_eq!(upgraded().take(&mut [0x81, 1, b'4']), None);
+        assert_eq!(upgraded().take(&mut [0x89, 0x80, 0, 0, 0, 0]), None);
     }
 }

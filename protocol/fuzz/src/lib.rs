@@ -1,6 +1,8 @@
 //! What has to hold for any bytes that a peer sends. The fuzz targets call it, and so do the
 //! protocol's tests, with the corpus and with generated input.
 
+pub mod pieces;
+
 mod frames;
 mod reference;
 
@@ -100,6 +102,11 @@ pub fn attachments(data: &[u8]) {
             }
         }
     }
+}
+
+/// A limit, sizes of pieces, and the bytes of a WebSocket client.
+pub fn frames(data: &[u8]) {
+    pieces::check(data);
 }
 
 /// The JSON scanner agrees with `serde_json`.

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use protocol::Encoded;
 use protocol::engineio::{Attach, CloseReason, Message, Packet, Transport};
+use protocol::websocket::frame::{CloseCode, FrameError, close_frame, pong_frame};
+use protocol::websocket::reader::{Reader, Received};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::Sleep;
 
-use super::frame::{close_frame, pong_frame};
-use super::reader::{FrameError, Reader, Received};
 use crate::count::Upgraded;
 use crate::engine::held::Held;
 use crate::engine::outbox::{Advanced, BATCH};
@@ -160,7 +160,7 @@ struct Driver {
 #[derive(Debug, Default)]
 struct End {
     /// The code of our close frame; without one it is empty, as Node's.
-    code: Option<u16>,
+    code: Option<CloseCode>,
 }
 
 impl Driver {
@@ -454,7 +454,7 @@ impl Attached {
         tracing::debug!(target: "gateway::websocket::driver", session = %self.session.log_name(), reason = %error, "WebSocket failed");
         self.lose(CloseReason::TransportError);
         End {
-            code: Some(error.close_code().into()),
+            code: Some(error.close_code()),
         }
     }
 }

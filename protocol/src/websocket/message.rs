@@ -2,10 +2,8 @@
 
 use std::str;
 
-use fastwebsockets::OpCode;
-
 use super::begun::Begun;
-use super::frame::{Frame, FrameError};
+use super::frame::{Frame, FrameError, OpCode};
 use super::reader::Received;
 
 /// What is there of a message.
