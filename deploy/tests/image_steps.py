@@ -22,9 +22,12 @@ import time
 
 DEPLOY = pathlib.Path(__file__).resolve().parent.parent
 ROOT = DEPLOY.parent
+sys.path.insert(0, str(ROOT / "testkit" / "python"))
+
+import testkit  # noqa: E402
+
 FOLDER = ROOT / "target" / "deploy" / "image"
 SOURCES, IMAGE = FOLDER / "src", FOLDER / "root"
-START_SECONDS = 60
 
 
 def main():
@@ -96,11 +99,10 @@ def inside(uid, gid, entry, *health):
         settings["GATEWAY_REDIS_URL"] = "redis://redis.test:6379"
     node = subprocess.Popen(run(entry), env=settings, start_new_session=True)
     try:
-        deadline = time.monotonic() + START_SECONDS
-        while subprocess.run(run(*health), env=settings, capture_output=True).returncode != 0:
-            if node.poll() is not None or time.monotonic() > deadline:
-                sys.exit("deploy: the node did not start")
-            time.sleep(0.1)
+        is_healthy = lambda: node.poll() is not None or subprocess.run(run(*health), env=settings, capture_output=True).returncode == 0
+        testkit.until("the node is healthy", is_healthy)
+        if node.poll() is not None:
+            sys.exit("deploy: the node did not start")
         print(f"  {' '.join(health)}: 0")
         status = pathlib.Path(f"/proc/{node.pid}/status").read_text()
         shown = {name: re.search(rf"^{name}:\s*(.*)$", status, flags=re.M)[1].split("\t")[0] for name in ("Uid", "Gid", "CapEff", "NoNewPrivs")}
@@ -117,7 +119,7 @@ def inside(uid, gid, entry, *health):
             answer = client.makefile("rb").read()
         print(f"  a client: {answer.splitlines()[0].decode()}, {answer.splitlines()[-1][:60].decode()}..")
         if joins:
-            wait(lambda: asked and redis_asked, "the name of Redis is looked up and its address is called")
+            testkit.until("the name of Redis is looked up and its address is called", lambda: asked and redis_asked)
             print(f"  looked up: {sorted(set(asked))}, then Redis was called")
     finally:
         node.send_signal(signal.SIGTERM)
@@ -162,14 +164,6 @@ def listen_as_redis():
 
     threading.Thread(target=serve, daemon=True).start()
     return called
-
-
-def wait(holds, what):
-    deadline = time.monotonic() + START_SECONDS
-    while not holds():
-        if time.monotonic() > deadline:
-            sys.exit(f"deploy: not within {START_SECONDS} s: {what}")
-        time.sleep(0.1)
 
 
 if __name__ == "__main__":

@@ -6,61 +6,28 @@ import json
 import os
 import pathlib
 import re
-import signal
-import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
+
+import testkit
+from testkit import PATIENCE_SECONDS, free_ports
 
 DEPLOY = pathlib.Path(__file__).resolve().parent.parent
 DOCS = DEPLOY.parent / "docs"
 TARGET = DEPLOY.parent / "target" / "deploy"
 GATEWAY = os.environ["GATEWAY_BIN"]
 
-# For a machine that is busy with other work.
-PATIENCE_SECONDS = 60
 
-
-class Process:
-    """A program that runs until the test is over; its output is kept in a file."""
+class Process(testkit.Process):
+    """A program that runs until the test is over."""
 
     def __init__(self, test, folder, *command, environment=None):
-        self.output = pathlib.Path(folder) / f"{pathlib.Path(command[0]).name}-{time.monotonic_ns()}.log"
         libraries = {}
         if os.environ.get("DEPLOY_LIBRARIES") and command[0] != GATEWAY:
             libraries["LD_LIBRARY_PATH"] = os.environ["DEPLOY_LIBRARIES"]
-        environment = {**os.environ, **libraries} if environment is None else environment
-        with open(self.output, "wb") as output:
-            self.child = subprocess.Popen(command, stdout=output, stderr=output, env=environment, start_new_session=True)
+        super().__init__(folder, *command, environment={**os.environ, **libraries} if environment is None else environment)
         test.addCleanup(self.stop)
-
-    def log(self):
-        return self.output.read_text(errors="replace")
-
-    def stop(self, seconds=PATIENCE_SECONDS):
-        """Ends it as an orchestrator does, and returns its status."""
-        if self.child.poll() is None:
-            self.child.send_signal(signal.SIGTERM)
-        try:
-            return self.child.wait(seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.child.pid, signal.SIGKILL)
-            return self.child.wait()
-
-    def until(self, what, holds):
-        """Waits until `holds()`; an error of the network counts as not yet."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
-            if self.child.poll() is not None:
-                raise AssertionError(f"ended with {self.child.returncode} before {what}:\n{self.log()}")
-            try:
-                if holds():
-                    return
-            except (OSError, http.client.HTTPException):
-                pass
-            time.sleep(0.05)
-        raise AssertionError(f"not within {PATIENCE_SECONDS} s: {what}\n{self.log()[-4000:]}")
 
 
 class Gateway(Process):
@@ -95,7 +62,7 @@ def redis(test, folder):
     """Starts Redis and returns its address."""
     (port,) = free_ports(1)
     server = Process(test, folder, tool("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder)
-    server.until("Redis listens", lambda: socket.create_connection(("127.0.0.1", port), 1).close() is None)
+    server.until_listening(port)
     return f"redis://127.0.0.1:{port}"
 
 
@@ -146,14 +113,6 @@ def seconds(duration):
     if not parts or "".join(number + unit for number, unit in parts) != duration:
         raise ValueError(duration)
     return sum(int(number) * units[unit] for number, unit in parts)
-
-
-def free_ports(count):
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
 
 
 def status(port, path, method="GET"):

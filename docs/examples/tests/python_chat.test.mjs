@@ -3,8 +3,9 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { chromium } from "playwright-core";
+import { until } from "../../../testkit/js/wait.mjs";
 import { next } from "../testing/gateway.mjs";
-import { EXAMPLES, startCluster, startPythonChat, until } from "./lib/programs.mjs";
+import { EXAMPLES, startCluster, startPythonChat } from "./lib/programs.mjs";
 
 const KEY = "a key of the examples";
 const SECRET = "a secret of the examples";
@@ -63,7 +64,7 @@ test("messages go through the backend to the other node, and replies are acknowl
 test("the API sees both nodes and kicks on the other one", async () => {
   const ann = await connected(one, "ann");
   const bob = await connected(two, "bob");
-  await until(async () => (await one.api("presence?room=lobby")).socket_count === 2, "both are seen");
+  await until("both are seen", async () => (await one.api("presence?room=lobby")).socket_count === 2);
   const { users, missing_nodes } = await one.api("presence?room=lobby");
   assert.deepEqual(users, [{ user: "ann", sockets: 1 }, { user: "bob", sockets: 1 }]);
   assert.deepEqual(missing_nodes, []);
@@ -111,8 +112,8 @@ test("a backend that is away is told, and comes back by itself", async () => {
   let refused;
   late.on("connect_error", (error) => (refused = error));
   chat = await startPythonChat(SECRET, port);
-  await until(async () => (await ann.emitWithAck("say", "again")).ok, "the backend is back");
+  await until("the backend is back", async () => (await ann.emitWithAck("say", "again")).ok);
   assert.equal(ann.connected, true);
-  await until(() => late.connected, "the late one comes by itself");
+  await until("the late one comes by itself", () => late.connected);
   assert.equal(refused, undefined);
 });

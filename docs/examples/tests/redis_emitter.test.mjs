@@ -3,8 +3,9 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
+import { until } from "../../../testkit/js/wait.mjs";
 import { next } from "../testing/gateway.mjs";
-import { EXAMPLES, startCluster, until } from "./lib/programs.mjs";
+import { EXAMPLES, startCluster } from "./lib/programs.mjs";
 
 let cluster;
 before(async () => (cluster = await startCluster({ GATEWAY_API_KEY: "a key of the examples" })));
@@ -18,8 +19,8 @@ test("it reaches a room on every node, and moves its members", async () => {
   await promisify(execFile)(process.execPath, ["redis-emitter/chat.mjs", "lobby", "hello"], { cwd: EXAMPLES, env });
   for (const said of heard) assert.deepEqual(await said, ["backend", "hello"]);
   const seen = { name: "lobby:seen", members: 2 };
-  await until(async () => {
+  await until("both were moved", async () => {
     const { rooms } = await cluster.nodes[0].api("rooms");
     return rooms.some((room) => room.name === seen.name && room.members === seen.members);
-  }, "both were moved");
+  });
 });

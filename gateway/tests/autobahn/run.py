@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Runs the Autobahn WebSocket test suite against a server that echoes messages.
 
-    run.py                       builds and judges the example `echo_frames`
+    run.py                       judges the program `echo_frames`, which `make build` makes
     run.py SERVER [ARGUMENT...]  judges this command, which listens on loopback at $PORT
 
 Autobahn needs Python 2.7: $PYTHON2, or what is found on the PATH or among pyenv's versions. It is
 installed under target/autobahn, and its reports stay there. Every case must be OK or informational.
+INSTALL_ONLY=1 ends before the tests.
 """
 
 import collections
@@ -15,14 +16,16 @@ import json
 import os
 import pathlib
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[2] / "testkit" / "python"))
+
+from testkit import INSTALL_ONLY, Process, free_ports  # noqa: E402
+
 REQUIREMENTS = HERE / "requirements.txt"
 
 # Two clients at once: group 9 works, the others mostly wait. 12 and 13 are compression, which the
@@ -35,24 +38,26 @@ CASES = 301
 LARGEST_MESSAGE = 16 << 20
 ACCEPTED = {"OK", "INFORMATIONAL"}
 
-SERVER_START_SECONDS = 30
 SUITE_SECONDS = 300
 
 
 def main():
-    target = pathlib.Path(cargo_json("metadata", "--no-deps", "--format-version=1")[0]["target_directory"])
+    target = target_directory()
     suite = install(find_python(), target / "autobahn")
-    command = sys.argv[1:] or [build_echo_frames(), "--limit", str(4 * LARGEST_MESSAGE)]
+    if INSTALL_ONLY:
+        return
+    command = sys.argv[1:] or [str(target / "debug/examples/echo_frames"), "--limit", str(4 * LARGEST_MESSAGE)]
     reports = target / "autobahn" / "reports"
     shutil.rmtree(reports, ignore_errors=True)
 
-    port = free_port()
-    server = subprocess.Popen(command, env={**os.environ, "PORT": str(port)}, start_new_session=True)
+    reports.mkdir(parents=True)
+    (port,) = free_ports(1)
+    server = Process(reports, *command, environment={**os.environ, "PORT": str(port)})
     try:
-        wait_for_port(server, port)
+        server.until_listening(port)
         run_suite(suite, reports, port)
     finally:
-        stop(server)
+        server.stop()
     judge(reports)
 
 
@@ -94,45 +99,10 @@ def install(python, cache):
     return [python, packages / "bin" / "wstest"], {**os.environ, "PYTHONPATH": str(packages)}
 
 
-def build_echo_frames():
-    # As all other tests are built: a build of this package alone would build every dependency anew.
-    messages = cargo_json("test", "--workspace", "--no-run", "--message-format=json")
-    return next(it["executable"] for it in messages if it.get("executable") and it["target"]["name"] == "echo_frames")
-
-
-def cargo_json(*arguments):
-    cargo = subprocess.run(["cargo", *arguments], cwd=HERE, check=True, stdout=subprocess.PIPE, text=True)
-    return [json.loads(line) for line in cargo.stdout.splitlines() if line.startswith("{")]
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
-def wait_for_port(server, port):
-    deadline = time.monotonic() + SERVER_START_SECONDS
-    while time.monotonic() < deadline:
-        if server.poll() is not None:
-            sys.exit(f"The server ended with status {server.returncode} before it listened.")
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            time.sleep(0.05)
-    sys.exit(f"The server did not listen on port {port} within {SERVER_START_SECONDS} seconds.")
-
-
-def stop(server):
-    """Ends the server and what it started: it is the head of a process group of its own."""
-    if server.poll() is not None:
-        return
-    os.killpg(server.pid, signal.SIGTERM)
-    try:
-        server.wait(10)
-    except subprocess.TimeoutExpired:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
+def target_directory():
+    metadata = ["cargo", "metadata", "--no-deps", "--format-version=1"]
+    told = subprocess.run(metadata, cwd=HERE, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return pathlib.Path(json.loads(told)["target_directory"])
 
 
 def run_suite(suite, reports, port):

@@ -6,11 +6,12 @@ import { after, before, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { call, Clients, OK } from "./lib/clients.mjs";
 import { SOCKET_IO } from "./lib/engine.mjs";
-import { metrics, until } from "./lib/metrics.mjs";
+import { metrics } from "./lib/metrics.mjs";
+import { until } from "../../../testkit/js/wait.mjs";
 import { RawWebSocket } from "./lib/raw.mjs";
 import { FOLDER, REFERENCE, startRelay } from "./lib/target.mjs";
-import { throttle } from "./lib/throttle.mjs";
-import { within } from "./lib/wait.mjs";
+import { Proxy } from "../../../testkit/js/proxy.mjs";
+import { within } from "../../../testkit/js/wait.mjs";
 
 const KB = 1000;
 const PHONE_BYTES_PER_SECOND = 1_250_000;
@@ -64,7 +65,7 @@ class Receiver {
   }
 
   async expect(count, milliseconds) {
-    await until(() => this.heard.length >= count || this.disconnected, `${count} messages`, milliseconds).catch(() => {});
+    await until(`${count} messages`, () => this.heard.length >= count || this.disconnected, milliseconds).catch(() => {});
     assert.equal(this.disconnected, undefined, `disconnected after ${this.heard.length} of ${count}`);
     assert.deepEqual(
       this.heard,
@@ -91,7 +92,7 @@ for (const transport of ["websocket", "polling"]) {
   for (const { name, count, size, bytesPerSecond, busy } of BURSTS) {
     test(`${name}, by ${transport}: nothing is lost`, async (context) => {
       const room = `${transport} ${name}`;
-      const proxy = bytesPerSecond && (await throttle(server.port, bytesPerSecond));
+      const proxy = bytesPerSecond && (await Proxy.start(server.port, { bytesPerSecond }));
       const receiver = await Receiver.start({ url: proxy?.url ?? server.url, transport, room });
       try {
         if (busy) await receiver.block(busy);
@@ -102,7 +103,7 @@ for (const transport of ["websocket", "polling"]) {
         context.diagnostic(`${receiver.heard.length} of ${count}`);
       } finally {
         receiver.stop();
-        proxy?.close();
+        proxy?.stop();
       }
     });
   }
@@ -111,19 +112,19 @@ for (const transport of ["websocket", "polling"]) {
 test("a client that takes nothing goes after its patience, one that takes a little stays", { skip: REFERENCE && "Node's server has no such limit" }, async () => {
   const patient = await startRelay(["--limits-outbox-patience", "2s"]);
   const own = new Clients(patient.url);
-  const slowly = await throttle(patient.port, 100 * KB);
+  const slowly = await Proxy.start(patient.port, { bytesPerSecond: 100 * KB });
   try {
     const publisher = await own.connect({ transports: ["websocket"] });
     const [stalled, slow] = await Promise.all([joined(patient.port, "room"), joined(slowly.port, "room")]);
     stalled.socket.pause();
     for (let i = 0; i < 40; i += 1) assert.deepEqual(await call(publisher, "publish", "room", "data", i, "x".repeat(25 * KB)), [OK]);
-    await until(async () => (await metrics(patient)).get('gateway_slow_consumer_causes_total{cause="stalled"}') === 1, "the stalled client goes");
+    await until("the stalled client goes", async () => (await metrics(patient)).get('gateway_slow_consumer_causes_total{cause="stalled"}') === 1);
     // The slow one needs ten seconds for its megabyte, five times what it may take nothing.
     for (let i = 0; i < 40; i += 1) assert.ok((await slow.next(30_000)).payload.toString().startsWith(`42["data",${i},`), `message ${i}`);
     assert.deepEqual(await call(publisher, "echo", 1), [1]);
   } finally {
     own.close();
-    slowly.close();
+    slowly.stop();
     await patient.stop();
   }
 });

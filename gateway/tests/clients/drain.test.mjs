@@ -5,7 +5,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { Balancer } from "./lib/balancer.mjs";
 import { Clients } from "./lib/clients.mjs";
 import { request } from "./lib/http.mjs";
-import { metrics, total, until } from "./lib/metrics.mjs";
+import { metrics, total } from "./lib/metrics.mjs";
+import { until } from "../../../testkit/js/wait.mjs";
 import { REFERENCE, startRelay } from "./lib/target.mjs";
 
 const skip = REFERENCE && "Node does not drain";
@@ -55,7 +56,7 @@ test(`${CLIENTS} clients move to another node`, { skip }, async (context) => {
       return socket;
     }),
   );
-  await until(async () => (await metrics(leaving)).get('gateway_sockets{namespace="/"}') > CLIENTS / 4, "clients on both nodes");
+  await until("clients on both nodes", async () => (await metrics(leaving)).get('gateway_sockets{namespace="/"}') > CLIENTS / 4);
   const moving = (await metrics(leaving)).get('gateway_sockets{namespace="/"}');
 
   // Every client numbers its messages; those that are under way when its session closes are lost, and counted.
@@ -88,7 +89,7 @@ test(`${CLIENTS} clients move to another node`, { skip }, async (context) => {
   exited = true;
   await watch;
   try {
-    await until(() => sockets.every((socket) => socket.connected), "everybody is back");
+    await until("everybody is back", () => sockets.every((socket) => socket.connected));
   } catch (error) {
     const away = sockets.filter((socket) => !socket.connected);
     throw new Error(`${error.message}: ${away.length} are not; ${refusals}`);
@@ -96,8 +97,8 @@ test(`${CLIENTS} clients move to another node`, { skip }, async (context) => {
     talking = false;
     await talk;
   }
-  await until(() => [...underWay.values()].every((numbers) => numbers.size === 0), "every message of a session that lives is answered");
-  await until(async () => total(await metrics(staying), "gateway_sockets") === CLIENTS, "all clients on the other node");
+  await until("every message of a session that lives is answered", () => [...underWay.values()].every((numbers) => numbers.size === 0));
+  await until("all clients on the other node", async () => total(await metrics(staying), "gateway_sockets") === CLIENTS);
 
   const perSecond = (times) => {
     const counts = new Map();
@@ -133,10 +134,10 @@ test("a drain that is asked for leaves the node up, not ready, and refusing", { 
     assert.equal(asked.status, 202);
     assert.equal((await request(node.internalPort, "/ready")).status, 503);
     assert.equal(await closed, "transport close");
-    const late = await until(async () => {
+    const late = await until("a refusal", async () => {
       const answer = await request(node.port, "/socket.io/?EIO=4&transport=polling");
       return answer.status === 503 && answer;
-    }, "a refusal");
+    });
     assert.equal(late.headers["retry-after"], "1");
     assert.equal((await request(node.internalPort, "/live")).status, 200);
     assert.deepEqual(await node.terminate(), { code: 0, signal: null });

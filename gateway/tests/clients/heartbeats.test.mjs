@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { Clients, TRANSPORTS } from "./lib/clients.mjs";
 import { SOCKET_IO, Ws } from "./lib/engine.mjs";
-import { metrics, total, until } from "./lib/metrics.mjs";
+import { metrics, total } from "./lib/metrics.mjs";
+import { until } from "../../../testkit/js/wait.mjs";
 import { REFERENCE, startRelay } from "./lib/target.mjs";
 
 const skip = REFERENCE && "Node has no metrics";
@@ -35,12 +36,12 @@ test("pings and pongs are counted as the clients saw them", { skip }, async (con
   }
   const wanted = Object.keys(TRANSPORTS).length * CLIENTS_OF_EACH * ROUNDS;
   // Between two pings there are moments at which none is under way.
-  const series = await until(async () => {
+  const series = await until("a moment at which as many pings were sent, seen and answered", async () => {
     const before = seen;
     const now = await metrics(server);
     const quiet = seen === before && seen >= wanted;
     return quiet && total(now, "gateway_heartbeats_sent_total") === seen && total(now, "gateway_heartbeats_answered_total") === seen && now;
-  }, "a moment at which as many pings were sent, seen and answered");
+  });
   assert.equal(series.get("gateway_heartbeat_rtt_seconds_count"), seen);
   assert.equal(series.get("gateway_heartbeat_lateness_seconds_count"), seen);
   assert.equal(series.get("gateway_heartbeat_timeouts_total"), 0);

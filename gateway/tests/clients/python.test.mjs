@@ -4,7 +4,7 @@ import { execFile, spawn } from "node:child_process";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
-import { until } from "./lib/metrics.mjs";
+import { until } from "../../../testkit/js/wait.mjs";
 import { FOLDER, REFERENCE, startRelay } from "./lib/target.mjs";
 
 const PYTHON = process.env.CLIENTS_PYTHON ?? join(FOLDER, "../../../target/clients-venv/bin/python");
@@ -36,11 +36,11 @@ for (const transports of ["polling", "websocket", "polling,websocket"]) {
     client.stdout.on("data", (chunk) => said.push(...chunk.toString().trim().split("\n")));
     const connects = () => said.filter((line) => line === "connected").length;
     try {
-      await until(() => connects() === 1, "the client is connected");
+      await until("the client is connected", () => connects() === 1);
       assert.deepEqual(await node.terminate(), { code: 0, signal: null });
-      await until(() => said.some((line) => line.startsWith("away")), "the client is away");
+      await until("the client is away", () => said.some((line) => line.startsWith("away")));
       node = await startRelay(flags, { port });
-      await until(() => connects() === 2, `the client is back: ${said}`);
+      await until(`the client is back: ${said}`, () => connects() === 2);
     } finally {
       client.stdin.end();
       client.kill();

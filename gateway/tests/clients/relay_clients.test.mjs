@@ -5,7 +5,7 @@ import { after, afterEach, before, describe, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { call, CLIENTS, Clients, disconnected, heard, OK, TRANSPORTS } from "./lib/clients.mjs";
 import { startRelay } from "./lib/target.mjs";
-import { within } from "./lib/wait.mjs";
+import { within } from "../../../testkit/js/wait.mjs";
 
 let server;
 let clients;

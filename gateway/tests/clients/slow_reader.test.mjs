@@ -6,7 +6,7 @@ import { call, Clients, OK } from "./lib/clients.mjs";
 import { Polling, SOCKET_IO } from "./lib/engine.mjs";
 import { RawWebSocket } from "./lib/raw.mjs";
 import { startRelay } from "./lib/target.mjs";
-import { within } from "./lib/wait.mjs";
+import { within } from "../../../testkit/js/wait.mjs";
 
 const OUTBOX_BYTES = 256 * 1024;
 const MESSAGE = "x".repeat(64 * 1024);

@@ -7,7 +7,7 @@ import { after, before, test } from "node:test";
 import { connect } from "node:tls";
 import { X509Certificate } from "node:crypto";
 import { call, Clients, connected, OK, TRANSPORTS } from "./lib/clients.mjs";
-import { until } from "./lib/metrics.mjs";
+import { until } from "../../../testkit/js/wait.mjs";
 import { FOLDER, REFERENCE, startRelay } from "./lib/target.mjs";
 
 const skip = REFERENCE && "the Node servers have no TLS here";
@@ -48,7 +48,7 @@ function shown() {
 for (const [name, options] of Object.entries(TRANSPORTS)) {
   test(`${name}: connects, joins, publishes and hears`, { skip }, async () => {
     const [ann, bob] = await Promise.all([clients.connect({ ca, ...options }), clients.connect({ ca, ...options })]);
-    if (name === "upgrade") await until(() => ann.io.engine.transport.name === "websocket", "the upgrade");
+    if (name === "upgrade") await until("the upgrade", () => ann.io.engine.transport.name === "websocket");
     assert.deepEqual(await call(bob, "join", name), [OK]);
     const heard = new Promise((resolve) => bob.once("news", (...args) => resolve(args)));
     const bytes = Buffer.alloc(200_000, 7);
@@ -71,7 +71,7 @@ test("a certificate is replaced while clients are connected", { skip }, async ()
   for (const socket of [old, polling]) socket.on("disconnect", () => (disconnects += 1));
   assert.equal(await shown(), "CN=gateway test one");
   show("two");
-  await until(async () => (await shown()) === "CN=gateway test two", "the new certificate");
+  await until("the new certificate", async () => (await shown()) === "CN=gateway test two");
   const late = await clients.connect({ ca, transports: ["websocket"] });
   for (const socket of [old, polling, late]) assert.deepEqual(await call(socket, "echo", 1), [1]);
   assert.equal(disconnects, 0);

@@ -12,8 +12,8 @@ import { startRelay } from "../clients/lib/target.mjs";
 import { BackendProcess } from "./lib/backend.mjs";
 import { Client } from "./lib/clients.mjs";
 import { joined, metric, relay } from "./lib/gateways.mjs";
-import { Redis } from "./lib/redis.mjs";
-import { until } from "./lib/until.mjs";
+import { Redis } from "../../../testkit/js/redis.mjs";
+import { until } from "../../../testkit/js/wait.mjs";
 
 const FULL = process.env.CLUSTER_FULL === "1";
 const SECRET = "a secret that only tests know";

@@ -4,10 +4,10 @@ import { after, before, describe, it } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { CLIENTS as VERSIONS } from "../clients/lib/clients.mjs";
 import { request } from "../clients/lib/http.mjs";
-import { within } from "../clients/lib/wait.mjs";
+import { within } from "../../../testkit/js/wait.mjs";
 import { startHaproxy, startNginx } from "./lib/balancers.mjs";
 import { joined, relay } from "./lib/gateways.mjs";
-import { Redis } from "./lib/redis.mjs";
+import { Redis } from "../../../testkit/js/redis.mjs";
 
 const FULL = process.env.CLUSTER_FULL === "1";
 /** Clients of each kind, and how long they come and go. */

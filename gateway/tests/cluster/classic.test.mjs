@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { messages } from "./lib/gateways.mjs";
-import { until } from "./lib/until.mjs";
+import { until } from "../../../testkit/js/wait.mjs";
 import { broadcasts, questions } from "./lib/operations.mjs";
 import { World } from "./lib/world.mjs";
 

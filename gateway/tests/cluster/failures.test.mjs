@@ -7,8 +7,8 @@ import { Client } from "./lib/clients.mjs";
 import { isReady, library, joined, messages, metric, relay } from "./lib/gateways.mjs";
 import { Load } from "./lib/load.mjs";
 import { NodeServer } from "./lib/node_server.mjs";
-import { Redis, RedisCluster } from "./lib/redis.mjs";
-import { until } from "./lib/until.mjs";
+import { Redis, RedisCluster } from "../../../testkit/js/redis.mjs";
+import { until } from "../../../testkit/js/wait.mjs";
 import { World } from "./lib/world.mjs";
 
 const FULL = process.env.CLUSTER_FULL === "1";

@@ -6,10 +6,10 @@ import { Client } from "./lib/clients.mjs";
 import { Receiver, Sender } from "./lib/count.mjs";
 import { isReady, joined, metric, readiness, relay } from "./lib/gateways.mjs";
 import { Keys } from "./lib/keys.mjs";
-import { Proxy } from "./lib/proxy.mjs";
-import { Redis } from "./lib/redis.mjs";
+import { Proxy } from "../../../testkit/js/proxy.mjs";
+import { Redis } from "../../../testkit/js/redis.mjs";
 import { consume, distinct, KEY, numbers, of } from "./lib/stream.mjs";
-import { until } from "./lib/until.mjs";
+import { until } from "../../../testkit/js/wait.mjs";
 
 /** What a test has started, in order; it is stopped the other way round. */
 class Started {
@@ -121,7 +121,7 @@ describe("a link of 400 kB/s both ways", () => {
   it("is slow and loses nothing, and no watchdog bites", async (test) => {
     const redis = await started.redis();
     const slow = await started.proxy(redis.port, { bytesPerSecond: 400_000 });
-    const [a, b] = [await started.node("a", redis.url), await started.node("b", slow.url)];
+    const [a, b] = [await started.node("a", redis.url), await started.node("b", slow.redisUrl)];
     for (const node of [a, b]) await joined(node, 2);
     const before = await metric(b, "gateway_adapter_reconnects_total");
     // Six megabytes at once, each way: fifteen seconds.
@@ -148,7 +148,7 @@ describe("the master behind one address changes", () => {
     next = await started.redis(["--replicaof", "127.0.0.1", `${old.port}`]);
     await until("the replica follows", async () => (await old.command("INFO", "replication")).includes("state=online"));
     address = await started.proxy(old.port);
-    [a, b] = await started.nodes(["a", "b"], address.url);
+    [a, b] = await started.nodes(["a", "b"], address.redisUrl);
   });
   after(() => started.stop());
 
@@ -174,7 +174,7 @@ describe("the master behind one address changes", () => {
     await flowing(receiver, sender.room);
     await swap();
     await nobodyIsLeftBehind(a, b);
-    c = await started.node("c", address.url);
+    c = await started.node("c", address.redisUrl);
     for (const node of [a, b, c]) await joined(node, 3);
     const late = await started.receiver(c, sender.room);
     await flowing(late, sender.room);
@@ -197,7 +197,7 @@ describe("the master behind one address changes", () => {
     }
     address.target = next.port;
     [old, next] = [next, old];
-    await nobodyIsLeftBehind(a, b, c, await started.node("d", address.url));
+    await nobodyIsLeftBehind(a, b, c, await started.node("d", address.redisUrl));
   });
 });
 

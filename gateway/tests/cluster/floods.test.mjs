@@ -11,7 +11,7 @@ import { request } from "../clients/lib/http.mjs";
 import { Client } from "./lib/clients.mjs";
 import { metric } from "./lib/gateways.mjs";
 import { Prober, shown } from "./lib/prober.mjs";
-import { until } from "./lib/until.mjs";
+import { until } from "../../../testkit/js/wait.mjs";
 import { World } from "./lib/world.mjs";
 
 const FULL = process.env.CLUSTER_FULL === "1";

@@ -7,7 +7,7 @@ import { Client } from "./lib/clients.mjs";
 import { isReady, messages } from "./lib/gateways.mjs";
 import { connectRedis } from "./lib/node_server.mjs";
 import { random } from "./lib/random.mjs";
-import { until } from "./lib/until.mjs";
+import { until } from "../../../testkit/js/wait.mjs";
 import { World } from "./lib/world.mjs";
 
 const FULL = process.env.CLUSTER_FULL === "1";

@@ -5,8 +5,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { createHmac } from "node:crypto";
 import { Client } from "./lib/clients.mjs";
 import { joined, relay } from "./lib/gateways.mjs";
-import { Redis } from "./lib/redis.mjs";
-import { slowAnswers } from "./lib/slow_answers.mjs";
+import { Redis } from "../../../testkit/js/redis.mjs";
+import { Proxy } from "../../../testkit/js/proxy.mjs";
 import { World } from "./lib/world.mjs";
 
 const ROUNDS = 60;
@@ -91,11 +91,11 @@ describe("joins on a node that is far from Redis", () => {
   let redis, slow, here, there;
   before(async () => {
     redis = await Redis.start();
-    slow = await slowAnswers(redis.port, "SUBSCRIBE", FAR_MS);
+    slow = await Proxy.start(redis.port, { answersLate: { command: "SUBSCRIBE", milliseconds: FAR_MS } });
     const settings = { "redis.private_patterns": 0, "auth.jwt_secret": SECRET, "api.key": KEY };
     [here, there] = await Promise.all([
       relay("here", { ...settings, "redis.url": redis.url }),
-      relay("there", { ...settings, "redis.url": slow.url }),
+      relay("there", { ...settings, "redis.url": slow.redisUrl }),
     ]);
     for (const node of [here, there]) await joined(node, 2);
   });

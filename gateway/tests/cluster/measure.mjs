@@ -2,46 +2,25 @@
 //
 // Three relays and a Node server on one Redis, in one machine with whatever else runs there: what each receives from Redis, and how long
 // an event takes from a client of one relay to a client of another.
-import { once } from "node:events";
-import { connect, createServer } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { Client } from "./lib/clients.mjs";
 import { EmitterProcess } from "./lib/emitter.mjs";
 import { joined, relay } from "./lib/gateways.mjs";
 import { NodeServer } from "./lib/node_server.mjs";
-import { Redis } from "./lib/redis.mjs";
-import { until } from "./lib/until.mjs";
+import { Proxy } from "../../../testkit/js/proxy.mjs";
+import { Redis } from "../../../testkit/js/redis.mjs";
+import { until } from "../../../testkit/js/wait.mjs";
 
 const ROOMS = 1_000;
 const PER_SECOND = 1_000;
 const SECONDS = 10;
 const LATENCIES = 10_000;
 
-/** Passes on to Redis and counts what comes back. */
-async function counting(port) {
-  const server = createServer((client) => {
-    const redis = connect(port, "127.0.0.1");
-    redis.setNoDelay();
-    client.setNoDelay();
-    redis.on("data", (chunk) => {
-      server.received += chunk.length;
-    });
-    client.pipe(redis).pipe(client);
-    for (const end of [client, redis]) end.on("error", () => [client, redis].forEach((other) => other.destroy()));
-  });
-  server.received = 0;
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  server.url = `redis://127.0.0.1:${server.address().port}`;
-  server.unref();
-  return server;
-}
-
 const redis = await Redis.start();
 const ids = ["a", "b", "c"];
-const proxies = Object.fromEntries(await Promise.all([...ids, "node"].map(async (id) => [id, await counting(redis.port)])));
-const relays = await Promise.all(ids.map((id) => relay(id, { "redis.url": proxies[id].url })));
-const node = await NodeServer.start(proxies.node.url);
+const proxies = Object.fromEntries(await Promise.all([...ids, "node"].map(async (id) => [id, await Proxy.start(redis.port)])));
+const relays = await Promise.all(ids.map((id) => relay(id, { "redis.url": proxies[id].redisUrl })));
+const node = await NodeServer.start(proxies.node.redisUrl);
 const emitter = await EmitterProcess.start("ioredis", redis.url);
 for (const gateway of relays) await joined(gateway, 3);
 const clients = await Promise.all(relays.map((gateway) => Client.open(gateway, "websocket")));

@@ -2,12 +2,12 @@
 //
 // Clients whose events are acknowledged by a backend behind webhooks, and the same calls made to the backend directly, by wrk. Each client has
 // one call under way. Backend, gateway and load share the machine; runs take turns.
-import { execFile, spawnSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { debianPackage } from "../clients/lib/install.mjs";
+import { debianProgram } from "../../../testkit/js/install.mjs";
 import { startRelay } from "../clients/lib/target.mjs";
 import { BackendProcess } from "./lib/backend.mjs";
 
@@ -17,7 +17,7 @@ const SECONDS = 5;
 const MANY = 100;
 const FEW = 10;
 
-if (spawnSync("wrk", ["--version"]).error) debianPackage("wrk", "wrk from Debian (or install it yourself)");
+debianProgram("/usr/bin/wrk", "wrk", "wrk from Debian (or install it yourself)");
 
 const run = promisify(execFile);
 const backend = await BackendProcess.start();

@@ -5,10 +5,10 @@ import { once } from "node:events";
 import { after, before, describe, it } from "node:test";
 import { Client } from "./lib/clients.mjs";
 import { joined, metric, relay } from "./lib/gateways.mjs";
-import { Redis, RedisCluster } from "./lib/redis.mjs";
-import { slowAnswers } from "./lib/slow_answers.mjs";
+import { Redis, RedisCluster } from "../../../testkit/js/redis.mjs";
+import { Proxy } from "../../../testkit/js/proxy.mjs";
 import { consume, distinct, KEY, numbers, of } from "./lib/stream.mjs";
-import { until } from "./lib/until.mjs";
+import { until } from "../../../testkit/js/wait.mjs";
 
 const DURABLE = ["--appendonly", "yes", "--appendfsync", "always"];
 const SECRET = "a secret that only tests know";
@@ -156,9 +156,9 @@ it("a Redis that takes its time gets each entry once", async (test) => {
   const redis = await Redis.start();
   test.after(() => redis.stop());
   // Longer than clients of Redis wait by themselves, and less than the gateway says that it waits.
-  const slow = await slowAnswers(redis.port, "XADD", 800);
+  const slow = await Proxy.start(redis.port, { answersLate: { command: "XADD", milliseconds: 800 } });
   test.after(() => slow.stop());
-  const node = await relay("a", { "redis.url": slow.url, "backend.stream": KEY, "backend.timeout": "30s" });
+  const node = await relay("a", { "redis.url": slow.redisUrl, "backend.stream": KEY, "backend.timeout": "30s" });
   test.after(() => node.stop());
   const client = await Client.open(node, "websocket");
   test.after(() => client.close());

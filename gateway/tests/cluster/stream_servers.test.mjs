@@ -5,9 +5,9 @@ import { after, it } from "node:test";
 import { Client } from "./lib/clients.mjs";
 import { joined, metric, relay } from "./lib/gateways.mjs";
 import { Keys } from "./lib/keys.mjs";
-import { Redis, Sentinels } from "./lib/redis.mjs";
+import { Redis, Sentinels } from "../../../testkit/js/redis.mjs";
 import { consume, distinct, KEY, numbers, of } from "./lib/stream.mjs";
-import { until } from "./lib/until.mjs";
+import { until } from "../../../testkit/js/wait.mjs";
 
 const DURABLE = ["--appendonly", "yes", "--appendfsync", "always"];
 const keys = new Keys();

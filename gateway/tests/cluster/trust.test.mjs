@@ -11,8 +11,8 @@ import { promisify } from "node:util";
 import { Client } from "./lib/clients.mjs";
 import { isReady, joined, metric, relay } from "./lib/gateways.mjs";
 import { startRelay } from "../clients/lib/target.mjs";
-import { Redis, RedisCluster, Sentinels } from "./lib/redis.mjs";
-import { until } from "./lib/until.mjs";
+import { Redis, RedisCluster, Sentinels } from "../../../testkit/js/redis.mjs";
+import { until } from "../../../testkit/js/wait.mjs";
 
 const run = promisify(execFile);
 const folder = mkdtempSync(join(tmpdir(), "gateway-trust-"));

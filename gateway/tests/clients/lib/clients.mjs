@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { io as latest } from "socket.io-client";
 import three from "socket.io-client-3";
 import { io as fourFour } from "socket.io-client-4-4";
-import { Inbox, within } from "./wait.mjs";
+import { Inbox, within } from "../../../../testkit/js/wait.mjs";
 
 /** The clients by version. All of them speak Engine.IO 4 and Socket.IO protocol 5. */
 export const CLIENTS = { "4.8.4": latest, "4.4.1": fourFour, "3.1.3": three.io };

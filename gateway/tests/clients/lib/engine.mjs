@@ -2,7 +2,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { WebSocket } from "ws";
 import { request } from "./http.mjs";
-import { Inbox, within } from "./wait.mjs";
+import { Inbox, within } from "../../../../testkit/js/wait.mjs";
 
 export const ENGINE = "/engine.io/";
 export const SOCKET_IO = "/socket.io/";

@@ -1,7 +1,7 @@
 // Plain HTTP requests, each on a connection of its own unless an agent is given: what a session's requests do behind a balancer.
 import { randomBytes } from "node:crypto";
 import http from "node:http";
-import { within } from "./wait.mjs";
+import { within } from "../../../../testkit/js/wait.mjs";
 
 /**
  * Sends a request (a body that is an array goes out in chunks, its length unannounced) and resolves with its whole response, plus `arrivedAt` (the last byte, `performance.now()`).

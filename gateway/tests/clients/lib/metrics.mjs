@@ -1,5 +1,4 @@
 // What a gateway says about itself on its internal port.
-import { setTimeout as delay } from "node:timers/promises";
 import { request } from "./http.mjs";
 
 /** The series of a gateway, by the name that Prometheus would show. */
@@ -12,15 +11,4 @@ export async function metrics(server) {
 /** The sum of all series of a metric. */
 export function total(series, name) {
   return [...series].filter(([key]) => key === name || key.startsWith(`${name}{`)).reduce((sum, [, value]) => sum + value, 0);
-}
-
-/** Looks until `holds` says something true, and returns that. */
-export async function until(holds, what, milliseconds = 30_000) {
-  const deadline = performance.now() + milliseconds;
-  for (;;) {
-    const held = await holds();
-    if (held) return held;
-    if (performance.now() > deadline) throw new Error(`not within ${milliseconds} ms: ${what}`);
-    await delay(20);
-  }
 }

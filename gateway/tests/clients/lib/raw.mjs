@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { connect } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { ENGINE } from "./engine.mjs";
-import { Inbox, within } from "./wait.mjs";
+import { Inbox, within } from "../../../../testkit/js/wait.mjs";
 
 const HANDSHAKE_END = Buffer.from("\r\n\r\n");
 

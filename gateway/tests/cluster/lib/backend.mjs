@@ -1,18 +1,14 @@
 // A backend behind webhooks in a process of its own, so that it can be frozen and killed. It keeps what it was told in a file.
-import { fork } from "node:child_process";
-import { once } from "node:events";
 import { readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { freePort } from "../../clients/lib/target.mjs";
+import { freePort } from "../../../../testkit/js/ports.mjs";
+import { Program } from "../../../../testkit/js/program.mjs";
 
 const PROGRAM = join(import.meta.dirname, "backend_process.mjs");
 
-const running = new Set();
-process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
-
 export class BackendProcess {
-  #child;
+  #program;
   #file;
 
   static async start() {
@@ -29,29 +25,19 @@ export class BackendProcess {
 
   /** Starts it, or starts it again on the same port. */
   async restart() {
-    this.#child = fork(PROGRAM, [`${this.port}`, this.#file]);
-    running.add(this.#child);
-    await once(this.#child, "message");
-    this.#child.unref();
-    this.#child.channel.unref();
+    this.#program = await Program.listening(this.port, process.execPath, [PROGRAM, `${this.port}`, this.#file]);
   }
 
   freeze() {
-    this.#child.kill("SIGSTOP");
+    this.#program.freeze();
   }
 
   thaw() {
-    this.#child.kill("SIGCONT");
+    this.#program.thaw();
   }
 
   async kill() {
-    const child = this.#child;
-    if (child.exitCode !== null || child.signalCode !== null) return;
-    child.ref();
-    const ended = once(child, "exit");
-    child.kill("SIGKILL");
-    await ended;
-    running.delete(child);
+    await this.#program.kill();
   }
 
   /** The numbers that it was told by each socket, in the order in which it was told. */

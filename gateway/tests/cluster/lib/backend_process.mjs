@@ -15,4 +15,4 @@ const server = createServer(async (request, response) => {
   response.end(JSON.stringify({ ack: [{ ok: true, number: call.args[0] }] }));
 });
 server.keepAliveTimeout = 60_000;
-server.listen(Number(port), "127.0.0.1", () => process.send("listening"));
+server.listen(Number(port), "127.0.0.1");

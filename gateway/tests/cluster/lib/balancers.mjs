@@ -1,15 +1,9 @@
 // nginx and HAProxy on free ports, round-robin, without anything that keeps a client on one node. They are ended by their process ids.
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { connect } from "node:net";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { freePort } from "../../clients/lib/target.mjs";
-import { until } from "./until.mjs";
-
-const running = new Set();
-process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+import { freePort } from "../../../../testkit/js/ports.mjs";
+import { Program } from "../../../../testkit/js/program.mjs";
 
 /** Starts nginx in front of `nodes`. */
 export function startNginx(nodes) {
@@ -72,14 +66,13 @@ ${servers}
 
 /** A balancer in a folder of its own. */
 class Balancer {
-  #child;
-  #log;
+  #program;
 
   static async start(program, config, args) {
     const balancer = new Balancer(await freePort());
     const path = join(balancer.folder, "config");
     writeFileSync(path, config(balancer.port));
-    await balancer.#run(program, args(balancer.folder, path));
+    balancer.#program = await Program.listening(balancer.port, program, args(balancer.folder, path), { cwd: balancer.folder });
     return balancer;
   }
 
@@ -87,58 +80,20 @@ class Balancer {
     this.port = port;
     this.url = `http://127.0.0.1:${port}`;
     this.folder = mkdtempSync(join(tmpdir(), "gateway-balancer-"));
-    this.#log = join(this.folder, "log");
-  }
-
-  async #run(program, args) {
-    const log = openSync(this.#log, "a");
-    const child = spawn(program, args, { cwd: this.folder, stdio: ["ignore", log, log] });
-    closeSync(log);
-    this.#child = child;
-    running.add(child);
-    const failed = new Promise((_resolve, reject) => {
-      child.once("error", reject);
-      child.once("exit", () => reject(new Error(`${program} ended:\n${this.#read()}`)));
-    });
-    failed.catch(() => {});
-    await until(`${program} listens`, () => Promise.race([accepts(this.port), failed]));
-  }
-
-  #read() {
-    return readFileSync(this.#log, "utf8");
   }
 
   /** How many answers there were of each status; all are there once it was stopped. */
   statuses() {
     const counts = {};
-    for (const [, status] of this.#read().matchAll(/^(-?\d+) [A-Z]+$/gm)) counts[status] = (counts[status] ?? 0) + 1;
+    for (const [, status] of this.#program.output.matchAll(/^(-?\d+) [A-Z]+$/gm)) counts[status] = (counts[status] ?? 0) + 1;
     return counts;
   }
 
   async stop() {
-    const child = this.#child;
-    if (child.exitCode === null && child.signalCode === null) {
-      const ended = once(child, "exit");
-      child.kill("SIGTERM");
-      const reluctant = setTimeout(() => child.kill("SIGKILL"), 5_000);
-      await ended;
-      clearTimeout(reluctant);
-    }
-    running.delete(child);
+    if (this.#program.running) await this.#program.stop();
   }
 
   remove() {
     rmSync(this.folder, { recursive: true, force: true });
   }
-}
-
-function accepts(port) {
-  return new Promise((resolve) => {
-    const socket = connect(port, "127.0.0.1");
-    socket.once("connect", () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once("error", () => resolve(false));
-  });
 }

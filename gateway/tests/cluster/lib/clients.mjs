@@ -1,7 +1,7 @@
 // Clients that keep what they hear and answer what wants an answer.
 import { io } from "socket.io-client";
 import { connected } from "../../clients/lib/clients.mjs";
-import { Inbox } from "../../clients/lib/wait.mjs";
+import { Inbox } from "../../../../testkit/js/wait.mjs";
 
 const HEARS_WITHIN_MS = 20_000;
 /** Longer than the relay holds a join back. */

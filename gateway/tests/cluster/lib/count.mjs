@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
 import { messages, metric } from "./gateways.mjs";
-import { until } from "./until.mjs";
+import { until } from "../../../../testkit/js/wait.mjs";
 
 /** Slow links, and machines that are busy with other things. */
 const ARRIVES_WITHIN_MS = 120_000;

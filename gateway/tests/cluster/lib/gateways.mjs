@@ -1,7 +1,7 @@
 // Gateway nodes: the program with the relay, and the library's node for clusters.
 import { request } from "../../clients/lib/http.mjs";
 import { startClusterNode, startRelay } from "../../clients/lib/target.mjs";
-import { until } from "./until.mjs";
+import { until } from "../../../../testkit/js/wait.mjs";
 
 /** A node with the relay application. Settings have their names in the configuration, such as "redis.mode"; `env` is for the program's libraries. */
 export async function relay(id, settings, env = {}) {

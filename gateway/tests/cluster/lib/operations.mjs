@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
 import { Client } from "./clients.mjs";
-import { until } from "./until.mjs";
+import { until } from "../../../../testkit/js/wait.mjs";
 
 /** Names that mean something in globs, in channels, or to a parser of numbers. */
 export const AWKWARD = ["a#b", "#", "##x#", "*", "x[ab]?\\", "h[^e]llo*", "{slot}", "42", "-0", "ü 日本", "a,b", "__proto__", 'q"\'\n'];

@@ -4,8 +4,8 @@ import { Client } from "./clients.mjs";
 import { EmitterProcess } from "./emitter.mjs";
 import { joined, library, relay } from "./gateways.mjs";
 import { NodeServer } from "./node_server.mjs";
-import { Redis } from "./redis.mjs";
-import { until } from "./until.mjs";
+import { Redis } from "../../../../testkit/js/redis.mjs";
+import { until } from "../../../../testkit/js/wait.mjs";
 
 export class World {
   /**

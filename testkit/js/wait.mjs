@@ -1,4 +1,9 @@
-// Waiting with an end: nothing in these suites may hang.
+// Waiting with an end: no test may hang.
+import { setTimeout as delay } from "node:timers/promises";
+
+/** How long something may take that is expected to happen: much longer than it does on a machine that is busy with other things. */
+const PATIENCE_MS = 60_000;
+const LOOK_AGAIN_MS = 10;
 
 /** The result of `promise`, or a failure that says what did not happen. */
 export async function within(milliseconds, promise, what) {
@@ -10,6 +15,17 @@ export async function within(milliseconds, promise, what) {
     return await Promise.race([promise, late]);
   } finally {
     clearTimeout(timer);
+  }
+}
+
+/** Looks until `condition` returns something true, and returns that. */
+export async function until(what, condition, milliseconds = PATIENCE_MS) {
+  const deadline = performance.now() + milliseconds;
+  for (;;) {
+    const value = await condition();
+    if (value) return value;
+    if (performance.now() > deadline) throw new Error(`not within ${milliseconds} ms: ${what}`);
+    await delay(LOOK_AGAIN_MS);
   }
 }
 

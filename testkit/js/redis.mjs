@@ -1,22 +1,19 @@
 // Redis servers that a test starts on free ports and stops by their process id.
-import { execFile, execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdtempSync, openSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
+import { execFile, execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
-import { until } from "./until.mjs";
+import { stablePort } from "./ports.mjs";
+import { Program } from "./program.mjs";
+import { until } from "./wait.mjs";
 
 const run = promisify(execFile);
 
-const running = new Set();
-process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
-
 /** One server. */
 export class Redis {
-  #child;
+  #program;
   #arguments;
   #keys;
   #folder = mkdtempSync(join(tmpdir(), "gateway-redis-"));
@@ -53,30 +50,25 @@ export class Redis {
 
   /** Starts it, or starts it again, empty, on the same port. */
   async restart() {
-    const log = openSync(join(this.#folder, "log"), "a");
-    this.#child = spawn("redis-server", this.#arguments, { cwd: this.#folder, stdio: ["ignore", log, log] });
-    running.add(this.#child);
-    this.#child.unref();
-    await until("Redis answers", async () => (await this.command("PING").catch(() => "")) === "PONG");
+    this.#program = new Program("redis-server", this.#arguments, { cwd: this.#folder });
+    await until("Redis answers", async () => {
+      if (!this.#program.running) throw new Error(this.#program.story);
+      return (await this.command("PING").catch(() => "")) === "PONG";
+    });
   }
 
   /** Ends it as `kill -9` does. */
   async kill() {
-    const child = this.#child;
-    const ended = once(child, "exit");
-    child.ref();
-    child.kill("SIGKILL");
-    await ended;
-    running.delete(child);
+    await this.#program.kill();
   }
 
   /** Stops its process without ending it: connections stay, and nothing answers. */
   freeze() {
-    this.#child.kill("SIGSTOP");
+    this.#program.freeze();
   }
 
   thaw() {
-    this.#child.kill("SIGCONT");
+    this.#program.thaw();
   }
 
   /** Runs a script that takes `milliseconds`, and refuses everybody else meanwhile with `BUSY` after five seconds of silence. */
@@ -103,7 +95,7 @@ export class Redis {
   }
 
   async stop() {
-    if (this.#child.exitCode === null && this.#child.signalCode === null) await this.kill();
+    await this.kill();
     rmSync(this.#folder, { recursive: true, force: true });
   }
 }
@@ -184,23 +176,3 @@ export class Sentinels {
 const MASTER = "mymaster";
 /** Sentinels that vote at the same time vote again. */
 const FAILOVER_MS = 90_000;
-
-let last = 0;
-
-/** A port below those that the system gives to outgoing connections, so that none takes it while its server is down. */
-async function stablePort() {
-  for (;;) {
-    last += 1;
-    const port = 10_000 + ((process.pid * 37 + last) % 12_000);
-    // A cluster's bus is 10,000 ports above.
-    if ((await isFree(port)) && (await isFree(port + 10_000))) return port;
-  }
-}
-
-function isFree(port) {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.once("error", () => resolve(false));
-    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
-  });
-}

@@ -9,11 +9,39 @@ export function npmPackages(folder, what) {
   once(join(folder, "node_modules/.installed"), join(folder, "package-lock.json"), `${what} from npm`, () => execFileSync("npm", ["ci", "--no-audit", "--no-fund"], { cwd: folder, stdio: "inherit" }));
 }
 
+/** What requirements.txt in `folder` names, from PyPI, in the environment `venv`. Returns its Python. */
+export function pythonPackages(venv, folder, what) {
+  const python = join(venv, "bin/python");
+  const list = join(folder, "requirements.txt");
+  once(join(venv, ".installed"), list, `${what} from PyPI (it needs python3 with venv)`, () => {
+    execFileSync("python3", ["-m", "venv", venv], { stdio: "inherit" });
+    execFileSync(python, ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", list], { stdio: "inherit" });
+  });
+  return python;
+}
+
+/** A program at `path`, which Debian has in `name`. */
+export function debianProgram(path, name, what) {
+  const isThere = () => existsSync(path);
+  if (isThere()) return;
+  debianPackage(name, what);
+  if (!isThere()) fail(`${name} was installed, but there is no ${path}`);
+}
+
 /** A package from Debian. */
-export function debianPackage(name, what) {
+function debianPackage(name, what) {
   const install = ["apt-get", "install", "-y", "--no-install-recommends", name];
-  const command = process.getuid() === 0 ? install : ["sudo", "-n", ...install];
-  attempt(what, () => execFileSync(command[0], command.slice(1), { stdio: "inherit", env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" } }));
+  const asRoot = (command) => (process.getuid() === 0 ? command : ["sudo", "-n", ...command]);
+  const run = ([program, ...args]) => execFileSync(program, args, { stdio: "inherit", env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" } });
+  attempt(what, () => {
+    try {
+      run(asRoot(install));
+    } catch {
+      // The list of packages is old, or there is none.
+      run(asRoot(["apt-get", "update"]));
+      run(asRoot(install));
+    }
+  });
 }
 
 /** redis-server and redis-cli. */
@@ -27,7 +55,7 @@ export function redis() {
 }
 
 /** Runs `install` unless `stamp` says that this version of `list` is installed. */
-export function once(stamp, list, what, install) {
+function once(stamp, list, what, install) {
   const wanted = createHash("sha256").update(readFileSync(list)).digest("hex");
   if (existsSync(stamp) && readFileSync(stamp, "utf8") === wanted) return;
   attempt(what, install);
