@@ -3,7 +3,20 @@
 # Seconds for which each fuzz target runs.
 FUZZ_SECONDS ?= 60
 
-.PHONY: help run test fast check fmt build unit autobahn clients loadtest cluster examples redis redis-all deploy-check deploy-write deploy-image-steps fuzz bench
+# The suites of clients, cluster, examples and deploy-check that run, all if it is empty: make clients SUITES="races tls".
+SUITES ?=
+
+# The programs under test.
+DEBUG := $(or $(CARGO_TARGET_DIR),target)/debug
+clients loadtest cluster examples deploy-check: export GATEWAY_BIN ?= $(DEBUG)/gateway
+loadtest deploy-check: export LOADTEST_BIN ?= $(DEBUG)/loadtest
+examples: export EXAMPLES_BIN ?= $(DEBUG)/examples
+clients: export CONFORMANCE_BIN ?= $(DEBUG)/examples/conformance
+clients: export CLIENT_SUITE_BIN ?= $(DEBUG)/examples/client_suite
+cluster: export CLUSTER_NODE_BIN ?= $(DEBUG)/examples/cluster_node
+
+.PHONY: help run test fast install check fmt build unit autobahn clients loadtest cluster examples redis redis-all \
+	deploy-check deploy-write deploy-image-steps fuzz bench
 
 help: ## What the targets do
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 22
@@ -11,8 +24,10 @@ help: ## What the targets do
 run: ## Starts a node with the demo page
 	cargo run --release
 
-# Everything that CI runs. It installs what the tests need and says what it cannot install.
-test: check unit autobahn clients loadtest redis cluster examples deploy-check ## Everything that CI runs
+# Everything that CI runs, at the same time as far as it does not disturb each other. It installs what the tests need and says what it
+# cannot install. Names, such as make test ONLY="cluster redis", leave the others out.
+test: ## Everything that CI runs
+	python3 .ci/suites.py $(ONLY)
 
 # Unit tests are those that stand in the files that they test, and the protocol's own.
 fast: check ## Format, lints, rooms and unit tests
@@ -24,24 +39,34 @@ check: ## Format, lints, licences, rooms
 	cargo clippy --workspace --all-targets -- -D warnings
 	.ci/cargo-deny.sh
 	.ci/protocol-is-pure.sh
+	python3 .ci/suites_test.py
 	python3 .ci/rooms/check_test.py
 	python3 .ci/rooms/check.py
 
 # All programs and tests, once and with one set of features: a package built alone has others, and builds what it depends on again.
+# BUILT=1 says that it was done.
 build: ## All programs and tests
-	cargo build --workspace --bins --tests --examples
+	$(if $(BUILT),@true,cargo build --workspace --bins --tests --examples)
+
+# What the tests need of other people's programs and libraries; each suite also installs its own.
+install: ## What the tests need
+	INSTALL_ONLY=1 .ci/cargo-deny.sh
+	INSTALL_ONLY=1 node gateway/tests/cluster/run.mjs
+	INSTALL_ONLY=1 node gateway/tests/clients/run.mjs
+	node adapter-redis/tests/node/install.mjs
+	INSTALL_ONLY=1 loadtest/tests/peers.sh
+	INSTALL_ONLY=1 node docs/examples/run.mjs
+	INSTALL_ONLY=1 python3 deploy/tests/run.py
+	INSTALL_ONLY=1 python3 gateway/tests/autobahn/run.py
 
 unit: build ## The tests of all crates
 	cargo test --workspace
 
-autobahn: ## Autobahn's tests of WebSocket
+autobahn: build ## Autobahn's tests of WebSocket
 	python3 gateway/tests/autobahn/run.py
 
 clients: build ## Official clients, beside Node
-	GATEWAY_BIN=target/debug/gateway \
-	CONFORMANCE_BIN=target/debug/examples/conformance \
-	CLIENT_SUITE_BIN=target/debug/examples/client_suite \
-	node gateway/tests/clients/run.mjs
+	node gateway/tests/clients/run.mjs $(SUITES)
 
 # The load generator's counts against those of official clients and servers. LOADTEST_FULL=1 also runs all scenarios against the peers.
 loadtest: build ## The load generator's counts
@@ -49,27 +74,25 @@ loadtest: build ## The load generator's counts
 
 # The examples of docs/examples, and tokens, backends and the HTTP API with other people's libraries.
 examples: build ## Examples, tokens and backends with other libraries
-	GATEWAY_BIN=target/debug/gateway node docs/examples/run.mjs
+	node docs/examples/run.mjs $(SUITES)
 
 # Nodes on a Redis of their own, beside Node's servers and emitters. CLUSTER_FULL=1 makes outages as long as they are meant to be.
 cluster: build ## Nodes over Redis, beside Node
-	GATEWAY_BIN=target/debug/gateway \
-	CLUSTER_NODE_BIN=target/debug/examples/cluster_node \
-	node gateway/tests/cluster/run.mjs
+	node gateway/tests/cluster/run.mjs $(SUITES)
 
 # The Redis wire against real Redis servers and Node servers. Outages and clusters of Redis take minutes; make cluster tries them with
 # whole nodes, and redis-all with the wire alone.
-redis: ## The bytes on Redis
+redis: build ## The bytes on Redis
 	node adapter-redis/tests/node/install.mjs
 	cargo test --workspace --test redis -- --include-ignored --skip measure:: --skip outage:: --skip clusters:: --test-threads=2
 
-redis-all:
+redis-all: build
 	node adapter-redis/tests/node/install.mjs
 	cargo test --workspace --test redis -- --include-ignored --skip measure:: --test-threads=2
 
 # What is in deploy/ against the tools that read it (kubectl, nginx, HAProxy, Prometheus, hadolint) and the program.
 deploy-check: build ## What is in deploy/
-	python3 deploy/tests/run.py
+	python3 deploy/tests/run.py $(SUITES)
 
 # The files in deploy/ that are made from others.
 deploy-write:
