@@ -73,6 +73,11 @@ impl Counter {
         self.add(1);
     }
 
+    /// Counts one more, and says whether it is the first.
+    pub fn is_first(&self) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed) == 0
+    }
+
     /// Replaces the number.
     pub fn set(&self, n: u64) {
         self.0.store(n, Ordering::Relaxed);

@@ -17,7 +17,7 @@ use known_nodes::KnownNodes;
 use recent::RecentJoins;
 use requests::Requests;
 
-pub(crate) use requests::{Asked, RequestCounters, RequestKind, RequestResult, ask};
+pub(crate) use requests::{Asked, RequestCounters, RequestResult, ask};
 
 mod foreign_names;
 mod known_nodes;

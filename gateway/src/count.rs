@@ -1,19 +1,27 @@
 //! What is counted, and the families of metrics that it makes.
 //!
-//! A shard counts for itself ([`Counters`]); whatever any thread may count is a [`Tally`]. The labels
-//! stand here, so that who counts and who exports need not know each other.
+//! A shard counts for itself ([`ShardCounters`]); what any thread may count is in [`NodeCounters`] or
+//! stands beside whoever counts it. The labels stand here, so that who counts and who exports need
+//! not know each other.
 
 mod calls;
 mod counter;
 pub(crate) mod families;
 mod forwarding;
-mod tally;
+mod histogram;
+mod label;
+mod node;
+mod shard;
+mod tokens;
+mod traffic;
 
 pub(crate) use calls::{CallName, Code, Suspect};
-pub(crate) use counter::{
-    Counter, Counters, DURATIONS, Distribution, Family, Label, Origin, PacketType, Refused,
-    SlowCause, Upgraded,
-};
+pub(crate) use counter::{Family, ShardCounter};
 pub(crate) use families::Export;
 pub(crate) use forwarding::{Kind, Outcome, Unknown};
-pub(crate) use tally::{Durations, NodeTallies, Tallies, Tally, TokenReason, TokenResult};
+pub(crate) use histogram::ShardHistogram;
+pub(crate) use label::{Label, Labels, Series, label};
+pub(crate) use node::NodeCounters;
+pub(crate) use shard::ShardCounters;
+pub(crate) use tokens::{TokenReason, TokenResult};
+pub(crate) use traffic::{Origin, PacketType, Refused, SlowCause, Upgraded};

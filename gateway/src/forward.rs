@@ -38,7 +38,7 @@ use hyper::header::CONNECTION;
 use hyper::{Method, Request, Response, StatusCode};
 use tracing::debug;
 
-use crate::count::{Kind, Outcome, Unknown};
+use crate::count::{Kind, Label, Outcome, Unknown};
 use crate::engine::shard::Shard;
 use crate::net::ids::Sid;
 use crate::peers::{Client, Failure, Link, Owner, Passage, Passed, Passing, Tunnel};

@@ -123,7 +123,7 @@ impl Shared {
 
     fn answer(&self, socket: &Socket, ack: Option<Ack>, result: Result<(), Fault>) {
         let gateway = socket.gateway();
-        let tokens = &gateway.node().tallies().token_refreshes;
+        let tokens = &gateway.node().counters().token_refreshes;
         let answer = match result {
             Ok(()) => {
                 tokens.of(TokenResult::Accepted).increment();
@@ -173,7 +173,7 @@ impl Shared {
     fn decided(&self, socket: &Socket, result: Result<Claims, Fault>) -> Result<(), Refusal> {
         let accepted = result.and_then(|claims| self.accept(socket, claims));
         let gateway = socket.gateway();
-        let tokens = &gateway.node().tallies().tokens;
+        let tokens = &gateway.node().counters().tokens;
         match accepted {
             Ok(()) => {
                 tokens.of(TokenResult::Accepted).increment();
@@ -276,10 +276,8 @@ impl Application for Authenticated {
 /// with the client, is said where everybody reads it, once.
 fn refused(socket: &Socket, fault: &Fault, what: &'static str) {
     let gateway = socket.gateway();
-    let tallies = gateway.node().tallies();
-    let tally = tallies.token_faults.of(fault.reason);
-    let first = tally.value() == 0;
-    tally.increment();
+    let counters = gateway.node().counters();
+    let first = counters.token_faults.of(fault.reason).is_first();
     let reason = fault.label();
     let (socket_id, namespace) = (socket.id(), socket.namespace());
     let claim = fault.claim.unwrap_or_default();

@@ -71,10 +71,10 @@ impl Api {
     pub(crate) async fn respond(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
         let began = Instant::now();
         let answered = self.answer(request).await;
-        let tallies = self.gateway.node().tallies();
-        tallies.api_duration.observe(began.elapsed());
+        let counters = self.gateway.node().counters();
+        counters.api_duration.observe(began.elapsed());
         answered.unwrap_or_else(|error| {
-            tallies.api_errors.of(error.code()).increment();
+            counters.api_errors.of(error.code()).increment();
             error.answer()
         })
     }
@@ -106,8 +106,8 @@ impl Api {
                 "as many requests as can be are being handled",
             ));
         };
-        let tallies = self.gateway.node().tallies();
-        tallies.api_requests.of(call.name).increment();
+        let counters = self.gateway.node().counters();
+        counters.api_requests.of(call.name).increment();
         let (head, body) = request.into_parts();
         let body = self.read(body).await?;
         let query = head.uri.query().unwrap_or_default();

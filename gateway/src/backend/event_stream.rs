@@ -23,13 +23,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use adapter::Counter;
 use bytes::Bytes;
 use prometheus::proto::MetricFamily;
 use tokio::sync::{Notify, oneshot};
 use tracing::{info, warn};
 
+use crate::count::Export;
 use crate::count::families::{counter, gauge};
-use crate::count::{Export, Tally};
 
 /// Bytes of entries that may wait; what comes beyond is refused.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
@@ -115,9 +116,9 @@ pub(crate) struct EventStream {
     filled: Notify,
     /// Why entries cannot be written now.
     trouble: Mutex<Option<String>>,
-    pub(crate) written: Tally,
-    pub(crate) refused: Tally,
-    pub(crate) retries: Tally,
+    pub(crate) written: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) retries: Counter,
 }
 
 struct Waiting {
@@ -131,7 +132,7 @@ impl Export for EventStream {
         vec![
             counter(
                 "gateway_stream_written_total",
-                "Entries that Redis confirmed to be in the self.",
+                "Entries that Redis confirmed to be in the stream.",
                 self.written.value(),
             ),
             counter(
@@ -147,12 +148,12 @@ impl Export for EventStream {
             gauge(
                 "gateway_stream_waiting",
                 "Entries that are not in the stream yet.",
-                self.waiting() as f64,
+                self.waiting() as u64,
             ),
             gauge(
                 "gateway_stream_waiting_bytes",
                 "Bytes of entries that are not in the stream yet.",
-                self.waiting_bytes() as f64,
+                self.waiting_bytes() as u64,
             ),
         ]
     }

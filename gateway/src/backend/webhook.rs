@@ -214,7 +214,7 @@ impl Http {
         reply.map_err(|error| {
             let url = self.backends.url(backend);
             warn!(target: "gateway::webhook", event = call.about(), id = call.id(), url, %error, "the backend's reply cannot be read; nothing of it is done");
-            self.backends.tallies().bad_replies.increment();
+            self.backends.counters().bad_replies.increment();
             CallFailure::BadReply
         })
     }
@@ -246,7 +246,7 @@ impl Http {
                 Err(failure) => {
                     debug!(target: "gateway::webhook", socket = %socket.id(), %failure, "event not taken by the backend");
                     let lost = taken.queued.len() as u64;
-                    self.backends.tallies().lost.add(lost);
+                    self.backends.counters().lost.add(lost);
                     for queued in taken.queued {
                         refuse(&socket, queued.ack(), failure.code(), &failure.to_string());
                     }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use adapter::{Counter, Limits, Peers};
 
 use super::*;
+use crate::count::{Family, label};
 
 /// The questions that await answers, and who waits for them.
 pub(super) struct Requests {
@@ -69,59 +70,28 @@ impl Requests {
     }
 }
 
-/// What is asked, as a metric label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RequestKind {
-    Broadcast,
-    Sockets,
-    Rooms,
-    ServerSide,
-    Change,
-}
-
-/// How a question ended, as a metric label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RequestResult {
-    /// Everybody answered.
-    Complete,
-    /// Somebody did not.
-    Partial,
-    /// It could not be asked: no connection to the others.
-    Away,
-    /// It could not be asked: too many questions await answers.
-    Full,
-}
-
-impl RequestKind {
-    pub(crate) const ALL: [Self; 5] = [
-        Self::Broadcast,
-        Self::Sockets,
-        Self::Rooms,
-        Self::ServerSide,
-        Self::Change,
-    ];
-
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Self::Broadcast => "broadcast",
-            Self::Sockets => "sockets",
-            Self::Rooms => "rooms",
-            Self::ServerSide => "server_side",
-            Self::Change => "change",
-        }
+label! {
+    /// What is asked.
+    pub(crate) enum RequestKind: "type" {
+        Broadcast = "broadcast",
+        Sockets = "sockets",
+        Rooms = "rooms",
+        ServerSide = "server_side",
+        Change = "change",
     }
 }
 
-impl RequestResult {
-    pub(crate) const ALL: [Self; 4] = [Self::Complete, Self::Partial, Self::Away, Self::Full];
-
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Self::Complete => "complete",
-            Self::Partial => "partial",
-            Self::Away => "away",
-            Self::Full => "full",
-        }
+label! {
+    /// How a question ended.
+    pub(crate) enum RequestResult: "result" {
+        /// Everybody answered.
+        Complete = "complete",
+        /// Somebody did not.
+        Partial = "partial",
+        /// It could not be asked: no connection to the others.
+        Away = "away",
+        /// It could not be asked: too many questions await answers.
+        Full = "full",
     }
 }
 
@@ -138,14 +108,7 @@ impl From<Question> for RequestKind {
 }
 
 /// How questions ended.
-#[derive(Debug, Default)]
-pub(crate) struct RequestCounters([[Counter; 4]; 5]);
-
-impl RequestCounters {
-    pub(crate) fn of(&self, kind: RequestKind, result: RequestResult) -> &Counter {
-        &self.0[kind as usize][result as usize]
-    }
-}
+pub(crate) type RequestCounters = Family<(RequestKind, RequestResult), Counter>;
 
 /// What the other nodes answered.
 #[derive(Debug, Default)]
@@ -244,7 +207,7 @@ impl Cluster {
         sent: Option<Started>,
         peers: PeersFuture,
     ) -> Asked {
-        let count = |result| self.counters.of(question.into(), result).increment();
+        let count = |result| self.counters.of((question.into(), result)).increment();
         let Some(Started {
             request,
             outcome,
@@ -285,7 +248,7 @@ impl Cluster {
         patience: Duration,
     ) -> Asked {
         let nobody = |result| {
-            self.counters.of(question.into(), result).increment();
+            self.counters.of((question.into(), result)).increment();
             Asked {
                 missing_others: peers.others,
                 ..self.nobody_answered()
@@ -327,7 +290,7 @@ impl Cluster {
     }
 
     async fn answered(&self, question: Question, outcome: oneshot::Receiver<Outcome>) -> Asked {
-        let count = |result| self.counters.of(question.into(), result).increment();
+        let count = |result| self.counters.of((question.into(), result)).increment();
         let Ok(outcome) = outcome.await else {
             count(RequestResult::Away);
             return self.nobody_answered();

@@ -1,11 +1,13 @@
 //! Families of metrics, as Prometheus' library wants them.
 
+use adapter::{Histogram, HistogramSnapshot};
 use prometheus::proto::{
-    Bucket, Counter as CounterValue, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
+    Bucket, Counter as CounterValue, Gauge, Histogram as HistogramValue, LabelPair, Metric,
+    MetricFamily, MetricType,
 };
-use protocol::engineio::Transport;
 
-use super::{Counters, DURATIONS, Distribution, Durations, Family, Kind, Label, Outcome, Tallies};
+use super::Labels;
+use super::histogram::{DURATIONS, ShardHistogram};
 
 /// Nanoseconds in a second. What is divided by it prints as it is written: 1.6384, where a product
 /// with a billionth prints as 1.6383999999999999.
@@ -21,8 +23,6 @@ pub(crate) trait Export: Send + Sync {
         None
     }
 }
-
-pub(crate) type Labels = Vec<(&'static str, String)>;
 
 fn labelled(labels: &[(&'static str, String)]) -> Metric {
     let mut metric = Metric::default();
@@ -54,10 +54,10 @@ pub(crate) fn metric_family(
     family
 }
 
-pub(crate) fn gauges(name: &str, help: &str, values: &[(Labels, f64)]) -> MetricFamily {
+pub(crate) fn gauges(name: &str, help: &str, values: &[(Labels, u64)]) -> MetricFamily {
     let metrics = values.iter().map(|(labels, value)| {
         let mut gauge = Gauge::default();
-        gauge.set_value(*value);
+        gauge.set_value(*value as f64);
         let mut metric = labelled(labels);
         metric.set_gauge(gauge);
         metric
@@ -65,7 +65,7 @@ pub(crate) fn gauges(name: &str, help: &str, values: &[(Labels, f64)]) -> Metric
     metric_family(name, help, MetricType::GAUGE, metrics.collect())
 }
 
-pub(crate) fn gauge(name: &str, help: &str, value: f64) -> MetricFamily {
+pub(crate) fn gauge(name: &str, help: &str, value: u64) -> MetricFamily {
     gauges(name, help, &[(Vec::new(), value)])
 }
 
@@ -81,104 +81,35 @@ pub(crate) fn counter(name: &str, help: &str, value: u64) -> MetricFamily {
     metric_family(name, help, MetricType::COUNTER, vec![count(&[], value)])
 }
 
-pub(crate) fn family<L: Label>(
-    shards: &[&Counters],
-    name: &str,
-    help: &str,
-    label: &'static str,
-    of: impl Fn(&Counters) -> &Family<L>,
-) -> MetricFamily {
-    let metrics = L::ALL.iter().map(|value| {
-        let sum = shards
-            .iter()
-            .map(|shard| of(shard).of(*value).value())
-            .sum();
-        count(&[(label, value.label().to_owned())], sum)
-    });
+pub(crate) fn counters(name: &str, help: &str, values: &[(Labels, u64)]) -> MetricFamily {
+    let metrics = values.iter().map(|(labels, value)| count(labels, *value));
     metric_family(name, help, MetricType::COUNTER, metrics.collect())
 }
 
-pub(crate) fn durations(name: &str, help: &str, of: &Durations) -> MetricFamily {
-    let counts: Vec<_> = of.counts().collect();
-    filled(name, help, &DURATIONS, NANOSECONDS, &counts, of.sum())
+pub(crate) fn durations(name: &str, help: &str, of: &Histogram) -> MetricFamily {
+    let HistogramSnapshot { counts, sum } = of.snapshot();
+    let sum = u64::try_from(sum.as_nanos()).unwrap_or(u64::MAX);
+    filled(name, help, &DURATIONS, NANOSECONDS, &counts, sum)
 }
 
-pub(crate) fn tallies<L: Label>(
-    name: &str,
-    help: &str,
-    label: &'static str,
-    of: &Tallies<L>,
-) -> MetricFamily {
-    let metrics = L::ALL.iter().map(|value| {
-        let count_of = of.of(*value).value();
-        count(&[(label, value.label().to_owned())], count_of)
-    });
-    metric_family(name, help, MetricType::COUNTER, metrics.collect())
-}
-
-pub(crate) fn closed(shards: &[&Counters]) -> MetricFamily {
-    let metrics = <(Transport, _) as Label>::ALL.iter().map(|value| {
-        let sum = shards
-            .iter()
-            .map(|shard| shard.closed.of(*value).value())
-            .sum();
-        let (transport, reason) = value;
-        count(
-            &[
-                ("reason", reason.label().to_owned()),
-                ("transport", transport.name().to_owned()),
-            ],
-            sum,
-        )
-    });
-    metric_family(
-        "gateway_connections_closed_total",
-        "Sessions closed, by transport and reason.",
-        MetricType::COUNTER,
-        metrics.collect(),
-    )
-}
-
-pub(crate) fn forwarded(shards: &[&Counters]) -> MetricFamily {
-    let metrics = <(Kind, Outcome) as Label>::ALL.iter().map(|value| {
-        let sum = shards
-            .iter()
-            .map(|shard| shard.forwarded.of(*value).value())
-            .sum();
-        let (kind, outcome) = value;
-        count(
-            &[
-                ("kind", kind.label().to_owned()),
-                ("result", outcome.label().to_owned()),
-            ],
-            sum,
-        )
-    });
-    metric_family(
-        "gateway_requests_forwarded_total",
-        "Requests for sessions of other nodes, by what became of them.",
-        MetricType::COUNTER,
-        metrics.collect(),
-    )
-}
-
-pub(crate) fn histogram(
-    shards: &[&Counters],
+/// The sum of what the shards observed; `unit` is what one of the metric's unit is in theirs.
+pub(crate) fn histogram<'a>(
     name: &str,
     help: &str,
     unit: f64,
-    of: impl Fn(&Counters) -> &Distribution,
+    shards: impl Iterator<Item = &'a ShardHistogram>,
 ) -> MetricFamily {
-    let first = of(shards[0]);
-    let mut counts = vec![0; first.bounds().len() + 1];
-    let mut sum = 0;
+    let mut bounds: &[u64] = &[];
+    let (mut counts, mut sum) = (Vec::new(), 0);
     for shard in shards {
-        for (total, count) in counts.iter_mut().zip(of(shard).counts()) {
+        bounds = shard.bounds();
+        counts.resize(bounds.len() + 1, 0);
+        for (total, count) in counts.iter_mut().zip(shard.counts()) {
             *total += count;
         }
-        sum += of(shard).sum();
+        sum += shard.sum();
     }
-    filled(name, help, first.bounds(), unit, &counts, sum)
+    filled(name, help, bounds, unit, &counts, sum)
 }
 
 fn filled(
@@ -189,7 +120,7 @@ fn filled(
     counts: &[u64],
     sum: u64,
 ) -> MetricFamily {
-    let mut histogram = Histogram::default();
+    let mut histogram = HistogramValue::default();
     let mut cumulative = 0;
     let buckets = bounds.iter().zip(counts).map(|(bound, count)| {
         cumulative += count;

@@ -10,8 +10,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::cluster::Cluster;
 use crate::config::Config;
-use crate::count::Counters;
-use crate::count::NodeTallies;
+use crate::count::{NodeCounters, ShardCounters};
 use crate::engine::drain::Drain;
 use crate::engine::gate::Gate;
 use crate::engine::layer::Layer;
@@ -36,7 +35,7 @@ pub(crate) struct Node {
     shards: Box<[ShardHandle]>,
     mounts: Box<[Mount]>,
     assets: Assets,
-    tallies: Arc<NodeTallies>,
+    counters: Arc<NodeCounters>,
     drain: Drain,
     /// What it cannot be without.
     vitals: Vitals,
@@ -55,7 +54,7 @@ pub(crate) struct Node {
 /// How others reach a shard.
 pub(crate) struct ShardHandle {
     pub(crate) inbox: Inbox,
-    pub(crate) counters: Arc<Counters>,
+    pub(crate) counters: Arc<ShardCounters>,
 }
 
 /// A path and what speaks there.
@@ -89,7 +88,7 @@ impl Node {
             .into_iter()
             .map(|inbox| ShardHandle {
                 inbox,
-                counters: Arc::new(Counters::new()),
+                counters: Arc::new(ShardCounters::new()),
             })
             .collect();
         Self {
@@ -102,7 +101,7 @@ impl Node {
             shards,
             mounts: mounts.into(),
             assets,
-            tallies: Arc::default(),
+            counters: Arc::default(),
             drain: Drain::default(),
             told_of_origins: Told::default(),
             outbox_memory,
@@ -143,8 +142,8 @@ impl Node {
     }
 
     /// What is counted outside of the shards.
-    pub(crate) fn tallies(&self) -> &Arc<NodeTallies> {
-        &self.tallies
+    pub(crate) fn counters(&self) -> &Arc<NodeCounters> {
+        &self.counters
     }
 
     pub(crate) fn mounts(&self) -> &[Mount] {

@@ -18,7 +18,7 @@ use slab::Slab;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
-use crate::count::{Counters, SlowCause};
+use crate::count::{ShardCounters, SlowCause};
 use crate::engine::handshake::Handshake;
 use crate::engine::lateness::Lateness;
 use crate::engine::node::Node;
@@ -111,7 +111,7 @@ pub(crate) fn current(node: &Node) -> Option<Rc<Shard>> {
 pub(crate) struct Shard {
     node: Arc<Node>,
     index: usize,
-    counters: Arc<Counters>,
+    counters: Arc<ShardCounters>,
     letterbox: RefCell<Letterbox>,
     timing: Timing,
     registry: RefCell<Registry>,
@@ -175,7 +175,7 @@ impl Shard {
         let scratch = Rc::<Scratch>::default();
         let links = Links::new(Means {
             counters: Arc::clone(&counters),
-            tallies: Arc::clone(node.tallies()),
+            node_counters: Arc::clone(node.counters()),
             descriptors: Arc::clone(node.descriptors()),
             scratch: Rc::clone(&scratch),
             secret: node.config().cluster.secret.clone(),
@@ -417,7 +417,7 @@ impl Shard {
         Rc::clone(&self.links)
     }
 
-    pub(crate) fn counters(&self) -> &Counters {
+    pub(crate) fn counters(&self) -> &ShardCounters {
         &self.counters
     }
 

@@ -103,7 +103,7 @@ impl Door {
 
 /// Anybody who reaches the internal port can cause this, so that only the first is told loudly.
 fn refuse_stranger(node: &Node, peer: SocketAddr) {
-    if node.tallies().secret_mismatches.is_first() {
+    if node.counters().secret_mismatches.is_first() {
         warn!(
             target: "gateway::forward::welcome",
             %peer,

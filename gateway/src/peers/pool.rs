@@ -18,7 +18,7 @@ use super::in_flight::{Passage, Passages};
 use super::link::{Blame, Broken, ConnectError, Link, Passed};
 use crate::cluster::Cluster;
 use crate::config::Secret;
-use crate::count::{Counters, NodeTallies, Outcome};
+use crate::count::{NodeCounters, Outcome, ShardCounters};
 use crate::net::descriptors::{Descriptor, Descriptors};
 use crate::net::scratch::Scratch;
 
@@ -65,8 +65,8 @@ pub(crate) enum Failure {
 /// What the connections of a shard make use of.
 pub(crate) struct Means {
     /// Where it is counted how many requests go through the shard.
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) tallies: Arc<NodeTallies>,
+    pub(crate) counters: Arc<ShardCounters>,
+    pub(crate) node_counters: Arc<NodeCounters>,
     pub(crate) descriptors: Arc<Descriptors>,
     pub(crate) scratch: Rc<Scratch>,
     /// `cluster.secret`.
@@ -326,7 +326,7 @@ impl Links {
                     return Err(Failure::NeverIssued);
                 }
                 if error.is_mismatch() {
-                    self.means.tallies.secret_mismatches.increment();
+                    self.means.node_counters.secret_mismatches.increment();
                 }
                 if error.blame() == Blame::Node && standing.welcomed.get() == 0 {
                     standing.paused_until.set(Some(Instant::now() + PAUSE));

@@ -183,7 +183,7 @@ fn drain_state(node: &Node) -> Vec<u8> {
 
 /// A web page, or so it seems, wants to change something.
 fn refuse(node: &Node, door: &Door, suspect: Suspect) -> Response<Full<Bytes>> {
-    let refused = node.tallies().internal_refused.of(suspect);
+    let refused = node.counters().internal_refused.of(suspect);
     let (peer, code, message) = (door.peer(), suspect.label(), suspect.advice());
     if refused.value() == 0 {
         warn!(target: "gateway::internal", %peer, code, "refused at the internal port, and the next ones without a line: {message}");

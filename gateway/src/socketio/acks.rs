@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use adapter::Counter;
 use protocol::socketio::Arguments;
 use tokio::sync::mpsc;
 
-use crate::count::Tally as Count;
 use crate::net::budget::{Budget, Share};
 use crate::socketio::arguments::OwnedArguments;
 
@@ -24,7 +24,7 @@ pub(crate) struct Acks {
     awaited: Budget,
     bytes: Budget,
     /// Acknowledgements that came when too many bytes of them were held already.
-    pub(crate) refused: Count,
+    pub(crate) refused: Counter,
 }
 
 /// What a broadcast needs so that its recipients' acknowledgements come together.
@@ -64,7 +64,7 @@ impl Default for Acks {
         Self {
             awaited: Budget::new(MAX_AWAITED),
             bytes: Budget::new(MAX_BYTES),
-            refused: Count::default(),
+            refused: Counter::default(),
         }
     }
 }
@@ -161,7 +161,7 @@ mod tests {
         let acks = Acks {
             awaited: Budget::new(ROUND + 1),
             bytes: Budget::new(10),
-            refused: Count::default(),
+            refused: Counter::default(),
         };
         let (answers, mut told) = mpsc::unbounded_channel();
         let round = acks.begin().unwrap();

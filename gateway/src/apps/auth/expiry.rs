@@ -95,7 +95,12 @@ impl Watch {
             }
             Step::Close => {
                 debug!(target: "gateway::auth::expiry", socket = %socket.id(), "token expired");
-                socket.gateway().node().tallies().tokens_expired.increment();
+                socket
+                    .gateway()
+                    .node()
+                    .counters()
+                    .tokens_expired
+                    .increment();
                 socket.close_session(CloseReason::TokenExpired);
             }
         }

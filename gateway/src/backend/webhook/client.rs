@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use adapter::{Counter, Histogram};
 use aws_lc_rs::hmac;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -17,8 +18,8 @@ use super::breaker::Breaker;
 use crate::apps::auth::unix_now;
 use crate::backend::event_stream::jittered;
 use crate::config::{HttpUrl, Route, Target, Webhook};
-use crate::count::families::{counter, durations, gauge, tallies};
-use crate::count::{Durations, Export, Label, Tallies, Tally};
+use crate::count::families::{counter, counters, durations, gauge};
+use crate::count::{Export, Family, label};
 use crate::net::outbound::{CallError, Outbound, Protocol};
 
 /// Largest reply that is read.
@@ -34,7 +35,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Backends {
     backends: Vec<Arc<Backend>>,
     outbound: Arc<Outbound>,
-    tallies: Arc<BackendTallies>,
+    counters: Arc<BackendCounters>,
 }
 
 struct Backend {
@@ -50,7 +51,7 @@ struct Backend {
     waiting: AtomicUsize,
     queue: usize,
     breaker: Mutex<Breaker>,
-    tallies: Arc<BackendTallies>,
+    counters: Arc<BackendCounters>,
 }
 
 /// When a request may be made again although it may have arrived.
@@ -99,52 +100,27 @@ impl CallFailure {
     }
 }
 
-/// How a request ended, as a metric label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Ok,
-    Down,
-    Failed,
-    Timeout,
-    Overloaded,
-    Refused,
-}
-
-impl Label for Outcome {
-    const ALL: &'static [Self] = &[
-        Self::Ok,
-        Self::Down,
-        Self::Failed,
-        Self::Timeout,
-        Self::Overloaded,
-        Self::Refused,
-    ];
-
-    fn index(self) -> usize {
-        self as usize
-    }
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Down => "down",
-            Self::Failed => "failed",
-            Self::Timeout => "timeout",
-            Self::Overloaded => "overloaded",
-            Self::Refused => "refused",
-        }
+label! {
+    /// How a request ended.
+    pub(crate) enum CallOutcome: "result" {
+        Ok = "ok",
+        Down = "down",
+        Failed = "failed",
+        Timeout = "timeout",
+        Overloaded = "overloaded",
+        Refused = "refused",
     }
 }
 
 /// What is counted of requests to backends.
 #[derive(Debug, Default)]
-pub(crate) struct BackendTallies {
-    pub(crate) requests: Tallies<Outcome>,
-    pub(crate) retries: Tally,
-    pub(crate) bad_replies: Tally,
+pub(crate) struct BackendCounters {
+    pub(crate) requests: Family<CallOutcome, Counter>,
+    pub(crate) retries: Counter,
+    pub(crate) bad_replies: Counter,
     /// Events that no backend took.
-    pub(crate) lost: Tally,
-    pub(crate) duration: Durations,
+    pub(crate) lost: Counter,
+    pub(crate) duration: Histogram,
 }
 
 impl Backends {
@@ -157,7 +133,7 @@ impl Backends {
                 uris.push(url.uri());
             }
         }
-        let tallies = Arc::<BackendTallies>::default();
+        let counters = Arc::<BackendCounters>::default();
         let backends = uris.iter().map(|uri| {
             Arc::new(Backend {
                 uri: (*uri).clone(),
@@ -178,13 +154,13 @@ impl Backends {
                     webhook.breaker_failures.get(),
                     webhook.breaker_pause,
                 )),
-                tallies: Arc::clone(&tallies),
+                counters: Arc::clone(&counters),
             })
         });
         Self {
             backends: backends.collect(),
             outbound,
-            tallies,
+            counters,
         }
     }
 
@@ -214,18 +190,18 @@ impl Backends {
         let called = self.outbound.spawn(async move {
             let began = Instant::now();
             let answered = backend.call(&outbound, &id, body, repeat).await;
-            backend.tallies.duration.observe(began.elapsed());
+            backend.counters.duration.observe(began.elapsed());
             let outcome = answered
                 .as_ref()
-                .map_or_else(|failure| failure.outcome(), |_| Outcome::Ok);
-            backend.tallies.requests.of(outcome).increment();
+                .map_or_else(|failure| failure.outcome(), |_| CallOutcome::Ok);
+            backend.counters.requests.of(outcome).increment();
             answered
         });
         called.await.unwrap_or(Err(CallFailure::Down))
     }
 
-    pub(crate) fn tallies(&self) -> &BackendTallies {
-        &self.tallies
+    pub(crate) fn counters(&self) -> &BackendCounters {
+        &self.counters
     }
 
     /// Requests under way.
@@ -249,13 +225,13 @@ impl Backends {
 }
 
 impl CallFailure {
-    fn outcome(self) -> Outcome {
+    fn outcome(self) -> CallOutcome {
         match self {
-            Self::Down => Outcome::Down,
-            Self::Failed => Outcome::Failed,
-            Self::Timeout => Outcome::Timeout,
-            Self::Overloaded => Outcome::Overloaded,
-            Self::Refused | Self::BadReply => Outcome::Refused,
+            Self::Down => CallOutcome::Down,
+            Self::Failed => CallOutcome::Failed,
+            Self::Timeout => CallOutcome::Timeout,
+            Self::Overloaded => CallOutcome::Overloaded,
+            Self::Refused | Self::BadReply => CallOutcome::Refused,
         }
     }
 }
@@ -281,13 +257,12 @@ fn named(uri: &Uri) -> String {
 
 impl Export for Backends {
     fn families(&self) -> Vec<MetricFamily> {
-        let of = &self.tallies;
+        let of = &self.counters;
         vec![
-            tallies(
+            counters(
                 "gateway_backend_requests_total",
                 "Requests to backends, their attempts counted as one, by how they ended.",
-                "result",
-                &of.requests,
+                &of.requests.values(),
             ),
             durations(
                 "gateway_backend_duration_seconds",
@@ -312,17 +287,17 @@ impl Export for Backends {
             gauge(
                 "gateway_backend_in_flight",
                 "Requests to backends that are under way.",
-                self.in_flight() as f64,
+                self.in_flight() as u64,
             ),
             gauge(
                 "gateway_backend_waiting",
                 "Requests to backends that wait for their turn.",
-                self.waiting() as f64,
+                self.waiting() as u64,
             ),
             gauge(
                 "gateway_backend_breakers_open",
                 "Backends that are left alone because they failed.",
-                self.open() as f64,
+                self.open() as u64,
             ),
         ]
     }
@@ -363,7 +338,7 @@ impl Backend {
             if !again || attempt >= self.retries {
                 return Err(failure);
             }
-            self.tallies.retries.increment();
+            self.counters.retries.increment();
             tokio::time::sleep(jittered(pause)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }

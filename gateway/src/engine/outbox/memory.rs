@@ -17,7 +17,7 @@ pub(crate) const ENTRY: usize = 16;
 /// What waits on this node for clients that do not take it, in bytes of memory: the content of a
 /// broadcast counts once, however many sessions and shards it waits in.
 ///
-/// What only one shard has to do with, that shard counts (`Counters::outbox_held`); here is what
+/// What only one shard has to do with, that shard counts (`ShardCounters::outbox_held`); here is what
 /// shards share, and what was handed to HTTP.
 #[derive(Debug)]
 pub(crate) struct OutboxMemory {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use adapter::Counter;
 use tokio::sync::Semaphore;
 
-use crate::count::Tally;
 use crate::net::budget::Budget;
 
 /// Lists that a node walks through at a time for its callers; others wait.
@@ -24,7 +24,7 @@ pub(crate) struct Lists {
     pub(crate) whole: Arc<Semaphore>,
     pub(crate) waiting: Budget,
     /// Questions of other nodes that were not answered.
-    pub(crate) refused: Tally,
+    pub(crate) refused: Counter,
 }
 
 impl Default for Lists {
@@ -34,7 +34,7 @@ impl Default for Lists {
             answers: Arc::new(Semaphore::new(ANSWERS)),
             whole: Arc::new(Semaphore::new(1)),
             waiting: Budget::new(WAITING),
-            refused: Tally::default(),
+            refused: Counter::default(),
         }
     }
 }

@@ -177,7 +177,7 @@ impl<E: Entry> Walk<E> {
                 Ok(peers) => peers,
                 Err(Away) => {
                     let away = RequestResult::Away;
-                    cluster.counters().of(question.into(), away).increment();
+                    cluster.counters().of((question.into(), away)).increment();
                     let missing = cluster.nobody_answered().missing_nodes;
                     self.missing_nodes.extend(missing);
                     self.peers = Some(Peers::default());
