@@ -4,9 +4,16 @@
 
 mod acceptor;
 mod draining;
+mod error;
 mod internal;
+mod layers;
 mod metrics;
+mod ports;
 mod redis;
+mod running;
+mod shard_thread;
 mod start;
 
-pub use start::{Running, Server, StartError};
+pub use error::StartError;
+pub use running::Running;
+pub use start::Server;
