@@ -25,9 +25,10 @@ mod table;
 mod url;
 mod value;
 
+pub use adapter::NodeId;
 pub use address::{HostPort, Network, Origins};
 pub use error::{Error, Errors, Place};
-pub use name::{Cookie, EnginePath, Level, NodeName, StreamName, Transports};
+pub use name::{Cookie, EnginePath, Level, StreamName, Transports};
 pub use pattern::Pattern;
 pub use route::{Route, Target};
 pub use secret::{Keys, Secret};

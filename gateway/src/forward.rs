@@ -41,12 +41,12 @@ use tracing::debug;
 use crate::count::{Kind, Label, Outcome, Unknown};
 use crate::engine::shard::Shard;
 use crate::net::ids::Sid;
-use crate::peers::{Client, Failure, Link, Owner, Passage, Passed, Passing, Tunnel};
+use crate::peers::{Client, Failure, ForwardBody, InFlightGuard, Link, Owner, Passage, Tunnel};
 
 pub(crate) use headers::{is_release, take_client};
 pub(crate) use relayed::Relayed;
 pub(crate) use release::take_leave;
-pub(crate) use welcome::{Door, IDLE_LIMIT};
+pub(crate) use welcome::{IDLE_LIMIT, PeerHandshake};
 
 mod headers;
 mod relayed;
@@ -136,8 +136,8 @@ pub(crate) async fn forward(
 async fn answer(
     shard: &Rc<Shard>,
     owner: &Owner,
-    request: Request<Passed>,
-    passing: Passing,
+    request: Request<ForwardBody>,
+    passing: InFlightGuard,
 ) -> Result<Forwarded, Failure> {
     let links = shard.links();
     let (link, answer) = links.send(owner, request).await?;

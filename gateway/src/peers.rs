@@ -10,6 +10,6 @@ pub(crate) mod proof;
 mod tunnel;
 
 pub(crate) use in_flight::{Client, Passage};
-pub(crate) use link::{Link, Passed, prepare};
-pub(crate) use pool::{Failure, Links, Means, Owner, Passing};
+pub(crate) use link::{ForwardBody, Link, prepare};
+pub(crate) use pool::{Failure, InFlightGuard, Links, Means, Owner};
 pub(crate) use tunnel::{Tunnel, run as run_tunnel};

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 
+use adapter::NodeId;
 use tracing_subscriber::EnvFilter;
 
 use super::value::{Shape, Value};
@@ -72,19 +73,7 @@ impl Value for Cookie {
     }
 }
 
-/// The name of a node among the others.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeName(Box<str>);
-
-impl NodeName {
-    /// The name: 1 to 64 letters, digits, dots, dashes and underscores.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Value for NodeName {
+impl Value for NodeId {
     const SHAPE: Shape = Shape::Text;
     const KIND: &'static str = "name";
 
@@ -95,7 +84,7 @@ impl Value for NodeName {
                 "{text:?} is not 1 to 64 letters, digits, dots, dashes and underscores"
             ));
         }
-        Ok(Self(text.into()))
+        Self::new(text).map_err(|error| error.to_string())
     }
 }
 
@@ -249,10 +238,10 @@ mod tests {
 
     #[test]
     fn names_are_plain() {
-        assert!(NodeName::parse("gateway-0.zone_a").is_ok());
-        assert!(NodeName::parse("").is_err());
-        assert!(NodeName::parse("a b").is_err());
-        assert!(NodeName::parse(&"a".repeat(65)).is_err());
+        assert!(NodeId::parse("gateway-0.zone_a").is_ok());
+        assert!(NodeId::parse("").is_err());
+        assert!(NodeId::parse("a b").is_err());
+        assert!(NodeId::parse(&"a".repeat(65)).is_err());
         assert!(Cookie::parse("io").is_ok());
         assert!(Cookie::parse("a;b").is_err());
         assert!(StreamName::parse("a b").is_err());

@@ -5,8 +5,10 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use adapter::NodeId;
+
 use super::address::{HostPort, Network, Origins};
-use super::name::{Cookie, EnginePath, Level, NodeName, StreamName, Transports};
+use super::name::{Cookie, EnginePath, Level, StreamName, Transports};
 use super::route::Route;
 use super::secret::{Keys, Secret};
 use super::url::{HttpUrl, RedisUrl};
@@ -162,7 +164,7 @@ pub enum RedisMode {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
     /// This node's name; a random one is drawn at the start when there is none.
-    pub node_id: Option<NodeName>,
+    pub node_id: Option<NodeId>,
     /// Where the other nodes reach this node's internal port.
     pub advertise: HostPort,
     /// What the nodes authenticate each other with.

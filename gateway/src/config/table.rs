@@ -5,8 +5,10 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use adapter::NodeId;
+
 use super::address::{HostPort, Network, Origins};
-use super::name::{Cookie, EnginePath, Level, NodeName, StreamName, Transports};
+use super::name::{Cookie, EnginePath, Level, StreamName, Transports};
 use super::pattern::NamespacePattern;
 use super::route::Route;
 use super::secret::{Keys, Secret};
@@ -361,7 +363,7 @@ pub static SETTINGS: &[Setting] = &[
         "PEM file with the private key of that certificate.",
     )
     .needs(&["redis.tls_cert", "redis.url"]),
-    Setting::optional::<NodeName>(
+    Setting::optional::<NodeId>(
         "cluster.node_id",
         "random",
         "gateway-0",

@@ -9,7 +9,7 @@ use hyper::http::uri::PathAndQuery;
 use hyper::{Request, Uri, Version};
 
 use crate::count::Kind;
-use crate::peers::{Client, Passed};
+use crate::peers::{Client, ForwardBody};
 
 /// The client's address and port. Only connections of other nodes may say it.
 const CLIENT: HeaderName = HeaderName::from_static("gateway-client");
@@ -58,7 +58,7 @@ pub(super) fn address_to_owner<B>(request: &mut Request<B>, kind: Kind, client: 
 }
 
 /// A request to the owner that the poll of this target be answered, whatever there is for it.
-pub(super) fn release(target: &Uri, client: Client) -> Request<Passed> {
+pub(super) fn release(target: &Uri, client: Client) -> Request<ForwardBody> {
     let mut request = Request::new(Either::Right(Empty::new()));
     *request.uri_mut() = target.clone();
     address_to_owner(&mut request, Kind::Poll, client);

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-use crate::peers::{Link, Passing};
+use crate::peers::{InFlightGuard, Link};
 
 /// What is done with a connection whose answer is whole.
 type Done = Box<dyn FnOnce(Link)>;
@@ -20,11 +20,11 @@ struct Inner {
     ended: bool,
     link: Link,
     done: Done,
-    _passing: Passing,
+    _passing: InFlightGuard,
 }
 
 impl Relayed {
-    pub(super) fn new(body: Incoming, link: Link, done: Done, passing: Passing) -> Self {
+    pub(super) fn new(body: Incoming, link: Link, done: Done, passing: InFlightGuard) -> Self {
         Self(Some(Inner {
             body,
             ended: false,

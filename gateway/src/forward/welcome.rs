@@ -19,14 +19,14 @@ use crate::peers::proof::{
 pub(crate) const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
 /// What one connection to the internal port is asked and told.
-pub(crate) struct Door {
+pub(crate) struct PeerHandshake {
     peer: SocketAddr,
     challenge: String,
     /// The shard that it goes to, once it was let in.
     opened: OnceLock<usize>,
 }
 
-impl Door {
+impl PeerHandshake {
     pub(crate) fn new(peer: SocketAddr) -> Self {
         Self {
             peer,

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use super::pool::{Failure, Owner, Place};
+use super::pool::{Failure, Owner, Permit};
 use super::proof::{
     CHALLENGE, NONCE, PATH, PROOF, PROTOCOL, SHARD, SHARDS, Side, TAG, Terms, draw,
 };
@@ -41,15 +41,15 @@ const PROBES: u32 = 3;
 const SLICES: u32 = 8;
 
 /// What a request carries: what a client sends, or nothing.
-pub(crate) type Passed = Either<Incoming, Empty<Bytes>>;
+pub(crate) type ForwardBody = Either<Incoming, Empty<Bytes>>;
 
 /// A connection that the owner has welcomed. Dropped, it is closed, which the owner sees.
 pub(crate) struct Link {
-    sender: SendRequest<Passed>,
+    sender: SendRequest<ForwardBody>,
     /// The connection itself, once the owner switched protocols.
     switched: oneshot::Receiver<(TcpStream, Vec<u8>)>,
     driver: Driver,
-    place: Place,
+    permit: Permit,
     pub(crate) idle_since: Instant,
 }
 
@@ -65,7 +65,7 @@ impl Drop for Driver {
 /// Why no answer came.
 pub(crate) enum Broken {
     /// Nothing of the request was written.
-    Unsent(Box<Request<Passed>>),
+    Unsent(Box<Request<ForwardBody>>),
     /// The owner may have read it.
     Lost,
 }
@@ -144,7 +144,7 @@ impl Link {
     pub(crate) async fn connect(
         owner: &Owner,
         secret: Option<&Secret>,
-        mut place: Place,
+        mut permit: Permit,
     ) -> Result<Self, ConnectError> {
         let connecting = TcpStream::connect(&*owner.member.address);
         let stream = in_time(CONNECT_TIMEOUT, connecting).await?;
@@ -154,7 +154,7 @@ impl Link {
         prepare(&stream)?;
         let stream = in_time(WELCOME_TIMEOUT, greet(stream, owner, secret)).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        place.welcome();
+        permit.welcome();
         let (give, switched) = oneshot::channel();
         let driver = tokio::task::spawn_local(async move {
             if let Ok(parts) = connection.without_shutdown().await {
@@ -166,7 +166,7 @@ impl Link {
             sender,
             switched,
             driver: Driver(driver.abort_handle()),
-            place,
+            permit,
             idle_since: Instant::now(),
         })
     }
@@ -181,7 +181,7 @@ impl Link {
 
     pub(crate) async fn send(
         &mut self,
-        request: Request<Passed>,
+        request: Request<ForwardBody>,
     ) -> Result<Response<Incoming>, Broken> {
         let sent = self.sender.try_send_request(request).await;
         sent.map_err(|mut error| match error.take_message() {
@@ -195,7 +195,7 @@ impl Link {
         let Self {
             switched,
             driver,
-            place,
+            permit,
             ..
         } = self;
         let switched = switched.await;
@@ -204,7 +204,7 @@ impl Link {
         Ok(Tunnel {
             stream,
             read,
-            place,
+            permit,
         })
     }
 

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 use super::in_flight::{Passage, Passages};
-use super::link::{Blame, Broken, ConnectError, Link, Passed};
+use super::link::{Blame, Broken, ConnectError, ForwardBody, Link};
 use crate::cluster::Cluster;
 use crate::config::Secret;
 use crate::count::{NodeCounters, Outcome, ShardCounters};
@@ -79,7 +79,7 @@ pub(crate) struct Means {
 pub(crate) struct Links {
     means: Means,
     idle: RefCell<HashMap<Seat, Vec<Link>>>,
-    nodes: RefCell<HashMap<Box<str>, Rc<Standing>>>,
+    nodes: RefCell<HashMap<Box<str>, Rc<Peer>>>,
     is_swept: Cell<bool>,
     /// How each tunnel is told to end.
     tunnels: RefCell<Slab<Rc<Notify>>>,
@@ -89,7 +89,7 @@ pub(crate) struct Links {
 
 /// How this shard stands with one node.
 #[derive(Default)]
-struct Standing {
+struct Peer {
     connections: Cell<usize>,
     /// Those of them that were welcomed.
     welcomed: Cell<usize>,
@@ -102,20 +102,20 @@ struct Standing {
 }
 
 /// One of the connections that a node may have from here.
-pub(crate) struct Place {
-    standing: Rc<Standing>,
+pub(crate) struct Permit {
+    peer: Rc<Peer>,
     is_welcomed: bool,
     _descriptor: Descriptor,
 }
 
-impl Place {
-    fn take(descriptors: &Arc<Descriptors>, standing: &Rc<Standing>) -> Option<Self> {
-        let connections = standing.connections.get();
+impl Permit {
+    fn take(descriptors: &Arc<Descriptors>, peer: &Rc<Peer>) -> Option<Self> {
+        let connections = peer.connections.get();
         let may = connections < MAX_CONNECTIONS && !descriptors.are_taken();
         may.then(|| {
-            standing.connections.set(connections + 1);
+            peer.connections.set(connections + 1);
             Self {
-                standing: Rc::clone(standing),
+                peer: Rc::clone(peer),
                 is_welcomed: false,
                 _descriptor: descriptors.hold(),
             }
@@ -124,18 +124,18 @@ impl Place {
 
     pub(crate) fn welcome(&mut self) {
         self.is_welcomed = true;
-        let welcomed = &self.standing.welcomed;
+        let welcomed = &self.peer.welcomed;
         welcomed.set(welcomed.get() + 1);
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
-        let Standing {
+        let Peer {
             connections,
             welcomed,
             ..
-        } = &*self.standing;
+        } = &*self.peer;
         connections.set(connections.get() - 1);
         welcomed.set(welcomed.get() - usize::from(self.is_welcomed));
     }
@@ -163,12 +163,12 @@ impl Drop for Listed {
 }
 
 /// A request, until its answer is whole or nobody wants it any more.
-pub(crate) struct Passing {
+pub(crate) struct InFlightGuard {
     links: Rc<Links>,
     key: usize,
 }
 
-impl Drop for Passing {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.links.passages.remove(self.key);
         self.links.count_passing();
@@ -212,11 +212,11 @@ impl Links {
     }
 
     /// Remembers a request until what is returned is dropped.
-    pub(crate) fn pass(self: &Rc<Self>, passage: Passage) -> Passing {
+    pub(crate) fn pass(self: &Rc<Self>, passage: Passage) -> InFlightGuard {
         let key = self.passages.add(passage);
         self.count_passing();
         let links = Rc::clone(self);
-        Passing { links, key }
+        InFlightGuard { links, key }
     }
 
     /// Tells the node how much goes through it here.
@@ -247,7 +247,7 @@ impl Links {
     pub(crate) async fn send(
         self: &Rc<Self>,
         owner: &Owner,
-        mut request: Request<Passed>,
+        mut request: Request<ForwardBody>,
     ) -> Result<(Link, Response<Incoming>), Failure> {
         let seat = owner.seat();
         if let Some(mut link) = self.take(&seat) {
@@ -308,30 +308,30 @@ impl Links {
     }
 
     async fn connect(&self, owner: &Owner) -> Result<Link, Failure> {
-        let standing = self.standing(&owner.member.tag);
-        if standing.is_paused() {
+        let peer = self.peer(&owner.member.tag);
+        if peer.is_paused() {
             return Err(Failure::Unreachable);
         }
-        let place = Place::take(&self.means.descriptors, &standing).ok_or(Failure::Limit)?;
+        let permit = Permit::take(&self.means.descriptors, &peer).ok_or(Failure::Limit)?;
         let secret = self.means.secret.as_ref();
-        match Link::connect(owner, secret, place).await {
+        match Link::connect(owner, secret, permit).await {
             Ok(link) => {
-                standing.paused_until.set(None);
-                standing.was_told.set(false);
+                peer.paused_until.set(None);
+                peer.was_told.set(false);
                 Ok(link)
             }
             Err(error) => {
                 if let ConnectError::NoSuchShard(shards) = error {
-                    standing.shards.set(Some(shards));
+                    peer.shards.set(Some(shards));
                     return Err(Failure::NeverIssued);
                 }
                 if error.is_mismatch() {
                     self.means.node_counters.secret_mismatches.increment();
                 }
-                if error.blame() == Blame::Node && standing.welcomed.get() == 0 {
-                    standing.paused_until.set(Some(Instant::now() + PAUSE));
+                if error.blame() == Blame::Node && peer.welcomed.get() == 0 {
+                    peer.paused_until.set(Some(Instant::now() + PAUSE));
                 }
-                if !standing.was_told.replace(true) {
+                if !peer.was_told.replace(true) {
                     let (node, address) = (&owner.member.id, &owner.member.address);
                     warn!(target: "gateway::forward::links", %node, address, %error, "cannot forward requests to another node");
                 }
@@ -345,23 +345,23 @@ impl Links {
     }
 
     /// How this shard stands with a member; those that left are forgotten when another comes.
-    fn standing(&self, tag: &str) -> Rc<Standing> {
+    fn peer(&self, tag: &str) -> Rc<Peer> {
         let mut nodes = self.nodes.borrow_mut();
-        if let Some(standing) = nodes.get(tag) {
-            return Rc::clone(standing);
+        if let Some(peer) = nodes.get(tag) {
+            return Rc::clone(peer);
         }
         let cluster = self.means.cluster.as_deref();
-        nodes.retain(|tag, standing| {
+        nodes.retain(|tag, peer| {
             let is_member = cluster.is_some_and(|it| it.is_member(tag));
-            is_member || Rc::strong_count(standing) > 1
+            is_member || Rc::strong_count(peer) > 1
         });
-        let standing = Rc::<Standing>::default();
-        nodes.insert(tag.into(), Rc::clone(&standing));
-        standing
+        let peer = Rc::<Peer>::default();
+        nodes.insert(tag.into(), Rc::clone(&peer));
+        peer
     }
 }
 
-impl Standing {
+impl Peer {
     fn is_paused(&self) -> bool {
         self.paused_until
             .get()

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-use super::pool::{Links, Place};
+use super::pool::{Links, Permit};
 use crate::net::scratch::Scratch;
 
 /// How long one side may take to end after the other has. The owner waits as long for a client that
@@ -23,7 +23,7 @@ pub(crate) struct Tunnel {
     pub(super) stream: TcpStream,
     /// What came behind its answer.
     pub(super) read: Vec<u8>,
-    pub(super) place: Place,
+    pub(super) permit: Permit,
 }
 
 /// Copies until one side ends, and closes the other. `early` is what the client sent behind its
@@ -37,7 +37,7 @@ pub(crate) async fn run(
     let Tunnel {
         stream: mut owner,
         read,
-        place: _place,
+        permit: _permit,
     } = tunnel;
     let mut up = Way::new(early);
     let mut down = Way::new(read);

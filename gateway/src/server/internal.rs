@@ -23,7 +23,7 @@ use crate::count::{Export, Label, Suspect};
 use crate::engine::drain::{Ending, Purpose};
 use crate::engine::node::Node;
 use crate::engine::shard::Mail;
-use crate::forward::Door;
+use crate::forward::PeerHandshake;
 use crate::http::{self, MAX_HEADERS};
 use crate::peers;
 use crate::peers::proof::PATH;
@@ -61,15 +61,15 @@ pub(crate) async fn serve(
         let exports = Arc::clone(&exports);
         let (caller, scrapes) = (callers.enter(), Arc::clone(&scrapes));
         tokio::spawn(async move {
-            let door = Door::new(peer);
+            let handshake = PeerHandshake::new(peer);
             let service = service_fn(|request: Request<Incoming>| {
-                let (node, api, door) = (&node, &api, &door);
+                let (node, api, handshake) = (&node, &api, &handshake);
                 let (caller, scrapes, exports) = (&caller, &scrapes, &exports);
                 async move {
                     let path = request.uri().path();
                     let call = api.as_ref().filter(|_| path.starts_with(api::PREFIX));
                     if let Err(suspect) = pages::check(&request, node.config(), call.is_some()) {
-                        return Ok(refuse(node, door, suspect));
+                        return Ok(refuse(node, handshake, suspect));
                     }
                     caller.asks(call.is_some());
                     let answer = match call {
@@ -79,7 +79,7 @@ pub(crate) async fn serve(
                                 "/metrics" => scrapes.acquire().await.ok(),
                                 _ => None,
                             };
-                            respond(node, &request, door, exports).await
+                            respond(node, &request, handshake, exports).await
                         }
                     };
                     caller.asks(false);
@@ -98,7 +98,7 @@ pub(crate) async fn serve(
                     return debug!(target: "gateway::internal", %peer, "internal connection closed, to make room for another");
                 }
             };
-            match (served, door.opened()) {
+            match (served, handshake.opened()) {
                 (Ok(parts), Some(shard)) => let_in(&node, shard, parts.io.into_inner(), peer),
                 (Ok(_), None) => {}
                 (Err(error), _) => {
@@ -127,7 +127,7 @@ fn let_in(node: &Node, shard: usize, stream: TcpStream, peer: SocketAddr) {
 async fn respond<B>(
     node: &Arc<Node>,
     request: &Request<B>,
-    door: &Door,
+    handshake: &PeerHandshake,
     exports: &[Arc<dyn Export>],
 ) -> Response<Full<Bytes>> {
     let json = "application/json";
@@ -165,7 +165,7 @@ async fn respond<B>(
             "text/plain",
             "POST and DELETE only\n".into(),
         ),
-        (&Method::GET, PATH) => door.answer(node, request),
+        (&Method::GET, PATH) => handshake.answer(node, request),
         (_, "/metrics" | "/live" | "/ready" | PATH) => answer(
             StatusCode::METHOD_NOT_ALLOWED,
             "text/plain",
@@ -182,9 +182,9 @@ fn drain_state(node: &Node) -> Vec<u8> {
 }
 
 /// A web page, or so it seems, wants to change something.
-fn refuse(node: &Node, door: &Door, suspect: Suspect) -> Response<Full<Bytes>> {
+fn refuse(node: &Node, handshake: &PeerHandshake, suspect: Suspect) -> Response<Full<Bytes>> {
     let refused = node.counters().internal_refused.of(suspect);
-    let (peer, code, message) = (door.peer(), suspect.label(), suspect.advice());
+    let (peer, code, message) = (handshake.peer(), suspect.label(), suspect.advice());
     if refused.value() == 0 {
         warn!(target: "gateway::internal", %peer, code, "refused at the internal port, and the next ones without a line: {message}");
     }

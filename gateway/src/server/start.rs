@@ -236,20 +236,20 @@ fn join_cluster(
     let Some(settings) = &config.redis else {
         return Ok(None);
     };
-    let name = config.cluster.node_id.as_ref();
-    let name = name.map_or_else(random_name, |name| name.as_str().to_owned());
-    let id = NodeId::new(&name).expect("the configuration takes no other names");
+    let id = config.cluster.node_id.clone().unwrap_or_else(random_id);
     let advertise = &config.cluster.advertise;
     let address = if *advertise == config.internal_listen.into() {
         internal_address.to_string()
     } else {
         advertise.to_string()
     };
-    info!(target: "gateway::server", node = name, address, "joining the other nodes");
+    info!(target: "gateway::server", node = %id, address, "joining the other nodes");
     redis::start(config, settings, (id, tag), address, inbox).map(Some)
 }
 
-fn random_name() -> String {
+/// The name of a node that is given none.
+fn random_id() -> NodeId {
     let random: [u8; 12] = random_characters();
-    format!("node-{}", String::from_utf8_lossy(&random))
+    let name = format!("node-{}", String::from_utf8_lossy(&random));
+    NodeId::new(&name).expect("random characters are letters, digits, dashes and underscores")
 }
