@@ -14,7 +14,7 @@ from imports import Crate, circles
 ROOMS = {
     "protocol": "encoded socketio engineio websocket".split(),
     "adapter": [],
-    "adapter-redis": [],
+    "adapter-redis": "redis_adapter stream_writer bus cluster config link wire codec".split(),
     "loadtest": [],
     "gateway": "server backend apps http forward socketio engine peers cluster net count config".split(),
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use adapter::{NodeId, NodeTag};
 
-use crate::servers::Servers;
+use crate::link::servers::Servers;
 use crate::wire::Format;
 
 /// How a node takes part in the cluster. [`Config::new`] has the defaults.

@@ -11,23 +11,28 @@ use adapter::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::bus::Bus;
-use crate::commands::Commands;
+use crate::bus::queue::Queue;
+use crate::bus::shared::Shared;
+use crate::bus::status::Status;
+use crate::cluster::Cluster;
+use crate::cluster::interests::{Interests, Settings};
+use crate::cluster::membership::Problem;
+use crate::cluster::peers::{self, PeersCall};
 use crate::config::Config;
-use crate::directory::{Directory, random64};
-use crate::interests::{Interests, Settings};
-use crate::link::Connector;
-use crate::peers::{self, PeersCall};
-use crate::queue::Queue;
-use crate::route::{LaneId, Route};
-use crate::servers::Servers;
-use crate::shared::{Shared, lock};
-use crate::status::{Problem, Status};
+use crate::link::commands::Commands;
+use crate::link::connection::Connector;
+use crate::link::directory::Directory;
+use crate::link::lock::lock;
+use crate::link::route::{LaneId, Route};
+use crate::link::servers::Servers;
 use crate::wire::Uid;
 
 /// The adapter over Redis. Its connections live on a thread of their own; dropping it stops the
 /// thread and leaves the cluster.
 pub struct RedisAdapter {
     shared: Arc<Shared>,
+    /// Questions for Redis, for the bus to ask.
+    calls: mpsc::Sender<PeersCall>,
     stop: watch::Sender<bool>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -67,13 +72,12 @@ impl RedisAdapter {
             linger: timing.linger,
             lingering: config.limits.lingering,
         };
-        let machines = (
-            Interests::new(nowhere.clone(), settings),
-            Queue::new(nowhere, config.limits.queue_bytes),
-            Status::new(timing.settle, timing.silence),
-        );
+        let interests = Interests::new(nowhere.clone(), settings);
+        let queue = Queue::new(nowhere, config.limits.queue_bytes);
+        let status = Status::new(timing.settle, timing.silence);
         let (calls, calls_receiver) = mpsc::channel(peers::WAITING);
-        let shared = Arc::new(Shared::new(config, seed, inbox, calls, machines));
+        let cluster = Arc::new(Cluster::new(config, seed, inbox, interests));
+        let shared = Arc::new(Shared::new(cluster, queue, status));
         let (stop, stop_receiver) = watch::channel(false);
         let bus = Bus {
             shared: shared.clone(),
@@ -86,10 +90,12 @@ impl RedisAdapter {
             .enable_all()
             .build()
             .map_err(StartError::System)?;
-        let thread = std::thread::Builder::new().name(format!("redis-{}", shared.config.node));
+        let thread =
+            std::thread::Builder::new().name(format!("redis-{}", shared.cluster.config.node));
         let thread = thread.spawn(move || runtime.block_on(bus.run()));
         Ok(Self {
             shared,
+            calls,
             stop,
             thread: Mutex::new(Some(thread.map_err(StartError::System)?)),
         })
@@ -111,15 +117,15 @@ impl RedisAdapter {
 
 impl Adapter for RedisAdapter {
     fn node(&self) -> &NodeId {
-        &self.shared.config.node
+        &self.shared.cluster.config.node
     }
 
     fn open_namespace(&self, namespace: &str) -> Interest {
-        self.shared.open_namespace(namespace)
+        self.shared.cluster.open_namespace(namespace)
     }
 
     fn open_room(&self, namespace: &str, room: &str) -> Interest {
-        self.shared.open_room(namespace, room)
+        self.shared.cluster.open_room(namespace, room)
     }
 
     fn publish(&self, namespace: &str, message: &ClusterMessage) -> Publish {
@@ -144,7 +150,7 @@ impl Adapter for RedisAdapter {
     }
 
     fn new_request(&self) -> RequestId {
-        let text = Uid::new(self.shared.config.format, random64(), "");
+        let text = Uid::new(self.shared.cluster.config.format, random64(), "");
         RequestId::new(text.as_str())
     }
 
@@ -159,7 +165,7 @@ impl Adapter for RedisAdapter {
             question,
             reply,
         };
-        let asked = self.shared.calls.try_send(call);
+        let asked = self.calls.try_send(call);
         Box::pin(async move {
             asked.map_err(|_| Away)?;
             answer.await.unwrap_or(Err(Away))
@@ -167,11 +173,12 @@ impl Adapter for RedisAdapter {
     }
 
     fn members(&self) -> Arc<[Member]> {
-        self.shared.members()
+        self.shared.cluster.members()
     }
 
     fn set_connections(&self, connections: u64) {
         self.shared
+            .cluster
             .connections
             .store(connections, Ordering::Relaxed);
     }
@@ -194,7 +201,7 @@ impl Adapter for RedisAdapter {
     }
 
     fn counters(&self) -> &Counters {
-        &self.shared.counters
+        &self.shared.cluster.counters
     }
 
     fn close(&self) {
@@ -217,8 +224,13 @@ impl fmt::Debug for RedisAdapter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisAdapter")
             .field("node", self.node())
-            .field("servers", &self.shared.config.servers)
+            .field("servers", &self.shared.cluster.config.servers)
             .field("is_up", &self.is_up())
             .finish_non_exhaustive()
     }
+}
+
+/// A random number; the same again if the system has none, which it had at the start.
+fn random64() -> u64 {
+    getrandom::u64().unwrap_or(0)
 }

@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use redis::Pipeline;
 
-use crate::commands::{CommandError, Commands};
-use crate::refusal::Meaning;
-use crate::servers::Servers;
+use crate::link::commands::{CommandError, Commands};
+use crate::link::refusal::Meaning;
+use crate::link::servers::Servers;
 
 /// How long Redis may take for one call, beside the time in which a slow link carries it.
 const TIMEOUT: Duration = Duration::from_secs(6);

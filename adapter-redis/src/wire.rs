@@ -30,7 +30,7 @@ pub enum Format {
     Sharded(SubscriptionMode),
 }
 
-/// One node's voice in one namespace.
+/// How one node encodes and decodes in one namespace.
 #[derive(Debug, Clone)]
 pub struct Wire {
     /// The format.

@@ -1,13 +1,14 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use crate::link::{Connector, Link, LinkError};
-use crate::resp::Reply;
-use crate::role::Role;
-use crate::route::SLOTS;
-use crate::servers::{Endpoint, Kind, Login, Servers};
-use crate::shared::lock;
-use crate::watchdog::within;
+use crate::link::backoff::random;
+use crate::link::connection::{Connector, Link, LinkError};
+use crate::link::lock::lock;
+use crate::link::resp::Reply;
+use crate::link::role::Role;
+use crate::link::route::SLOTS;
+use crate::link::servers::{Endpoint, Kind, Login, Servers};
+use crate::link::watchdog::within;
 
 /// Finds the servers: asks sentinels for the master and clusters for their slots.
 pub(crate) struct Directory {
@@ -266,46 +267,10 @@ fn endpoint(host: &[u8], port: &[u8]) -> Option<Endpoint> {
     })
 }
 
-/// Pauses between attempts: they double up to a limit, and no two nodes make the same.
-pub(crate) struct Backoff {
-    next: Duration,
-    limit: Duration,
-}
-
-impl Backoff {
-    const FIRST: Duration = Duration::from_millis(100);
-
-    pub(crate) fn new(limit: Duration) -> Self {
-        Self {
-            next: Self::FIRST.min(limit),
-            limit,
-        }
-    }
-
-    /// The next pause: half to all of its length.
-    pub(crate) fn pause(&mut self) -> Duration {
-        let pause = self
-            .next
-            .mul_f64(0.5 + f64::from(random()) / f64::from(u32::MAX) / 2.0);
-        self.next = (self.next * 2).min(self.limit);
-        pause
-    }
-}
-
-/// A random number; the same again if the system has none, which it had at the start.
-pub(crate) fn random64() -> u64 {
-    getrandom::u64().unwrap_or(0)
-}
-
-/// A random number that only spreads load.
-fn random() -> u32 {
-    getrandom::u32().unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resp::parse_reply;
+    use crate::link::resp::parse_reply;
 
     #[test]
     fn slots_are_read() {
@@ -342,18 +307,6 @@ mod tests {
         ] {
             let (reply, _) = parse_reply(text).unwrap();
             assert_eq!(Topology::read(&reply, &asked), None);
-        }
-    }
-
-    #[test]
-    fn pauses_grow_up_to_a_limit() {
-        let limit = Duration::from_secs(2);
-        let mut backoff = Backoff::new(limit);
-        let mut expected = Duration::from_millis(100);
-        for _ in 0..20 {
-            let pause = backoff.pause();
-            assert!(pause >= expected / 2 && pause <= expected, "{pause:?}");
-            expected = (expected * 2).min(limit);
         }
     }
 

@@ -1,4 +1,4 @@
-use crate::resp::Reply;
+use crate::link::resp::Reply;
 
 /// What a server says that it is, when it is asked for its `ROLE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl Role {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resp::parse_reply;
+    use crate::link::resp::parse_reply;
 
     #[test]
     fn roles_are_read() {

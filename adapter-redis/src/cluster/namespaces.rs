@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use adapter::{InForce, Interest, Latch};
 
+use crate::cluster::Cluster;
+use crate::cluster::interests::Purpose;
 use crate::config::RoomInterest;
-use crate::interests::Purpose;
-use crate::resp::Family;
-use crate::shared::Shared;
+use crate::link::resp::Family;
 use crate::wire::{Channels, Format, Kind, Uid, Wire};
 
 /// A namespace that this node takes part in.
@@ -24,8 +24,8 @@ pub(crate) struct Namespace {
 /// How many namespaces are looked at to see whether peers are back.
 const SOME: usize = 8;
 
-impl Shared {
-    /// This node's voice in `namespace`.
+impl Cluster {
+    /// How this node encodes and decodes in `namespace`.
     pub(crate) fn wire(&self, namespace: &str) -> Arc<Wire> {
         match self.open_wire(namespace) {
             Some(wire) => wire,
@@ -33,7 +33,7 @@ impl Shared {
         }
     }
 
-    /// This node's voice in `namespace`, if it takes part in it.
+    /// How this node encodes and decodes in `namespace`, if it takes part in it.
     pub(crate) fn open_wire(&self, namespace: &str) -> Option<Arc<Wire>> {
         let namespaces = self.namespaces.read();
         let namespaces = namespaces.unwrap_or_else(PoisonError::into_inner);
@@ -71,8 +71,8 @@ impl Shared {
             }
         };
         self.interests_changed.send_replace(());
-        let (shared, namespace) = (self.clone(), namespace.to_owned());
-        let end = move || shared.close_namespace(&namespace);
+        let (cluster, namespace) = (self.clone(), namespace.to_owned());
+        let end = move || cluster.close_namespace(&namespace);
         Interest::new(InForce::when(latches), end)
     }
 
@@ -135,7 +135,7 @@ impl Shared {
         opened
     }
 
-    /// The voices in a few of the namespaces that this node takes part in.
+    /// The same for a few of the namespaces that this node takes part in.
     pub(crate) fn some_namespaces(&self) -> Vec<Arc<Wire>> {
         let namespaces = self.namespaces.read();
         let namespaces = namespaces.unwrap_or_else(PoisonError::into_inner);
@@ -183,8 +183,8 @@ impl Shared {
         let purpose = Purpose::Messages(Kind::Broadcast, None);
         let latch = self.interests().acquire(family, &channel, purpose, false);
         self.interests_changed.send_replace(());
-        let shared = self.clone();
-        let end = move || shared.release(family, &channel);
+        let cluster = self.clone();
+        let end = move || cluster.release(family, &channel);
         Interest::new(InForce::when([latch]), end)
     }
 

@@ -6,7 +6,7 @@ use adapter::RequestId;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::route::{LaneId, Route};
+use crate::link::route::{LaneId, Route};
 
 /// Messages that await being sent, in order, bounded in bytes.
 #[derive(Debug)]
@@ -172,7 +172,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::route::SLOTS;
+    use crate::link::route::SLOTS;
 
     const A: LaneId = LaneId(1);
     const B: LaneId = LaneId(2);

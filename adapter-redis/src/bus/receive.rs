@@ -5,15 +5,15 @@ use std::time::Instant;
 
 use adapter::Incoming;
 
+use crate::bus::shared::Shared;
+use crate::cluster::interests::Purpose;
 use crate::codec::DecodeError;
-use crate::interests::Purpose;
-use crate::resp::Family;
-use crate::shared::Shared;
+use crate::link::resp::Family;
 use crate::wire::{Content, Format, Kind, Wire};
 
 /// Handles a message. `pattern` is the pattern that matched, if it came by one.
 pub(crate) fn message(shared: &Shared, pattern: Option<&[u8]>, channel: &[u8], payload: &[u8]) {
-    let counters = &shared.counters;
+    let counters = &shared.cluster.counters;
     let (Ok(channel), Ok(pattern)) = (
         std::str::from_utf8(channel),
         pattern.map(std::str::from_utf8).transpose(),
@@ -26,7 +26,7 @@ pub(crate) fn message(shared: &Shared, pattern: Option<&[u8]>, channel: &[u8], p
             match read(shared, kind, namespace, pattern.is_some(), channel, payload) {
                 Ok(incoming) => {
                     counters.in_ok.increment();
-                    shared.inbox.handle(incoming);
+                    shared.cluster.inbox.handle(incoming);
                 }
                 Err(Dropped::Own) => counters.in_own.increment(),
                 Err(Dropped::Ignored) => counters.in_ignored.increment(),
@@ -64,8 +64,8 @@ enum Subscribed {
 }
 
 fn purpose(shared: &Shared, pattern: Option<&str>, channel: &str) -> Option<Subscribed> {
-    let interests = shared.interests();
-    let family = match shared.config.format {
+    let interests = shared.cluster.interests();
+    let family = match shared.cluster.config.format {
         Format::Classic { .. } => Family::Exact,
         Format::Sharded(_) => Family::Sharded,
     };
@@ -102,11 +102,15 @@ fn read(
     payload: &[u8],
 ) -> Result<Incoming, Dropped> {
     let mut text = String::new();
-    let envelope = shared.config.format.open(kind, payload, &mut text)?;
+    let envelope = shared
+        .cluster
+        .config
+        .format
+        .open(kind, payload, &mut text)?;
     let Some(name) = envelope.namespace.as_deref().or(namespace) else {
         return Err(Dropped::Ignored);
     };
-    let Some(wire) = shared.open_wire(name) else {
+    let Some(wire) = shared.cluster.open_wire(name) else {
         return Err(Dropped::Ignored);
     };
     if kind == Kind::Broadcast && !belongs(&wire, namespace, by_pattern, channel) {

@@ -4,13 +4,14 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use crate::commands::Commands;
-use crate::directory::{Backoff, Directory};
-use crate::link::{Link, LinkError};
-use crate::route::LaneId;
-use crate::servers::Endpoint;
-use crate::shared::Shared;
-use crate::status::End;
+use crate::bus::shared::Shared;
+use crate::bus::status::End;
+use crate::link::backoff::Backoff;
+use crate::link::commands::Commands;
+use crate::link::connection::{Link, LinkError};
+use crate::link::directory::Directory;
+use crate::link::route::LaneId;
+use crate::link::servers::Endpoint;
 
 /// What the two connections of a lane have in common.
 ///
@@ -48,17 +49,17 @@ pub(crate) trait Session {
     fn end(&self) -> End;
 
     /// Runs until the connection is to be given up, or is silent, or alive again.
-    fn run(&mut self, hearing: Hearing) -> impl Future<Output = LinkError> + Send;
+    fn run(&mut self, silence: Silence) -> impl Future<Output = LinkError> + Send;
 }
 
 /// What a session makes of silence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Hearing {
-    /// It ends with [`LinkError::Silent`].
-    Watched,
+pub(crate) enum Silence {
+    /// Too much of it ends the session with [`LinkError::Silent`].
+    Ends,
     /// There was too much of it already. The session ends with [`LinkError::Alive`] as soon as something
     /// comes.
-    Hoped,
+    Tolerated,
 }
 
 /// The channels of a lane that only gateway nodes use.
@@ -73,15 +74,15 @@ pub(crate) struct LaneChannels {
 impl Lane {
     /// Connects, however long it takes.
     pub(crate) async fn connect(&self, end: End, backoff: &mut Backoff) -> (Link, Endpoint) {
-        let mut is_lamented = false;
+        let mut is_logged = false;
         loop {
-            let limit = self.shared.config.limits.message_bytes;
+            let limit = self.shared.cluster.config.limits.message_bytes;
             let endpoint = self.endpoint.as_ref();
             match self.directory.connect(endpoint, end.name(), limit).await {
                 Ok(connected) => return connected,
                 Err(error) => {
-                    if !std::mem::replace(&mut is_lamented, true) {
-                        self.lament(end, "cannot connect", &error);
+                    if !std::mem::replace(&mut is_logged, true) {
+                        self.log_failure(end, "cannot connect", &error);
                     }
                     tracing::debug!(target: "adapter_redis::lane", role = end.name(), %error, "Redis: cannot connect");
                     self.handle_failure(end, &error);
@@ -107,7 +108,7 @@ impl Lane {
         let mut displaced = pin!(displaced);
         loop {
             let error = tokio::select! {
-                error = session.run(Hearing::Watched) => error,
+                error = session.run(Silence::Ends) => error,
                 error = displaced.as_mut() => error,
             };
             if !matches!(error, LinkError::Silent) {
@@ -118,7 +119,7 @@ impl Lane {
             let replaced = tokio::select! {
                 // What came late comes first.
                 biased;
-                error = session.run(Hearing::Hoped) => Err(error),
+                error = session.run(Silence::Tolerated) => Err(error),
                 error = displaced.as_mut() => Err(error),
                 connected = self.connect(end, backoff) => Ok(connected),
             };
@@ -154,7 +155,7 @@ impl Lane {
             return std::future::pending().await;
         }
         loop {
-            tokio::time::sleep(self.shared.config.timing.topology * 2).await;
+            tokio::time::sleep(self.shared.cluster.config.timing.topology * 2).await;
             if !self.directory.is_current(endpoint).await {
                 let reason = "there is another one".to_owned();
                 return LinkError::NotMaster(reason);
@@ -164,7 +165,7 @@ impl Lane {
 
     /// Handles that the connection of `end` was given up.
     pub(crate) fn handle_lost(&self, end: End, error: &LinkError) {
-        self.lament(end, "connection lost", error);
+        self.log_failure(end, "connection lost", error);
         if !matches!(error, LinkError::Renewed) {
             self.handle_failure(end, error);
         }
@@ -188,7 +189,7 @@ impl Lane {
     }
 
     /// Logs what goes wrong with a connection.
-    fn lament(&self, end: End, what: &str, error: &LinkError) {
+    fn log_failure(&self, end: End, what: &str, error: &LinkError) {
         let server = self.endpoint.as_ref().map(ToString::to_string);
         tracing::warn!(target: "adapter_redis::lane", role = end.name(), server, %error, "Redis: {what}");
     }

@@ -7,16 +7,16 @@ use tokio::io::WriteHalf;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
-use crate::directory::Backoff;
-use crate::lane::{self, Hearing, Lane};
-use crate::link::{Input, Link, LinkError, Stream, write};
-use crate::queue::Outbound;
-use crate::refusal::{Meaning, words};
-use crate::resp::{Reply, Stop, parse_reply, push_command};
-use crate::role::Role;
-use crate::shared::lock;
-use crate::status::End;
-use crate::watchdog::Watchdog;
+use crate::bus::lane::{self, Lane, Silence};
+use crate::bus::queue::Outbound;
+use crate::bus::status::End;
+use crate::link::backoff::Backoff;
+use crate::link::connection::{Input, Link, LinkError, Stream, write};
+use crate::link::lock::lock;
+use crate::link::refusal::{Meaning, words};
+use crate::link::resp::{Reply, Stop, parse_reply, push_command};
+use crate::link::role::Role;
+use crate::link::watchdog::Watchdog;
 
 /// Bytes that are handed to the kernel at a time.
 const BATCH: usize = 128 << 10;
@@ -32,11 +32,11 @@ const SLOWEST: u64 = 200_000;
 /// Longest time that is given to what such a link still carries.
 const MAX_ALLOWANCE: Duration = Duration::from_secs(30);
 /// How many messages to oneself in a row have to reach nobody.
-const ASTRAY: u32 = 3;
+const MAX_UNREACHED: u32 = 3;
 
 /// Publishes what waits for `lane`, for ever.
 pub(crate) async fn run(lane: Lane, wake: Arc<Notify>) {
-    let new_backoff = || Backoff::new(lane.shared.config.timing.backoff);
+    let new_backoff = || Backoff::new(lane.shared.cluster.config.timing.backoff);
     let mut backoff = new_backoff();
     let mut next = None;
     let mut is_first = true;
@@ -46,15 +46,15 @@ pub(crate) async fn run(lane: Lane, wake: Arc<Notify>) {
             None => lane.connect(End::Publisher, &mut backoff).await,
         };
         if !std::mem::take(&mut is_first) {
-            lane.shared.counters.reconnects.increment();
+            lane.shared.cluster.counters.reconnects.increment();
         }
         let connected = Instant::now();
-        let mut session = Session::new(&lane, link, &wake);
+        let mut session = PublisherSession::new(&lane, link, &wake);
         let (error, replaced) = lane.keep(&mut session, &endpoint, &mut backoff).await;
         drop(session);
         lane.handle_lost(End::Publisher, &error);
         next = replaced;
-        if connected.elapsed() > lane.shared.config.timing.silence {
+        if connected.elapsed() > lane.shared.cluster.config.timing.silence {
             backoff = new_backoff();
         }
         if next.is_none() {
@@ -63,8 +63,8 @@ pub(crate) async fn run(lane: Lane, wake: Arc<Notify>) {
     }
 }
 
-/// One connection. Dropping it puts back what was not sent and counts what was not confirmed.
-struct Session<'a> {
+/// One connection that publishes. Dropping it puts back what was not sent and counts what was not confirmed.
+struct PublisherSession<'a> {
     lane: &'a Lane,
     wake: &'a Notify,
     input: Input,
@@ -91,9 +91,9 @@ struct Session<'a> {
     /// Whether messages to oneself ever reached somebody at the server, and how many of the last did
     /// not.
     reached: bool,
-    astray: u32,
-    /// What was refused with these words is told once.
-    told: Vec<String>,
+    unreached: u32,
+    /// Refusals that begin with these words are logged already.
+    logged: Vec<String>,
 }
 
 /// Whether the server can be asked for its role, and when it is.
@@ -118,17 +118,17 @@ enum What {
     Role,
 }
 
-/// Most refusals that are remembered as told.
-const MAX_TOLD: usize = 32;
+/// Most kinds of refusals that are remembered as logged.
+const MAX_LOGGED: usize = 32;
 
-impl<'a> Session<'a> {
+impl<'a> PublisherSession<'a> {
     fn new(lane: &'a Lane, link: Link, wake: &'a Notify) -> Self {
         let mut status = lane.shared.status();
         status.handle_publisher(lane.id, true, Instant::now());
         drop(status);
         lane.shared.handle_status_change();
         let now = Instant::now();
-        let timing = lane.shared.config.timing;
+        let timing = lane.shared.cluster.config.timing;
         Self {
             lane,
             wake,
@@ -151,20 +151,20 @@ impl<'a> Session<'a> {
             },
             executed: 0,
             reached: false,
-            astray: 0,
-            told: Vec::new(),
+            unreached: 0,
+            logged: Vec::new(),
         }
     }
 
-    async fn run(&mut self, hearing: Hearing) -> LinkError {
-        let timing = self.lane.shared.config.timing;
+    async fn run(&mut self, silence: Silence) -> LinkError {
+        let timing = self.lane.shared.cluster.config.timing;
         let mut status_changed = self.lane.shared.status_changed.subscribe();
-        let mut suspected = self.lane.shared.suspected.subscribe();
+        let mut suspected = self.lane.shared.cluster.suspected.subscribe();
         let mut probe = interval(timing.probe);
         probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.refill();
-            if hearing == Hearing::Hoped && self.watchdog.is_content() {
+            if silence == Silence::Tolerated && self.watchdog.has_moved() {
                 return LinkError::Alive;
             }
             let due = self.due();
@@ -185,7 +185,7 @@ impl<'a> Session<'a> {
                     Ok(())
                 }
                 _ = suspected.changed() => self.handle_suspicion(),
-                _ = probe.tick() => self.handle_tick(hearing).await,
+                _ = probe.tick() => self.handle_tick(silence).await,
             };
             if let Err(error) = result {
                 return error;
@@ -193,12 +193,12 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn handle_tick(&mut self, hearing: Hearing) -> Result<(), LinkError> {
+    async fn handle_tick(&mut self, silence: Silence) -> Result<(), LinkError> {
         self.watchdog.handle_tick(Instant::now());
         if self.in_flight.is_empty() {
             self.watchdog.handle_life();
         }
-        if hearing == Hearing::Watched && self.watchdog.bites(self.allowance()) {
+        if silence == Silence::Ends && self.watchdog.has_expired(self.allowance()) {
             // What came while this node was frozen or busy is a sign of life.
             if !self.input.fill_now().await? {
                 return Err(LinkError::Silent);
@@ -352,7 +352,7 @@ impl<'a> Session<'a> {
         match (what, answer) {
             (What::Message(message), Answer::Refused(text)) => self.handle_refused(message, &text),
             (What::Message(message), _) => {
-                let counters = &self.lane.shared.counters;
+                let counters = &self.lane.shared.cluster.counters;
                 counters.publish_duration.observe(message.at.elapsed());
                 self.executed += 1;
                 if self.role == RoleCheck::Off {
@@ -393,12 +393,12 @@ impl<'a> Session<'a> {
             return Ok(());
         };
         self.reached |= count > 0;
-        self.astray = match count {
-            0 if self.lane.shared.is_up() => self.astray + 1,
+        self.unreached = match count {
+            0 if self.lane.shared.is_up() => self.unreached + 1,
             _ => 0,
         };
         let is_telling = self.reached && self.lane.directory.has_one_master();
-        if is_telling && self.astray >= ASTRAY {
+        if is_telling && self.unreached >= MAX_UNREACHED {
             return Err(LinkError::Split);
         }
         Ok(())
@@ -422,7 +422,7 @@ impl<'a> Session<'a> {
     /// The server that executed messages is the master, as far as can be known.
     fn count_executed(&mut self) {
         let count = std::mem::take(&mut self.executed);
-        self.lane.shared.counters.out_ok.add(count);
+        self.lane.shared.cluster.counters.out_ok.add(count);
         self.count_answered(count);
     }
 
@@ -437,8 +437,8 @@ impl<'a> Session<'a> {
             return self.handle_refusal(text, false);
         }
         self.count_answered(1);
-        self.lane.shared.counters.out_refused.increment();
-        if self.is_to_be_told(text) {
+        self.lane.shared.cluster.counters.out_refused.increment();
+        if self.is_new_kind(text) {
             tracing::warn!(target: "adapter_redis::publisher", channel = %message.channel, error = text, "Redis refuses messages for good");
         }
         Ok(())
@@ -467,24 +467,25 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Whether a refusal of this kind was not told yet.
-    fn is_to_be_told(&mut self, text: &str) -> bool {
+    /// Whether a refusal of this kind was not logged yet.
+    fn is_new_kind(&mut self, text: &str) -> bool {
         let kind = text.split(' ').next().unwrap_or_default();
-        let is_new = self.told.len() < MAX_TOLD && self.told.iter().all(|told| told != kind);
+        let is_new =
+            self.logged.len() < MAX_LOGGED && self.logged.iter().all(|logged| logged != kind);
         if is_new {
-            self.told.push(kind.to_owned());
+            self.logged.push(kind.to_owned());
         }
         is_new
     }
 }
 
-impl lane::Session for Session<'_> {
+impl lane::Session for PublisherSession<'_> {
     fn end(&self) -> End {
         End::Publisher
     }
 
-    async fn run(&mut self, hearing: Hearing) -> LinkError {
-        Self::run(self, hearing).await
+    async fn run(&mut self, silence: Silence) -> LinkError {
+        Self::run(self, silence).await
     }
 }
 
@@ -508,7 +509,7 @@ impl Answer {
     }
 }
 
-impl Drop for Session<'_> {
+impl Drop for PublisherSession<'_> {
     fn drop(&mut self) {
         let shared = &self.lane.shared;
         let mut status = shared.status();
@@ -518,7 +519,7 @@ impl Drop for Session<'_> {
         let count = self.retry.len() as u64 + self.in_flight.len() as u64 + self.executed;
         shared.in_flight.fetch_sub(count, Ordering::Relaxed);
         // Whether the server was still the master nobody knows.
-        shared.counters.out_unconfirmed.add(self.executed);
+        shared.cluster.counters.out_unconfirmed.add(self.executed);
         let mut unsent = std::mem::take(&mut self.retry);
         for in_flight in self.in_flight.drain(..) {
             let What::Message(message) = in_flight.what else {
@@ -528,7 +529,7 @@ impl Drop for Session<'_> {
             if in_flight.end > self.total_written {
                 unsent.push(message);
             } else {
-                shared.counters.out_unconfirmed.increment();
+                shared.cluster.counters.out_unconfirmed.increment();
             }
         }
         shared.with_queue(|queue| queue.put_back(unsent.into_iter()));

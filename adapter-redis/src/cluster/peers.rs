@@ -6,10 +6,9 @@ use std::sync::Arc;
 use adapter::{Away, Peers, Question};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::commands::{CommandError, Commands};
-use crate::lane::Lane;
-use crate::membership::Record;
-use crate::shared::Shared;
+use crate::cluster::Cluster;
+use crate::cluster::membership::Record;
+use crate::link::commands::{CommandError, Commands};
 use crate::wire::{Format, Uid, Wire};
 
 /// A question of a caller.
@@ -27,13 +26,13 @@ pub(crate) const WAITING: usize = 10_000;
 
 /// Answers questions for ever, those that came meanwhile together.
 pub(crate) async fn run(
-    shared: Arc<Shared>,
+    cluster: Arc<Cluster>,
     commands: Arc<Commands>,
     mut calls: mpsc::Receiver<PeersCall>,
 ) {
     let mut batch = Vec::with_capacity(BATCH);
     while calls.recv_many(&mut batch, BATCH).await > 0 {
-        if let Err(error) = answer(&shared, &commands, &mut batch).await {
+        if let Err(error) = answer(&cluster, &commands, &mut batch).await {
             tracing::debug!(target: "adapter_redis::peers", %error, "Redis: peers not counted");
             for call in batch.drain(..) {
                 // Who does not wait any more needs no answer.
@@ -44,36 +43,36 @@ pub(crate) async fn run(
 }
 
 async fn answer(
-    shared: &Shared,
+    cluster: &Cluster,
     commands: &Commands,
     batch: &mut Vec<PeersCall>,
 ) -> Result<(), CommandError> {
-    let records = shared.records();
+    let records = cluster.records();
     let others = records
         .iter()
-        .filter(|it| it.member.id != shared.config.node);
+        .filter(|it| it.member.id != cluster.config.node);
     let others: Vec<&Record> = others.collect();
     let mut channels: Vec<String> = Vec::new();
     let mut starts: HashMap<Arc<str>, usize> = HashMap::new();
     for call in &*batch {
         starts.entry(call.namespace.clone()).or_insert_with(|| {
             let start = channels.len();
-            let wire = shared.wire(&call.namespace);
+            let wire = cluster.wire(&call.namespace);
             channels.push(counted(&wire).to_owned());
             let seeds = others.iter().map(|record| record.seed);
-            let seeds = std::iter::once(shared.seed).chain(seeds);
+            let seeds = std::iter::once(cluster.seed).chain(seeds);
             channels.extend(seeds.map(|seed| answered(&wire, seed)));
             start
         });
     }
-    let counts = subscribers(shared, commands, &channels).await?;
+    let counts = subscribers(cluster, commands, &channels).await?;
     for call in batch.drain(..) {
         let start = starts.get(&call.namespace).copied().unwrap_or(0);
         let counts = counts
             .get(start..start + 2 + others.len())
             .unwrap_or_default();
         let peers = compare(counts, &others);
-        let peers = match has_no_answer_from_node(shared.config.format, call.question) {
+        let peers = match has_no_answer_from_node(cluster.config.format, call.question) {
             true => Peers { others: 0, ..peers },
             false => peers,
         };
@@ -129,85 +128,12 @@ fn answered(wire: &Wire, seed: u64) -> String {
     }
 }
 
-async fn subscribers(
-    shared: &Shared,
+/// How many subscribe to each of `channels`.
+pub(crate) async fn subscribers(
+    cluster: &Cluster,
     commands: &Commands,
     channels: &[String],
 ) -> Result<Vec<u64>, CommandError> {
-    let is_sharded = matches!(shared.config.format, Format::Sharded(_));
+    let is_sharded = matches!(cluster.config.format, Format::Sharded(_));
     commands.subscribers(is_sharded, channels).await
-}
-
-/// How many peers there were when all was well, so that after Redis was away publishing may wait
-/// until they are back.
-#[derive(Debug, Default)]
-pub(crate) struct Census {
-    counts: HashMap<String, u64>,
-    /// Whether this node was ever counted where commands go, and how often in a row it was not.
-    was_counted: bool,
-    uncounted: u32,
-}
-
-/// How often in a row a node has to be missing.
-const ASTRAY: u32 = 3;
-
-impl Census {
-    /// Counts, to be called while the node is up.
-    pub(crate) async fn take(
-        &mut self,
-        shared: &Shared,
-        commands: &Commands,
-        lanes: &[Lane],
-    ) -> Result<(), CommandError> {
-        let channels: Vec<String> = lanes.iter().flat_map(census_channels).collect();
-        let counts = subscribers(shared, commands, &channels).await?;
-        self.counts = channels.into_iter().zip(counts).collect();
-        Ok(())
-    }
-
-    /// The lane whose subscriptions are not at the server that commands go to, if there is one; after
-    /// [`take`](Self::take). It is the same server unless a master was replaced and connections to the old
-    /// one are still open.
-    pub(crate) fn astray<'a>(&mut self, lanes: &'a [Lane]) -> Option<&'a Lane> {
-        let lane = lanes.first()?;
-        if !lane.directory.has_one_master() {
-            return None;
-        }
-        let presence = crate::shared::lock(&lane.channels).presence.clone();
-        match self.counts.get(&presence) {
-            Some(0) => self.uncounted += 1,
-            Some(_) => (self.was_counted, self.uncounted) = (true, 0),
-            None => {}
-        }
-        let is_astray = self.was_counted && self.uncounted >= ASTRAY;
-        self.uncounted %= ASTRAY;
-        is_astray.then_some(lane)
-    }
-
-    /// Whether as many peers as before hear what `lane` publishes.
-    pub(crate) async fn is_complete(
-        &self,
-        shared: &Shared,
-        commands: &Commands,
-        lane: &Lane,
-    ) -> Result<bool, CommandError> {
-        let channels = census_channels(lane);
-        let counts = subscribers(shared, commands, &channels).await?;
-        let is_back = |(channel, count)| {
-            self.counts
-                .get(channel)
-                .is_none_or(|before| count >= before)
-        };
-        Ok(channels.iter().zip(&counts).all(is_back))
-    }
-}
-
-/// The channel of all gateway nodes on `lane`, and those by which Node nodes are counted.
-fn census_channels(lane: &Lane) -> Vec<String> {
-    let shared = &lane.shared;
-    let wires = shared.some_namespaces();
-    let counted = wires.iter().map(|wire| counted(wire).to_owned());
-    let here = counted.filter(|channel| shared.interests().lane_of(channel) == Some(lane.id));
-    let presence = crate::shared::lock(&lane.channels).presence.clone();
-    std::iter::once(presence).chain(here).collect()
 }

@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 use tokio::io::WriteHalf;
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
 
-use crate::directory::Backoff;
-use crate::interests::{Command, Confirmed, Refusal, Why};
-use crate::lane::{self, Hearing, Lane};
-use crate::link::{Input, Link, LinkError, Stream, write};
-use crate::receive;
-use crate::refusal::words;
-use crate::resp::{Family, Push, Stop, parse_push, push_command, push_list};
-use crate::status::End;
-use crate::watchdog::Watchdog;
+use crate::bus::lane::{self, Lane, Silence};
+use crate::bus::receive;
+use crate::bus::status::End;
+use crate::cluster::interests::{Command, Confirmed, Refusal, Why};
+use crate::link::backoff::Backoff;
+use crate::link::connection::{Input, Link, LinkError, Stream, write};
+use crate::link::refusal::words;
+use crate::link::resp::{Family, Push, Stop, parse_push, push_command, push_list};
+use crate::link::watchdog::Watchdog;
 
 /// Bytes of commands that are put together before they are written.
 const BATCH: usize = 64 << 10;
@@ -22,7 +22,7 @@ const FULL_PAUSE: Duration = Duration::from_millis(1);
 
 /// Subscribes to what is wanted and receives it, for ever.
 pub(crate) async fn run(lane: Lane) {
-    let new_backoff = || Backoff::new(lane.shared.config.timing.backoff);
+    let new_backoff = || Backoff::new(lane.shared.cluster.config.timing.backoff);
     let mut backoff = new_backoff();
     let mut next = None;
     let mut is_first = true;
@@ -33,16 +33,16 @@ pub(crate) async fn run(lane: Lane) {
         };
         let shared = &lane.shared;
         if !std::mem::take(&mut is_first) {
-            shared.counters.reconnects.increment();
-            shared.counters.gaps.increment();
+            shared.cluster.counters.reconnects.increment();
+            shared.cluster.counters.gaps.increment();
         }
         let connected = Instant::now();
-        let mut session = Session::new(&lane, link);
+        let mut session = SubscriberSession::new(&lane, link);
         let (error, replaced) = lane.keep(&mut session, &endpoint, &mut backoff).await;
         drop(session);
         lane.handle_lost(End::Subscriber, &error);
         next = replaced;
-        if connected.elapsed() > shared.config.timing.silence {
+        if connected.elapsed() > shared.cluster.config.timing.silence {
             backoff = new_backoff();
         }
         if next.is_none() {
@@ -51,8 +51,8 @@ pub(crate) async fn run(lane: Lane) {
     }
 }
 
-/// One connection. Dropping it makes its subscriptions wanting.
-struct Session<'a> {
+/// One connection that subscribes. Dropping it makes its subscriptions wanting.
+struct SubscriberSession<'a> {
     lane: &'a Lane,
     input: Input,
     writer: WriteHalf<Stream>,
@@ -78,10 +78,10 @@ struct Ping {
 /// Most signs of life that are asked for at a time.
 const MAX_PINGS: usize = 16;
 
-impl<'a> Session<'a> {
+impl<'a> SubscriberSession<'a> {
     fn new(lane: &'a Lane, link: Link) -> Self {
-        lane.shared.interests().handle_connected(lane.id);
-        let timing = lane.shared.config.timing;
+        lane.shared.cluster.interests().handle_connected(lane.id);
+        let timing = lane.shared.cluster.config.timing;
         Self {
             lane,
             input: link.input,
@@ -96,20 +96,20 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn run(&mut self, hearing: Hearing) -> LinkError {
+    async fn run(&mut self, silence: Silence) -> LinkError {
         let shared = self.lane.shared.clone();
-        let timing = shared.config.timing;
-        let mut changed = shared.interests_changed.subscribe();
+        let timing = shared.cluster.config.timing;
+        let mut changed = shared.cluster.interests_changed.subscribe();
         let mut ping = interval(timing.probe);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.refill();
             self.note_whether_synced();
-            if hearing == Hearing::Hoped && self.watchdog.is_content() {
+            if silence == Silence::Tolerated && self.watchdog.has_moved() {
                 return LinkError::Alive;
             }
-            let due = shared.interests().poll_timeout();
-            let is_full = shared.inbox.is_full();
+            let due = shared.cluster.interests().poll_timeout();
+            let is_full = shared.cluster.inbox.is_full();
             let result = tokio::select! {
                 result = self.input.fill(), if !is_full => result.and_then(|()| self.read()),
                 () = sleep(FULL_PAUSE), if is_full => {
@@ -125,12 +125,12 @@ impl<'a> Session<'a> {
                 }
                 _ = changed.changed() => Ok(()),
                 () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
-                    shared.interests().handle_timeout(Instant::now());
+                    shared.cluster.interests().handle_timeout(Instant::now());
                     // Other lanes may have commands to send now.
-                    shared.interests_changed.send_replace(());
+                    shared.cluster.interests_changed.send_replace(());
                     Ok(())
                 }
-                _ = ping.tick() => self.watch(hearing).await,
+                _ = ping.tick() => self.watch(silence).await,
             };
             if let Err(error) = result {
                 return error;
@@ -139,17 +139,17 @@ impl<'a> Session<'a> {
     }
 }
 
-impl lane::Session for Session<'_> {
+impl lane::Session for SubscriberSession<'_> {
     fn end(&self) -> End {
         End::Subscriber
     }
 
-    async fn run(&mut self, hearing: Hearing) -> LinkError {
-        Self::run(self, hearing).await
+    async fn run(&mut self, silence: Silence) -> LinkError {
+        Self::run(self, silence).await
     }
 }
 
-impl Session<'_> {
+impl SubscriberSession<'_> {
     fn has_output(&self) -> bool {
         self.written < self.out.len() || !self.flushed
     }
@@ -160,7 +160,7 @@ impl Session<'_> {
             self.out.clear();
             self.written = 0;
         }
-        let mut interests = self.lane.shared.interests();
+        let mut interests = self.lane.shared.cluster.interests();
         while self.out.len() - self.written < BATCH
             && let Some(command) = interests.next_command(self.lane.id)
         {
@@ -171,7 +171,7 @@ impl Session<'_> {
 
     fn note_whether_synced(&self) {
         let shared = &self.lane.shared;
-        let interests = shared.interests();
+        let interests = shared.cluster.interests();
         let (is_synced, is_whole) = (interests.is_synced(self.lane.id), interests.is_whole());
         drop(interests);
         let mut status = shared.status();
@@ -184,10 +184,10 @@ impl Session<'_> {
     }
 
     /// Asks for a sign of life, and gives up where there was none for long.
-    async fn watch(&mut self, hearing: Hearing) -> Result<(), LinkError> {
+    async fn watch(&mut self, silence: Silence) -> Result<(), LinkError> {
         let now = Instant::now();
         self.watchdog.handle_tick(now);
-        if hearing == Hearing::Watched && self.watchdog.bites(Duration::ZERO) {
+        if silence == Silence::Ends && self.watchdog.has_expired(Duration::ZERO) {
             // What came while this node was frozen or busy is a sign of life.
             if !self.input.fill_now().await? {
                 return Err(LinkError::Silent);
@@ -201,7 +201,7 @@ impl Session<'_> {
         }
         if self.pings.len() < MAX_PINGS {
             push_command(&mut self.out, &[b"PING"]);
-            let behind = shared.interests().commands_sent(id);
+            let behind = shared.cluster.interests().commands_sent(id);
             self.pings.push_back(Ping { asked: now, behind });
         }
         Ok(())
@@ -217,7 +217,7 @@ impl Session<'_> {
     /// Redis refused a command: the oldest that was not answered.
     fn handle_error(&mut self, text: &str) {
         let id = self.lane.id;
-        let answered = self.lane.shared.interests().commands_answered(id);
+        let answered = self.lane.shared.cluster.interests().commands_answered(id);
         if self.pings.front().is_some_and(|it| it.behind <= answered) {
             // Of one that is busy, or that cannot save, this is a sign of life like any other.
             tracing::debug!(target: "adapter_redis::subscriber", error = text, "Redis refused a PING");
@@ -230,7 +230,7 @@ impl Session<'_> {
     fn read(&mut self) -> Result<(), LinkError> {
         self.watchdog.handle_life();
         let shared = &self.lane.shared;
-        let limit = shared.config.limits.message_bytes;
+        let limit = shared.cluster.config.limits.message_bytes;
         let mut has_changed = false;
         loop {
             let used = match parse_push(self.input.bytes(), limit) {
@@ -250,7 +250,7 @@ impl Session<'_> {
                 }
                 Err(Stop::Oversized { consumed, skip }) => {
                     tracing::warn!(target: "adapter_redis::subscriber", bytes = skip - 2, "message from Redis too large");
-                    shared.counters.in_undecodable.increment();
+                    shared.cluster.counters.in_undecodable.increment();
                     self.input.skip(consumed + skip);
                     continue;
                 }
@@ -260,7 +260,7 @@ impl Session<'_> {
             self.input.consume(used);
         }
         if has_changed {
-            shared.handle_interests_change();
+            shared.cluster.handle_interests_change();
         }
         Ok(())
     }
@@ -277,12 +277,12 @@ fn handle(lane: &Lane, push: Push<'_>) -> bool {
             payload,
         } => receive::message(shared, Some(pattern), channel, payload),
         Push::Subscribed(family, name) => {
-            let mut interests = shared.interests();
+            let mut interests = shared.cluster.interests();
             interests.handle_confirmed(lane.id, family, true, name);
             return true;
         }
         Push::Unsubscribed(family, name) => {
-            let mut interests = shared.interests();
+            let mut interests = shared.cluster.interests();
             let confirmed = interests.handle_confirmed(lane.id, family, false, name);
             if confirmed == Confirmed::Lost {
                 shared.topology_wanted.notify_one();
@@ -302,13 +302,14 @@ fn refuse(lane: &Lane, error: &str, is_first: bool) {
         Some(_) | None => Why::NotNow,
     };
     let refusal = shared
+        .cluster
         .interests()
         .handle_refused(lane.id, why, Instant::now());
     match refusal {
         Refusal::Name { name, is_news } => {
             let name = shown(&name);
             if is_news {
-                shared.counters.subscriptions_refused.increment();
+                shared.cluster.counters.subscriptions_refused.increment();
                 tracing::warn!(target: "adapter_redis::subscriber", name, error, "Redis refuses a subscription");
             } else {
                 tracing::debug!(target: "adapter_redis::subscriber", name, error, "Redis still refuses a subscription");
@@ -347,11 +348,11 @@ fn command_name(command: &Command) -> &'static str {
     }
 }
 
-impl Drop for Session<'_> {
+impl Drop for SubscriberSession<'_> {
     fn drop(&mut self) {
         let shared = &self.lane.shared;
-        shared.interests().handle_disconnected(self.lane.id);
-        shared.handle_interests_change();
+        shared.cluster.interests().handle_disconnected(self.lane.id);
+        shared.cluster.handle_interests_change();
         let mut status = shared.status();
         status.handle_synced(self.lane.id, false, Instant::now());
         drop(status);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::route::SLOTS;
+use crate::link::route::SLOTS;
 
 const A: LaneId = LaneId(1);
 const B: LaneId = LaneId(2);

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use adapter::Latch;
 
-use crate::resp::Family;
-use crate::route::{LaneId, Route};
+use crate::link::resp::Family;
+use crate::link::route::{LaneId, Route};
 use crate::wire::Kind;
 
 /// What a node subscribes to: which subscriptions are wanted, which are in force, and what has to be

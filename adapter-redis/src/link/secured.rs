@@ -6,12 +6,12 @@ use redis::aio::MultiplexedConnection;
 use redis::{Arg, AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, RedisConnectionInfo};
 use tokio::sync::Mutex;
 
-use crate::commands::{CommandError, Counts, MAX_AGE, NO_LIMIT};
-use crate::directory::{Directory, Topology};
-use crate::link::{Connector, LinkError};
-use crate::route::slot;
-use crate::servers::{Endpoint, Kind, Servers};
-use crate::watchdog::within;
+use crate::link::commands::{CommandError, Counts, MAX_AGE, NO_LIMIT};
+use crate::link::connection::{Connector, LinkError};
+use crate::link::directory::{Directory, Topology};
+use crate::link::route::slot;
+use crate::link::servers::{Endpoint, Kind, Servers};
+use crate::link::watchdog::within;
 
 /// Connections for plain commands over TLS, one to each server that is needed. The pools of
 /// deadpool-redis cannot be told what a server's certificate is checked against.

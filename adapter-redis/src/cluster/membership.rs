@@ -9,18 +9,30 @@ use std::time::{Duration, Instant};
 use adapter::{Member, NodeId};
 use redis::Pipeline;
 use serde::{Deserialize, Serialize};
-use tokio::time::{MissedTickBehavior, interval};
 
-use crate::commands::{CommandError, Commands};
-use crate::refusal::Meaning;
-use crate::shared::Shared;
-use crate::status::Problem;
+use crate::cluster::Cluster;
+use crate::link::commands::{CommandError, Commands};
+use crate::link::refusal::Meaning;
 
 /// A live node, with what its uids are made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) member: Member,
     pub(crate) seed: u64,
+}
+
+/// Why a node cannot take part in the cluster, beside its connections.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// It could not tell yet that it lives.
+    #[error("not registered with the cluster yet")]
+    NotRegistered,
+    /// Another node has the same tag: socket ids would not tell them apart.
+    #[error("node {0} has the same tag")]
+    TagTaken(String),
+    /// Another process has the same node id.
+    #[error("another node has the same id")]
+    IdTaken,
 }
 
 /// A record as it stands in Redis. Later versions may add keys; none is taken away.
@@ -37,7 +49,7 @@ struct Json {
 
 /// Tells that this node lives, and learns who else does.
 pub(crate) struct Membership {
-    shared: Arc<Shared>,
+    cluster: Arc<Cluster>,
     commands: Arc<Commands>,
     keys: Keys,
     /// Members, by id.
@@ -46,6 +58,14 @@ pub(crate) struct Membership {
     reachable: Option<Instant>,
     /// Members whose key is gone, to be struck off the index.
     gone: Vec<Raw>,
+}
+
+/// What came of a heartbeat.
+pub(crate) struct Beat {
+    /// Why this node cannot take part, if it cannot; `None` if Redis did not say who is there.
+    pub(crate) problem: Option<Option<Problem>>,
+    /// What Redis said, or what happened, where it did not take the heartbeat.
+    pub(crate) refusal: Option<String>,
 }
 
 /// How long a heartbeat may take. A link that is slow or congested must not make a node seem gone.
@@ -72,8 +92,8 @@ type Raw = Vec<u8>;
 type First = (Option<Raw>, Option<Raw>, Vec<Raw>);
 
 impl Membership {
-    pub(crate) fn new(shared: Arc<Shared>, commands: Arc<Commands>) -> Self {
-        let config = &shared.config;
+    pub(crate) fn new(cluster: Arc<Cluster>, commands: Arc<Commands>) -> Self {
+        let config = &cluster.config;
         let index = format!("{}-gateway{{nodes}}", config.prefix);
         let keys = Keys {
             own: String::new(),
@@ -83,7 +103,7 @@ impl Membership {
         let own = keys.of(config.node.as_str());
         let keys = Keys { own, ..keys };
         Self {
-            shared,
+            cluster,
             commands,
             keys,
             known: BTreeMap::new(),
@@ -92,42 +112,35 @@ impl Membership {
         }
     }
 
-    /// Beats for ever.
-    pub(crate) async fn run(mut self) {
-        let mut beat = interval(self.shared.config.timing.heartbeat);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut is_lamented = false;
-        loop {
-            beat.tick().await;
-            let mut beaten = self.beat().await;
-            if beaten.as_ref().is_err_and(is_replica) {
-                // Perhaps another server has become the master, and this connection is an old one.
-                self.commands.forget();
-                self.shared.suspected.send_replace(());
-                beaten = self.beat().await;
+    /// Tells that this node lives, and reads what the others told.
+    pub(crate) async fn beat(&mut self) -> Beat {
+        let mut beaten = self.write().await;
+        if beaten.as_ref().is_err_and(is_replica) {
+            // Perhaps another server has become the master, and this connection is an old one.
+            self.commands.forget();
+            self.cluster.suspected.send_replace(());
+            beaten = self.write().await;
+        }
+        let refusal = match &beaten {
+            Err(error) if error.meaning() == Some(Meaning::WritesLater) => {
+                let refusal = error.to_string();
+                beaten = self.look().await;
+                Some(refusal)
             }
-            let refusal = match &beaten {
-                Err(error) if error.meaning() == Some(Meaning::WritesLater) => {
-                    let refusal = error.to_string();
-                    beaten = self.look().await;
-                    Some(refusal)
-                }
-                Err(error) => Some(error.to_string()),
-                Ok(()) => None,
-            };
-            if let Some(error) = refusal.as_ref().filter(|_| !is_lamented) {
-                tracing::warn!(target: "adapter_redis::membership", error, "Redis: no heartbeat");
-            }
-            if beaten.is_err() {
-                self.reachable = None;
-            }
-            is_lamented = refusal.is_some();
-            self.shared.status().set_unregistered(refusal);
+            Err(error) => Some(error.to_string()),
+            Ok(_) => None,
+        };
+        if beaten.is_err() {
+            self.reachable = None;
+        }
+        Beat {
+            problem: beaten.ok(),
+            refusal,
         }
     }
 
-    async fn beat(&mut self) -> Result<(), CommandError> {
-        let config = &self.shared.config;
+    async fn write(&mut self) -> Result<Option<Problem>, CommandError> {
+        let config = &self.cluster.config;
         let ttl = milliseconds(config.timing.member_ttl);
         let claims = self.claims(ttl);
         let (record, holder, ids): First = self.commands.run_within(PATIENCE, &claims).await?;
@@ -147,13 +160,13 @@ impl Membership {
         let is_patient = now < reachable + config.timing.member_ttl;
         self.gone = illegible;
         self.update(&ids, &texts, is_patient);
-        self.finish(problem);
-        Ok(())
+        self.finish(problem.as_ref());
+        Ok(problem)
     }
 
     /// Reads what the others told, while Redis refuses what this node tells. Nobody's records are
     /// renewed then, so one that is missing says nothing.
-    async fn look(&mut self) -> Result<(), CommandError> {
+    async fn look(&mut self) -> Result<Option<Problem>, CommandError> {
         let mut commands = redis::pipe();
         commands.cmd("GET").arg(&self.keys.own);
         commands.cmd("GET").arg(&self.keys.tag);
@@ -169,13 +182,13 @@ impl Membership {
         self.reachable = None;
         self.update(&ids, &texts, true);
         self.gone.clear();
-        self.finish(problem);
-        Ok(())
+        self.finish(problem.as_ref());
+        Ok(problem)
     }
 
     /// Ids of members, and what stands among them and is none.
     fn legible(&self, ids: Vec<Raw>) -> (Vec<String>, Vec<Raw>) {
-        let ids = ids.into_iter().take(self.shared.config.limits.members);
+        let ids = ids.into_iter().take(self.cluster.config.limits.members);
         let (ids, illegible): (Vec<_>, Vec<_>) =
             ids.map(String::from_utf8).partition(Result::is_ok);
         let illegible = illegible.into_iter().filter_map(Result::err);
@@ -191,22 +204,21 @@ impl Membership {
     }
 
     /// Tells who lives, this node among them.
-    fn finish(&mut self, problem: Option<Problem>) {
-        if problem != Some(Problem::IdTaken)
+    fn finish(&mut self, problem: Option<&Problem>) {
+        if problem != Some(&Problem::IdTaken)
             && let Some(own) = Record::parse(self.json().as_bytes())
         {
             self.known.insert(own.member.id.clone(), own);
         }
         let records = self.known.values().cloned().collect();
-        self.shared.set_records(records);
-        self.tell(problem);
+        self.cluster.set_records(records);
     }
 
     /// Claims the id and the tag, unless another process has them.
     fn claims(&self, ttl: u64) -> Pipeline {
         let mut commands = redis::pipe();
         commands.atomic();
-        let node = self.shared.config.node.as_str().to_owned();
+        let node = self.cluster.config.node.as_str().to_owned();
         for (key, value) in [(&self.keys.own, self.json()), (&self.keys.tag, node)] {
             let claim = commands.cmd("SET").arg(key).arg(value);
             claim.arg("NX").arg("PX").arg(ttl).ignore();
@@ -218,7 +230,7 @@ impl Membership {
 
     /// Tells that this node lives, where its claims are good.
     fn confirm(&self, commands: &mut Pipeline, problem: Option<&Problem>, ttl: u64) {
-        let node = self.shared.config.node.as_str();
+        let node = self.cluster.config.node.as_str();
         if problem != Some(&Problem::IdTaken) {
             let set = commands.cmd("SET").arg(&self.keys.own);
             set.arg(self.json()).arg("PX").arg(ttl).ignore();
@@ -238,10 +250,10 @@ impl Membership {
     /// Whether the claims are good, as the keys say.
     fn problem(&self, record: Option<&[u8]>, holder: Option<&[u8]>) -> Option<Problem> {
         let record = record.and_then(Record::parse);
-        if record.is_some_and(|record| record.seed != self.shared.seed) {
+        if record.is_some_and(|record| record.seed != self.cluster.seed) {
             return Some(Problem::IdTaken);
         }
-        let holder = holder.filter(|it| *it != self.shared.config.node.as_str().as_bytes())?;
+        let holder = holder.filter(|it| *it != self.cluster.config.node.as_str().as_bytes())?;
         let holder = String::from_utf8_lossy(holder).into_owned();
         Some(Problem::TagTaken(holder))
     }
@@ -254,7 +266,7 @@ impl Membership {
             .map(|record| (record.member.id.clone(), record))
             .collect();
         let missing = ids.iter().zip(texts).filter(|(_, text)| text.is_none());
-        let own = self.shared.config.node.as_str();
+        let own = self.cluster.config.node.as_str();
         let missing = missing.map(|(id, _)| id).filter(|id| *id != own);
         self.gone.extend(missing.map(|id| id.clone().into_bytes()));
         if !is_patient {
@@ -263,46 +275,29 @@ impl Membership {
         self.known.extend(records);
     }
 
-    fn tell(&self, problem: Option<Problem>) {
-        let mut status = self.shared.status();
-        if status.problem() == problem.as_ref() {
-            return;
-        }
-        if let Some(problem) = &problem {
-            tracing::error!(target: "adapter_redis::membership", %problem, "this node cannot take part in the cluster");
-        }
-        status.set_problem(problem);
-        drop(status);
-        self.shared.handle_status_change();
-    }
-
     fn json(&self) -> String {
-        let config = &self.shared.config;
+        let config = &self.cluster.config;
         let json = Json {
             id: config.node.as_str().to_owned(),
             tag: config.tag.as_str().to_owned(),
             address: config.address.clone(),
             version: config.version.clone(),
-            connections: self.shared.connections.load(Ordering::Relaxed),
-            seed: format!("{:016x}", self.shared.seed),
+            connections: self.cluster.connections.load(Ordering::Relaxed),
+            seed: format!("{:016x}", self.cluster.seed),
         };
         serde_json::to_string(&json).expect("strings and numbers are JSON")
     }
 }
 
-/// Strikes this node off the members.
-pub(crate) async fn leave(shared: &Arc<Shared>, commands: &Arc<Commands>) {
-    let membership = Membership::new(shared.clone(), commands.clone());
+/// Strikes this node off the members, among which it is.
+pub(crate) async fn leave(cluster: &Arc<Cluster>, commands: &Arc<Commands>) {
+    let membership = Membership::new(cluster.clone(), commands.clone());
     let keys = &membership.keys;
-    if shared.status().problem().is_some() {
-        // What is there may be another's.
-        return;
-    }
     let mut pipeline = redis::pipe();
     pipeline.atomic();
     pipeline.cmd("DEL").arg(&keys.own).ignore();
     pipeline.cmd("DEL").arg(&keys.tag).ignore();
-    let node = shared.config.node.as_str();
+    let node = cluster.config.node.as_str();
     pipeline.cmd("SREM").arg(&keys.index).arg(node).ignore();
     if let Err(error) = commands.run::<()>(&pipeline).await {
         tracing::debug!(target: "adapter_redis::membership", %error, "Redis: leaving untold");

@@ -17,7 +17,7 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Bites after `silence`, if it gets a tick every `tick`.
+    /// Expires after `silence`, if it gets a tick every `tick`.
     pub(crate) fn new(silence: Duration, tick: Duration, now: Instant) -> Self {
         Self {
             silence,
@@ -39,13 +39,13 @@ impl Watchdog {
     }
 
     /// Whether something moved since the last tick.
-    pub(crate) fn is_content(&self) -> bool {
+    pub(crate) fn has_moved(&self) -> bool {
         self.quiet.is_zero()
     }
 
     /// Whether there was silence for too long; `allowance` is time that the other side may take
     /// beyond, since much is on its way.
-    pub(crate) fn bites(&self, allowance: Duration) -> bool {
+    pub(crate) fn has_expired(&self, allowance: Duration) -> bool {
         self.quiet >= self.silence + allowance
     }
 }
@@ -82,13 +82,13 @@ mod tests {
         let mut watchdog = Watchdog::new(SILENCE, TICK, start);
         for second in 1..6 {
             watchdog.handle_tick(start + TICK * second);
-            assert!(!watchdog.bites(Duration::ZERO), "{second}");
+            assert!(!watchdog.has_expired(Duration::ZERO), "{second}");
         }
         watchdog.handle_tick(start + SILENCE);
-        assert!(watchdog.bites(Duration::ZERO));
-        assert!(!watchdog.bites(TICK));
+        assert!(watchdog.has_expired(Duration::ZERO));
+        assert!(!watchdog.has_expired(TICK));
         watchdog.handle_life();
-        assert!(!watchdog.bites(Duration::ZERO));
+        assert!(!watchdog.has_expired(Duration::ZERO));
     }
 
     #[test]
@@ -97,7 +97,7 @@ mod tests {
         let mut watchdog = Watchdog::new(SILENCE, TICK, start);
         for minutes in 1..6 {
             watchdog.handle_tick(start + TICK * 60 * minutes);
-            assert!(!watchdog.bites(Duration::ZERO), "{minutes}");
+            assert!(!watchdog.has_expired(Duration::ZERO), "{minutes}");
         }
     }
 

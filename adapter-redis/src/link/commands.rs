@@ -5,10 +5,10 @@ use deadpool_redis::{Hook, HookError, Metrics, PoolConfig, Runtime, Timeouts, cl
 use redis::aio::ConnectionLike;
 use redis::{FromRedisValue, Pipeline, RedisError, RedisResult};
 
-use crate::refusal::{Meaning, words};
-use crate::secured::Secured;
-use crate::servers::{Endpoint, Kind, Login, Servers};
-use crate::watchdog::within;
+use crate::link::refusal::{Meaning, words};
+use crate::link::secured::Secured;
+use crate::link::servers::{Endpoint, Kind, Login, Servers};
+use crate::link::watchdog::within;
 
 /// A pool of connections for plain commands: membership and counts. A connection on which something
 /// went wrong is thrown away.
