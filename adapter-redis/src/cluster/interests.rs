@@ -1,12 +1,22 @@
+mod commands;
+mod subscription;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adapter::Latch;
 
+pub(crate) use self::commands::{Command, Confirmed, Refusal, Why};
+pub(crate) use self::subscription::Purpose;
+
+use self::commands::Lane;
+use self::subscription::{Entry, State};
 use crate::link::resp::Family;
 use crate::link::route::{LaneId, Route};
-use crate::wire::Kind;
 
 /// What a node subscribes to: which subscriptions are wanted, which are in force, and what has to be
 /// sent to Redis to make the two agree. Pure: time is an argument, commands come out of
@@ -42,121 +52,6 @@ pub(crate) struct Settings {
     /// How many of them are.
     pub(crate) lingering: usize,
 }
-
-/// What a subscription is for.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Purpose {
-    /// Messages of this kind, of this namespace; a channel of a room tells its namespace itself.
-    Messages(Kind, Option<Arc<str>>),
-    /// A node's messages to itself, by this lane.
-    Probe(LaneId),
-    /// Being counted.
-    Presence,
-}
-
-impl Purpose {
-    /// Whether it is for one room only.
-    fn is_room(&self) -> bool {
-        matches!(self, Self::Messages(_, None))
-    }
-}
-
-/// A command that changes subscriptions.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Command {
-    pub(crate) family: Family,
-    pub(crate) subscribe: bool,
-    pub(crate) names: Vec<Arc<str>>,
-}
-
-/// Why Redis refused a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Why {
-    /// Because of its names: a user may not use one of them, say.
-    Names,
-    /// Because of Redis: another time, or another server, takes it.
-    NotNow,
-}
-
-/// What a refusal meant.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Refusal {
-    /// One name is refused. It is asked for again, by itself and at growing intervals.
-    Name {
-        name: Arc<str>,
-        /// It was not refused before, as far as is known.
-        is_news: bool,
-    },
-    /// One of several names is: each half is asked for by itself.
-    Split,
-    /// All names are asked for again after a while; this is one of them.
-    Later(Arc<str>),
-    /// Nothing that matters any more.
-    Stale,
-}
-
-/// What a confirmation meant.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Confirmed {
-    /// What was asked for.
-    Expected,
-    /// A subscription was taken away by the server: its slot has moved.
-    Lost,
-    /// Nothing that matters any more.
-    Stale,
-}
-
-#[derive(Debug)]
-struct Entry {
-    wants: usize,
-    latch: Arc<Latch>,
-    purpose: Purpose,
-    /// Which lane carries it.
-    lane: Option<LaneId>,
-    /// Subscribed after all others, so that who is counted hears everything.
-    last: bool,
-    state: State,
-    /// Its lane is not synced before it is in force.
-    initial: bool,
-    /// How often Redis refused it since it was in force. If it did, no other name shares a command
-    /// with it.
-    refusals: u32,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum State {
-    Idle,
-    Asked,
-    InForce,
-    Lingering(Instant),
-    Leaving,
-}
-
-#[derive(Debug, Default)]
-struct Lane {
-    connected: bool,
-    todo: VecDeque<(Family, Arc<str>)>,
-    todo_last: VecDeque<(Family, Arc<str>)>,
-    /// Parts of commands that Redis refused as a whole; they come first.
-    parts: VecDeque<(Family, bool, Vec<Arc<str>>)>,
-    /// Commands that await confirmation, with the names that do.
-    sent: VecDeque<(Family, bool, VecDeque<Arc<str>>)>,
-    /// How many commands were answered on this connection.
-    answered: u64,
-    /// How many those names are.
-    unconfirmed: usize,
-    /// How many of the subscriptions that were wanted at the connect are not in force yet.
-    initial: usize,
-}
-
-/// Most names in one command; for sharded channels there is one, since they differ in slot.
-const CHUNK: usize = 500;
-/// Most names that await confirmation on one connection.
-const WINDOW: usize = 4 * CHUNK;
-/// How long to wait after a refusal; twice as long after each further one of the same name.
-const RETRY: Duration = Duration::from_secs(2);
-/// How often that doubles.
-const MAX_DOUBLINGS: u32 = 5;
 
 impl Interests {
     pub(crate) fn new(route: Route, settings: Settings) -> Self {
@@ -246,10 +141,7 @@ impl Interests {
         let Some(connection) = self.lanes.get_mut(&lane) else {
             return;
         };
-        *connection = Lane {
-            connected: true,
-            ..Lane::default()
-        };
+        *connection = Lane::connected();
         let mut wanted = Vec::new();
         for (index, family) in FAMILIES.into_iter().enumerate() {
             for (name, entry) in &mut self.entries[index] {
@@ -286,274 +178,6 @@ impl Interests {
         for (family, name) in gone {
             self.remove(family, &name);
         }
-    }
-
-    /// The next command to send by the connection of `lane`.
-    pub(crate) fn next_command(&mut self, lane: LaneId) -> Option<Command> {
-        let connection = self.lanes.get(&lane)?;
-        if !connection.connected || connection.unconfirmed >= WINDOW {
-            return None;
-        }
-        let command = match self.next_part(lane) {
-            Some(part) => part,
-            None => self.next_due(lane)?,
-        };
-        let connection = self.lanes.get_mut(&lane)?;
-        let names = command.names.iter().cloned().collect();
-        connection.unconfirmed += command.names.len();
-        connection
-            .sent
-            .push_back((command.family, command.subscribe, names));
-        Some(command)
-    }
-
-    /// What waits, as much of it as goes into one command.
-    fn next_due(&mut self, lane: LaneId) -> Option<Command> {
-        let connection = self.lanes.get_mut(&lane)?;
-        let mut command: Option<Command> = None;
-        // Whether the command holds a name that was refused before.
-        let mut is_alone = false;
-        loop {
-            let is_last = connection.todo.is_empty();
-            let queue = if is_last {
-                &mut connection.todo_last
-            } else {
-                &mut connection.todo
-            };
-            let Some((family, name)) = queue.front() else {
-                break;
-            };
-            let family = *family;
-            let entry = self.entries[index(family)].get_mut(name);
-            let subscribe = match &entry {
-                Some(it) if it.lane == Some(lane) => match it.state {
-                    State::Idle if it.wants > 0 => Some(true),
-                    State::Leaving => Some(false),
-                    State::Idle | State::Asked | State::InForce | State::Lingering(_) => None,
-                },
-                Some(_) | None => None,
-            };
-            if let (Some(subscribe), Some(command)) = (subscribe, &command) {
-                let is_same = (command.family, command.subscribe) == (family, subscribe);
-                let chunk = if family == Family::Sharded { 1 } else { CHUNK };
-                let is_refused = entry.as_ref().is_some_and(|it| it.refusals > 0);
-                if !is_same || is_alone || is_refused || command.names.len() >= chunk {
-                    break;
-                }
-            }
-            let Some((_, name)) = queue.pop_front() else {
-                break;
-            };
-            let (Some(subscribe), Some(entry)) = (subscribe, entry) else {
-                continue;
-            };
-            if subscribe {
-                entry.state = State::Asked;
-            }
-            is_alone = entry.refusals > 0;
-            command
-                .get_or_insert_with(|| Command {
-                    family,
-                    subscribe,
-                    names: Vec::new(),
-                })
-                .names
-                .push(name);
-        }
-        command
-    }
-
-    /// What is still to be sent of the first part of a command that was refused.
-    fn next_part(&mut self, lane: LaneId) -> Option<Command> {
-        while let Some((family, subscribe, names)) = self.lanes.get_mut(&lane)?.parts.pop_front() {
-            let entries = &mut self.entries[index(family)];
-            let mut due = |name: &Arc<str>| match entries.get_mut(name) {
-                Some(entry) if entry.lane == Some(lane) => match entry.state {
-                    State::Idle if subscribe && entry.wants > 0 => {
-                        entry.state = State::Asked;
-                        true
-                    }
-                    State::Leaving => !subscribe,
-                    State::Idle | State::Asked | State::InForce | State::Lingering(_) => false,
-                },
-                Some(_) | None => false,
-            };
-            let names: Vec<_> = names.into_iter().filter(|name| due(name)).collect();
-            if !names.is_empty() {
-                return Some(Command {
-                    family,
-                    subscribe,
-                    names,
-                });
-            }
-        }
-        None
-    }
-
-    /// Redis confirmed a change on the connection of `lane`.
-    pub(crate) fn handle_confirmed(
-        &mut self,
-        lane: LaneId,
-        family: Family,
-        subscribed: bool,
-        name: &[u8],
-    ) -> Confirmed {
-        let Some(connection) = self.lanes.get_mut(&lane) else {
-            return Confirmed::Stale;
-        };
-        let is_next = connection.sent.front().is_some_and(|(sent, op, names)| {
-            let next = names.front().map(|it| it.as_bytes());
-            (*sent, *op, next) == (family, subscribed, Some(name))
-        });
-        if is_next && let Some((.., names)) = connection.sent.front_mut() {
-            connection.unconfirmed -= 1;
-            names.pop_front();
-            if names.is_empty() {
-                connection.sent.pop_front();
-                connection.answered += 1;
-            }
-        }
-        let Some((name, entry)) = self.entry(family, name) else {
-            return Confirmed::Stale;
-        };
-        if entry.lane != Some(lane) {
-            return Confirmed::Stale;
-        }
-        match (entry.state, subscribed) {
-            (State::Asked, true) => {
-                entry.state = State::InForce;
-                entry.refusals = 0;
-                entry.latch.open();
-                let (was_initial, wants) = (std::mem::take(&mut entry.initial), entry.wants);
-                self.in_force += 1;
-                self.lost.remove(&(family, name.clone()));
-                if was_initial {
-                    self.count_initial(lane);
-                }
-                if wants == 0 {
-                    self.leave(family, &name);
-                }
-                Confirmed::Expected
-            }
-            (State::Leaving, false) => {
-                self.become_idle(family, &name);
-                Confirmed::Expected
-            }
-            (State::InForce | State::Lingering(_), false) => {
-                if entry.wants > 0 {
-                    self.lost.insert((family, name.clone()));
-                }
-                self.become_idle(family, &name);
-                Confirmed::Lost
-            }
-            (State::Idle | State::InForce | State::Lingering(_) | State::Leaving, true)
-            | (State::Idle | State::Asked, false) => Confirmed::Stale,
-        }
-    }
-
-    /// Redis refused the oldest command on the connection of `lane` that awaits confirmation. A name
-    /// that cannot be had hurts no other: the command is halved until it stands alone.
-    pub(crate) fn handle_refused(&mut self, lane: LaneId, why: Why, now: Instant) -> Refusal {
-        let Some(connection) = self.lanes.get_mut(&lane) else {
-            return Refusal::Stale;
-        };
-        let Some((family, subscribe, names)) = connection.sent.pop_front() else {
-            return Refusal::Stale;
-        };
-        connection.answered += 1;
-        connection.unconfirmed -= names.len();
-        let mut names = Vec::from(names);
-        if why == Why::Names && names.len() > 1 {
-            for name in &names {
-                let entry = self.entries[index(family)].get_mut(name);
-                if let Some(entry) = entry.filter(|it| it.lane == Some(lane))
-                    && subscribe
-                    && entry.state == State::Asked
-                {
-                    entry.state = State::Idle;
-                    if entry.wants == 0 {
-                        self.remove(family, name);
-                    }
-                }
-            }
-            let half = names.split_off(names.len() / 2);
-            if let Some(connection) = self.lanes.get_mut(&lane) {
-                connection.parts.push_back((family, subscribe, names));
-                connection.parts.push_back((family, subscribe, half));
-            }
-            return Refusal::Split;
-        }
-        let mut is_news = false;
-        for name in &names {
-            is_news |= self.handle_name_refused(lane, (family, subscribe), name, why, now);
-        }
-        match (names.into_iter().next(), why) {
-            (Some(name), Why::Names) => Refusal::Name { name, is_news },
-            (Some(name), Why::NotNow) => Refusal::Later(name),
-            (None, _) => Refusal::Stale,
-        }
-    }
-
-    /// Whether it was refused for the first time.
-    fn handle_name_refused(
-        &mut self,
-        lane: LaneId,
-        (family, subscribe): (Family, bool),
-        name: &Arc<str>,
-        why: Why,
-        now: Instant,
-    ) -> bool {
-        let Some(entry) = self.entries[index(family)].get_mut(name) else {
-            return false;
-        };
-        if entry.lane != Some(lane) {
-            return false;
-        }
-        if !subscribe {
-            if entry.state == State::Leaving {
-                self.become_idle(family, name);
-            }
-            return false;
-        }
-        if entry.state != State::Asked {
-            return false;
-        }
-        entry.state = State::Idle;
-        if entry.wants == 0 {
-            self.remove(family, name);
-            return false;
-        }
-        let mut pause = RETRY;
-        let mut is_news = false;
-        if why == Why::Names {
-            is_news = entry.refusals == 0;
-            // Who waits for a room is told. Without what all of the namespace goes by, the node is deaf.
-            if entry.purpose.is_room() {
-                pause *= 1 << entry.refusals.min(MAX_DOUBLINGS);
-                entry.latch.refuse();
-                let was_initial = std::mem::take(&mut entry.initial);
-                self.lost.remove(&(family, name.clone()));
-                entry.refusals = entry.refusals.saturating_add(1);
-                if was_initial {
-                    self.count_initial(lane);
-                }
-            } else {
-                entry.refusals = 1;
-            }
-        }
-        self.refused.insert((now + pause, family, name.clone()));
-        is_news
-    }
-
-    /// How many commands were sent by the connection of `lane`.
-    pub(crate) fn commands_sent(&self, lane: LaneId) -> u64 {
-        let lane = self.lanes.get(&lane);
-        lane.map_or(0, |lane| lane.answered + lane.sent.len() as u64)
-    }
-
-    /// How many of them were answered.
-    pub(crate) fn commands_answered(&self, lane: LaneId) -> u64 {
-        self.lanes.get(&lane).map_or(0, |lane| lane.answered)
     }
 
     /// Time has passed.
@@ -713,20 +337,6 @@ impl Interests {
     }
 }
 
-impl Entry {
-    fn reset(&mut self, in_force: &mut usize) {
-        if matches!(
-            self.state,
-            State::InForce | State::Lingering(_) | State::Leaving
-        ) {
-            *in_force -= 1;
-        }
-        self.state = State::Idle;
-        self.initial = false;
-        self.latch.close();
-    }
-}
-
 const FAMILIES: [Family; 3] = [Family::Exact, Family::Pattern, Family::Sharded];
 
 fn index(family: Family) -> usize {
@@ -736,6 +346,3 @@ fn index(family: Family) -> usize {
         Family::Sharded => 2,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,5 +1,7 @@
+use super::commands::{CHUNK, RETRY, WINDOW};
 use super::*;
 use crate::link::route::SLOTS;
+use crate::wire::Kind;
 
 const A: LaneId = LaneId(1);
 const B: LaneId = LaneId(2);
