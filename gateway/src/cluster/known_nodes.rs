@@ -43,6 +43,7 @@ mod tests {
     use adapter::NodeId;
 
     use super::*;
+    use crate::net::ids::random_tag;
 
     fn members(tags: &[NodeTag]) -> Vec<Member> {
         let member = |tag: &NodeTag| Member {
@@ -58,17 +59,17 @@ mod tests {
     #[test]
     fn who_left_is_remembered_up_to_a_bound() {
         let mut roll = KnownNodes::default();
-        let stays = NodeTag::random();
-        let first = NodeTag::random();
+        let stays = random_tag();
+        let first = random_tag();
         roll.note(&members(&[stays, first]));
-        assert!(!roll.knows(NodeTag::random()));
+        assert!(!roll.knows(random_tag()));
         assert!(roll.member(first.as_str()).is_some());
         roll.note(&members(&[stays]));
         assert!(roll.knows(first) && roll.member(first.as_str()).is_none());
         assert!(roll.member(stays.as_str()).is_some());
         // A few more than enough: some of so many random tags are the same.
         for _ in 0..MAX_DEPARTED + 16 {
-            roll.note(&members(&[stays, NodeTag::random()]));
+            roll.note(&members(&[stays, random_tag()]));
         }
         assert!(roll.knows(stays));
         assert!(!roll.knows(first));

@@ -18,7 +18,7 @@ use crate::engine::outbox::OutboxMemory;
 use crate::engine::shard::{self, Inbox, Mail, Shard};
 use crate::net::assets::Assets;
 use crate::net::descriptors::Descriptors;
-use crate::net::ids::NodeTag;
+use crate::net::ids::{NodeTag, random_tag};
 use crate::net::told::Told;
 use crate::net::vital::Vitals;
 
@@ -96,7 +96,7 @@ impl Node {
             descriptors: Arc::new(Descriptors::of_process(&config.backend)),
             tls,
             config,
-            tag: NodeTag::random(),
+            tag: random_tag(),
             cluster: OnceLock::new(),
             shards,
             mounts: mounts.into(),

@@ -9,12 +9,14 @@
 use std::cell::RefCell;
 use std::fmt;
 
+pub use adapter::NodeTag;
+
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// Characters of an id.
 pub const ID_LENGTH: usize = 20;
 
-const TAG_LENGTH: usize = 4;
+const TAG_LENGTH: usize = NodeTag::LENGTH;
 
 /// Characters at the end of a socket id that are a checksum of those before: 30 bits.
 const SEAL_LENGTH: usize = 5;
@@ -22,26 +24,9 @@ const SEAL_LENGTH: usize = 5;
 /// Most shards of a node: an id has one character for it.
 pub const MAX_SHARDS: usize = 64;
 
-/// The four characters by which ids name their node.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct NodeTag([u8; TAG_LENGTH]);
-
-impl NodeTag {
-    /// A tag that was drawn at random.
-    pub fn random() -> Self {
-        Self(random_characters())
-    }
-
-    /// The tag as text.
-    pub fn as_str(&self) -> &str {
-        as_text(&self.0)
-    }
-}
-
-impl fmt::Debug for NodeTag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
+/// A tag that was drawn at random.
+pub(crate) fn random_tag() -> NodeTag {
+    tag_of(&random_characters::<TAG_LENGTH>())
 }
 
 /// The id of a session: whoever has it is the client. It has no `Debug` and no `Display`, so that
@@ -170,16 +155,19 @@ fn seal_of(head: &[u8]) -> [u8; SEAL_LENGTH] {
 fn random_id(tag: NodeTag, shard: usize) -> [u8; ID_LENGTH] {
     let mut id = [0; ID_LENGTH];
     let (head, random) = id.split_at_mut(TAG_LENGTH + 1);
-    head[..TAG_LENGTH].copy_from_slice(&tag.0);
+    head[..TAG_LENGTH].copy_from_slice(tag.as_str().as_bytes());
     head[TAG_LENGTH] = ALPHABET[shard % MAX_SHARDS];
     random.copy_from_slice(&random_characters::<{ ID_LENGTH - TAG_LENGTH - 1 }>());
     id
 }
 
 fn node_of(id: &[u8; ID_LENGTH]) -> NodeTag {
-    let mut tag = [0; TAG_LENGTH];
-    tag.copy_from_slice(&id[..TAG_LENGTH]);
-    NodeTag(tag)
+    tag_of(&id[..TAG_LENGTH])
+}
+
+/// The tag of these characters, which stand in an id or were drawn for one.
+fn tag_of(characters: &[u8]) -> NodeTag {
+    NodeTag::new(as_text(characters)).expect("ids are made of the characters of tags, and read so")
 }
 
 fn shard_of(id: &[u8; ID_LENGTH]) -> usize {
@@ -228,7 +216,7 @@ mod tests {
 
     #[test]
     fn an_id_names_its_node_and_shard() {
-        let tag = NodeTag::random();
+        let tag = random_tag();
         for shard in 0..MAX_SHARDS {
             let sid = Sid::random(tag, shard);
             let read = Sid::parse(sid.reveal()).unwrap();
@@ -240,7 +228,7 @@ mod tests {
 
     #[test]
     fn ids_differ() {
-        let tag = NodeTag::random();
+        let tag = random_tag();
         let ids: std::collections::HashSet<_> =
             (0..10_000).map(|_| SocketId::random(tag, 0)).collect();
         assert_eq!(ids.len(), 10_000);
@@ -249,7 +237,7 @@ mod tests {
     #[test]
     fn every_node_knows_the_id_of_a_socket() {
         for shard in 0..1000 {
-            let id = SocketId::random(NodeTag::random(), shard);
+            let id = SocketId::random(random_tag(), shard);
             assert!(is_private(id.as_str()), "{id}");
             assert_eq!(SocketId::parse(id.as_str()), Some(id));
         }

@@ -228,7 +228,7 @@ fn join_cluster(
     internal_address: SocketAddr,
 ) -> Result<Option<Arc<dyn Adapter>>, StartError> {
     let inbox: Arc<dyn AdapterInbox> = Arc::new(Arrivals::new(node));
-    let tag = NodeTag::new(node.tag().as_str()).expect("both kinds of tag have the same form");
+    let tag = node.tag();
     if let Some(adapter) = adapter {
         return Ok(Some(adapter(tag, inbox)));
     }
