@@ -26,6 +26,7 @@ pub(crate) const MAX_DEPTH: usize =
     protocol::socketio::MAX_DEPTH + protocol::socketio::ENVELOPE_DEPTH;
 
 /// Why a message from Redis cannot be read. It is counted and dropped.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// Neither JSON nor msgpack, or more than one value.
@@ -46,6 +47,7 @@ pub enum DecodeError {
 }
 
 /// Why a message cannot be sent.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
     /// The arguments are not what their type says: JSON, nested not too deep.

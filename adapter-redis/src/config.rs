@@ -6,6 +6,7 @@ use crate::link::servers::Servers;
 use crate::wire::Format;
 
 /// How a node takes part in the cluster. [`Config::new`] has the defaults.
+#[non_exhaustive]
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where Redis is.
@@ -37,6 +38,7 @@ pub struct Config {
 }
 
 /// Which rooms a node hears of in the classic format.
+#[expect(clippy::exhaustive_enums, reason = "a setting has these values")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RoomInterest {
     /// Those that have members here: a subscription for each.
@@ -47,6 +49,7 @@ pub enum RoomInterest {
 }
 
 /// What is held at most.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Bytes of messages that await being sent. What exceeds them is dropped and counted.
@@ -60,6 +63,7 @@ pub struct Limits {
 }
 
 /// How long things may take.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
     /// To connect and log in.

@@ -16,6 +16,29 @@
 //! - `codec`: MessagePack and JSON, as Node's libraries write them. Pure.
 //!
 //! [`StreamWriter`] stands beside the adapter: it appends entries to a Redis Stream.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use adapter::{Adapter, Incoming, NodeId, NodeTag};
+//! use adapter_redis::{Config, RedisAdapter, Servers};
+//!
+//! let servers: Servers = "redis://127.0.0.1:6379".parse()?;
+//! let config = Config::new(servers, NodeId::new("gw-1")?, NodeTag::new("gw01")?);
+//! let inbox = Arc::new(|incoming: Incoming| println!("{incoming:?}"));
+//! let adapter = RedisAdapter::start(config, inbox)?;
+//! let namespace = adapter.open_namespace("/");
+//! // .. until the node stops:
+//! drop(namespace);
+//! adapter.close();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![warn(
+    clippy::exhaustive_enums,
+    clippy::exhaustive_structs,
+    clippy::missing_errors_doc
+)]
 
 mod bus;
 mod cluster;

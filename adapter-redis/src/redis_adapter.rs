@@ -38,6 +38,7 @@ pub struct RedisAdapter {
 }
 
 /// Why the adapter cannot be started. That Redis is away is no reason.
+#[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// No trusted root certificates for TLS.
@@ -57,6 +58,10 @@ const COMMAND: Duration = Duration::from_secs(1);
 impl RedisAdapter {
     /// Starts to connect, for as long as it takes. What comes in goes to `inbox`, on the bus's
     /// thread.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no trusted certificates for TLS, no thread or no randomness. That Redis is away is no error.
     pub fn start(config: Config, inbox: Arc<dyn Inbox>) -> Result<Self, StartError> {
         let timing = config.timing;
         let seed = getrandom::u64()
@@ -102,6 +107,10 @@ impl RedisAdapter {
     }
 
     /// Whether [`start`](Self::start) would take these servers. Connects to nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start) has them.
     pub fn check(servers: &Servers) -> Result<(), StartError> {
         Connector::new(servers, COMMAND, COMMAND).map_err(StartError::Tls)?;
         let commands = Commands::new(servers, COMMAND);

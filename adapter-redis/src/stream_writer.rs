@@ -31,8 +31,12 @@ impl AppendError {
 }
 
 impl StreamWriter {
-    /// Of the stream at `key`, which keeps about `max_length` entries. It connects when it has
+    /// A writer to the stream at `key`, which keeps about `max_length` entries. It connects when it has
     /// something to write.
+    ///
+    /// # Errors
+    ///
+    /// If there are no trusted certificates for TLS, or no connection can be prepared to these servers.
     pub fn new(servers: &Servers, key: &str, max_length: usize) -> Result<Self, AppendError> {
         Ok(Self {
             commands: Commands::new(servers, TIMEOUT)?,
@@ -41,8 +45,12 @@ impl StreamWriter {
         })
     }
 
-    /// Appends entries in their order, each with these fields. After an error all of them may be
-    /// there, or none.
+    /// Appends entries in their order, each with these fields. Redis gets 6 seconds, and time for the bytes on a slow
+    /// link.
+    ///
+    /// # Errors
+    ///
+    /// If Redis refuses them, does not answer in time, or cannot be reached. All of them may be there then, or none.
     pub async fn append(&self, entries: &[Vec<(&str, &[u8])>]) -> Result<(), AppendError> {
         let mut pipeline = Pipeline::with_capacity(entries.len());
         pipeline.atomic();

@@ -1,4 +1,33 @@
 //! Cluster messages as Node puts them on Redis: channels and bytes, without I/O.
+//!
+//! ```
+//! use adapter::{ArgumentsBuf, Broadcast, ClusterMessage, EventBuf, NodeId, Selection};
+//! use adapter_redis::wire::{Channels, Content, Format, Kind, Uid, Wire};
+//!
+//! let format = Format::Classic { specific_responses: false };
+//! let wire = Wire {
+//!     format,
+//!     namespace: "/".into(),
+//!     channels: Channels::new("socket.io", "/"),
+//!     uid: Uid::new(format, 7, "/"),
+//!     node: NodeId::new("gw-1")?,
+//!     max_message: 16 << 20,
+//! };
+//! let message = ClusterMessage::Broadcast(Broadcast {
+//!     selection: Selection::room("news"),
+//!     event: EventBuf {
+//!         name: "message".to_owned(),
+//!         arguments: ArgumentsBuf::from_json("1"),
+//!     },
+//! });
+//! let outgoing = wire.encode(&message, None)?;
+//! assert_eq!(outgoing.channel, "socket.io#/#news#");
+//!
+//! let mut text = String::new();
+//! let envelope = format.open(Kind::Broadcast, &outgoing.payload, &mut text)?;
+//! assert_eq!(envelope.content()?, Content::Message(message, None));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::borrow::Cow;
 
@@ -18,6 +47,7 @@ pub use channels::{Channels, SubscriptionMode, escape_pattern};
 pub use uid::Uid;
 
 /// Which of Node's two formats is spoken.
+#[expect(clippy::exhaustive_enums, reason = "Node has these")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// `createAdapter` of `@socket.io/redis-adapter` and `@socket.io/redis-emitter`: `PUBLISH`.
@@ -31,6 +61,10 @@ pub enum Format {
 }
 
 /// How one node encodes and decodes in one namespace.
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "its users make it, field by field"
+)]
 #[derive(Debug, Clone)]
 pub struct Wire {
     /// The format.
@@ -48,6 +82,7 @@ pub struct Wire {
 }
 
 /// A message ready to be published.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
     /// Where.
@@ -57,6 +92,7 @@ pub struct Outgoing {
 }
 
 /// What kind of channel a message came by.
+#[expect(clippy::exhaustive_enums, reason = "Node has these")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Classic broadcasts, and everything in the sharded format.
@@ -81,6 +117,7 @@ pub struct Envelope<'a> {
 const OTHERS: &[u8] = b",\"others\":true}";
 
 /// What was in an envelope.
+#[expect(clippy::exhaustive_enums, reason = "nodes and adapters handle each")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// A message, and where answers go if it wants any.
@@ -99,6 +136,10 @@ enum Body<'a> {
 
 impl Wire {
     /// What to publish for `message`; as a request if `request` is given.
+    ///
+    /// # Errors
+    ///
+    /// If Node's format has no such message, or if it has more than [`max_message`](Self::max_message) bytes.
     pub fn encode(
         &self,
         message: &ClusterMessage,
@@ -113,6 +154,10 @@ impl Wire {
 
     /// The same for servers that are no gateway nodes: those know such a request by a key that others
     /// do not look at, and leave it alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode) has them, and if the message is no JSON object.
     pub fn encode_for_others(
         &self,
         message: &ClusterMessage,
@@ -127,6 +172,10 @@ impl Wire {
     }
 
     /// What to publish for an answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode) has them.
     pub fn encode_answer(&self, to: &ReplyTo, answer: &Answer) -> Result<Outgoing, EncodeError> {
         let outgoing = match self.format {
             Format::Classic { specific_responses } => {
@@ -147,6 +196,10 @@ impl Wire {
 
 impl Format {
     /// Opens the envelope of a message. `text` is scratch space.
+    ///
+    /// # Errors
+    ///
+    /// If `payload` is not what Node sends by such a channel.
     pub fn open<'a>(
         self,
         kind: Kind,
@@ -163,6 +216,10 @@ impl Format {
 
 impl Envelope<'_> {
     /// Reads what is in it.
+    ///
+    /// # Errors
+    ///
+    /// If it is not what Node sends.
     pub fn content(&self) -> Result<Content, DecodeError> {
         match &self.body {
             Body::Classic(body) => body.content(&self.uid),

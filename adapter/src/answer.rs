@@ -1,6 +1,7 @@
 use crate::{ArgumentsBuf, NodeId, Piece, RequestId};
 
 /// What a node answers to a request.
+#[expect(clippy::exhaustive_enums, reason = "nodes and adapters handle each")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// How many sockets got the broadcast: so many acknowledgements may follow.
@@ -23,6 +24,10 @@ pub enum Answer {
 }
 
 /// An answer that came in.
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "its users make it, field by field"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     /// What it answers.
@@ -34,6 +39,10 @@ pub struct Response {
 }
 
 /// One socket as other nodes see it.
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "its users make it, field by field"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SocketDetails {
     /// Its id.

@@ -103,6 +103,7 @@ pub trait Inbox: Send + Sync {
 }
 
 /// What an adapter brings.
+#[expect(clippy::exhaustive_enums, reason = "nodes and adapters handle each")]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Incoming {
     /// Another node, or an emitter, says something.
@@ -128,6 +129,7 @@ pub enum Incoming {
 }
 
 /// Whether a message is on its way.
+#[expect(clippy::exhaustive_enums, reason = "nodes and adapters handle each")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Publish {
     /// It waits for its turn.
@@ -137,6 +139,10 @@ pub enum Publish {
 }
 
 /// A live gateway node, as it describes itself.
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "its users make it, field by field"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     /// Its id.
@@ -152,6 +158,10 @@ pub struct Member {
 }
 
 /// Who will answer a request.
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "its users make it, field by field"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Peers {
     /// Gateway nodes that listen now, without this one.
@@ -163,6 +173,10 @@ pub struct Peers {
 }
 
 /// The adapter has no connection.
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "it says one thing, and adapters make it"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no connection to the other nodes")]
 pub struct Away;

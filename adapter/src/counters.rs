@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// What an adapter counts, as plain values; whoever exports them reads them at any time.
+#[non_exhaustive]
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Messages that came in and were handed over.
@@ -54,6 +55,7 @@ pub struct Histogram {
 }
 
 /// A [`Histogram`] at one moment.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HistogramSnapshot {
     /// Durations per bucket, not cumulative; the last has no upper limit.

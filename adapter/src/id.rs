@@ -15,6 +15,7 @@ pub struct NodeTag([u8; Self::LENGTH]);
 pub struct RequestId(Box<str>);
 
 /// A [`NodeId`] or [`NodeTag`] that cannot be one.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadId {
     /// Not 1 to [`NodeId::MAX_LENGTH`] characters of `A-Z a-z 0-9 . _ : -`.
@@ -30,6 +31,11 @@ impl NodeId {
     pub const MAX_LENGTH: usize = 64;
 
     /// Checks `text`: it becomes part of Redis keys and of metrics.
+    ///
+    /// # Errors
+    ///
+    /// If `text` is empty, longer than [`MAX_LENGTH`](Self::MAX_LENGTH), or has other characters than
+    /// `A-Z a-z 0-9 . _ : -`.
     pub fn new(text: &str) -> Result<Self, BadId> {
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
         if text.is_empty() || text.len() > Self::MAX_LENGTH || !text.bytes().all(legal) {
@@ -49,6 +55,10 @@ impl NodeTag {
     pub const LENGTH: usize = 4;
 
     /// Checks `text`.
+    ///
+    /// # Errors
+    ///
+    /// If `text` has not [`LENGTH`](Self::LENGTH) characters of `A-Z a-z 0-9 _ -`.
     pub fn new(text: &str) -> Result<Self, BadId> {
         let tag: [u8; Self::LENGTH] = text.as_bytes().try_into().map_err(|_| BadId::NodeTag)?;
         let legal = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);

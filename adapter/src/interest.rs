@@ -5,6 +5,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 /// A node's interest in a namespace or a room. Dropping it ends the interest.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use adapter::{InForce, Interest, Latch};
+///
+/// // The adapter's side: it opens the latch when it is subscribed.
+/// let latch = Arc::new(Latch::default());
+/// let interest = Interest::new(InForce::when([latch.clone()]), || println!("unsubscribe"));
+/// assert!(!interest.is_in_force());
+/// latch.open();
+/// assert!(interest.is_in_force());
+/// ```
 #[must_use = "dropping the interest ends it"]
 pub struct Interest {
     in_force: InForce,

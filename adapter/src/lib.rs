@@ -9,6 +9,48 @@
 //!   [`memory::Cluster`], which joins several nodes in one process;
 //! - [`Interest`]: which rooms a node wants to hear of, and since when it does;
 //! - [`Pending`]: the requests that await answers from other nodes, as a state machine.
+//!
+//! Two nodes in one process, one of which tells something to a room:
+//!
+//! ```
+//! use std::sync::{Arc, Mutex};
+//!
+//! use adapter::memory::Cluster;
+//! use adapter::{
+//!     Adapter, ArgumentsBuf, BadId, Broadcast, ClusterMessage, EventBuf, Incoming, NodeId, NodeTag, Publish, Selection,
+//! };
+//!
+//! let cluster = Cluster::default();
+//! let heard = Arc::new(Mutex::new(Vec::new()));
+//! let inbox = heard.clone();
+//! let a = cluster.join(NodeId::new("a")?, NodeTag::new("aaaa")?, Arc::new(|_: Incoming| {}));
+//! let b = cluster.join(NodeId::new("b")?, NodeTag::new("bbbb")?, Arc::new(move |incoming: Incoming| {
+//!     if let Incoming::Message { message, .. } = incoming {
+//!         inbox.lock().unwrap().push(message);
+//!     }
+//! }));
+//!
+//! let namespace = b.open_namespace("/chat");
+//! let room = b.open_room("/chat", "news");
+//! assert!(namespace.is_in_force() && room.is_in_force());
+//!
+//! let message = ClusterMessage::Broadcast(Broadcast {
+//!     selection: Selection::room("news"),
+//!     event: EventBuf {
+//!         name: "message".to_owned(),
+//!         arguments: ArgumentsBuf::from_json(r#""hello""#),
+//!     },
+//! });
+//! assert_eq!(a.publish("/chat", &message), Publish::Queued);
+//! assert_eq!(*heard.lock().unwrap(), [message]);
+//! # Ok::<(), BadId>(())
+//! ```
+
+#![warn(
+    clippy::exhaustive_enums,
+    clippy::exhaustive_structs,
+    clippy::missing_errors_doc
+)]
 
 pub mod memory;
 

@@ -2,6 +2,10 @@ use crate::{Selection, SocketDetails};
 
 /// Asks gateway nodes for a part of a list. Every list has an order, and whoever asks goes on behind
 /// what it has got: no answer is larger than one message may be.
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "its users make it, field by field"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListRequest {
     /// What is listed.
@@ -17,6 +21,7 @@ pub struct ListRequest {
 }
 
 /// What can be listed.
+#[expect(clippy::exhaustive_enums, reason = "nodes and adapters handle each")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum List {
     /// Sockets, by their ids.
@@ -35,6 +40,10 @@ pub enum List {
 }
 
 /// A part of a list, as one node has it.
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "its users make it, field by field"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
     /// Its entries, in order.
@@ -46,6 +55,7 @@ pub struct Piece {
 }
 
 /// Entries of a list.
+#[expect(clippy::exhaustive_enums, reason = "nodes and adapters handle each")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entries {
     /// Of [`List::Sockets`].

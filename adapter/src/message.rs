@@ -4,6 +4,7 @@ use protocol::socketio::Arguments;
 use crate::{ListRequest, NodeId, RequestId, Selection};
 
 /// What a node tells or asks all other nodes of a namespace.
+#[expect(clippy::exhaustive_enums, reason = "nodes and adapters handle each")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClusterMessage {
     /// Emit an event. As a request: [`Answer::ClientCount`](crate::Answer::ClientCount) at once,
@@ -51,6 +52,10 @@ pub enum ClusterMessage {
 }
 
 /// An event and whom it is for.
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "its users make it, field by field"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broadcast {
     /// Whom it is for.
@@ -60,6 +65,10 @@ pub struct Broadcast {
 }
 
 /// An owned event: its name, never a reserved one, and its arguments.
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "its users make it, field by field"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EventBuf {
     /// The name without quotes and escapes.
@@ -70,6 +79,10 @@ pub struct EventBuf {
 
 /// Owned arguments of an event or of an acknowledgement: to [`Arguments`] what `String` is to
 /// `str`.
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "its users make it, field by field"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ArgumentsBuf {
     /// Comma-separated JSON values, without brackets around them. While there are attachments, an
@@ -80,6 +93,10 @@ pub struct ArgumentsBuf {
 }
 
 /// Who asked, where the answers go.
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "its users make it, field by field"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplyTo {
     /// The id that the answers carry.

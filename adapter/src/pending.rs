@@ -8,6 +8,27 @@ mod waiting;
 
 /// The requests of a node that await answers from others.
 ///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// use adapter::{Answer, Limits, NodeId, Peers, Pending, Question, RequestId, Response};
+///
+/// let mut pending = Pending::new(Limits::default());
+/// let (now, request) = (Instant::now(), RequestId::new("1"));
+/// pending.start(request.clone(), Question::Rooms, now + Duration::from_secs(5))?;
+/// let node = NodeId::new("gw-2")?;
+/// let nodes = vec![node.clone()];
+/// pending.handle_peers(&request, Peers { nodes, ..Peers::default() });
+/// pending.handle_response(Response {
+///     request,
+///     node: Some(node),
+///     answer: Answer::Rooms(vec!["news".to_owned()]),
+/// });
+/// let outcome = pending.poll_outcome().expect("all have answered");
+/// assert!(outcome.missing.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// Answers, membership and time go in through `handle_*`, finished requests come out of
 /// [`poll_outcome`](Self::poll_outcome); [`poll_timeout`](Self::poll_timeout) says when time has to
 /// be handed in again.
@@ -29,6 +50,10 @@ pub struct Pending {
 }
 
 /// What [`Pending`] holds at most.
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "its users make it, field by field"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Requests at a time.
@@ -40,6 +65,7 @@ pub struct Limits {
 }
 
 /// What is asked, hence which answers count.
+#[expect(clippy::exhaustive_enums, reason = "nodes and adapters handle each")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Question {
     /// A broadcast: each node tells a count, then as many acknowledgements follow.
@@ -56,6 +82,7 @@ pub enum Question {
 }
 
 /// A request that is over.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// Its id.
@@ -75,6 +102,7 @@ pub struct Outcome {
 }
 
 /// There are [`Limits::requests`] requests already.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many requests await answers")]
 pub struct Full;
@@ -114,6 +142,10 @@ impl Pending {
     /// Begins to collect the answers to `request`, at the latest until `deadline`. Call it before
     /// the request is published, and [`handle_peers`](Self::handle_peers) when it is known who will
     /// answer.
+    ///
+    /// # Errors
+    ///
+    /// If [`Limits::requests`] requests await answers already.
     pub fn start(
         &mut self,
         request: RequestId,

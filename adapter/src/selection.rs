@@ -2,6 +2,18 @@ use std::time::Duration;
 
 /// The sockets of a namespace that a message is for: the members of any of `rooms`, or everybody
 /// when there are none, without the members of any room of `except`.
+///
+/// ```
+/// use adapter::Selection;
+///
+/// let selection = Selection::room("news").to("sports").except("muted");
+/// assert_eq!(selection.rooms, ["news", "sports"]);
+/// assert_eq!(selection.only_room(), None);
+/// ```
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "its users make it, field by field"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Selection {
     /// Rooms whose members are selected, each socket once; empty selects the whole namespace.
@@ -13,6 +25,10 @@ pub struct Selection {
 }
 
 /// How to treat a broadcast.
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "its users make it, field by field"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flags {
     /// Skip a socket whose transport cannot take it at once.

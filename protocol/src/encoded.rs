@@ -9,6 +9,19 @@ use crate::websocket::frame::{OpCode, ServerFrame, frame_len, push_frame, push_h
 ///
 /// Cloning shares the bytes. The frames tell by themselves where the text and the attachments are,
 /// so this is no larger than its `Bytes`.
+///
+/// ```
+/// use protocol::Encoded;
+/// use protocol::socketio::Arguments;
+///
+/// let arguments = Arguments::from_raw(r#""hello",1"#, &[]);
+/// let event = Encoded::event("/chat", None, "message", arguments);
+///
+/// // The Engine.IO packet, for polling.
+/// assert_eq!(event.text(), Some(r#"42/chat,["message","hello",1]"#));
+/// // A frame of 29 bytes around it, for WebSocket.
+/// assert_eq!(event.frames()[..2], [0x81, 29]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
     frames: Bytes,

@@ -46,7 +46,7 @@ pub(crate) async fn run(lane: Lane) {
             backoff = new_backoff();
         }
         if next.is_none() {
-            tokio::time::sleep(backoff.pause()).await;
+            sleep(backoff.pause()).await;
         }
     }
 }

@@ -22,6 +22,7 @@ pub(crate) struct Record {
 }
 
 /// Why a node cannot take part in the cluster, beside its connections.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// It could not tell yet that it lives.

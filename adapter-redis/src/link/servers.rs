@@ -74,6 +74,7 @@ pub(crate) struct Endpoint {
 }
 
 /// Why text is no `redis.url`.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadUrl {
     /// Not one of the six schemes.

@@ -1,6 +1,7 @@
 use adapter::NodeTag;
 
 /// How the sharded format uses channels of rooms; all nodes have to agree.
+#[expect(clippy::exhaustive_enums, reason = "Node's adapter has these")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SubscriptionMode {
     /// Never: everything goes by the namespace's channel.
@@ -12,6 +13,7 @@ pub enum SubscriptionMode {
 }
 
 /// The names of a namespace's channels.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Channels {
     /// `prefix#/namespace#`: broadcasts; in the sharded format everything but answers.

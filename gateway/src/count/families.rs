@@ -87,7 +87,7 @@ pub(crate) fn counters(name: &str, help: &str, values: &[(Labels, u64)]) -> Metr
 }
 
 pub(crate) fn durations(name: &str, help: &str, of: &Histogram) -> MetricFamily {
-    let HistogramSnapshot { counts, sum } = of.snapshot();
+    let HistogramSnapshot { counts, sum, .. } = of.snapshot();
     let sum = u64::try_from(sum.as_nanos()).unwrap_or(u64::MAX);
     filled(name, help, &DURATIONS, NANOSECONDS, &counts, sum)
 }

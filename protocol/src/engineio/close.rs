@@ -1,4 +1,8 @@
 /// Why a session ended.
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a reason has its names and its log level, and new ones get theirs"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CloseReason {
     /// A poll was aborted or overlapped another, a frame broke RFC 6455 or was too big, a heartbeat

@@ -3,6 +3,10 @@ use std::borrow::Cow;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 /// An Engine.IO packet.
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "the protocol has these, and no others in this version"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Packet<'a> {
     /// `0`, with what follows the digit.
@@ -22,6 +26,10 @@ pub enum Packet<'a> {
 }
 
 /// The content of a message packet.
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "the protocol has these, and no others in this version"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message<'a> {
     /// What follows the `4`.
@@ -31,6 +39,7 @@ pub enum Message<'a> {
 }
 
 /// Why bytes are not an Engine.IO packet.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// A packet without its type.
@@ -46,6 +55,10 @@ impl<'a> Packet<'a> {
     ///
     /// Base64 is read as Node reads it: rubbish yields fewer bytes, never an error. Data behind a
     /// type that has none is ignored.
+    ///
+    /// # Errors
+    ///
+    /// If `text` is empty, or does not begin with the digit of a type or with `b`.
     pub fn decode(text: &'a str) -> Result<Self, DecodeError> {
         let kind = *text.as_bytes().first().ok_or(DecodeError::Empty)?;
         let data = text.get(1..).ok_or(DecodeError::UnknownType)?;

@@ -1,4 +1,12 @@
 //! A polling body: packets joined by the record separator `0x1e`.
+//!
+//! ```
+//! use protocol::engineio::{Message, Packet, payload};
+//!
+//! let packets: Result<Vec<_>, _> = payload::decode("2\u{1e}4hello").collect();
+//! let hello = Packet::Message(Message::Text("hello"));
+//! assert_eq!(packets, Ok(vec![Packet::Ping(""), hello]));
+//! ```
 
 use super::{DecodeError, Packet};
 

@@ -31,6 +31,10 @@ const STOOD_STILL: Duration = Duration::from_secs(1);
 const READ_FIRST: Duration = Duration::from_secs(1);
 
 /// The times that a session keeps.
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "its users make it, field by field"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
     /// From the handshake or a pong to the next ping.
@@ -96,6 +100,10 @@ struct Requests {
 }
 
 /// The transport that a session uses.
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a session goes from the one to the other"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// HTTP long-polling.
@@ -118,6 +126,10 @@ impl Transport {
 }
 
 /// What the driver has to do.
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "who drives the machine does something for each"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
     /// Put a ping into the outbox.
@@ -149,6 +161,10 @@ pub enum Output {
 }
 
 /// Why an upgrade came to nothing.
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "who drives the machine does something for each"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ProbeFailure {
     /// [`Timing::upgrade_timeout`] passed.
@@ -162,6 +178,10 @@ pub enum ProbeFailure {
 }
 
 /// What a poll is answered with.
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "who drives the machine does something for each"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     /// `6`.
@@ -177,6 +197,10 @@ pub enum Answer {
 }
 
 /// What becomes of a poll (GET).
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "who drives the machine does something for each"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Poll {
     /// It waits. The driver answers it as soon as the outbox holds something, and says so with
@@ -191,6 +215,10 @@ pub enum Poll {
 }
 
 /// What becomes of a post, before its body is read.
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "who drives the machine does something for each"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Post {
     /// Read the body and hand in its packets, then call [`Session::handle_post_end`].
@@ -204,6 +232,10 @@ pub enum Post {
 }
 
 /// Whether a WebSocket with the id of an open session may probe.
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "who drives the machine does something for each"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attach {
     /// It may; its packets go to [`Session::handle_probe_packet`].

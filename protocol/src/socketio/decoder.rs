@@ -18,6 +18,10 @@ pub struct Decoder {
 }
 
 /// What a message was.
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "who drives the machine does something for each"
+)]
 #[derive(Debug, PartialEq)]
 pub enum Decoded<'a> {
     /// A whole packet.
@@ -62,6 +66,10 @@ struct Pending {
 
 impl Decoder {
     /// Reads a text message (what follows the Engine.IO `4`).
+    ///
+    /// # Errors
+    ///
+    /// If `text` is no packet that a client may send, or if an attachment is due. The session has to be closed.
     pub fn decode_text<'a>(&mut self, text: &'a str) -> Result<Decoded<'a>, DecodeError> {
         if self.pending.is_some() {
             return Err(DecodeError::PacketAmidAttachments);
@@ -82,6 +90,10 @@ impl Decoder {
     }
 
     /// Reads a binary message.
+    ///
+    /// # Errors
+    ///
+    /// If no attachment is due. The session has to be closed.
     pub fn decode_binary(&mut self, data: &[u8]) -> Result<Decoded<'static>, DecodeError> {
         let mut pending = self.pending.take().ok_or(DecodeError::UnexpectedBinary)?;
         if let Some(packet) = &mut pending.packet {

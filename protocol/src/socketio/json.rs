@@ -1,4 +1,12 @@
 //! Checks JSON without building a tree.
+//!
+//! ```
+//! use protocol::socketio::json;
+//!
+//! assert!(json::is_value(r#"{"a":[1,"\u00e9"]}"#));
+//! assert!(!json::is_value("{a:1}"));
+//! assert_eq!(json::as_string(r#""caf\u00e9""#).as_deref(), Some("café"));
+//! ```
 
 use std::borrow::Cow;
 

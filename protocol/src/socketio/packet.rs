@@ -18,6 +18,10 @@ pub fn is_reserved(name: &str) -> bool {
 }
 
 /// A packet as a client may send it. `CONNECT_ERROR` is a server's alone and not among them.
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "the protocol has these, and no others in this version"
+)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Packet<'a> {
     /// Asks to join a namespace.
@@ -53,6 +57,10 @@ pub enum Packet<'a> {
 }
 
 /// The name of an event and its arguments, checked but not parsed.
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "its users make it, field by field"
+)]
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event<'a> {
     /// The name without quotes and escapes; digits when the client used a number.
@@ -64,6 +72,7 @@ pub struct Event<'a> {
 }
 
 /// Why a message is not a Socket.IO packet. Each closes the session.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// No packet, or a type outside 0 to 6.

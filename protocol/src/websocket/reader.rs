@@ -28,6 +28,10 @@ pub struct Reader {
 }
 
 /// What the client sent: a whole message, or a control frame.
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "who drives the machine does something for each"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Received<'a> {
     /// A text message.
@@ -53,8 +57,12 @@ impl Reader {
     /// everything and returns `None`.
     ///
     /// A message of exactly `limit` bytes is allowed, a longer one is refused as soon as the head
-    /// of the frame that makes it so is there. After an error nothing more can be read: the rest of
-    /// `input` is dropped, and the reader should be.
+    /// of the frame that makes it so is there.
+    ///
+    /// # Errors
+    ///
+    /// If the client sends what is no frame of a client, or what the limits forbid. Nothing more can be read then: the
+    /// rest of `input` is dropped, and the reader should be. [`FrameError::close_code`] tells the client.
     #[inline]
     pub fn next<'a>(
         &mut self,

@@ -1,6 +1,7 @@
 use super::close::CloseCode;
 
 /// Why a connection must be closed: what its peer sent is not WebSocket, or not wanted.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// A reserved bit is set, and no extension was negotiated.

@@ -1,4 +1,8 @@
 /// What a frame is: the low four bits of its first byte.
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "the protocol has these, and no others in this version"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum OpCode {

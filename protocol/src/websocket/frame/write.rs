@@ -77,6 +77,7 @@ pub(super) fn control_frame(opcode: OpCode, payload: &[u8]) -> Bytes {
 }
 
 /// A frame of a server that does not split its messages, as a client reads it.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerFrame<'a> {
     /// What the frame is.
