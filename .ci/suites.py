@@ -45,24 +45,29 @@ CLIENTS_THAT_MEASURE = "hostile bursts slow_reader timers drain heartbeats"
 CLUSTER_THAT_MEASURES = "floods balancers"
 # What mostly waits: outages, and what has to pass until something is given up.
 CLUSTER_THAT_WAITS = "field backends"
+CLUSTER_OF_SERVERS = "stream stream_servers trust failures"
+CLUSTER_REST = without(f"{CLUSTER_THAT_MEASURES} {CLUSTER_THAT_WAITS} {CLUSTER_OF_SERVERS}")
+
+INSTALLED = ("build", "install")
 
 # What starts first stands first; long ones before short ones.
 SUITES = [
     Suite("build", "build", load=2),
     Suite("install", "install", load=0),
-    Suite("check", "check", load=0.5, needs=("build", "install"), idle=True),
-    Suite("clients that measure", f"clients SUITES={CLIENTS_THAT_MEASURE}", load=0.5, needs=("build", "install"), measures=True),
-    Suite("cluster that waits", f"cluster SUITES={CLUSTER_THAT_WAITS}", load=0.3, needs=("build", "install")),
-    Suite("cluster", f"cluster SUITES={without(CLUSTER_THAT_WAITS + ' ' + CLUSTER_THAT_MEASURES)}", load=0.4, needs=("build", "install")),
-    Suite("deploy", "deploy-check", load=0.4, needs=("build", "install")),
-    Suite("clients", f"clients SUITES={without(CLIENTS_THAT_MEASURE)}", load=0.5, needs=("build", "install")),
-    Suite("examples", "examples", load=0.5, needs=("build", "install")),
-    Suite("cluster that measures", f"cluster SUITES={CLUSTER_THAT_MEASURES}", load=0.6, needs=("build", "install"), measures=True),
-    Suite("loadtest", "loadtest", load=0.5, needs=("build", "install"), measures=True),
-    # These are started by cargo, which would wait for the check's build anyway.
+    Suite("check", "check", load=0.5, needs=INSTALLED, idle=True),
+    Suite("clients-measuring", f"clients SUITES={CLIENTS_THAT_MEASURE}", load=0.5, needs=INSTALLED, measures=True),
+    Suite("cluster-waiting", f"cluster SUITES={CLUSTER_THAT_WAITS}", load=0.35, needs=INSTALLED),
+    Suite("cluster-servers", f"cluster SUITES={CLUSTER_OF_SERVERS}", load=0.35, needs=INSTALLED),
+    # Cargo starts these two, and would wait for the build of the check anyway.
     Suite("unit", "unit", load=1, needs=("check",)),
     Suite("redis", "redis", load=0.6, needs=("check",)),
-    Suite("autobahn", "autobahn", load=1, needs=("build", "install")),
+    Suite("cluster", f"cluster SUITES={CLUSTER_REST}", load=0.4, needs=INSTALLED),
+    Suite("deploy", "deploy-check", load=0.4, needs=INSTALLED),
+    Suite("clients", f"clients SUITES={without(CLIENTS_THAT_MEASURE)}", load=0.6, needs=INSTALLED),
+    Suite("cluster-measuring", f"cluster SUITES={CLUSTER_THAT_MEASURES}", load=0.6, needs=INSTALLED, measures=True),
+    Suite("examples", "examples", load=0.6, needs=INSTALLED),
+    Suite("loadtest", "loadtest", load=0.4, needs=INSTALLED, measures=True),
+    Suite("autobahn", "autobahn", load=0.6, needs=INSTALLED),
 ]
 
 
@@ -72,7 +77,7 @@ class Job:
     def __init__(self, suite, command, folder):
         self.suite = suite
         self.began = time.monotonic()
-        self.output = pathlib.Path(folder) / suite.name.replace(" ", "-")
+        self.output = pathlib.Path(folder) / suite.name
         environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
         with open(self.output, "wb") as output:
             # A group of its own, so that all of it can be ended.
@@ -192,19 +197,21 @@ def children():
 
 
 def with_needs(names, suites):
-    """The suites of these names, and those that they need; all, if there is no name."""
+    """The suites of these names, with those that are parts of them (`NAME-PART`), and all that they need; without a name all."""
     by_name = {suite.name: suite for suite in suites}
     wanted = set()
 
     def want(name):
-        if name not in by_name:
-            sys.exit(f"there is no suite {name}; there are {', '.join(by_name)}")
         wanted.add(name)
         for need in by_name[name].needs:
             want(need)
 
     for name in names or by_name:
-        want(name)
+        found = [known for known in by_name if known == name or known.startswith(f"{name}-")]
+        if not found:
+            sys.exit(f"there is no suite {name}; there are {', '.join(by_name)}")
+        for suite in found:
+            want(suite)
     return [suite for suite in suites if suite.name in wanted]
 
 

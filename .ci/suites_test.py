@@ -79,6 +79,13 @@ class Runner(unittest.TestCase):
         self.assertLessEqual(made, targets)
         self.assertEqual(made, {"build", "install", "check", "unit", "autobahn", "clients", "loadtest", "redis", "cluster", "examples", "deploy-check"})
 
+    def test_a_name_brings_its_parts_and_what_they_need(self):
+        suites = [Suite("build", "", load=1), Suite("one", "", load=1, needs=("build",)), Suite("one-more", "", load=1), Suite("two", "", load=1)]
+        self.assertEqual([suite.name for suite in with_needs(["one"], suites)], ["build", "one", "one-more"])
+        self.assertEqual(with_needs(["two"], suites), [suites[3]])
+        with self.assertRaises(SystemExit):
+            with_needs(["on"], suites)
+
     def test_of_suites_in_parts_nothing_is_left_out(self):
         parts = {}
         for suite in SUITES:

@@ -16,6 +16,7 @@ ROOMS = {
     "adapter": [],
     "adapter-redis": "redis_adapter stream_writer bus cluster config link wire codec".split(),
     "loadtest": [],
+    "testkit": [],
     "gateway": "server backend apps http forward socketio engine peers cluster net count config".split(),
 }
 

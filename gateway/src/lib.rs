@@ -12,6 +12,30 @@
 //! - [`socket`] and [`emitter`]: emitting to one client and to many;
 //! - [`websocket`]: frames, read on demand.
 //!
+//! ```no_run
+//! use gateway::handlers::Handlers;
+//! use gateway::{Config, Server};
+//!
+//! # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+//! let chat = Handlers::new().namespace("/", |main| {
+//!     main.connected(|socket| socket.join(["lobby"]))
+//!         .on("say", |socket, event| {
+//!             if let Ok((text,)) = event.parse::<(String,)>() {
+//!                 let sent = socket.to("lobby").emit("said", (text,));
+//!                 event.ack((sent.is_ok(),)).ok();
+//!             }
+//!         })
+//! });
+//! let running = Server::new(Config::default()).application(chat).start().await?;
+//! println!("clients connect to http://{}", running.address());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Three servers to read and to start are `gateway/examples/chat.rs` (rooms and acknowledgements),
+//! `gateway/examples/tokens.rs` (tokens and namespaces) and `gateway/examples/cluster.rs` (a node among others
+//! over Redis).
+//!
 //! Inside, the source is a house of rooms, of which each uses those below it alone:
 //!
 //! ```text

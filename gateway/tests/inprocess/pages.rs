@@ -110,6 +110,53 @@ fn the_bounds_that_the_page_names_are_in_the_source() {
     }
 }
 
+#[test]
+fn the_page_of_tests_names_files_and_targets_that_are_there() {
+    let page = text("docs/testing.md");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let prose: String = page.split("```").step_by(2).collect();
+    let kinds = [".rs", ".mjs", ".py"];
+    let is_path = |word: &&str| {
+        let is_file = kinds.iter().any(|kind| word.ends_with(kind));
+        word.contains('/') && (is_file || !word.contains(['.', ' ', '=']))
+    };
+    let paths: Vec<&str> = quoted(&prose).filter(is_path).collect();
+    assert!(paths.len() > 15, "{paths:?}");
+    for path in paths {
+        assert!(root.join(path).exists(), "there is no {path}");
+    }
+    let makefile = text("Makefile");
+    let commands: Vec<&str> = page
+        .split(['`', '\n'])
+        .filter_map(|it| it.trim_start_matches("$ ").strip_prefix("make "))
+        .collect();
+    assert!(commands.len() > 10, "{commands:?}");
+    for command in commands {
+        let target = command.split(' ').next().unwrap_or_default();
+        let is_there = makefile.contains(&format!("\n{target}:"));
+        assert!(is_there, "there is no target {target}");
+    }
+}
+
+#[test]
+fn every_example_is_shown_and_tested() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let entries = std::fs::read_dir(folder).unwrap();
+    let names: Vec<String> = entries
+        .map(|it| it.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(names.len() >= 3, "{names:?}");
+    let tests = text("docs/examples/tests/library.test.mjs");
+    let pages = [text("docs/getting-started.md"), text("gateway/src/lib.rs")];
+    for name in names {
+        for page in &pages {
+            assert!(page.contains(&format!("examples/{name}")), "{name}");
+        }
+        let stem = name.trim_end_matches(".rs");
+        assert!(tests.contains(&format!("start(\"{stem}\"")), "{name}");
+    }
+}
+
 fn append_sources(folder: &Path, source: &mut String) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
