@@ -7,8 +7,9 @@ use adapter::{
 };
 use bytes::Bytes;
 use serde_json::json;
+use testkit::wait::until;
 
-use crate::gateway::{Gateway, SPECIFIC, broadcast, reply_to, rooms, socket, wait_until};
+use crate::gateway::{Gateway, SPECIFIC, broadcast, reply_to, rooms, socket};
 use crate::peer::Peer;
 use crate::server::Redis;
 
@@ -19,7 +20,7 @@ fn node_and_we_count_each_other() {
         let second = Gateway::start(&redis.url(), "gw-b");
         let count = peer.eval("return io.of('/').adapter.serverCount()");
         assert_eq!(count, 3);
-        wait_until("known", || gateway.adapter.members().len() == 2);
+        until("known", || gateway.adapter.members().len() == 2);
         let peers = gateway.peers();
         assert_eq!(peers.nodes, [second.adapter.node().clone()]);
         assert_eq!((peers.absent.len(), peers.others), (0, 1));
@@ -120,7 +121,7 @@ fn what_the_emitter_emits_arrives() {
         peer.eval("emitter.of('/chat').emit('hello', 2); emitter.emit('hello', 3)");
         assert_eq!(gateway.next_event().2.json, "3");
         let _chat = gateway.adapter.open_namespace("/chat");
-        wait_until("in force", || _chat.is_in_force());
+        until("in force", || _chat.is_in_force());
         peer.eval("emitter.of('chat').emit('hello', 4)");
         let incoming = gateway.next();
         let Incoming::Message { namespace, .. } = &incoming else {

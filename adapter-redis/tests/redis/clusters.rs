@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use adapter::{Adapter, ArgumentsBuf, Interest, Selection};
 use adapter_redis::wire::{Format, SubscriptionMode};
 use serde_json::json;
+use testkit::wait::until;
 
-use crate::gateway::{Gateway, rooms, wait_until};
+use crate::gateway::{Gateway, rooms};
 use crate::peer::Peer;
 use crate::server::Redis;
 
@@ -122,7 +123,7 @@ fn sharded_broadcasts_follow_a_slot_that_moves() {
         assert_eq!(reply, "+OK");
     }
     let count = ["PUBSUB", "SHARDNUMSUB", &channel];
-    wait_until("moved", || masters[target].call(&count).ends_with(":3"));
+    until("moved", || masters[target].call(&count).ends_with(":3"));
     for number in 1..100 {
         emit(number);
     }
@@ -173,7 +174,7 @@ fn classic_nodes_share_a_cluster_with_node() {
             .iter()
             .all(|node| node.try_next(Duration::from_millis(300)).is_some())
     };
-    wait_until("back", || {
+    until("back", || {
         nodes.iter().all(|it| it.adapter.is_up()) && reaches_all()
     });
 }
@@ -222,14 +223,14 @@ impl Cluster {
         assert!(created.status.success(), "{created:?}");
         let cluster = Self { servers };
         for server in &cluster.servers {
-            wait_until("ok", || {
+            until("ok", || {
                 let info = server.call(&["CLUSTER", "INFO"]);
                 info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:6")
             });
         }
         // A master without a replica would not be replaced.
         for server in &cluster.servers[..3] {
-            wait_until("replicated", || {
+            until("replicated", || {
                 server
                     .call(&["INFO", "replication"])
                     .contains("state=online")
@@ -273,7 +274,7 @@ impl Sentinels {
         let master = Redis::start();
         let port = master.port.to_string();
         let replica = Redis::start_with(&["--replicaof", "127.0.0.1", &port]);
-        wait_until("replicated", || {
+        until("replicated", || {
             master
                 .call(&["INFO", "replication"])
                 .contains("state=online")
@@ -285,7 +286,7 @@ impl Sentinels {
             sentinels,
         };
         for sentinel in &setup.sentinels {
-            wait_until("complete", || {
+            until("complete", || {
                 let info = sentinel.call(&["INFO", "sentinel"]);
                 info.contains("slaves=1,sentinels=3")
             });
@@ -320,7 +321,7 @@ fn join_all(nodes: &[Gateway], names: &[String]) -> Vec<Interest> {
         .iter()
         .flat_map(|node| names.iter().map(|it| node.adapter.open_room("/", it)));
     let open: Vec<_> = open.collect();
-    wait_until("in force", || open.iter().all(Interest::is_in_force));
+    until("in force", || open.iter().all(Interest::is_in_force));
     open
 }
 

@@ -10,8 +10,7 @@ use adapter::{
 };
 use adapter_redis::wire::Format;
 use adapter_redis::{Config, RedisAdapter};
-
-use crate::server::PATIENCE;
+use testkit::wait::{PATIENCE, soon, until};
 
 /// The node. Dropping it leaves the cluster.
 pub(crate) struct Gateway {
@@ -62,7 +61,7 @@ impl Gateway {
     }
 
     pub(crate) fn wait_until(&self, what: &str, condition: impl Fn() -> bool) {
-        wait_until(what, condition);
+        until(what, condition);
     }
 
     /// Waits until what is published to `room` arrives here.
@@ -271,20 +270,11 @@ pub(crate) fn rooms(names: &[&str]) -> Selection {
     }
 }
 
-pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let started = Instant::now();
-    while !condition() {
-        assert!(started.elapsed() < PATIENCE, "not {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 /// Waits for `future`, which another thread completes.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.enable_all().build().unwrap();
-    let limited = async { tokio::time::timeout(PATIENCE, future).await };
-    runtime.block_on(limited).expect("in time")
+    runtime.block_on(async { soon(future).await })
 }
 
 pub(crate) fn reply_to(incoming: &Incoming) -> Option<&ReplyTo> {

@@ -208,7 +208,7 @@ fn what_nobody_wants_is_left_after_a_while() {
     assert_eq!(redis.subscribers("socket.io#/#room1#"), 0);
     let Gateway { adapter, main, .. } = gateway;
     drop(main);
-    crate::gateway::wait_until("closed", || redis.call(&["PUBSUB", "NUMPAT"]) == ":0");
+    testkit::wait::until("closed", || redis.call(&["PUBSUB", "NUMPAT"]) == ":0");
     drop(adapter);
 }
 

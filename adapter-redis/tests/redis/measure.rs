@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use adapter::{Adapter, ArgumentsBuf, Interest, Selection};
 use adapter_redis::RedisAdapter;
 use adapter_redis::wire::{Channels, Format, Kind, Uid, Wire};
+use testkit::wait::until;
 
-use crate::gateway::{Gateway, config, rooms, wait_until};
+use crate::gateway::{Gateway, config, rooms};
 use crate::outage::Proxy;
 use crate::peer::Peer;
 use crate::server::Redis;
@@ -24,7 +25,7 @@ fn throughput() {
                 let config = config(&redis.url(), &format!("{number}-receiver"), |_| {});
                 let adapter = RedisAdapter::start(config, Arc::new(|_| {})).unwrap();
                 let open = adapter.open_namespace("/");
-                wait_until("up", || adapter.is_up());
+                until("up", || adapter.is_up());
                 (adapter, open)
             })
             .collect();
@@ -44,7 +45,7 @@ fn throughput() {
             }
         }
         for (receiver, _) in &receivers {
-            wait_until("received", || receiver.counters().in_ok.value() == count);
+            until("received", || receiver.counters().in_ok.value() == count);
         }
         let elapsed = started.elapsed();
         let after = cpu();
@@ -152,7 +153,7 @@ fn bytes_by_interest() {
                 .open_room("/", &format!("room{number}"))
         })
         .collect();
-    wait_until("in force", || open.iter().all(Interest::is_in_force));
+    until("in force", || open.iter().all(Interest::is_in_force));
     let sender = Gateway::start(&redis.url(), "sender");
     let before: Vec<u64> = proxies.iter().map(Proxy::received).collect();
     let started = Instant::now();
@@ -162,7 +163,7 @@ fn bytes_by_interest() {
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         sender.emit(rooms(&[&format!("room{}", number % 1000)]), "hello", &json);
     }
-    wait_until("received", || {
+    until("received", || {
         nodes
             .iter()
             .map(|it| it.adapter.counters().in_ok.value())
@@ -193,7 +194,7 @@ fn subscribing() {
         .iter()
         .map(|it| gateway.adapter.open_room("/", it))
         .collect();
-    wait_until("in force", || open.iter().all(Interest::is_in_force));
+    until("in force", || open.iter().all(Interest::is_in_force));
     eprintln!("100,000 rooms in force after {:?}", started.elapsed());
     redis.kill();
     gateway.wait_until("down", || !gateway.adapter.is_up());

@@ -1,14 +1,16 @@
 //! Who lives, and who is missing.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use adapter::{Adapter, Incoming};
 use adapter_redis::Problem;
+use testkit::program::Program;
+use testkit::wait::PATIENCE;
 
 use crate::gateway::Gateway;
 use crate::peer::Peer;
-use crate::server::{PATIENCE, Redis};
+use crate::server::Redis;
 
 #[test]
 #[ignore = "needs Redis: make test"]
@@ -53,8 +55,7 @@ fn a_killed_node_is_missing_at_once_and_then_gone() {
     a.wait_until("listening", || a.peers().nodes.len() == 1);
     assert_eq!(a.peers().others, 1);
 
-    other.kill().unwrap();
-    other.wait().unwrap();
+    other.kill();
     let killed = Instant::now();
     a.wait_until("missing", || a.peers().absent.len() == 1);
     let noticed = killed.elapsed();
@@ -126,14 +127,14 @@ fn members_are_kept_while_redis_is_away() {
 }
 
 /// A node in a process of its own, which can be killed.
-fn other_process(redis: &Redis, id: &str) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+fn other_process(redis: &Redis, id: &str) -> Program {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args(["--ignored", "--exact", "members::in_another_process"])
         .env("ADAPTER_REDIS_URL", redis.url())
         .env("ADAPTER_REDIS_ID", id)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap()
+        .stdout(Stdio::null());
+    Program::start(&mut command)
 }
 
 /// Not a test: what [`other_process`] runs, until it is killed.

@@ -1,14 +1,14 @@
 //! Redis away, frozen, restarted: what is promised then.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use adapter::{Adapter, Away, Incoming, Publish, Question, Selection};
+use testkit::proxy::{self, Pass, Way};
+use testkit::wait::until;
 
-use crate::gateway::{Gateway, broadcast, rooms, wait_until};
+use crate::gateway::{Gateway, broadcast, rooms};
 use crate::peer::Peer;
 use crate::server::Redis;
 
@@ -136,13 +136,13 @@ fn counts_add_up_when_redis_is_killed_under_load() {
         });
         for _ in 0..3 {
             let before = a.adapter.counters().out_ok.value();
-            wait_until("flowing", || {
+            until("flowing", || {
                 a.adapter.counters().out_ok.value() > before + 500
             });
             redis.kill();
-            wait_until("down", || !a.adapter.is_up() && !b.adapter.is_up());
+            until("down", || !a.adapter.is_up() && !b.adapter.is_up());
             redis.restart();
-            wait_until("up", || a.adapter.is_up() && b.adapter.is_up());
+            until("up", || a.adapter.is_up() && b.adapter.is_up());
         }
         is_over.store(true, Ordering::Relaxed);
         load.join().unwrap()
@@ -250,45 +250,22 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     pub(crate) fn start(to: u16) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
         let swallow = Arc::new(AtomicBool::new(false));
         let received = Arc::new(AtomicU64::new(0));
         let (flag, counter) = (swallow.clone(), received.clone());
-        std::thread::spawn(move || {
-            for client in listener.incoming().map_while(Result::ok) {
-                let server_port = to;
-                let Ok(server) = TcpStream::connect(("127.0.0.1", to)) else {
-                    continue;
-                };
-                let dead = Arc::new(AtomicBool::new(false));
-                for (from, to) in [(&client, &server), (&server, &client)] {
-                    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-                    let (flag, dead) = (flag.clone(), dead.clone());
-                    let counter = counter.clone();
-                    let from_server = from.peer_addr().is_ok_and(|it| it.port() == server_port);
-                    std::thread::spawn(move || {
-                        let mut buffer = [0; 4096];
-                        while let Ok(count @ 1..) = from.read(&mut buffer) {
-                            if from_server {
-                                counter.fetch_add(count as u64, Ordering::Relaxed);
-                            }
-                            if flag.load(Ordering::Relaxed) {
-                                dead.store(true, Ordering::Relaxed);
-                            }
-                            if !dead.load(Ordering::Relaxed)
-                                && to.write_all(&buffer[..count]).is_err()
-                            {
-                                break;
-                            }
-                        }
-                        let _ = to.shutdown(std::net::Shutdown::Both);
-                    });
+        let proxy = proxy::Proxy::start(([127, 0, 0, 1], to).into(), move || {
+            let (flag, counter) = (flag.clone(), counter.clone());
+            let mut is_dead = false;
+            move |way, bytes: &[u8]| {
+                if way == Way::Down {
+                    counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 }
+                is_dead |= flag.load(Ordering::Relaxed);
+                if is_dead { Pass::Lost } else { Pass::On }
             }
         });
         Self {
-            port,
+            port: proxy.address().port(),
             swallow,
             received,
         }

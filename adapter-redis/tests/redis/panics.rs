@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use adapter::{Adapter, Incoming, NodeId, NodeTag, Selection};
 use adapter_redis::{Config, RedisAdapter};
+use testkit::wait::until;
 
-use crate::gateway::{Gateway, broadcast, wait_until};
+use crate::gateway::{Gateway, broadcast};
 use crate::server::Redis;
 
 #[test]
@@ -24,7 +25,7 @@ fn a_task_that_panics_ends_the_bus() {
     };
     let adapter = RedisAdapter::start(config, Arc::new(handle)).unwrap();
     let _main = adapter.open_namespace("/");
-    wait_until("up", || adapter.is_up());
+    until("up", || adapter.is_up());
     assert!(adapter.is_alive());
     let message = broadcast(
         Selection::default(),
@@ -32,7 +33,7 @@ fn a_task_that_panics_ends_the_bus() {
         adapter::ArgumentsBuf::from_json(""),
     );
     other.adapter.publish("/", &message);
-    wait_until("over", || !adapter.is_alive());
+    until("over", || !adapter.is_alive());
 }
 
 #[test]

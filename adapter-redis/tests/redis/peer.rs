@@ -2,15 +2,16 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
+use testkit::program::Program;
 
 use crate::server::Redis;
 
 /// A running `peer.js`. Dropping it kills it.
 pub(crate) struct Peer {
-    child: Child,
+    _program: Program,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
     next: u64,
@@ -28,18 +29,19 @@ impl Peer {
             directory.join("node_modules").exists(),
             "Node's packages are needed: npm ci in adapter-redis/tests/node"
         );
-        let mut child = Command::new("node")
+        let mut command = Command::new("node");
+        command
             .arg("peer.js")
             .arg(settings.to_string())
             .current_dir(directory)
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("node is needed");
+            .stdout(Stdio::piped());
+        let mut program = Program::start(&mut command);
+        let child = program.child();
         let mut peer = Self {
             input: child.stdin.take().unwrap(),
             output: BufReader::new(child.stdout.take().unwrap()),
-            child,
+            _program: program,
             next: 0,
         };
         assert_eq!(peer.answer(), json!({"id": 0, "value": "ready"}));
@@ -79,13 +81,5 @@ impl Peer {
         self.output.read_line(&mut line).unwrap();
         assert!(!line.is_empty(), "the Node process has died");
         serde_json::from_str(&line).unwrap()
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        // It may have died already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

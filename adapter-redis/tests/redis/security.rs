@@ -5,11 +5,12 @@ use std::process::{Command, Stdio};
 
 use adapter::{Adapter, Selection};
 use adapter_redis::wire::{Format, SubscriptionMode};
+use testkit::wait::PATIENCE;
 
 use crate::clusters::Cluster;
 use crate::gateway::{Gateway, rooms, socket};
 use crate::peer::Peer;
-use crate::server::{PATIENCE, Redis};
+use crate::server::Redis;
 
 /// The recipe of docs/redis.md for prefix `socket.io`; since Redis 7.2 there is `+client|setinfo` too.
 const COMMON: &str = "resetkeys resetchannels -@all +auth +client|setname +ping +role +select +unwatch +multi +exec \
@@ -194,7 +195,7 @@ fn a_wrong_password_keeps_the_node_down() {
 fn connections_are_encrypted_and_servers_checked() {
     let keys = Keys::make();
     let path = |name: &str| keys.0.join(name).to_str().unwrap().to_owned();
-    let tls_port = crate::server::free_port();
+    let tls_port = testkit::ports::free_port();
     let redis = Redis::start_with(&[
         "--tls-port",
         &tls_port.to_string(),

@@ -1,21 +1,21 @@
 //! Redis servers that a test starts on free ports and stops when it ends.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
-/// Longest wait for anything.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+use testkit::ports::free_port;
+use testkit::program::Program;
+use testkit::wait::{PATIENCE, until};
 
 /// One server. Dropping it kills it.
 pub(crate) struct Redis {
     pub(crate) port: u16,
     directory: PathBuf,
     arguments: Vec<String>,
-    child: Option<Child>,
+    program: Option<Program>,
 }
 
 impl Redis {
@@ -30,7 +30,7 @@ impl Redis {
             port,
             directory,
             arguments: arguments.iter().map(|&it| it.to_owned()).collect(),
-            child: None,
+            program: None,
         };
         redis.restart();
         redis
@@ -50,7 +50,7 @@ impl Redis {
             port: free_port(),
             directory,
             arguments: vec![file.to_str().unwrap().to_owned(), "--sentinel".to_owned()],
-            child: None,
+            program: None,
         };
         sentinel.restart();
         sentinel
@@ -59,11 +59,9 @@ impl Redis {
     /// Starts it again, empty, on the same port.
     pub(crate) fn restart(&mut self) {
         self.launch();
-        let started = Instant::now();
-        while self.try_call(&["PING"]).is_none() {
-            assert!(started.elapsed() < PATIENCE, "redis-server does not answer");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        until("redis-server answers", || {
+            self.try_call(&["PING"]).is_some()
+        });
     }
 
     /// Starts it without waiting until it answers.
@@ -77,39 +75,30 @@ impl Redis {
             true => &[],
             false => &["--save", "", "--appendonly", "no"],
         };
-        let child = Command::new("redis-server")
+        let mut command = Command::new("redis-server");
+        command
             .args(first)
             .args(["--port", &port, "--bind", "127.0.0.1", "--daemonize", "no"])
             .args(storage)
             .args(rest)
             .current_dir(&self.directory)
             .stdin(Stdio::null())
-            .stdout(log)
-            .spawn();
-        self.child = Some(child.expect("redis-server is needed: apt-get install redis-server"));
+            .stdout(log);
+        self.program = Some(Program::start(&mut command));
     }
 
     /// Kills it as `kill -9` does.
     pub(crate) fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
+        self.program = None;
     }
 
     /// Stops its process without ending it: connections stay and nothing answers.
     pub(crate) fn freeze(&self) {
-        self.signal("-STOP");
+        self.program.as_ref().unwrap().freeze();
     }
 
     pub(crate) fn thaw(&self) {
-        self.signal("-CONT");
-    }
-
-    fn signal(&self, signal: &str) {
-        let id = self.child.as_ref().unwrap().id().to_string();
-        let status = Command::new("kill").args([signal, &id]).status();
-        assert!(status.unwrap().success());
+        self.program.as_ref().unwrap().thaw();
     }
 
     pub(crate) fn url(&self) -> String {
@@ -164,7 +153,7 @@ impl Redis {
     pub(crate) fn wait_until_counted(&self) {
         let calls = || self.calls("pubsub|numsub") + self.calls("pubsub|shardnumsub");
         let before = calls();
-        crate::gateway::wait_until("counted", || calls() > before + 10);
+        until("counted", || calls() > before + 10);
     }
 
     /// The exact subscriptions in force, sorted.
@@ -183,22 +172,6 @@ impl Drop for Redis {
         self.kill();
         // What is left behind is a temporary file.
         let _ = std::fs::remove_dir_all(&self.directory);
-    }
-}
-
-pub(crate) fn free_port() -> u16 {
-    // Below the ports that the system gives to outgoing connections, so that none takes it
-    // while its server is down.
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = 10_000 + (std::process::id() * 37 + step) % 15_000;
-        let port = u16::try_from(port).unwrap();
-        let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
-        // A cluster's bus is 10,000 ports above.
-        if is_free(port) && is_free(port + 10_000) {
-            return port;
-        }
     }
 }
 

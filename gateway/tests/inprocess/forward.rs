@@ -9,8 +9,9 @@ use adapter::NodeId;
 use adapter::memory::Cluster;
 use gateway::handlers::Handlers;
 use gateway::{Config, Server};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use testkit::ports::free_address;
+use testkit::proxy::{Pass, Proxy, Way};
+use tokio::net::TcpStream;
 
 use crate::support::{
     Connection, Frame, Response, TestGateway, WebSocket, config, request, sid, until,
@@ -581,10 +582,8 @@ async fn idle_connections_to_the_owners_internal_port_keep_no_node_out() {
 async fn a_node_that_is_a_member_and_does_not_answer_is_unreachable() {
     let nodes = Nodes::start(2).await;
     let client = Wanderer::connected(nodes.at(0), nodes.at(0), nodes.at(0)).await;
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = nobody.local_addr().unwrap().to_string();
-    drop(nobody);
-    nodes.cluster.set_address(&nodes.id(0), address);
+    let nobody = free_address().to_string();
+    nodes.cluster.set_address(&nodes.id(0), nobody);
     assert_unknown(&client.poll(nodes.at(1)).await);
     assert_eq!(nodes.unknown(1, "unreachable").await, 1.0);
     assert_eq!(nodes.forwarded(1, "poll", "unreachable").await, 1.0);
@@ -735,70 +734,30 @@ async fn a_client_cannot_forge_its_address() {
     assert!(got.ends_with(r#"42["address","127.0.0.1"]"#), "{got}");
 }
 
-/// Stands between two nodes.
-struct Between {
-    address: SocketAddr,
-    /// Cuts connections from now on when the owner answers something else than 101.
-    swallows: Arc<AtomicBool>,
-    connections: Arc<std::sync::Mutex<Vec<tokio::task::AbortHandle>>>,
-}
-
-impl Between {
-    async fn start(owner: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let swallows = Arc::new(AtomicBool::new(false));
-        let connections = Arc::<std::sync::Mutex<Vec<_>>>::default();
-        let (swallow, kept) = (Arc::clone(&swallows), Arc::clone(&connections));
-        tokio::spawn(async move {
-            loop {
-                let (from, _) = listener.accept().await.unwrap();
-                let to = TcpStream::connect(owner).await.unwrap();
-                let passing = tokio::spawn(pass(from, to, Arc::clone(&swallow)));
-                kept.lock().unwrap().push(passing.abort_handle());
+/// Stands between two nodes. While `swallows` is set, it cuts connections when the owner answers
+/// something else than 101.
+fn between(owner: SocketAddr, swallows: &Arc<AtomicBool>) -> Proxy {
+    let swallows = Arc::clone(swallows);
+    Proxy::start(owner, move || {
+        let swallows = Arc::clone(&swallows);
+        move |way, bytes: &[u8]| {
+            let is_answer = way == Way::Down && !bytes.starts_with(b"HTTP/1.1 101");
+            if is_answer && swallows.load(Ordering::Relaxed) {
+                Pass::Cut
+            } else {
+                Pass::On
             }
-        });
-        Self {
-            address,
-            swallows,
-            connections,
         }
-    }
-
-    fn cut(&self) {
-        let connections = std::mem::take(&mut *self.connections.lock().unwrap());
-        connections.iter().for_each(|connection| connection.abort());
-    }
-}
-
-async fn pass(mut from: TcpStream, mut to: TcpStream, swallows: Arc<AtomicBool>) {
-    let (mut up, mut down) = (vec![0; 65536], vec![0; 65536]);
-    loop {
-        tokio::select! {
-            read = from.read(&mut up) => match read {
-                Ok(count) if count > 0 => to.write_all(&up[..count]).await.unwrap(),
-                _ => return,
-            },
-            read = to.read(&mut down) => match read {
-                Ok(count) if count > 0 => {
-                    if swallows.load(Ordering::Relaxed) && !down.starts_with(b"HTTP/1.1 101") {
-                        return;
-                    }
-                    from.write_all(&down[..count]).await.unwrap();
-                }
-                _ => return,
-            },
-        }
-    }
+    })
 }
 
 #[tokio::test]
 async fn a_connection_that_died_while_idle_is_replaced() {
     let nodes = Nodes::start(2).await;
-    let between = Between::start(nodes.nodes[0].internal_address()).await;
+    let between = between(nodes.nodes[0].internal_address(), &Arc::default());
     nodes
         .cluster
-        .set_address(&nodes.id(0), between.address.to_string());
+        .set_address(&nodes.id(0), between.address().to_string());
     let client = Wanderer::connected(nodes.at(1), nodes.at(1), nodes.at(0)).await;
     for turn in 0..10 {
         between.cut();
@@ -816,12 +775,13 @@ async fn a_connection_that_died_while_idle_is_replaced() {
 #[tokio::test]
 async fn a_request_that_the_owner_may_have_read_is_not_repeated() {
     let nodes = Nodes::start(2).await;
-    let between = Between::start(nodes.nodes[0].internal_address()).await;
+    let swallows = Arc::new(AtomicBool::new(false));
+    let between = between(nodes.nodes[0].internal_address(), &swallows);
     nodes
         .cluster
-        .set_address(&nodes.id(0), between.address.to_string());
+        .set_address(&nodes.id(0), between.address().to_string());
     let client = Wanderer::connected(nodes.at(1), nodes.at(1), nodes.at(0)).await;
-    between.swallows.store(true, Ordering::Relaxed);
+    swallows.store(true, Ordering::Relaxed);
     assert_unknown(&client.post(nodes.at(1), "421[\"echo\",\"once\"]").await);
     assert_eq!(nodes.forwarded(1, "post", "lost").await, 1.0);
     assert_eq!(nodes.unknown(1, "unreachable").await, 1.0);

@@ -7,6 +7,8 @@ use std::time::Duration;
 use gateway::handlers::{Handlers, Namespace};
 use gateway::{Config, Gateway, Running, Server};
 
+pub(crate) use testkit::wait::{soon, until_async as until};
+
 pub(crate) use self::backend::Backend;
 pub(crate) use self::far::far;
 pub(crate) use self::http::{Connection, Response, request, request_with};
@@ -18,30 +20,6 @@ mod far;
 mod http;
 mod polling;
 mod websocket;
-
-/// How long something may take that is expected to happen: much longer than it does on a machine
-/// that is busy with other things.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// How long to wait before a condition is looked at again.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
-
-/// Waits for what is expected.
-pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, what)
-        .await
-        .expect("it did not happen")
-}
-
-/// Looks until a condition holds.
-pub(crate) async fn until(mut holds: impl AsyncFnMut() -> bool) {
-    soon(async {
-        while !holds().await {
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-    })
-    .await;
-}
 
 /// Two shards on ports of the system's choice.
 pub(crate) fn config() -> Config {

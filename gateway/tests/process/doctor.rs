@@ -1,8 +1,10 @@
 //! What the doctor says through what stands in front, and the health check.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Command, Output};
 use std::time::Duration;
+
+use testkit::ports::free_address;
 
 use crate::proxy::{self, Fault};
 use crate::support::{Process, request};
@@ -125,10 +127,7 @@ fn a_gateway_that_refuses_is_told_from_one_that_is_not_there() {
     examined.expect("WRONG", "polling", "Too many connections");
     examined.expect_advice("limits.*");
 
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody = free.local_addr().unwrap();
-    drop(free);
-    let examined = doctor(&format!("http://{nobody}"), &[]);
+    let examined = doctor(&format!("http://{}", free_address()), &[]);
     assert_eq!(examined.code, 1);
     examined.expect("WRONG", "connection", "nobody answers");
 }
@@ -204,8 +203,7 @@ fn the_health_check_tells_ready_from_draining_and_gone() {
     let internal = format!("--internal-listen={}", gateway.internal);
     let live = || program(&["healthcheck", "--live", &internal]);
     assert_eq!(live().status.code(), Some(0));
-    gateway.child.kill().unwrap();
-    gateway.child.wait().unwrap();
+    gateway.kill();
     assert_eq!(check(gateway.internal).0, Some(1));
     assert_eq!(live().status.code(), Some(1));
 }

@@ -2,21 +2,16 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitStatus, Stdio};
 
-/// How long something may take that is expected to happen.
-const PATIENCE: Duration = Duration::from_secs(60);
+use testkit::program::Program;
+use testkit::wait::until;
 
 /// The program on ports of the system's choice; killed when it is dropped.
 pub(crate) struct Process {
-    pub(crate) child: Child,
+    program: Program,
     pub(crate) clients: SocketAddr,
     pub(crate) internal: SocketAddr,
-    reader: JoinHandle<()>,
-    log: Arc<Mutex<String>>,
 }
 
 impl Process {
@@ -33,81 +28,55 @@ impl Process {
     }
 
     fn start_as(program: Command, flags: &[&str]) -> Self {
-        let mut program = serving(program, flags);
-        let mut child = program.stderr(Stdio::piped()).spawn().unwrap();
-        let log = child.stderr.take();
-        Self::greeted(child, log)
+        Self::greeted(serving(program, flags).stderr(Stdio::piped()))
     }
 
     /// With a standard error that goes elsewhere.
     pub(crate) fn with_log(flags: &[&str], to: impl Into<Stdio>) -> Self {
-        let child = serving(gateway(), flags).stderr(to).spawn().unwrap();
-        Self::greeted(child, None)
+        Self::greeted(serving(gateway(), flags).stderr(to))
     }
 
     /// With a standard output that goes elsewhere: the log says where it listens.
     pub(crate) fn with_output(flags: &[&str], to: impl Into<Stdio>) -> Self {
-        let mut program = serving(gateway(), flags);
-        let child = program.stdout(to).stderr(Stdio::piped()).spawn();
-        let mut child = child.unwrap();
-        let log = child.stderr.take();
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut process = Self::new(child, log, (nowhere, nowhere));
+        let mut command = serving(gateway(), flags);
+        let program = Program::start(command.stdout(to).stderr(Stdio::piped()));
         let mut addresses = Vec::new();
-        process.until(|process| {
-            let log = process.log.lock().unwrap();
+        until("it says where it listens", || {
+            let log = program.log();
             let line = log.lines().find(|line| line.contains("listening"));
             let words = line.unwrap_or_default().split([' ', '=', '"', ',']);
             addresses = words.filter_map(|word| word.parse().ok()).collect();
             addresses.len() == 2
         });
-        (process.clients, process.internal) = (addresses[0], addresses[1]);
-        process
+        Self {
+            program,
+            clients: addresses[0],
+            internal: addresses[1],
+        }
     }
 
-    fn greeted(mut child: Child, log: Option<ChildStderr>) -> Self {
-        let said = BufReader::new(child.stdout.take().unwrap());
+    fn greeted(command: &mut Command) -> Self {
+        let mut program = Program::start(command);
+        let said = BufReader::new(program.child().stdout.take().unwrap());
         let mut addresses = said.lines().map_while(Result::ok).filter_map(|line| {
             let (_, address) = line.split_once("://")?;
             address.parse().ok()
         });
-        let addresses = (addresses.next().unwrap(), addresses.next().unwrap());
-        Self::new(child, log, addresses)
-    }
-
-    fn new(child: Child, from: Option<ChildStderr>, addresses: (SocketAddr, SocketAddr)) -> Self {
-        let log = Arc::<Mutex<String>>::default();
-        let reader = std::thread::spawn({
-            let log = Arc::clone(&log);
-            move || {
-                let lines = from.map(|from| BufReader::new(from).lines());
-                for line in lines.into_iter().flatten() {
-                    *log.lock().unwrap() += &(line.unwrap() + "\n");
-                }
-            }
-        });
-        let (clients, internal) = addresses;
         Self {
-            child,
-            clients,
-            internal,
-            reader,
-            log,
+            clients: addresses.next().unwrap(),
+            internal: addresses.next().unwrap(),
+            program,
         }
     }
 
-    /// What it has logged by now.
+    /// Whether it has logged this by now.
     pub(crate) fn said(&self, part: &str) -> bool {
-        self.log.lock().unwrap().contains(part)
+        self.program.log().contains(part)
     }
 
     /// All that it logged until its end.
-    pub(crate) fn log_text(mut self) -> String {
-        let reader = std::mem::replace(&mut self.reader, std::thread::spawn(|| {}));
-        let log = Arc::clone(&self.log);
-        self.ended();
-        reader.join().unwrap();
-        std::mem::take(&mut log.lock().unwrap())
+    pub(crate) fn log_text(self) -> String {
+        self.program.log_to_the_end()
     }
 
     pub(crate) fn log(self) -> Vec<serde_json::Value> {
@@ -118,9 +87,7 @@ impl Process {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let kill = format!("kill -{name} {}", self.child.id());
-        let status = Command::new("sh").args(["-c", &kill]).status().unwrap();
-        assert!(status.success());
+        self.program.signal(name);
     }
 
     pub(crate) fn until_not_ready(&self) {
@@ -130,29 +97,19 @@ impl Process {
     }
 
     pub(crate) fn until(&self, mut holds: impl FnMut(&Self) -> bool) {
-        let began = Instant::now();
-        while !holds(self) {
-            assert!(began.elapsed() < PATIENCE, "it did not happen");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        until("a condition", || holds(self));
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.program.is_running()
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.program.kill();
     }
 
     pub(crate) fn ended(mut self) -> ExitStatus {
-        let began = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(began.elapsed() < PATIENCE, "it did not end");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ended_before = self.child.kill();
-        let _status = self.child.wait();
+        self.program.ended()
     }
 }
 
