@@ -4,7 +4,6 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use protocol::Encoded;
@@ -17,15 +16,18 @@ use crate::engine::layer::SessionHalf;
 use crate::engine::outbox::{ENTRY, Outbox, Overflow, Parcel};
 use crate::engine::shard::Shard;
 use crate::net::ids::Sid;
-use crate::net::stream::Stream;
 
 pub(crate) mod masked;
 mod polling;
+mod socket_task;
+mod writing;
 
 use masked::Masked;
 use polling::Polling;
 
 pub(crate) use polling::{Denied, PollReply};
+pub(crate) use socket_task::{Order, SocketTask};
+pub(crate) use writing::Drained;
 
 /// A session. It is owned by its shard's registry and shared with its sockets and with the task of
 /// its WebSocket, all on one thread.
@@ -35,7 +37,7 @@ pub(crate) use polling::{Denied, PollReply};
 #[repr(C)]
 pub(crate) struct Session {
     /// The WebSocket that is the transport or probes to become it.
-    link: RefCell<Option<Rc<Link>>>,
+    task: RefCell<Option<Rc<SocketTask>>>,
     outbox: RefCell<Outbox>,
     engine: RefCell<engineio::Session>,
     shard: Rc<Shard>,
@@ -92,85 +94,6 @@ impl std::fmt::Display for LogName {
     }
 }
 
-/// How the session and the task of its WebSocket talk.
-///
-/// ```text
-///              the task returns, with nothing left to write
-///   Running ---------------------------------------------> Resting
-///    ^  ^                                                   |   |
-///    |  +--- there is something to read, or an order -------+   | a packet is queued
-///    |                                                          v
-///    +--- the socket takes no more, or it is not plain TCP --- Listed: the shard writes
-///                                                               |
-///                                Resting <----- all is written -+
-/// ```
-#[derive(Default)]
-pub(crate) struct Link {
-    waker: RefCell<Option<Waker>>,
-    pub(crate) order: Cell<LinkOrder>,
-    /// What the task reads from and writes to. While the task rests the shard may write.
-    pub(crate) stream: RefCell<Option<Stream>>,
-    resting: Cell<bool>,
-    /// The shard is about to write.
-    listed: Cell<bool>,
-    /// The shard could not write all, so the task has to.
-    pub(crate) behind: Cell<bool>,
-    /// The last write ended within a frame, so that nothing else can follow it.
-    pub(crate) cut: Cell<bool>,
-}
-
-/// What the task of the WebSocket has to do, besides reading and writing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum LinkOrder {
-    #[default]
-    None,
-    /// Answer the probe.
-    AnswerProbe,
-    /// Write the outbox, then say so.
-    Flush,
-    /// Close now.
-    Close,
-}
-
-impl Link {
-    /// Wakes the task, once until it has run.
-    pub(crate) fn wake(&self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
-        }
-    }
-
-    /// The task runs and needs no waking.
-    pub(crate) fn begin_turn(&self) {
-        self.resting.set(false);
-        self.waker.take();
-    }
-
-    /// The task waits; if it rests, nothing is left to write.
-    pub(crate) fn end_turn(&self, waker: &Waker, resting: bool) {
-        self.waker.replace(Some(waker.clone()));
-        self.resting.set(resting);
-    }
-
-    /// Whether the shard may write.
-    pub(crate) fn may_rest(&self) -> bool {
-        self.order.get() == LinkOrder::None
-            && !self.behind.get()
-            && matches!(&*self.stream.borrow(), Some(Stream::Plain(_)))
-    }
-
-    /// Has the task run, which is not resting any more.
-    fn rouse(&self) {
-        self.resting.set(false);
-        self.wake();
-    }
-
-    fn give(&self, order: LinkOrder) {
-        self.order.set(order);
-        self.rouse();
-    }
-}
-
 impl Session {
     pub(crate) fn new(
         shard: Rc<Shard>,
@@ -187,7 +110,7 @@ impl Session {
         let connect_timeout = layer.connect_timeout(config);
         let half = Arc::clone(layer).session_half();
         Self {
-            link: RefCell::default(),
+            task: RefCell::default(),
             outbox: RefCell::default(),
             engine: RefCell::new(engine),
             base64,
@@ -241,103 +164,21 @@ impl Session {
     }
 
     /// A WebSocket comes; the one before, if there was one, has its order to close.
-    pub(crate) fn attach_link(&self) -> Rc<Link> {
-        let link = Rc::<Link>::default();
-        *self.link.borrow_mut() = Some(Rc::clone(&link));
-        link
+    pub(crate) fn attach_task(&self) -> Rc<SocketTask> {
+        let task = Rc::<SocketTask>::default();
+        *self.task.borrow_mut() = Some(Rc::clone(&task));
+        task
     }
 
-    pub(crate) fn has_link(&self, link: &Rc<Link>) -> bool {
-        self.link
-            .borrow()
-            .as_ref()
-            .is_some_and(|attached| Rc::ptr_eq(attached, link))
+    pub(crate) fn has_task(&self, task: &Rc<SocketTask>) -> bool {
+        let attached = self.task.borrow();
+        attached.as_ref().is_some_and(|it| Rc::ptr_eq(it, task))
     }
 
-    fn wake_link(&self) {
-        if let Some(link) = &*self.link.borrow() {
-            link.rouse();
+    fn wake_task(&self) {
+        if let Some(task) = &*self.task.borrow() {
+            task.rouse();
         }
-    }
-
-    /// Has what was queued be written: by the task, or by the shard if the task rests.
-    fn write_soon(self: &Rc<Self>) {
-        if let Some(link) = &*self.link.borrow() {
-            if !link.resting.get() {
-                link.wake();
-            } else if !link.listed.replace(true) {
-                self.shard.write_later(self);
-            }
-        }
-    }
-
-    /// Has the shard write what a task leaves that goes to rest.
-    pub(crate) fn leave_to_shard(self: &Rc<Self>, link: &Link) {
-        if !self.outbox.borrow().is_empty() && !link.listed.replace(true) {
-            self.shard.write_later(self);
-        }
-    }
-
-    /// Writes for a task that rests, and returns how many bytes. What the socket does not take at once
-    /// is left to the task.
-    pub(crate) fn write_resting(&self) -> usize {
-        let link = self.link.borrow();
-        let Some(link) = &*link else {
-            return 0;
-        };
-        link.listed.set(false);
-        if !link.resting.get() {
-            return 0;
-        }
-        let bytes = self.offer(link);
-        if !self.outbox.borrow().is_empty() {
-            link.behind.set(true);
-            link.rouse();
-            self.waits(bytes > 0);
-        }
-        bytes
-    }
-
-    /// Offers the outbox to the kernel, if nothing stands between, and returns how many bytes it took.
-    fn offer(&self, link: &Link) -> usize {
-        let mut bytes = 0;
-        let mut outbox = self.outbox.borrow_mut();
-        if let Some(Stream::Plain(stream)) = &*link.stream.borrow() {
-            while !outbox.is_empty() && !outbox.is_parted() {
-                let Ok(written @ 1..) = outbox.write_to(stream) else {
-                    break;
-                };
-                let advanced = outbox.advance(written);
-                self.let_go(advanced.packets);
-                bytes += written;
-                link.cut.set(outbox.is_cut());
-                if outbox.is_cut() {
-                    break;
-                }
-            }
-        }
-        bytes
-    }
-
-    /// Writes now what would be written soon, before it is judged how far the client is behind. What
-    /// TLS or a pause holds back stays.
-    fn write_now(&self) {
-        let taken = match &*self.link.borrow() {
-            Some(link) if self.transport() == Transport::WebSocket => self.offer(link),
-            Some(_) | None => 0,
-        };
-        if taken > 0 {
-            let sent = &self.shard.counters().sent_bytes;
-            sent.of(Transport::WebSocket).add(taken as u64);
-            self.waits(true);
-            self.wake_link();
-        }
-    }
-
-    /// Packets have left the outbox.
-    pub(crate) fn let_go(&self, packets: usize) {
-        let held = &self.shard.counters().outbox_held;
-        held.subtract((packets * ENTRY) as u64);
     }
 
     /// The transport leaves something in the outbox; `taken` if it took some of it.
@@ -419,9 +260,9 @@ impl Session {
         self.is_open().then_some((behind as u128 * waited, behind))
     }
 
-    fn order_link(&self, order: LinkOrder) {
-        if let Some(link) = &*self.link.borrow() {
-            link.give(order);
+    fn order_task(&self, order: Order) {
+        if let Some(task) = &*self.task.borrow() {
+            task.give(order);
         }
     }
 
@@ -450,7 +291,7 @@ impl Session {
 
     /// The application keeps up again, so that the client is read further.
     pub(crate) fn resume(&self) {
-        self.wake_link();
+        self.wake_task();
         if self.is_open() {
             self.answer_post_late();
         }
@@ -650,20 +491,20 @@ impl Session {
                 counters.heartbeat_rtt.observe(round_trip.as_nanos() as u64);
             }
             Output::AnswerPoll(answer) => self.answer_poll(answer),
-            Output::AnswerProbe => self.order_link(LinkOrder::AnswerProbe),
+            Output::AnswerProbe => self.order_task(Order::AnswerProbe),
             Output::DropProbe(failure) => {
                 counters.upgrades.of(Upgraded::Failed(failure)).increment();
                 debug!(target: "gateway::session", session = %self.log_name(), reason = ?failure, "upgrade failed");
-                self.order_link(LinkOrder::Close);
-                self.link.take();
+                self.order_task(Order::Close);
+                self.task.take();
             }
             Output::Upgraded => {
                 counters.upgrades.of(Upgraded::Completed).increment();
                 debug!(target: "gateway::session", session = %self.log_name(), "upgraded");
-                self.wake_link();
+                self.wake_task();
             }
-            Output::FlushWebSocket => self.order_link(LinkOrder::Flush),
-            Output::CloseWebSocket => self.order_link(LinkOrder::Close),
+            Output::FlushWebSocket => self.order_task(Order::Flush),
+            Output::CloseWebSocket => self.order_task(Order::Close),
             Output::Closed(reason) => self.handle_closed(reason),
             Output::Finished => self.finish(),
         }

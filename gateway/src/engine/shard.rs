@@ -387,10 +387,7 @@ impl Shard {
 
     /// Writes for sessions whose tasks rest, and uses the memory of the list again, unless it is much.
     fn write(&self, mut list: Vec<Rc<Session>>) {
-        let written = list.drain(..).map(|session| session.write_resting());
-        let written: usize = written.sum();
-        let sent = self.counters().sent_bytes.of(Transport::WebSocket);
-        sent.add(written as u64);
+        list.drain(..).for_each(|session| session.write_resting());
         let mut writable = self.writable.borrow_mut();
         if writable.is_empty() && list.capacity() <= MAX_KEPT {
             *writable = list;

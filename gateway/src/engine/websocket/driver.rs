@@ -18,8 +18,8 @@ use tokio::time::Sleep;
 
 use crate::count::Upgraded;
 use crate::engine::held::Held;
-use crate::engine::outbox::{Advanced, BATCH};
-use crate::engine::session::{Link, LinkOrder, Session};
+use crate::engine::outbox::BATCH;
+use crate::engine::session::{Drained, Order, Session, SocketTask};
 use crate::engine::shard::{Mail, Shard};
 use crate::net::ids::Sid;
 use crate::net::spell::{Spell, after_the_others};
@@ -39,13 +39,13 @@ const LINGER: Duration = Duration::from_secs(2);
 /// A WebSocket's hold on its session: the session learns when it is gone, however that happens.
 pub(crate) struct Attached {
     session: Rc<Session>,
-    link: Rc<Link>,
+    task: Rc<SocketTask>,
 }
 
 impl Attached {
     pub(crate) fn new(session: Rc<Session>) -> Self {
-        let link = session.attach_link();
-        Self { session, link }
+        let task = session.attach_task();
+        Self { session, task }
     }
 
     /// Whether the session still travels by polling.
@@ -55,12 +55,12 @@ impl Attached {
 
     /// Writes a few bytes beside the outbox, of which nothing goes this way yet.
     fn write_small(&self, bytes: &[u8]) -> bool {
-        let mut stream = self.link.stream.borrow_mut();
+        let mut stream = self.task.stream.borrow_mut();
         stream.as_mut().is_some_and(|it| it.write_small(bytes))
     }
 
     fn lose(&self, reason: CloseReason) {
-        if self.session.has_link(&self.link) {
+        if self.session.has_task(&self.task) {
             self.session.drive(|engine| {
                 if engine.transport() == Transport::Polling {
                     engine.handle_probe_lost();
@@ -113,7 +113,7 @@ async fn attach(shard: Rc<Shard>, sid: Sid, stream: Stream, read: Vec<u8>) {
 
 /// Serves a WebSocket to its end; `read` is what came behind the handshake.
 pub(crate) async fn run(attached: Attached, stream: Stream, mut read: Vec<u8>) {
-    attached.link.stream.replace(Some(stream));
+    attached.task.stream.replace(Some(stream));
     let mut driver = Driver {
         attached,
         reader: Reader::new(),
@@ -131,8 +131,8 @@ pub(crate) async fn run(attached: Attached, stream: Stream, mut read: Vec<u8>) {
         None => poll_fn(|context| driver.poll(context)).await,
     };
     let attached = driver.attached;
-    let stream = attached.link.stream.take();
-    let cut = attached.link.cut.get();
+    let stream = attached.task.stream.take();
+    let cut = attached.task.cut.get();
     drop(attached);
     if let Some(stream) = stream
         && !cut
@@ -167,14 +167,13 @@ impl Driver {
     /// What this call itself queues it writes as well, so that only what comes later needs to wake
     /// the task, or to be written by the shard.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
-        self.attached.link.begin_turn();
+        self.attached.task.begin_turn();
         let polled = self.serve(context);
         if polled.is_pending() {
             let resting = self.may_rest();
-            self.attached.link.end_turn(context.waker(), resting);
+            self.attached.task.end_turn(context.waker(), resting);
             if resting {
-                let Attached { session, link } = &self.attached;
-                session.leave_to_shard(link);
+                self.attached.session.leave_to_shard();
             }
         }
         polled
@@ -184,7 +183,7 @@ impl Driver {
     /// go.
     fn may_rest(&self) -> bool {
         self.pause.is_none()
-            && self.attached.link.may_rest()
+            && self.attached.task.may_rest()
             && !self.attached.is_probing()
             && !self.attached.session.outbox().borrow().is_parted()
     }
@@ -194,32 +193,32 @@ impl Driver {
         &self,
         action: impl FnOnce(Pin<&mut Stream>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        match &mut *self.attached.link.stream.borrow_mut() {
+        match &mut *self.attached.task.stream.borrow_mut() {
             Some(stream) => action(Pin::new(stream)),
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
     fn serve(&mut self, context: &mut Context<'_>) -> Poll<End> {
-        if self.attached.link.order.get() == LinkOrder::None
+        if self.attached.task.order.get() == Order::None
             && let Some(end) = self.read(context)
         {
             return Poll::Ready(end);
         }
         loop {
-            match self.attached.link.order.get() {
-                LinkOrder::Close => return Poll::Ready(End::default()),
-                LinkOrder::AnswerProbe => {
+            match self.attached.task.order.get() {
+                Order::Close => return Poll::Ready(End::default()),
+                Order::AnswerProbe => {
                     let answer = Encoded::engine_text("3probe");
                     let written =
                         self.with_stream(|stream| stream.poll_write(context, answer.frames()));
                     if !matches!(ready!(written), Ok(count) if count == answer.frames().len()) {
                         return Poll::Ready(End::default());
                     }
-                    self.attached.link.order.set(LinkOrder::None);
+                    self.attached.task.order.set(Order::None);
                     context.waker().wake_by_ref();
                 }
-                LinkOrder::Flush | LinkOrder::None => {}
+                Order::Flush | Order::None => {}
             }
             if self.attached.is_probing() {
                 let _lost_is_seen_by_reading = self.flush(context);
@@ -230,10 +229,10 @@ impl Driver {
             }
             if ready!(self.write(context)).is_err() {
                 self.attached.lose(CloseReason::TransportClose);
-                self.attached.link.cut.set(true);
+                self.attached.task.cut.set(true);
                 return Poll::Ready(End::default());
             }
-            if self.attached.link.order.get() != LinkOrder::Flush {
+            if self.attached.task.order.get() != Order::Flush {
                 return Poll::Pending;
             }
             self.attached
@@ -252,7 +251,7 @@ impl Driver {
             if let Some(mut rest) = self.rest.take() {
                 shard.take_mail();
                 let end = self.consume(&mut rest);
-                if end.is_some() || self.attached.link.order.get() != LinkOrder::None {
+                if end.is_some() || self.attached.task.order.get() != Order::None {
                     return end;
                 }
                 break;
@@ -281,7 +280,7 @@ impl Driver {
                 }
             };
             shard.give_scratch(scratch);
-            if end.is_some() || self.attached.link.order.get() != LinkOrder::None {
+            if end.is_some() || self.attached.task.order.get() != Order::None {
                 return end;
             }
             if self.rest.is_some() {
@@ -331,7 +330,7 @@ impl Driver {
                     if let Some(end) = self.attached.handle(received) {
                         return Some(end);
                     }
-                    if self.attached.link.order.get() == LinkOrder::Close {
+                    if self.attached.task.order.get() == Order::Close {
                         return Some(End::default());
                     }
                     if !input.is_empty() && spell.is_over() {
@@ -356,49 +355,28 @@ impl Driver {
 
     /// Drains the outbox.
     fn write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.rest(context));
-        let session = &self.attached.session;
-        let mut taken = false;
         loop {
-            let mut outbox = session.outbox().borrow_mut();
-            if outbox.is_empty() {
-                break;
-            }
-            let written = {
+            ready!(self.rest(context));
+            let Attached { session, task } = &self.attached;
+            let (bytes, end) = session.drain(task, |outbox| {
                 let mut slices = [IoSlice::new(&[]); BATCH];
                 let count = outbox.slices(&mut slices);
                 self.with_stream(|stream| match &slices[..count] {
                     [only] => stream.poll_write(context, only),
                     several => stream.poll_write_vectored(context, several),
                 })
-            };
-            let Poll::Ready(written) = written else {
-                drop(outbox);
-                session.waits(taken);
-                return Poll::Pending;
-            };
-            let written = written?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            taken = true;
-            let Advanced { packets, pause } = outbox.advance(written);
-            session.let_go(packets);
-            self.attached.link.cut.set(outbox.is_cut());
-            session
-                .shard()
-                .counters()
-                .sent_bytes
-                .of(Transport::WebSocket)
-                .add(written as u64);
-            if pause && !outbox.is_empty() {
-                self.pause = Some(Box::pin(tokio::time::sleep(PAUSE)));
-                drop(outbox);
-                ready!(self.rest(context));
-                return self.write(context);
+            });
+            match end {
+                Drained::Empty => break,
+                Drained::Pause => self.pause = Some(Box::pin(tokio::time::sleep(PAUSE))),
+                Drained::Full => {
+                    session.waits(bytes > 0);
+                    return Poll::Pending;
+                }
+                Drained::Failed(error) => return Poll::Ready(Err(error)),
             }
         }
-        self.attached.link.behind.set(false);
+        self.attached.task.catch_up();
         self.flush(context)
     }
 
