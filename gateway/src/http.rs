@@ -1,6 +1,6 @@
 //! HTTP on the clients' port: Engine.IO requests, the client's files, the demo page.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -41,7 +41,40 @@ pub(crate) use refusal::Refusal;
 pub(crate) type Answer = Response<Full<Bytes>>;
 
 /// The same, or what another node answered.
-pub(crate) type Outgoing = Response<Either<Full<Bytes>, Relayed>>;
+type Outgoing = Response<Either<Full<Bytes>, Relayed>>;
+
+/// What came of a request.
+struct Served {
+    answer: Outgoing,
+    /// What the connection becomes when the answer is sent, if not one for another request.
+    next: Option<Next>,
+}
+
+impl Served {
+    fn with_next(answer: Answer, next: Next) -> Self {
+        Self {
+            next: Some(next),
+            ..Self::from(answer)
+        }
+    }
+
+    /// What another node answered, whose session is meant.
+    fn of_owner(answer: Response<Relayed>, next: Option<Next>) -> Self {
+        Self {
+            answer: answer.map(Either::Right),
+            next,
+        }
+    }
+}
+
+impl From<Answer> for Served {
+    fn from(answer: Answer) -> Self {
+        Self {
+            answer: answer.map(Either::Left),
+            next: None,
+        }
+    }
+}
 
 /// What a connection becomes after its HTTP upgrade was answered.
 pub(crate) enum Next {
@@ -192,7 +225,7 @@ async fn speak_http(
         .header_read_timeout(patience)
         .max_headers(MAX_HEADERS + added.0)
         .max_buf_size(limits.request_headers + added.1);
-    let next = Rc::new(RefCell::new(None));
+    let next = Rc::new(Cell::new(None));
     let service = service_fn({
         let (shard, next) = (Rc::clone(&shard), Rc::clone(&next));
         move |request| {
@@ -203,7 +236,11 @@ async fn speak_http(
                     stranger.asks();
                 }
                 let of_engine = is_of_engine(&shard, request.uri().path());
-                let mut answer = route(&shard, request, peer, &next).await;
+                let Served {
+                    mut answer,
+                    next: becomes,
+                } = route(&shard, request, peer).await;
+                next.set(becomes);
                 if let Some(stranger) = &stranger {
                     stranger.was_answered(of_engine && answer.status() == StatusCode::OK);
                 }
@@ -296,68 +333,48 @@ fn part(shard: &Shard, peer: Peer, answer: &mut Outgoing) {
     }
 }
 
-async fn route(
-    shard: &Rc<Shard>,
-    mut request: Request<Incoming>,
-    mut peer: Peer,
-    next: &RefCell<Option<Next>>,
-) -> Outgoing {
+async fn route(shard: &Rc<Shard>, mut request: Request<Incoming>, mut peer: Peer) -> Served {
     if peer.is_node {
         match forward::take_client(request.headers_mut()) {
             Some(client) => (peer.address, peer.secure) = (client.address, client.secure),
-            None => return own(Refusal::BadRequest.answer()),
+            None => return Refusal::BadRequest.answer().into(),
         }
     }
+    let node = shard.node();
     let path = request.uri().path();
-    let mount = shard
-        .node()
-        .mounts()
-        .iter()
-        .position(|mount| mount.has(path));
-    let Some(index) = mount else {
-        let page = shard
-            .node()
-            .assets()
-            .respond_page(request.method(), path, request.headers());
-        return own(page.unwrap_or_else(not_found));
+    let Some(index) = node.mounts().iter().position(|mount| mount.has(path)) else {
+        let assets = node.assets();
+        let page = assets.respond_page(request.method(), path, request.headers());
+        return page.unwrap_or_else(not_found).into();
     };
-    let mount = &shard.node().mounts()[index];
+    let mount = &node.mounts()[index];
     let origin = cors::Origin::of(request.headers());
-    let cors = &shard.node().config().cors;
+    let cors = &node.config().cors;
     if *request.method() == Method::OPTIONS && cors::is_enabled(cors) {
         if let Some(foreign) = cors::foreign(cors, request.headers()) {
-            cors::tell(shard.node().told_of_origins(), foreign, false);
+            cors::tell(node.told_of_origins(), foreign, false);
         }
-        return own(cors::preflight(cors, &origin, request.headers()));
+        return cors::preflight(cors, &origin, request.headers()).into();
     }
-    let file = if mount.layer.has_client_files() {
-        let name = path.get(mount.path.len()..).unwrap_or_default();
-        shard
-            .node()
-            .assets()
-            .respond(request.method(), name, request.headers())
-    } else {
-        None
+    let name = path.get(mount.path.len()..).unwrap_or_default();
+    let has_files = mount.layer.has_client_files();
+    let assets = has_files.then(|| node.assets());
+    let file = assets.and_then(|it| it.respond(request.method(), name, request.headers()));
+    let mut served = match file {
+        Some(file) => file.into(),
+        None => engineio::respond(shard, index as u8, request, peer).await,
     };
-    let mut answer = match file {
-        Some(file) => file,
-        None => match engineio::respond(shard, index as u8, request, peer, next).await {
-            Either::Left(answer) => answer,
-            Either::Right(relayed) => return relayed.map(Either::Right),
-        },
-    };
-    cors::allow(cors, &origin, answer.headers_mut());
-    own(answer)
+    // The owner of a session has said already what a page of another origin may read.
+    if let Either::Left(_) = served.answer.body() {
+        cors::allow(cors, &origin, served.answer.headers_mut());
+    }
+    served
 }
 
 /// Whether a path is one of Engine.IO, and not that of a file.
 fn is_of_engine(shard: &Shard, path: &str) -> bool {
     let mut mounts = shard.node().mounts().iter();
     mounts.any(|mount| mount.is_at(path))
-}
-
-fn own(answer: Answer) -> Outgoing {
-    answer.map(Either::Left)
 }
 
 fn not_found() -> Answer {

@@ -1,12 +1,12 @@
 //! Engine.IO requests: verification, handshakes, polls, posts and upgrades.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use fastwebsockets::upgrade;
-use http_body_util::{BodyExt, Either, Full};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, ORIGIN,
@@ -17,7 +17,7 @@ use protocol::engineio::Transport;
 use tokio::sync::oneshot;
 use tracing::debug;
 
-use super::{Answer, Next, Peer, Refusal, cors};
+use super::{Answer, Next, Peer, Refusal, Served, cors};
 use crate::count::Label;
 use crate::count::{Kind, Unknown};
 use crate::engine::admission::Admission;
@@ -25,7 +25,7 @@ use crate::engine::handshake::Handshake;
 use crate::engine::session::{PollReply, Session};
 use crate::engine::shard::Shard;
 use crate::engine::websocket::driver::Attached;
-use crate::forward::{self, Forwarded, Relayed};
+use crate::forward::{self, Forwarded};
 use crate::net::encoding::{Encoding, compress, negotiate};
 use crate::net::ids::Sid;
 use crate::net::proxy;
@@ -42,15 +42,13 @@ const COMPRESSION_THRESHOLD: usize = 1024;
 /// instead of a reset connection.
 const MAX_DISCARDED_BYTES: usize = 16 * 1024 * 1024;
 
-/// Answers an Engine.IO request, or has the node answer whose session is meant. `next` is set when
-/// the connection becomes a WebSocket.
+/// Answers an Engine.IO request, or has the node answer whose session is meant.
 pub(super) async fn respond(
     shard: &Rc<Shard>,
     mount: u8,
     mut request: Request<Incoming>,
     mut peer: Peer,
-    next: &RefCell<Option<Next>>,
-) -> Either<Answer, Response<Relayed>> {
+) -> Served {
     if !peer.is_node {
         peer = peer.known_by(shard, request.headers());
     }
@@ -59,7 +57,7 @@ pub(super) async fn respond(
         Ok(Verified::Handshake { .. }) if peer.is_node => Err(Refusal::BadRequest),
         Ok(Verified::Handshake { transport, base64 }) => {
             let opened = handshake(shard, mount, &mut request, peer, transport, base64).await;
-            opened.map(|opened| opened.answer(shard, next))
+            opened.map(|opened| opened.into_served(shard))
         }
         Ok(Verified::Request { .. })
             if !matches!(*request.method(), Method::GET | Method::POST) =>
@@ -75,25 +73,24 @@ pub(super) async fn respond(
         {
             let target = (Kind::of(&request, websocket), sid);
             match forward::forward(shard, request, peer.into(), target).await {
-                Ok(Forwarded::Answer(relayed)) => return Either::Right(relayed),
+                Ok(Forwarded::Answer(answer)) => Ok(Served::of_owner(answer, None)),
                 Ok(Forwarded::Tunnel(head, tunnel)) => {
-                    *next.borrow_mut() = Some(Next::Tunnel(tunnel));
-                    return Either::Right(head);
+                    Ok(Served::of_owner(head, Some(Next::Tunnel(tunnel))))
                 }
                 Err(why) => Err(why.into()),
             }
         }
-        Ok(Verified::Upgrade { sid }) => probe(shard, &mut request, sid, next).await,
+        Ok(Verified::Upgrade { sid }) => probe(shard, &mut request, sid).await,
         Ok(Verified::Request { sid }) if peer.is_node && forward::is_release(request.headers()) => {
             shard.with_session(sid, |session| {
                 session.into_iter().for_each(Session::handle_poll_released)
             });
-            Ok(taken())
+            Ok(taken().into())
         }
         Ok(Verified::Request { sid }) if *request.method() == Method::GET => {
-            poll(shard, sid, request.headers()).await
+            poll(shard, sid, request.headers()).await.map(Served::from)
         }
-        Ok(Verified::Request { sid }) => post(shard, sid, request).await,
+        Ok(Verified::Request { sid }) => post(shard, sid, request).await.map(Served::from),
         Ok(Verified::Mismatch { sid }) => {
             if is_known(shard, sid).await {
                 Err(Refusal::BadRequest)
@@ -103,7 +100,7 @@ pub(super) async fn respond(
         }
         Err(refusal) => Err(refusal),
     };
-    Either::Left(outcome.unwrap_or_else(|refusal| refuse(shard, peer, &refusal, websocket)))
+    outcome.unwrap_or_else(|refusal| refuse(shard, peer, &refusal, websocket).into())
 }
 
 /// Counts a refusal, and puts it into words.
@@ -246,14 +243,13 @@ pub(super) enum Opened {
 
 impl Opened {
     /// The answer, with the open packet in it or behind it.
-    fn answer(self, shard: &Shard, next: &RefCell<Option<Next>>) -> Answer {
+    fn into_served(self, shard: &Shard) -> Served {
         match self {
-            Self::Polling(answer) => answer,
+            Self::Polling(answer) => answer.into(),
             Self::WebSocket(answer, session) => {
                 session.push_open(&open_packet(shard, &session, Transport::WebSocket));
                 session.announce();
-                *next.borrow_mut() = Some(Next::Session(Attached::new(session)));
-                answer
+                Served::with_next(answer, Next::Session(Attached::new(session)))
             }
         }
     }
@@ -379,14 +375,12 @@ async fn probe(
     shard: &Rc<Shard>,
     request: &mut Request<Incoming>,
     sid: Sid,
-    next: &RefCell<Option<Next>>,
-) -> Result<Answer, Refusal> {
+) -> Result<Served, Refusal> {
     if !is_known(shard, sid).await {
         return Err(unknown(shard, sid));
     }
     let answer = switch_protocols(request)?;
-    *next.borrow_mut() = Some(Next::Probe(sid));
-    Ok(answer)
+    Ok(Served::with_next(answer, Next::Probe(sid)))
 }
 
 async fn is_known(shard: &Rc<Shard>, sid: Sid) -> bool {
