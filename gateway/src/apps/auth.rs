@@ -124,23 +124,22 @@ impl Shared {
     fn answer(&self, socket: &Socket, ack: Option<Ack>, result: Result<(), Fault>) {
         let gateway = socket.gateway();
         let tokens = &gateway.node().counters().token_refreshes;
-        let answer = match result {
+        match result {
             Ok(()) => {
                 tokens.of(TokenResult::Accepted).increment();
                 let expires = socket.claims().map_or(0.0, |claims| claims.expires_at());
                 // Rounded down: whole seconds are what tokens are made with.
-                json!({"ok": true, "expires_at": expires as u64})
+                if let Some(ack) = ack {
+                    ack.send_json(&json!({"ok": true, "expires_at": expires as u64}));
+                }
             }
             Err(fault) => {
                 tokens.of(fault.result()).increment();
                 refused(socket, &fault, "new token refused");
-                json!({"ok": false, "error": {"code": fault.code(), "message": fault.message()}})
+                if let Some(ack) = ack {
+                    ack.refuse(fault.code(), &fault.message());
+                }
             }
-        };
-        if let Some(ack) = ack
-            && let Err(error) = ack.send((answer,))
-        {
-            debug!(target: "gateway::auth", socket = %socket.id(), %error, "acknowledgement not sent");
         }
     }
 

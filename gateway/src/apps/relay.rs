@@ -161,7 +161,9 @@ impl Application for Relay {
     fn event(&self, socket: &Socket, mut event: Event<'_>) -> Flow {
         if event.name() == "echo" {
             let arguments = event.arguments();
-            told(socket, event.ack(arguments));
+            if let Some(ack) = event.take_ack() {
+                ack.send_arguments(arguments);
+            }
             return Flow::Done;
         }
         let done = self.handle(socket, &event);
@@ -182,8 +184,8 @@ impl Application for Relay {
         Flow::Done
     }
 
-    fn rate_limited(&self, socket: &Socket, mut event: Event<'_>) {
-        told(socket, event.ack((refused(RelayError::RateLimited),)));
+    fn rate_limited(&self, _: &Socket, mut event: Event<'_>) {
+        answer(event.take_ack(), Err(RelayError::RateLimited));
     }
 }
 
@@ -250,32 +252,17 @@ fn acknowledge(socket: &Socket, event: &str, ack: Option<Ack>, done: Result<Ente
     }
     match done {
         Ok(entered) if !entered.joined.is_everywhere() => hold_back(socket, ack, entered),
-        Ok(_) => answer(socket, ack, ok()),
-        Err(error) => answer(socket, ack, refused(error)),
+        Ok(_) => answer(ack, Ok(())),
+        Err(error) => answer(ack, Err(error)),
     }
 }
 
-fn answer(socket: &Socket, ack: Option<Ack>, with: serde_json::Value) {
-    if let Some(ack) = ack {
-        told(socket, ack.send((with,)));
+fn answer(ack: Option<Ack>, done: Result<(), RelayError>) {
+    match (ack, done) {
+        (Some(ack), Ok(())) => ack.accept(),
+        (Some(ack), Err(error)) => ack.refuse(error.code(), &error.to_string()),
+        (None, _) => {}
     }
-}
-
-fn told(socket: &Socket, sent: Result<(), EmitError>) {
-    if let Err(error) = sent {
-        debug!(target: "gateway::relay", socket = %socket.id(), %error, "acknowledgement not sent");
-    }
-}
-
-fn ok() -> serde_json::Value {
-    serde_json::json!({"ok": true})
-}
-
-fn refused(error: RelayError) -> serde_json::Value {
-    serde_json::json!({
-        "ok": false,
-        "error": {"code": error.code(), "message": error.to_string()},
-    })
 }
 
 /// Acknowledges a join once it holds on every node. If Redis refuses one of the rooms, the socket leaves
@@ -285,21 +272,21 @@ fn hold_back(socket: &Socket, ack: Option<Ack>, entered: Entered) {
     // Joins that nobody waits for leave room to those that are awaited.
     let most = MAX_HELD_JOINS / if ack.is_some() { 1 } else { 2 };
     let Some(held) = socket.hold_join(most) else {
-        return answer(&socket, ack, refused(RelayError::Unavailable));
+        return answer(ack, Err(RelayError::Unavailable));
     };
     tokio::task::spawn_local(async move {
         let Entered { mut joined, new } = entered;
         let ended = tokio::time::timeout(JOIN_PATIENCE, &mut joined).await;
         drop(held);
-        let said = match ended {
+        let done = match ended {
             Ok(()) if joined.is_refused() => {
                 socket.leave_all(new.iter().map(String::as_str));
-                refused(RelayError::RefusedRoom)
+                Err(RelayError::RefusedRoom)
             }
-            Ok(()) => ok(),
-            Err(_) => refused(RelayError::Unavailable),
+            Ok(()) => Ok(()),
+            Err(_) => Err(RelayError::Unavailable),
         };
-        answer(&socket, ack, said);
+        answer(ack, done);
     });
 }
 

@@ -145,16 +145,12 @@ impl Shared {
     }
 
     /// Lets a client know that its event is in the stream.
-    async fn confirm(&self, socket: Socket, ack: Ack, written: oneshot::Receiver<()>) {
+    async fn confirm(&self, ack: Ack, written: oneshot::Receiver<()>) {
         match tokio::time::timeout(self.timeout, written).await {
-            Ok(Ok(())) => {
-                if let Err(error) = ack.send((json!({"ok": true}),)) {
-                    debug!(target: "gateway::webhook", socket = %socket.id(), %error, "acknowledgement not sent");
-                }
-            }
+            Ok(Ok(())) => ack.accept(),
             Ok(Err(_)) | Err(_) => {
                 let message = "the event was taken and is not written yet";
-                refuse(&socket, Some(ack), "backend_timeout", message);
+                ack.refuse("backend_timeout", message);
             }
         }
     }
@@ -248,7 +244,7 @@ impl Http {
                     let lost = taken.queued.len() as u64;
                     self.backends.counters().lost.add(lost);
                     for queued in taken.queued {
-                        refuse(&socket, queued.ack(), failure.code(), &failure.to_string());
+                        refuse(queued.ack(), failure.code(), &failure.to_string());
                     }
                 }
             }
@@ -317,14 +313,14 @@ impl Application for WebhookApplication {
             Way::Relay => return self.0.relay.event(socket, event),
             Way::Nowhere => {
                 let ack = event.take_ack();
-                refuse(socket, ack, "unknown_event", "there is no such event");
+                refuse(ack, "unknown_event", "there is no such event");
                 return Flow::Done;
             }
         };
         let claims = socket.claims();
         if claims.is_some_and(|claims| !claims.allows_event(event.name())) {
             let ack = event.take_ack();
-            refuse(socket, ack, "forbidden", "the token does not allow it");
+            refuse(ack, "forbidden", "the token does not allow it");
             return Flow::Done;
         }
         let args = to_backend(event.arguments());
@@ -343,14 +339,14 @@ impl Application for WebhookApplication {
             if self.0.record(&call, done).is_err() {
                 debug!(target: "gateway::webhook", socket = %socket.id(), "event refused: the stream takes no more");
                 let message = "the backend has too much to do";
-                refuse(socket, ack, "backend_overloaded", message);
+                refuse(ack, "backend_overloaded", message);
                 return Flow::Done;
             }
         }
         let Some(http) = &self.0.http else {
             if let Some((ack, written)) = ack.zip(written) {
                 let (shared, socket) = (Arc::clone(&self.0), socket.clone());
-                tokio::task::spawn_local(async move { shared.confirm(socket, ack, written).await });
+                tokio::task::spawn_local(async move { shared.confirm(ack, written).await });
             }
             return Flow::Done;
         };
@@ -369,9 +365,9 @@ impl Application for WebhookApplication {
         }
     }
 
-    fn rate_limited(&self, socket: &Socket, mut event: Event<'_>) {
+    fn rate_limited(&self, _: &Socket, mut event: Event<'_>) {
         let message = "the socket sends more events than it may";
-        refuse(socket, event.take_ack(), "rate_limited", message);
+        refuse(event.take_ack(), "rate_limited", message);
     }
 
     fn disconnecting(&self, socket: &Socket, _reason: DisconnectReason) {
@@ -410,11 +406,9 @@ async fn answered(socket: &Socket, lane: &Lane, queued: Queued, reply: Reply) {
     };
     if joined == Joins::Late {
         let message = "the join does not hold on every node now";
-        return refuse(socket, Some(ack), "unavailable", message);
+        return ack.refuse("unavailable", message);
     }
-    if let Err(error) = ack.send(reply.ack) {
-        debug!(target: "gateway::webhook", socket = %socket.id(), %error, "acknowledgement not sent");
-    }
+    ack.send_arguments(reply.ack.as_ref());
 }
 
 /// Whether what was joined is in force.
@@ -458,13 +452,10 @@ async fn join(socket: &Socket, rooms: &List<SharedRoom>) -> Joins {
     Joins::Late
 }
 
-/// Tells a client why its event has no effect.
-fn refuse(socket: &Socket, ack: Option<Ack>, code: &str, message: &str) {
-    let answer = json!({"ok": false, "error": {"code": code, "message": message}});
-    if let Some(ack) = ack
-        && let Err(error) = ack.send((answer,))
-    {
-        debug!(target: "gateway::webhook", socket = %socket.id(), %error, "acknowledgement not sent");
+/// Tells a client that waits for it why its event has no effect.
+fn refuse(ack: Option<Ack>, code: &str, message: &str) {
+    if let Some(ack) = ack {
+        ack.refuse(code, message);
     }
 }
 

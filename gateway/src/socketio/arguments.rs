@@ -11,15 +11,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Arguments that are kept or sent: JSON values and their attachments.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OwnedArguments {
-    json: Box<str>,
-    attachments: Vec<Bytes>,
-}
+pub struct OwnedArguments(ArgumentsBuf);
 
 impl OwnedArguments {
     /// The arguments, borrowed.
     pub fn as_ref(&self) -> Arguments<'_> {
-        Arguments::from_raw(&self.json, &self.attachments)
+        self.0.as_arguments()
     }
 
     /// The arguments as a tuple, as [`Event::parse`](crate::event::Event::parse) does.
@@ -29,34 +26,25 @@ impl OwnedArguments {
 
     /// Bytes that it holds.
     pub(crate) fn size(&self) -> usize {
-        self.json.len() + self.attachments.iter().map(Bytes::len).sum::<usize>()
+        self.0.size()
     }
 }
 
 impl From<Arguments<'_>> for OwnedArguments {
     fn from(arguments: Arguments<'_>) -> Self {
-        Self {
-            json: arguments.json().into(),
-            attachments: arguments.attachments().to_vec(),
-        }
+        Self(arguments.into())
     }
 }
 
 impl From<OwnedArguments> for ArgumentsBuf {
     fn from(arguments: OwnedArguments) -> Self {
-        Self {
-            json: arguments.json.into(),
-            attachments: arguments.attachments,
-        }
+        arguments.0
     }
 }
 
 impl From<ArgumentsBuf> for OwnedArguments {
     fn from(arguments: ArgumentsBuf) -> Self {
-        Self {
-            json: arguments.json.into(),
-            attachments: arguments.attachments,
-        }
+        Self(arguments)
     }
 }
 
@@ -146,10 +134,10 @@ fn serialize(tuple: &impl Serialize) -> Result<OwnedArguments, EmitError> {
         .strip_prefix('[')
         .and_then(|json| json.strip_suffix(']'))
         .unwrap_or(&json);
-    Ok(OwnedArguments {
+    Ok(OwnedArguments(ArgumentsBuf {
         json: inner.into(),
         attachments,
-    })
+    }))
 }
 
 /// Whether there are enough brackets in it at all.
@@ -282,13 +270,13 @@ mod tests {
     use super::*;
 
     fn owned(json: &str, attachments: &[&'static [u8]]) -> OwnedArguments {
-        OwnedArguments {
+        OwnedArguments(ArgumentsBuf {
             json: json.into(),
             attachments: attachments
                 .iter()
                 .map(|bytes| Bytes::from_static(bytes))
                 .collect(),
-        }
+        })
     }
 
     #[test]

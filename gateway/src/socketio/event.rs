@@ -3,6 +3,7 @@
 use protocol::Encoded;
 use protocol::socketio::Arguments;
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use crate::socketio::arguments::parse;
 pub use crate::socketio::arguments::{Binary, EmitError, IntoArguments, OwnedArguments};
@@ -72,10 +73,29 @@ impl Ack {
 
     /// Sends the answer. It is lost if the client is gone.
     pub fn send(self, arguments: impl IntoArguments) -> Result<(), EmitError> {
-        let arguments = arguments.into_arguments()?;
-        let packet = Encoded::ack(self.socket.namespace(), self.id, arguments.as_ref());
-        self.socket
-            .push_ack(packet, !arguments.as_ref().attachments().is_empty());
+        self.send_arguments(arguments.into_arguments()?.as_ref());
         Ok(())
+    }
+
+    /// Sends arguments that came from a client or a backend, and were checked then.
+    pub(crate) fn send_arguments(self, arguments: Arguments<'_>) {
+        let packet = Encoded::ack(self.socket.namespace(), self.id, arguments);
+        self.socket
+            .push_ack(packet, !arguments.attachments().is_empty());
+    }
+
+    /// Sends `{"ok": true}`.
+    pub(crate) fn accept(self) {
+        self.send_json(&json!({"ok": true}));
+    }
+
+    /// Tells why the event has no effect: `{"ok": false, "error": {..}}`.
+    pub(crate) fn refuse(self, code: &str, message: &str) {
+        self.send_json(&json!({"ok": false, "error": {"code": code, "message": message}}));
+    }
+
+    /// Sends an object that the gateway itself makes up.
+    pub(crate) fn send_json(self, object: &Value) {
+        self.send_arguments(Arguments::from_raw(&object.to_string(), &[]));
     }
 }
