@@ -345,7 +345,7 @@ impl Application for WebhookApplication {
         }
         let Some(http) = &self.0.http else {
             if let Some((ack, written)) = ack.zip(written) {
-                let (shared, socket) = (Arc::clone(&self.0), socket.clone());
+                let shared = Arc::clone(&self.0);
                 tokio::task::spawn_local(async move { shared.confirm(ack, written).await });
             }
             return Flow::Done;
