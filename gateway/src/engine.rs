@@ -15,6 +15,7 @@ pub mod handshake;
 pub(crate) mod held;
 mod lateness;
 pub(crate) mod layer;
+pub(crate) mod mail;
 pub(crate) mod node;
 pub(crate) mod outbox;
 pub(crate) mod session;

@@ -45,7 +45,7 @@ pub(crate) struct Session {
     base64: bool,
     sid: Sid,
     /// Where it stands in the shard's registry.
-    place: Cell<Place>,
+    slot: Cell<Slot>,
     handshake: Handshake,
     /// What the layer above makes of it.
     half: Box<dyn SessionHalf>,
@@ -74,10 +74,10 @@ const SLOWEST_POLLS: u64 = 16_000;
 /// If the node looks after a client later than this, it was the node that stood still.
 const TOLERATED_LATENESS: Duration = Duration::from_secs(1);
 
-/// A session's place in its shard's registry; the number tells whom a place belonged to before.
+/// A session's slot in its shard's registry; the number tells whom it belonged to before.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(crate) struct Place {
-    pub(crate) slot: u32,
+pub(crate) struct Slot {
+    pub(crate) index: u32,
     pub(crate) number: u32,
 }
 
@@ -115,7 +115,7 @@ impl Session {
             engine: RefCell::new(engine),
             base64,
             sid,
-            place: Cell::default(),
+            slot: Cell::default(),
             handshake,
             half,
             polling: RefCell::new(match transport {
@@ -136,18 +136,18 @@ impl Session {
         &self.sid
     }
 
-    pub(crate) fn place(&self) -> Place {
-        self.place.get()
+    pub(crate) fn slot(&self) -> Slot {
+        self.slot.get()
     }
 
-    pub(crate) fn set_place(&self, place: Place) {
-        self.place.set(place);
+    pub(crate) fn set_slot(&self, slot: Slot) {
+        self.slot.set(slot);
     }
 
     pub(crate) fn log_name(&self) -> LogName {
         LogName {
             shard: self.shard.index(),
-            number: self.place.get().number,
+            number: self.slot.get().number,
         }
     }
 
@@ -522,7 +522,7 @@ impl Session {
         };
         if self.armed.get().is_none_or(|armed| due < armed) {
             self.armed.set(Some(due));
-            self.shard.wake_at(due, self.place.get());
+            self.shard.wake_at(due, self.slot.get());
         }
     }
 

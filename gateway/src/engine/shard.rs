@@ -15,83 +15,28 @@ use std::time::{Duration, Instant};
 use protocol::Encoded;
 use protocol::engineio::{CloseReason, Timing, Transport};
 use slab::Slab;
-use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use crate::count::{ShardCounters, SlowCause};
 use crate::engine::handshake::Handshake;
 use crate::engine::lateness::Lateness;
+use crate::engine::mail::{Letterbox, Mail};
 use crate::engine::node::Node;
 use crate::engine::outbox::Parcel;
-use crate::engine::session::{Place, Session};
+use crate::engine::session::{Session, Slot};
 use crate::engine::strangers::Strangers;
 use crate::net::ids::{MAX_SHARDS, Sid};
 use crate::net::scratch::Scratch;
 use crate::net::spell::{Spell, after_the_others};
 use crate::peers::{Links, Means};
 
+mod shedding;
+
 /// Sessions of a list whose memory is kept for the next turn.
 const MAX_KEPT: usize = 16 * 1024;
 
-/// Most sessions of a shard that are looked at in one go to find those that are furthest behind.
-const MAX_SHED: usize = 256;
-
 /// Most mail that is handled before sessions get their turn.
 const MAIL_BATCH: usize = 256;
-
-/// What one piece of mail takes beside its content, in bytes.
-const MAIL_OVERHEAD: usize = 256;
-
-/// What a shard is asked to do on its thread.
-pub(crate) type Job = Box<dyn FnOnce(&Rc<Shard>) + Send>;
-
-/// What every shard is asked to do on its thread: a broadcast.
-pub(crate) trait SharedJob: Send + Sync {
-    /// Bytes that it keeps from being freed.
-    fn size(&self) -> usize;
-
-    /// When it was asked for.
-    fn since(&self) -> Instant;
-
-    /// Does it.
-    fn run(&self, shard: &Rc<Shard>);
-}
-
-/// What others send to a shard.
-pub(crate) enum Mail {
-    /// Something for all shards.
-    Shared(Arc<dyn SharedJob>),
-    /// Something to do on the shard's thread.
-    Run(Job),
-}
-
-impl Mail {
-    /// Bytes that it keeps from being freed, for the bound of an inbox.
-    pub(crate) fn size(&self) -> usize {
-        match self {
-            Self::Shared(job) => MAIL_OVERHEAD + job.size(),
-            Self::Run(_) => MAIL_OVERHEAD,
-        }
-    }
-}
-
-/// The sending end of a shard's inbox.
-pub(crate) struct Inbox(mpsc::UnboundedSender<Mail>);
-
-/// The receiving end.
-pub(crate) type Letterbox = mpsc::UnboundedReceiver<Mail>;
-
-impl Inbox {
-    pub(crate) fn new() -> (Self, Letterbox) {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        (Self(sender), receiver)
-    }
-
-    /// A shard that ended takes no mail, and nobody waits for it.
-    pub(crate) fn post(&self, mail: Mail) {
-        let _ended = self.0.send(mail);
-    }
-}
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Shard>>> = const { RefCell::new(None) };
@@ -119,7 +64,7 @@ pub(crate) struct Shard {
     halves: Box<[Box<dyn Any>]>,
     /// When which session wants to be called. A session that was armed earlier leaves its later
     /// entry behind, which then finds nothing due.
-    timers: RefCell<BinaryHeap<Reverse<(Instant, Place)>>>,
+    timers: RefCell<BinaryHeap<Reverse<(Instant, Slot)>>>,
     /// Sessions whose outbox overflowed in the midst of a broadcast.
     doomed: RefCell<Vec<Rc<Session>>>,
     /// Polling sessions whose parked poll can be answered.
@@ -323,19 +268,19 @@ impl Shard {
         let now = Instant::now();
         let mut spell = Spell::begin();
         while !spell.is_over() {
-            let place = {
+            let slot = {
                 let mut timers = self.timers.borrow_mut();
                 match timers.peek() {
                     Some(Reverse((at, _))) if *at <= now => {
-                        timers.pop().map(|Reverse((_, place))| place)
+                        timers.pop().map(|Reverse((_, slot))| slot)
                     }
                     _ => None,
                 }
             };
-            let Some(place) = place else {
+            let Some(slot) = slot else {
                 return Fired::All;
             };
-            if let Some(session) = self.session_at(place) {
+            if let Some(session) = self.session_at(slot) {
                 session.handle_timeout(now);
             }
         }
@@ -360,29 +305,6 @@ impl Shard {
             self.write(writable);
         }
         self.keep_memory();
-    }
-
-    /// Has sessions be closed, if what waits on the node takes more memory than it may.
-    fn keep_memory(&self) {
-        let memory = self.node.outbox_memory();
-        if self.node.outbox_held() > memory.limit && memory.begin_shedding() {
-            tokio::task::spawn_local(shed(Arc::clone(&self.node)));
-        }
-    }
-
-    /// The sessions that are furthest behind, for the longest time: how far, how many bytes, and where.
-    fn furthest_behind(&self) -> Vec<(u128, usize, Place)> {
-        let now = Instant::now();
-        let registry = self.registry.borrow();
-        let sessions = registry.sessions.iter().map(|(_, session)| session);
-        let lag = |session: &Rc<Session>| {
-            let (lag, bytes) = session.lag(now)?;
-            Some((lag, bytes, session.place()))
-        };
-        let mut behind: Vec<_> = sessions.filter_map(lag).collect();
-        behind.sort_unstable_by_key(|(lag, ..)| Reverse(*lag));
-        behind.truncate(MAX_SHED);
-        behind
     }
 
     /// Writes for sessions whose tasks rest, and uses the memory of the list again, unless it is much.
@@ -461,9 +383,9 @@ impl Shard {
         let mut registry = self.registry.borrow_mut();
         registry.last_number = registry.last_number.wrapping_add(1);
         let number = registry.last_number;
-        let slot = registry.sessions.insert(Rc::clone(&session)) as u32;
-        registry.by_sid.insert(sid, slot);
-        session.set_place(Place { slot, number });
+        let index = registry.sessions.insert(Rc::clone(&session)) as u32;
+        registry.by_sid.insert(sid, index);
+        session.set_slot(Slot { index, number });
         self.counters()
             .sessions
             .store(registry.sessions.len(), Ordering::Relaxed);
@@ -480,7 +402,7 @@ impl Shard {
         if registry.by_sid.remove(session.sid()).is_none() {
             return;
         }
-        let removed = registry.sessions.try_remove(session.place().slot as usize);
+        let removed = registry.sessions.try_remove(session.slot().index as usize);
         if registry.by_sid.len() * 4 < registry.by_sid.capacity() {
             registry.by_sid.shrink_to_fit();
             registry.sessions.shrink_to_fit();
@@ -497,8 +419,8 @@ impl Shard {
     pub(crate) fn session(&self, sid: &Sid) -> Option<Rc<Session>> {
         let session = {
             let registry = self.registry.borrow();
-            let slot = registry.by_sid.get(sid)?;
-            registry.sessions.get(*slot as usize).cloned()?
+            let index = registry.by_sid.get(sid)?;
+            registry.sessions.get(*index as usize).cloned()?
         };
         session.catch_up();
         Some(session)
@@ -529,10 +451,10 @@ impl Shard {
         open.take(count).cloned().collect()
     }
 
-    fn session_at(&self, place: Place) -> Option<Rc<Session>> {
+    fn session_at(&self, slot: Slot) -> Option<Rc<Session>> {
         let registry = self.registry.borrow();
-        let session = registry.sessions.get(place.slot as usize)?;
-        (session.place() == place).then(|| Rc::clone(session))
+        let session = registry.sessions.get(slot.index as usize)?;
+        (session.slot() == slot).then(|| Rc::clone(session))
     }
 
     /// A number for a request; no other shard of the node gives the same.
@@ -574,10 +496,10 @@ impl Shard {
     }
 
     /// Has a session called at a time.
-    pub(crate) fn wake_at(&self, at: Instant, place: Place) {
+    pub(crate) fn wake_at(&self, at: Instant, slot: Slot) {
         let mut timers = self.timers.borrow_mut();
         let is_next = timers.peek().is_none_or(|Reverse((next, _))| at < *next);
-        timers.push(Reverse((at, place)));
+        timers.push(Reverse((at, slot)));
         drop(timers);
         if is_next {
             self.wake();
@@ -637,44 +559,4 @@ impl Shard {
             session.abort(CloseReason::ServerShuttingDown);
         }
     }
-}
-
-/// Closes the sessions that are furthest behind for the longest, wherever they are, until what waits
-/// takes nine tenths of what it may.
-async fn shed(node: Arc<Node>) {
-    let target = node.outbox_memory().limit / 10 * 9;
-    loop {
-        let excess = node.outbox_held().saturating_sub(target);
-        if excess == 0 {
-            break;
-        }
-        let behind = node.query(|shard| (shard.index(), shard.furthest_behind()));
-        let mut behind: Vec<_> = behind
-            .await
-            .into_iter()
-            .flat_map(|(index, found)| found.into_iter().map(move |it| (index, it)))
-            .collect();
-        behind.sort_unstable_by_key(|(_, (lag, ..))| Reverse(*lag));
-        let mut closed = 0;
-        let worst = behind.into_iter().take_while(|(_, (_, bytes, _))| {
-            let enough = closed >= excess;
-            closed += bytes;
-            !enough
-        });
-        let mut by_shard = vec![Vec::new(); node.shard_count()];
-        worst.for_each(|(index, (.., place))| by_shard[index].push(place));
-        if by_shard.iter().all(Vec::is_empty) {
-            break;
-        }
-        let by_shard = Arc::new(by_shard);
-        node.query(move |shard| {
-            for place in &by_shard[shard.index()] {
-                if let Some(session) = shard.session_at(*place) {
-                    session.close_slow(SlowCause::Memory);
-                }
-            }
-        })
-        .await;
-    }
-    node.outbox_memory().end_shedding();
 }

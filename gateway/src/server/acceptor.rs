@@ -11,8 +11,9 @@ use std::time::Duration;
 use mio::{Events, Interest, Poll, Token, Waker};
 use tracing::warn;
 
+use crate::engine::mail::Mail;
 use crate::engine::node::Node;
-use crate::engine::shard::{Mail, Shard};
+use crate::engine::shard::Shard;
 use crate::http;
 
 const LISTENER: Token = Token(0);

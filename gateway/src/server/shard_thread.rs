@@ -7,8 +7,9 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::oneshot;
 use tracing::warn;
 
+use crate::engine::mail::Letterbox;
 use crate::engine::node::Node;
-use crate::engine::shard::{Letterbox, Shard};
+use crate::engine::shard::Shard;
 
 /// The thread of a shard. Dropped, it is told to end and waited for.
 pub(super) struct ShardThread {

@@ -7,9 +7,10 @@ use std::time::Instant;
 use adapter::Selection;
 
 use crate::count::{Origin, PacketType};
+use crate::engine::mail::{Mail, SharedJob};
 use crate::engine::node::Node;
 use crate::engine::outbox::{Parcel, SharedPacket};
-use crate::engine::shard::{self, Mail, Shard, SharedJob};
+use crate::engine::shard::{self, Shard};
 use crate::net::ids::SocketId;
 use crate::socketio::acks::{AckRequest, Tally};
 use crate::socketio::arguments::EmitError;

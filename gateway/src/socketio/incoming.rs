@@ -22,6 +22,8 @@ use crate::socketio::layer::SocketIo;
 
 mod answers;
 
+use answers::Asked;
+
 /// How long acknowledgements are awaited for a node that does not say for how long.
 const DEFAULT_ACK_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -64,11 +66,19 @@ impl Inbox for Arrivals {
 
 fn handle_message(
     node: &Arc<Node>,
-    cluster: &Cluster,
+    cluster: &Arc<Cluster>,
     namespace: Arc<str>,
     message: ClusterMessage,
     reply_to: Option<ReplyTo>,
 ) {
+    let asked = |reply_to: Option<ReplyTo>| {
+        Some(Asked {
+            node: Arc::clone(node),
+            cluster: Arc::clone(cluster),
+            namespace: Arc::clone(&namespace),
+            to: reply_to?,
+        })
+    };
     match message {
         ClusterMessage::Broadcast(published) => match reply_to {
             None => deliver(node, namespace, &published, None),
@@ -80,14 +90,24 @@ fn handle_message(
             change_and_answer(node, cluster, namespace, message, reply_to);
         }
         ClusterMessage::FetchSockets { selection } => {
-            answers::answer_sockets(node, cluster, namespace, selection, reply_to);
+            if let Some(asked) = asked(reply_to) {
+                asked.answer_sockets(selection);
+            }
         }
         ClusterMessage::SocketIds { selection } => {
-            answers::answer_ids(node, cluster, namespace, selection, reply_to);
+            if let Some(asked) = asked(reply_to) {
+                asked.answer_ids(selection);
+            }
         }
-        ClusterMessage::AllRooms => answers::answer_rooms(node, cluster, namespace, reply_to),
+        ClusterMessage::AllRooms => {
+            if let Some(asked) = asked(reply_to) {
+                asked.answer_rooms();
+            }
+        }
         ClusterMessage::List(request) => {
-            answers::answer_list(node, cluster, namespace, request, reply_to);
+            if let Some(asked) = asked(reply_to) {
+                asked.answer_list(request);
+            }
         }
         ClusterMessage::ServerSideEmit(event) => server_side(node, namespace, event, reply_to),
     }

@@ -14,8 +14,9 @@ use futures_util::future::{LocalBoxFuture, join_all};
 use rustc_hash::FxHashSet;
 use tokio::sync::oneshot;
 
+use crate::engine::mail::Mail;
 use crate::engine::node::Node;
-use crate::engine::shard::{Mail, Shard};
+use crate::engine::shard::Shard;
 use crate::net::ids::{SocketId, is_private, user_of_room};
 use crate::socketio::socket::{Socket, SocketInfo};
 

@@ -18,9 +18,10 @@ use tokio::time::Sleep;
 
 use crate::count::Upgraded;
 use crate::engine::held::Held;
+use crate::engine::mail::Mail;
 use crate::engine::outbox::BATCH;
 use crate::engine::session::{Drained, Order, Session, SocketTask};
-use crate::engine::shard::{Mail, Shard};
+use crate::engine::shard::Shard;
 use crate::net::ids::Sid;
 use crate::net::spell::{Spell, after_the_others};
 use crate::net::stream::Stream;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adapter::{Answer, List, ListRequest, Publish, ReplyTo, Selection, SocketDetails};
+use adapter::{Answer, List, ListRequest, Piece, Publish, ReplyTo, Selection};
+use tokio::sync::Semaphore;
 
 use crate::cluster::Cluster;
 use crate::engine::node::Node;
@@ -21,197 +22,164 @@ const MUCH: u64 = 8 * 1024 * 1024;
 /// How often that is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// Answers another gateway node with a part of a list.
-pub(super) fn answer_list(
-    node: &Arc<Node>,
-    cluster: &Cluster,
-    namespace: Arc<str>,
-    request: ListRequest,
-    reply_to: Option<ReplyTo>,
-) {
-    let request = Arc::new(ListRequest {
-        limit: request.limit.clamp(1, MAX_ENTRIES),
-        bytes: request.bytes.min(PIECE_BYTES),
-        ..request
-    });
-    let places = Arc::clone(&SocketIo::of(node).lists.answers);
-    let Some(to) = reply_to else {
-        return;
-    };
-    let of_node = Arc::clone(node);
-    answer(node, cluster, places, async move {
-        let node = of_node;
-        let Some(cluster) = node.cluster() else {
-            return false;
-        };
-        let piece = match request.list {
-            List::Sockets { .. } => {
-                let run: Run<SocketInfo> = node.list_here(&namespace, &request).await;
-                run.into_piece()
-            }
-            List::Rooms { .. } | List::Users => {
-                let run: Run<Count> = node.list_here(&namespace, &request).await;
-                run.into_piece()
-            }
-        };
-        cluster
-            .adapter()
-            .respond(&namespace, &to, &Answer::Piece(piece))
-            == Publish::Queued
-    });
+/// A question of another server, and where its answer goes.
+pub(super) struct Asked {
+    pub(super) node: Arc<Node>,
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) namespace: Arc<str>,
+    pub(super) to: ReplyTo,
 }
 
-/// Answers a Node server with all sockets of a selection. If they are too many for a message, what
-/// their requests told is left out; if they still are, nobody can say so to Node, whose caller gets
-/// its timeout.
-pub(super) fn answer_sockets(
-    node: &Arc<Node>,
-    cluster: &Cluster,
-    namespace: Arc<str>,
-    selection: Selection,
-    reply_to: Option<ReplyTo>,
-) {
-    let places = Arc::clone(&SocketIo::of(node).lists.whole);
-    let Some(to) = reply_to else {
-        return;
-    };
-    let of_node = Arc::clone(node);
-    answer(node, cluster, places, async move {
-        let node = of_node;
-        let Some(cluster) = node.cluster() else {
-            return false;
-        };
-        for handshakes in [true, false] {
-            let list = List::Sockets { handshakes };
-            let found: Option<Vec<SocketInfo>> =
-                whole(&node, cluster, &namespace, (list, &selection)).await;
-            let Some(found) = found else { continue };
-            let details: Vec<SocketDetails> = found.iter().map(SocketInfo::to_details).collect();
-            drop(found);
-            let answer = Answer::Sockets(details);
-            if cluster.adapter().respond(&namespace, &to, &answer) == Publish::Queued {
-                if !handshakes {
-                    tracing::warn!(target: "gateway::cluster::answers",
-                        %namespace,
-                        "a server asked for more sockets than fit into a message: it was told of them without headers, query and auth"
-                    );
-                }
-                return true;
-            }
-        }
-        false
-    });
+/// What became of an answer.
+enum Answered {
+    Yes,
+    /// It is too much for a message, or cannot be published.
+    No,
 }
 
-/// Answers an old Node server with the ids of the sockets of a selection.
-pub(super) fn answer_ids(
-    node: &Arc<Node>,
-    cluster: &Cluster,
-    namespace: Arc<str>,
-    selection: Selection,
-    reply_to: Option<ReplyTo>,
-) {
-    let places = Arc::clone(&SocketIo::of(node).lists.whole);
-    let Some(to) = reply_to else {
-        return;
-    };
-    let of_node = Arc::clone(node);
-    answer(node, cluster, places, async move {
-        let node = of_node;
-        let Some(cluster) = node.cluster() else {
-            return false;
-        };
-        let list = List::Sockets { handshakes: false };
-        let found: Option<Vec<SocketInfo>> =
-            whole(&node, cluster, &namespace, (list, &selection)).await;
-        let ids = found.map(|found| found.into_iter().map(|socket| socket.id).collect());
-        ids.is_some_and(|ids| {
-            let answer = Answer::SocketIds(ids);
-            cluster.adapter().respond(&namespace, &to, &answer) == Publish::Queued
-        })
-    });
-}
-
-/// Answers a Node server with the names of all rooms.
-pub(super) fn answer_rooms(
-    node: &Arc<Node>,
-    cluster: &Cluster,
-    namespace: Arc<str>,
-    reply_to: Option<ReplyTo>,
-) {
-    let places = Arc::clone(&SocketIo::of(node).lists.whole);
-    let Some(to) = reply_to else {
-        return;
-    };
-    let of_node = Arc::clone(node);
-    answer(node, cluster, places, async move {
-        let node = of_node;
-        let Some(cluster) = node.cluster() else {
-            return false;
-        };
-        let list = List::Rooms { private: true };
-        let everybody = Selection::everybody();
-        let found: Option<Vec<Count>> = whole(&node, cluster, &namespace, (list, &everybody)).await;
-        found.is_some_and(|found| {
-            let answer = Answer::Rooms(names(found));
-            cluster.adapter().respond(&namespace, &to, &answer) == Publish::Queued
-        })
-    });
-}
-
-/// Answers when a place is free. What is not answered is counted, and told in the log.
-fn answer(
-    node: &Arc<Node>,
-    cluster: &Cluster,
-    places: Arc<tokio::sync::Semaphore>,
-    answer: impl Future<Output = bool> + Send + 'static,
-) {
-    let Some(waiting) = SocketIo::of(node).lists.waiting.take(1) else {
-        return SocketIo::of(node).lists.refused.increment();
-    };
-    let node = Arc::clone(node);
-    cluster.spawn(async move {
-        let _waiting = waiting;
-        let Ok(_place) = places.acquire().await else {
-            return;
-        };
-        if !answer.await {
-            SocketIo::of(&node).lists.refused.increment();
-            tracing::warn!(target: "gateway::cluster::answers", "what another server asked for is too much for a message, or cannot be published: it gets no answer");
-        }
-    });
-}
-
-/// All of a list on this node; `None` if that is too much. It waits until little else is to be
-/// published.
-async fn whole<E: Entry>(
-    node: &Node,
-    cluster: &Cluster,
-    namespace: &Arc<str>,
-    (list, selection): (List, &Selection),
-) -> Option<Vec<E>> {
-    let late = Instant::now() + cluster.patience();
-    while cluster.adapter().counters().queued_bytes.value() > MUCH && Instant::now() < late {
-        tokio::time::sleep(LOOK_AGAIN).await;
-    }
-    let (mut all, mut bytes, mut after) = (Vec::<E>::new(), 0, None);
-    loop {
+impl Asked {
+    /// Answers another gateway node with a part of a list.
+    pub(super) fn answer_list(self, request: ListRequest) {
         let request = Arc::new(ListRequest {
-            list,
-            selection: selection.clone(),
-            after,
-            limit: MAX_ENTRIES,
-            bytes: PIECE_BYTES,
+            limit: request.limit.clamp(1, MAX_ENTRIES),
+            bytes: request.bytes.min(PIECE_BYTES),
+            ..request
         });
-        let run: Run<E> = node.list_here(namespace, &request).await;
-        bytes += run.entries.iter().map(E::size).sum::<usize>();
-        if bytes > WHOLE_BYTES || run.cut {
-            return None;
+        let places = Arc::clone(&SocketIo::of(&self.node).lists.answers);
+        self.answer(places, async move |asked| {
+            let piece = match request.list {
+                List::Sockets { .. } => asked.part::<SocketInfo>(&request).await,
+                List::Rooms { .. } | List::Users => asked.part::<Count>(&request).await,
+            };
+            asked.respond(&Answer::Piece(piece))
+        });
+    }
+
+    /// Answers a Node server with all sockets of a selection. If they are too many for a message, what
+    /// their requests told is left out; if they still are, nobody can say so to Node, whose caller gets
+    /// its timeout.
+    pub(super) fn answer_sockets(self, selection: Selection) {
+        self.answer_whole(async move |asked| {
+            for handshakes in [true, false] {
+                let list = List::Sockets { handshakes };
+                let found: Option<Vec<SocketInfo>> = asked.whole(list, &selection).await;
+                let Some(found) = found else { continue };
+                let details = found.iter().map(SocketInfo::to_details).collect();
+                drop(found);
+                if let Answered::Yes = asked.respond(&Answer::Sockets(details)) {
+                    if !handshakes {
+                        tracing::warn!(target: "gateway::cluster::answers",
+                            namespace = %asked.namespace,
+                            "a server asked for more sockets than fit into a message: it was told of them without headers, query and auth"
+                        );
+                    }
+                    return Answered::Yes;
+                }
+            }
+            Answered::No
+        });
+    }
+
+    /// Answers an old Node server with the ids of the sockets of a selection.
+    pub(super) fn answer_ids(self, selection: Selection) {
+        self.answer_whole(async move |asked| {
+            let list = List::Sockets { handshakes: false };
+            let found: Option<Vec<SocketInfo>> = asked.whole(list, &selection).await;
+            match found {
+                Some(found) => {
+                    let ids = found.into_iter().map(|socket| socket.id).collect();
+                    asked.respond(&Answer::SocketIds(ids))
+                }
+                None => Answered::No,
+            }
+        });
+    }
+
+    /// Answers a Node server with the names of all rooms.
+    pub(super) fn answer_rooms(self) {
+        self.answer_whole(async |asked| {
+            let list = List::Rooms { private: true };
+            let found: Option<Vec<Count>> = asked.whole(list, &Selection::everybody()).await;
+            match found {
+                Some(found) => asked.respond(&Answer::Rooms(names(found))),
+                None => Answered::No,
+            }
+        });
+    }
+
+    /// Answers with all of something, one such answer at a time.
+    fn answer_whole<F: Future<Output = Answered> + Send>(
+        self,
+        answer: impl FnOnce(Arc<Self>) -> F + Send + 'static,
+    ) {
+        let places = Arc::clone(&SocketIo::of(&self.node).lists.whole);
+        self.answer(places, answer);
+    }
+
+    /// Answers when a place is free. What is not answered is counted, and told in the log.
+    fn answer<F: Future<Output = Answered> + Send>(
+        self,
+        places: Arc<Semaphore>,
+        answer: impl FnOnce(Arc<Self>) -> F + Send + 'static,
+    ) {
+        let lists = &SocketIo::of(&self.node).lists;
+        let Some(waiting) = lists.waiting.take(1) else {
+            return lists.refused.increment();
+        };
+        let asked = Arc::new(self);
+        let cluster = Arc::clone(&asked.cluster);
+        cluster.spawn(async move {
+            let _waiting = waiting;
+            let Ok(_place) = places.acquire().await else {
+                return;
+            };
+            if let Answered::No = answer(Arc::clone(&asked)).await {
+                SocketIo::of(&asked.node).lists.refused.increment();
+                tracing::warn!(target: "gateway::cluster::answers", "what another server asked for is too much for a message, or cannot be published: it gets no answer");
+            }
+        });
+    }
+
+    fn respond(&self, answer: &Answer) -> Answered {
+        let adapter = self.cluster.adapter();
+        match adapter.respond(&self.namespace, &self.to, answer) {
+            Publish::Queued => Answered::Yes,
+            Publish::Dropped => Answered::No,
         }
-        after = run.entries.last().map(|last| last.name().to_owned());
-        all.extend(run.entries);
-        if !run.more || after.is_none() {
-            return Some(all);
+    }
+
+    async fn part<E: Entry>(&self, request: &Arc<ListRequest>) -> Piece {
+        let run: Run<E> = self.node.list_here(&self.namespace, request).await;
+        run.into_piece()
+    }
+
+    /// All of a list on this node; `None` if that is too much. It waits until little else is to be
+    /// published.
+    async fn whole<E: Entry>(&self, list: List, selection: &Selection) -> Option<Vec<E>> {
+        let late = Instant::now() + self.cluster.patience();
+        let counters = self.cluster.adapter().counters();
+        while counters.queued_bytes.value() > MUCH && Instant::now() < late {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        let (mut all, mut bytes, mut after) = (Vec::<E>::new(), 0, None);
+        loop {
+            let request = Arc::new(ListRequest {
+                list,
+                selection: selection.clone(),
+                after,
+                limit: MAX_ENTRIES,
+                bytes: PIECE_BYTES,
+            });
+            let run: Run<E> = self.node.list_here(&self.namespace, &request).await;
+            bytes += run.entries.iter().map(E::size).sum::<usize>();
+            if bytes > WHOLE_BYTES || run.cut {
+                return None;
+            }
+            after = run.entries.last().map(|last| last.name().to_owned());
+            all.extend(run.entries);
+            if !run.more || after.is_none() {
+                return Some(all);
+            }
         }
     }
 }

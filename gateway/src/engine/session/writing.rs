@@ -1,0 +1,131 @@
+//! How what is queued for a session goes out by WebSocket.
+
+use std::io;
+use std::rc::Rc;
+use std::task::Poll;
+
+use protocol::engineio::Transport;
+
+use super::Session;
+use super::socket_task::{Next, SocketTask};
+use crate::engine::outbox::{Advanced, Outbox};
+use crate::net::stream::Stream;
+
+/// How writing came to its end.
+#[derive(Debug)]
+pub(crate) enum Drained {
+    /// Nothing is left.
+    Empty,
+    /// What is left is to go out later, in a write of its own.
+    Pause,
+    /// The socket takes no more now.
+    Full,
+    /// The connection is broken.
+    Failed(io::Error),
+}
+
+impl Session {
+    /// Writes what is queued by `write`, which takes as much as it can of what comes first, and tells how
+    /// many bytes went.
+    pub(crate) fn drain(
+        &self,
+        task: &SocketTask,
+        mut write: impl FnMut(&Outbox) -> Poll<io::Result<usize>>,
+    ) -> (usize, Drained) {
+        let mut outbox = self.outbox.borrow_mut();
+        let (mut bytes, mut gone) = (0, 0);
+        let end = loop {
+            if outbox.is_empty() {
+                break Drained::Empty;
+            }
+            let written = match write(&outbox) {
+                Poll::Pending => break Drained::Full,
+                Poll::Ready(Ok(0)) => break Drained::Failed(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(written)) => written,
+                Poll::Ready(Err(error)) => break Drained::Failed(error),
+            };
+            bytes += written;
+            let Advanced { packets, pause } = outbox.advance(written);
+            gone += packets;
+            if pause && !outbox.is_empty() {
+                break Drained::Pause;
+            }
+        };
+        if bytes > 0 {
+            task.cut.set(outbox.is_cut());
+            self.let_go(gone);
+            let sent = &self.shard.counters().sent_bytes;
+            sent.of(Transport::WebSocket).add(bytes as u64);
+        }
+        (bytes, end)
+    }
+
+    /// Has what was queued be written: by the task, or by the shard if the task rests.
+    pub(super) fn write_soon(self: &Rc<Self>) {
+        if let Some(task) = &*self.task.borrow()
+            && task.handle_queued() == Next::List
+        {
+            self.shard.write_later(self);
+        }
+    }
+
+    /// Has the shard write what a task leaves that goes to rest.
+    pub(crate) fn leave_to_shard(self: &Rc<Self>) {
+        if !self.outbox.borrow().is_empty() {
+            self.write_soon();
+        }
+    }
+
+    /// Writes for a task that rests. What the socket does not take at once is left to the task.
+    pub(crate) fn write_resting(&self) {
+        let task = self.task.borrow();
+        let Some(task) = task.as_ref().filter(|task| task.handle_shards_turn()) else {
+            return;
+        };
+        let (bytes, _) = self.offer(task);
+        if !self.outbox.borrow().is_empty() {
+            task.fall_behind();
+            self.waits(bytes > 0);
+        }
+    }
+
+    /// Writes now what would be written soon, before it is judged how far the client is behind. What
+    /// TLS or a pause holds back stays.
+    pub(super) fn write_now(&self) {
+        let taken = match &*self.task.borrow() {
+            Some(task) if self.transport() == Transport::WebSocket => self.offer(task).0,
+            Some(_) | None => 0,
+        };
+        if taken > 0 {
+            self.waits(true);
+            self.wake_task();
+        }
+    }
+
+    /// Offers the outbox to the kernel, if nothing stands between.
+    fn offer(&self, task: &SocketTask) -> (usize, Drained) {
+        let stream = task.stream.borrow();
+        let Some(Stream::Plain(stream)) = &*stream else {
+            return (0, Drained::Full);
+        };
+        let mut is_first = true;
+        self.drain(task, |outbox| {
+            // What it took in part only it is full of.
+            let is_full = !is_first && outbox.is_cut();
+            is_first = false;
+            if is_full || outbox.is_parted() {
+                return Poll::Pending;
+            }
+            match outbox.write_to(stream) {
+                Ok(written @ 1..) => Poll::Ready(Ok(written)),
+                Ok(0) | Err(_) => Poll::Pending,
+            }
+        })
+    }
+
+    /// Packets have left the outbox.
+    pub(super) fn let_go(&self, packets: usize) {
+        let held = &self.shard.counters().outbox_held;
+        held.subtract((packets * crate::engine::outbox::ENTRY) as u64);
+    }
+}
