@@ -137,7 +137,7 @@ impl Shared {
                 tokens.of(fault.result()).increment();
                 refused(socket, &fault, "new token refused");
                 if let Some(ack) = ack {
-                    ack.refuse(fault.code(), &fault.message());
+                    ack.refuse(fault.code(), fault.message());
                 }
             }
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use protocol::Encoded;
-use protocol::engineio::{self, CloseReason, Message, Output, Transport};
+use protocol::engineio::{self, CloseReason, Output, Transport};
 use tracing::{debug, trace};
 
 use crate::count::{PacketType, SlowCause, Upgraded};
@@ -297,9 +297,9 @@ impl Session {
         }
     }
 
-    /// A message came, by whatever transport.
-    pub(crate) fn handle_message(self: &Rc<Self>, message: Message<'_>) {
-        self.half.message(self, message);
+    /// What the layer above makes of the session.
+    pub(crate) fn upper_half(&self) -> &dyn SessionHalf {
+        &*self.half
     }
 
     pub(crate) fn log_opened(&self) {
@@ -333,23 +333,29 @@ impl Session {
             packet = %Masked(packet.packet().text().unwrap_or_default()),
             "packet queued"
         );
-        let queued = self.push_uncounted(packet);
-        if queued {
-            self.shard.counters().packets_sent.of(kind).increment();
-        }
-        queued
-    }
-
-    /// Queues a packet and sees to it that it is sent.
-    pub(crate) fn push_uncounted(self: &Rc<Self>, packet: &Rc<Parcel>) -> bool {
         let queued = self.enqueue(packet);
-        if queued == Queued::ForNextPoll {
-            self.waits(false);
-            self.shard.look_after_memory();
+        self.await_poll(queued);
+        if queued != Queued::No {
+            self.shard.counters().packets_sent.of(kind).increment();
         }
         queued != Queued::No
     }
 
+    /// Queues a packet that is none of Socket.IO's.
+    pub(crate) fn push_uncounted(self: &Rc<Self>, packet: &Rc<Parcel>) {
+        let queued = self.enqueue(packet);
+        self.await_poll(queued);
+    }
+
+    /// The client has to come for what waits for its next poll.
+    fn await_poll(&self, queued: Queued) {
+        if queued == Queued::ForNextPoll {
+            self.waits(false);
+            self.shard.look_after_memory();
+        }
+    }
+
+    /// Queues a packet and sees to it that it is sent.
     fn enqueue(self: &Rc<Self>, packet: &Rc<Parcel>) -> Queued {
         let (transport, has_poll) = {
             let engine = self.engine.borrow();

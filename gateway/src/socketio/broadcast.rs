@@ -31,18 +31,16 @@ pub(crate) struct Broadcast {
 }
 
 impl Node {
-    /// Delivers what this node emits, unless it comes from outside and a shard is far behind.
-    pub(crate) fn broadcast(&self, broadcast: Broadcast) -> Result<(), EmitError> {
-        if self.is_congested() && shard::current(self).is_none() {
+    /// Delivers to the calling shard at once and posts to the others.
+    ///
+    /// # Errors
+    ///
+    /// `Overloaded` if this node emits it, but none of its shards, and one of them is far behind.
+    pub(crate) fn deliver(&self, broadcast: Broadcast) -> Result<(), EmitError> {
+        let here = shard::current(self);
+        if here.is_none() && broadcast.origin == Origin::Local && self.is_congested() {
             return Err(EmitError::Overloaded);
         }
-        self.deliver(broadcast);
-        Ok(())
-    }
-
-    /// Delivers to the calling shard at once and posts to the others.
-    pub(crate) fn deliver(&self, broadcast: Broadcast) {
-        let here = shard::current(self);
         let broadcast = Arc::new(broadcast);
         for (index, shard) in self.shards().iter().enumerate() {
             match &here {
@@ -50,6 +48,7 @@ impl Node {
                 _ => shard.post(Mail::Shared(Arc::<Broadcast>::clone(&broadcast))),
             }
         }
+        Ok(())
     }
 }
 

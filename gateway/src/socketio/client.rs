@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use protocol::Encoded;
 use protocol::engineio::{CloseReason, Message};
-use protocol::socketio::Decoder;
+use protocol::socketio::{Decoded, Decoder};
 use tracing::debug;
 
 use crate::count::PacketType;
@@ -97,7 +97,20 @@ impl SessionHalf for Client {
     fn opened(&self, _: &Rc<Session>) {}
 
     fn message(&self, session: &Rc<Session>, message: Message<'_>) {
-        self.handle_message(session, &message);
+        let decoded = match &message {
+            Message::Text(text) => self.decoder.borrow_mut().decode_text(text),
+            Message::Binary(data) => self.decoder.borrow_mut().decode_binary(data),
+        };
+        let handled = match decoded {
+            Ok(Decoded::Packet(packet)) => self.handle_packet(session, &packet),
+            Ok(Decoded::Binary(packet)) => self.handle_packet(session, &packet.packet()),
+            Ok(Decoded::Incomplete | Decoded::Ignored) => Ok(()),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(violation) = handled {
+            debug!(target: "gateway::session::packets", session = %session.log_name(), reason = %violation, "protocol violation");
+            session.close(CloseReason::ForcedClose);
+        }
     }
 
     fn closed(&self, session: &Rc<Session>, reason: CloseReason) {

@@ -106,7 +106,7 @@ impl Emitter {
     pub fn emit(&self, event: &str, arguments: impl IntoArguments) -> Result<(), EmitError> {
         let arguments = arguments.into_arguments()?;
         let node = self.gateway.node();
-        node.broadcast(self.broadcast(event, &arguments, None)?)?;
+        node.deliver(self.broadcast(event, &arguments, None)?)?;
         if let Some(cluster) = node.cluster() {
             let message = self.message(self.selection.clone(), event, arguments);
             cluster.publish(&self.namespace, &message);
@@ -140,7 +140,7 @@ impl Emitter {
             timeout,
             answers,
         };
-        node.broadcast(self.broadcast(event, &arguments, Some(ack))?)?;
+        node.deliver(self.broadcast(event, &arguments, Some(ack))?)?;
         let here = gather(tally, node.shard_count(), timeout);
         let mut selection = self.selection.clone();
         selection.flags.timeout = Some(timeout);

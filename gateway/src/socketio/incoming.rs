@@ -121,7 +121,7 @@ fn deliver(
 ) {
     let id = ack.as_ref().map(|ack| ack.id);
     let arguments = event.arguments.as_arguments();
-    node.deliver(Broadcast {
+    let _never_refused = node.deliver(Broadcast {
         packet: node
             .outbox_memory()
             .share(Encoded::event(&namespace, id, &event.name, arguments)),

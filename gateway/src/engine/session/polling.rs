@@ -145,7 +145,7 @@ impl Session {
                     let message =
                         self.drive(|engine| engine.handle_polling_packet(Instant::now(), packet));
                     if let Some(message) = message {
-                        self.handle_message(message);
+                        self.upper_half().message(self, message);
                     }
                 }
                 Err(_) => {

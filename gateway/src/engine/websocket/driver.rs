@@ -425,7 +425,7 @@ impl Attached {
             .session
             .drive(|engine| engine.handle_websocket_packet(now, packet))
         {
-            self.session.handle_message(message);
+            self.session.upper_half().message(&self.session, message);
         }
     }
 

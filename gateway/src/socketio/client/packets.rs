@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use protocol::Encoded;
-use protocol::engineio::{CloseReason, Message};
-use protocol::socketio::{Arguments, DecodeError, Decoded, Event, Packet};
+use protocol::engineio::CloseReason;
+use protocol::socketio::{Arguments, DecodeError, Event, Packet};
 use tracing::{debug, trace};
 
 use super::Client;
@@ -23,7 +23,7 @@ const REACHABLE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why the client's packet was legal and yet out of place.
 #[derive(Debug, thiserror::Error)]
-enum Violation {
+pub(super) enum Violation {
     #[error(transparent)]
     Decode(#[from] DecodeError),
     #[error("already connected to the namespace")]
@@ -33,27 +33,11 @@ enum Violation {
 }
 
 impl Client {
-    /// A message came: a packet, or a part of one.
-    pub(super) fn handle_message(&self, session: &Rc<Session>, message: &Message<'_>) {
-        if let Err(violation) = self.decode(session, message) {
-            debug!(target: "gateway::session::packets", session = %session.log_name(), reason = %violation, "protocol violation");
-            session.close(CloseReason::ForcedClose);
-        }
-    }
-
-    fn decode(&self, session: &Rc<Session>, message: &Message<'_>) -> Result<(), Violation> {
-        let decoded = match message {
-            Message::Text(text) => self.decoder.borrow_mut().decode_text(text)?,
-            Message::Binary(data) => self.decoder.borrow_mut().decode_binary(data)?,
-        };
-        match decoded {
-            Decoded::Packet(packet) => self.handle_packet(session, &packet),
-            Decoded::Binary(packet) => self.handle_packet(session, &packet.packet()),
-            Decoded::Incomplete | Decoded::Ignored => Ok(()),
-        }
-    }
-
-    fn handle_packet(&self, session: &Rc<Session>, packet: &Packet<'_>) -> Result<(), Violation> {
+    pub(super) fn handle_packet(
+        &self,
+        session: &Rc<Session>,
+        packet: &Packet<'_>,
+    ) -> Result<(), Violation> {
         trace_packet(session, packet);
         let received = &session.shard().counters().packets_received;
         match packet {
