@@ -2,7 +2,8 @@
 //!
 //! [`SETTINGS`] is the table of all settings; flags, environment variables, file keys and the
 //! reference come from it. [`Config::load`] takes what was given and returns either a
-//! configuration in which nothing can be wrong, or all that is wrong.
+//! configuration, or all that is wrong. Programs may set fields of it; a node takes a
+//! [`CheckedConfig`] alone, which [`Config::check`] makes and nobody can change.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 mod address;
 mod check;
+mod checked;
 mod error;
 pub mod log;
 mod memory;
@@ -27,6 +29,7 @@ mod value;
 
 pub use adapter::NodeId;
 pub use address::{HostPort, Network, Origins};
+pub use checked::CheckedConfig;
 pub use error::{Error, Errors, Place};
 pub use name::{Cookie, EnginePath, Level, StreamName, Transports};
 pub use pattern::Pattern;
@@ -44,7 +47,19 @@ pub use value::duration;
 
 use check::{Effective, Given};
 
-/// The whole configuration of a node, checked.
+/// The whole configuration of a node.
+///
+/// [`load`](Self::load) reads it; a program may also begin with the default and set fields.
+/// [`Server::start`](crate::Server::start) checks it once more, so that a node never runs with a value
+/// that its setting refuses.
+///
+/// ```
+/// use gateway::Config;
+///
+/// let mut config = Config::from_toml("engine.ping_interval = \"10s\"")?;
+/// config.listen = ([127, 0, 0, 1], 8080).into();
+/// # Ok::<(), gateway::config::Errors>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Where clients connect.
@@ -90,21 +105,29 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the configuration from everywhere, or says all that is wrong with it.
+    /// Reads the configuration from everywhere.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with it.
     pub fn load(sources: &Sources) -> Result<Self, Errors> {
         let mut errors = Vec::new();
         let given = sources.read(&mut errors);
-        Self::check(given, |setting| setting.built, errors)
+        Self::choose(given, |setting| setting.built, errors)
     }
 
     /// Reads the text of a `gateway.toml` and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with it.
     pub fn from_toml(text: &str) -> Result<Self, Errors> {
         let mut errors = Vec::new();
         let given = source::file(Path::new("gateway.toml"), text, &mut errors);
-        Self::check(given, |setting| setting.built, errors)
+        Self::choose(given, |setting| setting.built, errors)
     }
 
-    fn check(
+    fn choose(
         given: Vec<Given>,
         built: fn(&Setting) -> bool,
         mut errors: Vec<Error>,

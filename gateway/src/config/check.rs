@@ -5,15 +5,15 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::address::{HostPort, Origins};
+use super::address::HostPort;
+use super::checked::contradictions;
 use super::error::{Error, Place};
 use super::memory;
 use super::pattern::NamespacePattern;
-use super::route::{Route, Target};
 use super::secret::Secret;
 use super::section::{
-    Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, Metrics, Proxy, Redis, RedisInterest,
-    RedisMode, SameSite, Shutdown, SubscriptionMode, Tls, Trust, Webhook, same_port,
+    Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, Metrics, Proxy, Redis, Shutdown, Tls,
+    Trust, Webhook,
 };
 use super::setting::Default as Fallback;
 use super::table::setting;
@@ -243,74 +243,15 @@ impl Effective {
         }
     }
 
-    /// What is right by itself but not together. The first of the settings gets the blame; what was
-    /// refused already gets none.
+    /// What does not go together. What was refused already gets no blame.
     fn contradictions(&self, config: &Config, errors: &mut Vec<Error>) {
-        let mut refuse = |settings: &[&'static str], problem: &str| {
+        for (settings, problem) in contradictions(config) {
             if !settings.iter().any(|name| self.refused.contains(name)) {
                 errors.push(Error::Contradiction {
                     setting: settings[0],
                     problem: problem.to_owned(),
                 });
             }
-        };
-        if same_port(config.listen, config.internal_listen) {
-            refuse(
-                &["internal_listen", "listen"],
-                "is the same port as listen; clients must not reach it, so give it another",
-            );
-        }
-        if config.cors.credentials && config.cors.origins == Origins::Any {
-            refuse(
-                &["cors.credentials", "cors.origins"],
-                "cannot go with \"*\" in cors.origins; list the origins instead",
-            );
-        }
-        if config.engine.cookie_same_site == SameSite::None && !config.engine.cookie_secure {
-            refuse(
-                &["engine.cookie_same_site", "engine.cookie_secure"],
-                "is `none`, which browsers take only of a cookie with engine.cookie_secure",
-            );
-        }
-        let goes_by_http = |route: &Route| matches!(route.target, Target::Backend(_));
-        if config.backend.webhook.is_none() && config.backend.routes.iter().any(goes_by_http) {
-            refuse(
-                &["backend.routes", "backend.url", "backend.secret"],
-                "cannot name a URL without backend.url and backend.secret",
-            );
-        }
-        if config.redis.is_none() {
-            return;
-        }
-        let is_sharded = |redis: &Redis| redis.mode == RedisMode::Sharded;
-        if config.redis.as_ref().is_some_and(|redis| {
-            is_sharded(redis)
-                && redis.interest == RedisInterest::All
-                && redis.subscription_mode != SubscriptionMode::Static
-        }) {
-            refuse(
-                &["redis.interest", "redis.mode", "redis.subscription_mode"],
-                "cannot be all when redis.mode is sharded, which has no patterns: \
-                 redis.subscription_mode = \"static\" on all servers is the same there",
-            );
-        }
-        let advertise = &config.cluster.advertise;
-        if advertise.is_unspecified() {
-            refuse(
-                &["cluster.advertise", "internal_listen", "redis.url"],
-                "must say where the other nodes reach this one, which no address of all zeros does",
-            );
-        }
-        if !advertise.is_loopback() && config.cluster.secret.is_none() {
-            refuse(
-                &[
-                    "cluster.secret",
-                    "cluster.advertise",
-                    "internal_listen",
-                    "redis.url",
-                ],
-                "must be set, since cluster.advertise can be reached from other machines",
-            );
         }
     }
 

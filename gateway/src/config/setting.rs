@@ -154,13 +154,19 @@ impl Setting {
             return Ok(());
         }
         let magnitude = (self.parse)(text)?;
-        if let Some((least, most)) = self.range {
-            let within = (self.parse)(least)? <= magnitude && magnitude <= (self.parse)(most)?;
-            if !within {
-                return Err(format!("{text} is not between {least} and {most}"));
-            }
+        match self.beyond(magnitude) {
+            Some(problem) => Err(format!("{text} {problem}")),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// What is wrong with a value that is not within the range.
+    pub(super) fn beyond(&self, magnitude: u128) -> Option<String> {
+        let (least, most) = self.range?;
+        let bound =
+            |text| (self.parse)(text).expect("the table's ranges are right, which a test checks");
+        let is_within = (bound(least)..=bound(most)).contains(&magnitude);
+        (!is_within).then(|| format!("is not between {least} and {most}"))
     }
 
     /// The line of the file that sets it to `text`, within its section.

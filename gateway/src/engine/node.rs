@@ -9,7 +9,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio_rustls::TlsAcceptor;
 
 use crate::cluster::Cluster;
-use crate::config::Config;
+use crate::config::{CheckedConfig, Config};
 use crate::count::{NodeCounters, ShardCounters};
 use crate::engine::drain::Drain;
 use crate::engine::gate::Gate;
@@ -29,7 +29,7 @@ const MAX_INBOX_BYTES: usize = 64 * 1024 * 1024;
 
 /// What all shards of a node know.
 pub(crate) struct Node {
-    config: Config,
+    config: CheckedConfig,
     tag: NodeTag,
     /// The other nodes; set before the shards start, if there are others at all.
     cluster: OnceLock<Arc<Cluster>>,
@@ -78,7 +78,7 @@ impl Mount {
 
 impl Node {
     pub(crate) fn new(
-        config: Config,
+        config: CheckedConfig,
         inboxes: Vec<Inbox>,
         mounts: Vec<Mount>,
         assets: Assets,

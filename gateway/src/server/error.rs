@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::apps::auth::KeyError;
+use crate::config::Errors;
 use crate::net::assets::ClientDirError;
 use crate::net::outbound::OutboundError;
 use crate::net::tls::TlsError;
@@ -11,6 +12,9 @@ use crate::net::trust::TrustError;
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// A setting has a value that it cannot have.
+    #[error(transparent)]
+    Config(#[from] Errors),
     /// An address cannot be listened on.
     #[error("cannot listen on {address} ({setting}): {error}")]
     Listen {
@@ -58,9 +62,12 @@ impl StartError {
     pub fn is_configuration(&self) -> bool {
         match self {
             Self::Listen { .. } | Self::Thread(_) => false,
-            Self::ClientDir(_) | Self::Tls(_) | Self::Redis(_) | Self::Trust(_) | Self::Key(_) => {
-                true
-            }
+            Self::Config(_)
+            | Self::ClientDir(_)
+            | Self::Tls(_)
+            | Self::Redis(_)
+            | Self::Trust(_)
+            | Self::Key(_) => true,
             Self::Several(errors) => errors.iter().any(Self::is_configuration),
         }
     }

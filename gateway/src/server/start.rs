@@ -98,7 +98,8 @@ impl Server {
     ///
     /// Everything that is wrong, in one error.
     pub fn check(self) -> Result<(), StartError> {
-        Prepared::new(&self.config, self.application).map(drop)
+        let config = self.config.check()?;
+        Prepared::new(&config, self.application).map(drop)
     }
 
     /// Listens and serves, in threads of its own. To be called in a Tokio runtime.
@@ -114,6 +115,7 @@ impl Server {
             engines,
             adapter,
         } = self;
+        let config = config.check()?;
         let prepared = Prepared::new(&config, application)?;
         for warning in trust::unchecked(&config) {
             warn!(target: "gateway::server", "{warning}");
