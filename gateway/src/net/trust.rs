@@ -1,7 +1,7 @@
 //! Whom the gateway trusts when it connects by TLS: Redis, backends, issuers of tokens.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
@@ -122,9 +122,33 @@ pub fn unchecked(config: &Config) -> Vec<String> {
         .collect()
 }
 
-/// The same with any verifier; the client shows a certificate if it is to.
-pub fn configured(
-    verifier: Arc<dyn ServerCertVerifier>,
+/// How to connect by TLS to a server that is examined: every certificate passes, and
+/// [`Verifier::found_wrong`] tells what would be wrong with it. The flags name the file of `trust`'s
+/// authorities, and those of the certificate and the key that the program shows of itself.
+///
+/// # Errors
+///
+/// A file that cannot be read or used, by the name of its flag.
+pub fn examining(
+    trust: &Trust,
+    flags: [&str; 3],
+) -> Result<(ClientConfig, Arc<Verifier>), TrustError> {
+    let [ca, cert, key] = flags.map(str::to_owned);
+    let named = match &trust.ca_file {
+        Some(path) => read_certificates(path, &ca)?,
+        None => Vec::new(),
+    };
+    let mut verifier = Verifier::new(named, true, trust.verify).map_err(|it| wrong(&ca, it))?;
+    verifier.examined = Some(Mutex::default());
+    let verifier = Arc::new(verifier);
+    let client = trust.client.as_ref();
+    let client = client.map(|it| ((it.cert.as_path(), it.key.as_path()), [cert, key]));
+    Ok((configured(Arc::clone(&verifier), client)?, verifier))
+}
+
+/// With a verifier; the client shows a certificate if it is to.
+fn configured(
+    verifier: Arc<Verifier>,
     client: Option<((&Path, &Path), [String; 2])>,
 ) -> Result<ClientConfig, TrustError> {
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -151,7 +175,7 @@ pub fn configured(
 }
 
 /// The certificates of a PEM file; at least one.
-pub fn read_certificates(
+fn read_certificates(
     path: &Path,
     setting: &str,
 ) -> Result<Vec<CertificateDer<'static>>, TrustError> {
@@ -193,11 +217,13 @@ pub struct Verifier {
     named: Vec<CertificateDer<'static>>,
     /// `None` without a single certificate to trust.
     strict: Option<Arc<WebPkiServerVerifier>>,
+    /// What was wrong with the last certificate, if every one is let pass.
+    examined: Option<Mutex<Option<rustls::Error>>>,
 }
 
 impl Verifier {
     /// Trusts `named`, and, with `system`, what this system trusts.
-    pub fn new(
+    fn new(
         named: Vec<CertificateDer<'static>>,
         system: bool,
         verify: TlsVerify,
@@ -223,6 +249,7 @@ impl Verifier {
             verify,
             named,
             strict,
+            examined: None,
         })
     }
 
@@ -231,8 +258,14 @@ impl Verifier {
         self.verify
     }
 
+    /// What was wrong with the certificate that a server showed, if servers are [examined](examining).
+    pub fn found_wrong(&self) -> Option<rustls::Error> {
+        let wrong = self.examined.as_ref()?.lock();
+        wrong.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Whether there is any server that it would trust.
-    pub fn can_trust(&self) -> bool {
+    fn can_trust(&self) -> bool {
         self.strict.is_some() || self.verify == TlsVerify::None
     }
 
@@ -279,7 +312,13 @@ impl ServerCertVerifier for Verifier {
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if self.verify == TlsVerify::Ca => Ok(ServerCertVerified::assertion()),
-            Err(error) => Err(error),
+            Err(error) => match &self.examined {
+                Some(wrong) => {
+                    *wrong.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    Ok(ServerCertVerified::assertion())
+                }
+                None => Err(error),
+            },
         }
     }
 

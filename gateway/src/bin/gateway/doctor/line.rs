@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,14 +17,11 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::client::danger::{
-    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
-};
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{self, DigitallySignedStruct, SignatureScheme};
+use tokio_rustls::rustls;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use gateway::config::{TlsVerify, Trust};
-use gateway::trust::{Verifier, configured, read_certificates};
+use gateway::trust::{Verifier, examining};
 
 /// How long one step may take; a poll that waits may take longer.
 pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,7 +51,7 @@ pub(super) struct Target {
     port: u16,
     authority: String,
     path: String,
-    tls: Option<(TlsConnector, ServerName<'static>, Arc<Judge>)>,
+    tls: Option<(TlsConnector, ServerName<'static>, Arc<Verifier>)>,
 }
 
 /// An HTTP answer.
@@ -99,8 +96,9 @@ impl Target {
         let tls = secure
             .then(|| -> anyhow::Result<_> {
                 let name = ServerName::try_from(host.clone()).map_err(|_| wrong())?;
-                let judge = Arc::new(Judge::new(trust)?);
-                Ok((judge.connector(trust)?, name, judge))
+                let (mut config, verifier) = examining(trust, ["--ca", "--cert", "--key"])?;
+                config.alpn_protocols = vec![b"http/1.1".to_vec()];
+                Ok((TlsConnector::from(Arc::new(config)), name, verifier))
             })
             .transpose()?;
         Ok(Self {
@@ -119,15 +117,14 @@ impl Target {
 
     /// What is checked of the certificate, with TLS.
     pub(super) fn checked(&self) -> Option<TlsVerify> {
-        let (_, _, judge) = self.tls.as_ref()?;
-        Some(judge.verifier.verify())
+        let (_, _, verifier) = self.tls.as_ref()?;
+        Some(verifier.verify())
     }
 
     /// What is wrong with the certificate that was shown.
     pub(super) fn certificate_error(&self) -> Option<rustls::Error> {
-        let (_, _, judge) = self.tls.as_ref()?;
-        let wrong = judge.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        wrong.clone()
+        let (_, _, verifier) = self.tls.as_ref()?;
+        verifier.found_wrong()
     }
 
     /// Connects and says where to.
@@ -274,79 +271,4 @@ fn broken(error: impl std::error::Error) -> Trouble {
     // hyper says what matters in the source of its error.
     let source = error.source().map(|source| format!(": {source}"));
     Trouble::Broken(format!("{error}{}", source.unwrap_or_default()))
-}
-
-/// Judges certificates and lets all of them pass, so that the rest can be examined as well.
-#[derive(Debug)]
-struct Judge {
-    verifier: Verifier,
-    wrong: Mutex<Option<rustls::Error>>,
-}
-
-impl Judge {
-    fn new(trust: &Trust) -> anyhow::Result<Self> {
-        let named = match &trust.ca_file {
-            Some(path) => read_certificates(path, "--ca")?,
-            None => Vec::new(),
-        };
-        Ok(Self {
-            verifier: Verifier::new(named, true, trust.verify)?,
-            wrong: Mutex::default(),
-        })
-    }
-
-    fn connector(self: &Arc<Self>, trust: &Trust) -> anyhow::Result<TlsConnector> {
-        let verifier = Arc::clone(self) as Arc<dyn ServerCertVerifier>;
-        let client = trust.client.as_ref().map(|client| {
-            let flags = ["--cert".to_owned(), "--key".to_owned()];
-            ((client.cert.as_path(), client.key.as_path()), flags)
-        });
-        let mut config = configured(verifier, client)?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(TlsConnector::from(Arc::new(config)))
-    }
-}
-
-impl ServerCertVerifier for Judge {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let judged = self
-            .verifier
-            .verify_server_cert(certificate, intermediates, name, ocsp, now);
-        if let Err(error) = judged {
-            let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-            *wrong = Some(error);
-        }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier
-            .verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier
-            .verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
-    }
 }
