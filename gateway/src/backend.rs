@@ -6,3 +6,4 @@ pub(crate) mod api;
 pub(crate) mod binary;
 pub(crate) mod event_stream;
 pub(crate) mod webhook;
+pub(crate) mod words;

@@ -17,12 +17,13 @@ use crate::apps::auth::bearer;
 use crate::config::{self, Keys};
 use crate::socketio::Gateway;
 
+mod answers;
 mod calls;
 mod error;
 mod handle;
 mod idempotency;
 mod openapi;
-pub(crate) mod types;
+mod requests;
 
 use crate::count::Code;
 use calls::{CALLS, Call};

@@ -31,9 +31,9 @@ use tracing::{debug, warn};
 
 use crate::apps::relay::Relay;
 use crate::backend::api::emitter;
-use crate::backend::api::types::{List, SharedRoom};
 use crate::backend::binary::to_backend;
 use crate::backend::event_stream::{Entry, EventStream, Full};
+use crate::backend::words::{List, SharedRoom};
 use crate::config::{Backend, Config, Pattern, Route, Target};
 use crate::net::outbound::Outbound;
 use crate::socketio::application::{Application, Connect, DisconnectReason, Flow, Refusal};
@@ -41,13 +41,15 @@ use crate::socketio::event::{Ack, Event};
 use crate::socketio::socket::Socket;
 
 pub(crate) mod breaker;
+mod call;
 pub(crate) mod client;
 mod lane;
-mod message;
+mod reply;
 
+use call::{Call, CallKind};
 use client::{Backends, CallFailure, Repeat};
 use lane::{Lane, Queued};
-use message::{Action, Call, Kind, Reply};
+use reply::{Action, Reply};
 
 /// How long it is waited for a join to hold on every node.
 const JOIN_PATIENCE: Duration = Duration::from_secs(5);
@@ -159,7 +161,7 @@ impl Shared {
 impl Http {
     /// Asks whether the socket may connect, and does what has to be done before it is.
     async fn ask(&self, backend: usize, socket: &Socket, lane: &Lane) -> Result<(), Refusal> {
-        let id = message::id();
+        let id = call::id();
         let call = Call::connect(socket, &id);
         let reply = match self.call(backend, &call, Repeat::Always).await {
             Ok(reply) => reply,
@@ -219,8 +221,8 @@ impl Http {
     async fn work(self, socket: Socket, lane: Rc<Lane>) {
         while let Some(taken) = lane.take(self.batch) {
             let repeat = match taken.kind() {
-                Kind::Disconnect => Repeat::Always,
-                Kind::Connect | Kind::Event | Kind::Batch => Repeat::Harmless,
+                CallKind::Disconnect => Repeat::Always,
+                CallKind::Connect | CallKind::Event | CallKind::Batch => Repeat::Harmless,
             };
             let result = {
                 let call = Call::of(&socket, &lane, &taken);
@@ -294,7 +296,7 @@ impl Application for WebhookApplication {
             return;
         };
         if let Way::Backend(_) = self.0.way(socket.namespace(), "connect") {
-            let id = message::id();
+            let id = call::id();
             self.0.tell(socket, &Call::connected(socket, &lane, &id));
         }
         let actions = lane.postponed();
@@ -324,7 +326,7 @@ impl Application for WebhookApplication {
             return Flow::Done;
         }
         let args = to_backend(event.arguments());
-        let id = message::id();
+        let id = call::id();
         let ack = event.take_ack();
         let (done, written) = match (&self.0.http, &ack) {
             (None, Some(_)) => {
@@ -381,7 +383,7 @@ impl Application for WebhookApplication {
             return;
         };
         if let Way::Backend(backend) = self.0.way(socket.namespace(), "disconnect") {
-            let id = message::id();
+            let id = call::id();
             if self.0.stream.is_some() {
                 let call = Call::disconnect(socket, &lane, &id, reason.as_node());
                 self.0.tell(socket, &call);

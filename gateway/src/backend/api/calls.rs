@@ -7,11 +7,11 @@ use schemars::{Schema, SchemaGenerator};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::answers::{Changed, Emitted, Nodes, Presence, Results, Rooms, Sockets};
 use super::error::ApiError;
 use super::handle::{self, Query};
-use super::types::{
-    Batch, Changed, Disconnect, Emit, Emitted, Move, Nodes, Presence, Results, Rooms, Sockets,
-};
+use super::requests::{Batch, Disconnect, Move};
+use crate::backend::words::Emit;
 use crate::count::{CallName, Code};
 use crate::socketio::Gateway;
 

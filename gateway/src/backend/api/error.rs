@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use hyper::header::HeaderValue;
 
-use super::types::{Failure, Problem};
+use super::answers::{Failure, Problem};
 use super::{ALLOW, Answer, StatusCode, WWW_AUTHENTICATE, json};
 use crate::count::{Code, Label};
 

@@ -8,14 +8,15 @@ use futures_util::future::join_all;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::answers::{
+    Changed, Emitted, Missing, NodeEntry, Nodes, Presence, Results, RoomEntry, Rooms, SocketEntry,
+    Sockets, UserEntry,
+};
 use super::calls::Parameter;
 use super::error::ApiError;
-use super::types::{
-    Batch, Changed, Disconnect, Emit, Emitted, MAX_NAME, Missing, Move, Namespace, NodeEntry,
-    Nodes, Presence, Results, Room, RoomEntry, Rooms, Select, SocketEntry, Sockets, User,
-    UserEntry,
-};
+use super::requests::{Batch, Disconnect, Move, Select};
 use crate::backend::binary::{from_backend, to_backend};
+use crate::backend::words::{Emit, MAX_NAME, Namespace, Room, User};
 use crate::cluster::Gathered;
 use crate::count::Code;
 use crate::engine::handshake::timestamp;
@@ -241,25 +242,25 @@ pub(super) fn disconnect(gateway: &Gateway, call: Disconnect) -> Changing {
 }
 
 pub(super) async fn batch(gateway: &Gateway, batch: Batch) -> Result<Results, ApiError> {
-    if !(1..=super::types::MAX_BATCH).contains(&batch.calls.len()) {
-        let most = super::types::MAX_BATCH;
+    if !(1..=super::requests::MAX_BATCH).contains(&batch.calls.len()) {
+        let most = super::requests::MAX_BATCH;
         return Err(ApiError::bad(format!("a batch has 1 to {most} calls")));
     }
     // A batch whose shape is wrong is refused before anything of it is done.
     let calls: Vec<_> = batch
         .calls
         .iter()
-        .map(|call| BatchCall::read(call))
+        .map(|call| ReadCall::read(call))
         .collect::<Result<_, _>>()?;
     // Begun one after the other; what the other nodes have to say is waited for in the end, together,
     // so that a node that is silent costs its time once.
     let mut begun = Vec::with_capacity(calls.len());
     for call in calls {
         begun.push(match call {
-            BatchCall::Emit(call) => Begun::Over(emit(gateway, call).await.and_then(raw)),
-            BatchCall::Join(call) => Begun::from(join(gateway, call)),
-            BatchCall::Leave(call) => Begun::from(leave(gateway, call)),
-            BatchCall::Disconnect(call) => Begun::Changing(disconnect(gateway, call)),
+            ReadCall::Emit(call) => Begun::Over(emit(gateway, call).await.and_then(raw)),
+            ReadCall::Join(call) => Begun::from(join(gateway, call)),
+            ReadCall::Leave(call) => Begun::from(leave(gateway, call)),
+            ReadCall::Disconnect(call) => Begun::Changing(disconnect(gateway, call)),
         });
     }
     let results = join_all(begun.into_iter().map(Begun::finish)).await;
@@ -296,14 +297,14 @@ fn raw(answer: impl serde::Serialize) -> Result<Box<RawValue>, ApiError> {
 }
 
 /// A call of a batch.
-enum BatchCall {
+enum ReadCall {
     Emit(Emit),
     Join(Move),
     Leave(Move),
     Disconnect(Disconnect),
 }
 
-impl BatchCall {
+impl ReadCall {
     /// Reads the name, then the rest without it: serde cannot keep raw text in a tagged enum.
     fn read(call: &RawValue) -> Result<Self, ApiError> {
         let bad = |error: serde_json::Error| ApiError::bad(error.to_string());

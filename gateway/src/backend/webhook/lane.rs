@@ -8,7 +8,8 @@ use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
 use super::Data;
-use super::message::{Action, Kind};
+use super::call::CallKind;
+use super::reply::Action;
 use crate::socketio::event::Ack;
 
 /// Bytes that may wait before the session is read no further.
@@ -58,11 +59,11 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> CallKind {
         match self.queued.as_slice() {
-            [Queued::Disconnect { .. }] => Kind::Disconnect,
-            [_] => Kind::Event,
-            _ => Kind::Batch,
+            [Queued::Disconnect { .. }] => CallKind::Disconnect,
+            [_] => CallKind::Event,
+            _ => CallKind::Batch,
         }
     }
 }

@@ -1,0 +1,157 @@
+//! What callers get. The schemas of the OpenAPI file come from these types.
+
+use std::borrow::Cow;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// It is done on every node that is not named.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Changed {
+    /// Always true.
+    pub(crate) ok: bool,
+    /// Nodes that did not say in time that they have done it; left out if there are none. Node
+    /// servers never say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(crate) missing_nodes: Vec<String>,
+}
+
+/// The answer to an emit.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Emitted {
+    /// Always true.
+    pub(crate) ok: bool,
+    /// With `ack_timeout`: for each acknowledgement its arguments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<Vec<serde_json::Value>>>")]
+    pub(crate) acks: Option<Vec<Box<RawValue>>>,
+    /// With `ack_timeout`: how many were asked and did not answer in time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) missing_acks: Option<usize>,
+    /// With `ack_timeout`: nodes that did not say whom they asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) missing_nodes: Option<Vec<String>>,
+}
+
+/// Sockets, by their ids.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Sockets {
+    pub(crate) sockets: Vec<SocketEntry>,
+    #[serde(flatten)]
+    pub(crate) missing: Missing,
+    /// The cursor of the next page; null at the end.
+    pub(crate) next: Option<String>,
+}
+
+/// Who did not answer; what they know is not told here.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct Missing {
+    /// Gateway nodes that did not answer.
+    pub(crate) missing_nodes: Vec<String>,
+    /// How many Node servers did not answer; they have no names.
+    pub(crate) missing_others: usize,
+    /// True if somebody had more to tell than may be told; left out otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) truncated: bool,
+}
+
+/// One socket.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct SocketEntry {
+    pub(crate) id: String,
+    /// The user; null when it is not known.
+    pub(crate) user: Option<String>,
+    /// The rooms that it is in, its own and its user's left out.
+    pub(crate) rooms: Vec<String>,
+    /// The node that it is connected to; null for one that is not a gateway.
+    pub(crate) node: Option<String>,
+    /// `polling` or `websocket`; null when its node does not tell.
+    pub(crate) transport: Option<String>,
+    /// When its session was opened; null when its node does not tell.
+    #[schemars(extend("format" = "date-time"))]
+    pub(crate) connected_at: Option<String>,
+    /// The client's address; null when its node does not tell.
+    pub(crate) address: Option<String>,
+}
+
+/// Rooms, by their names.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Rooms {
+    pub(crate) rooms: Vec<RoomEntry>,
+    #[serde(flatten)]
+    pub(crate) missing: Missing,
+    /// The cursor of the next page; null at the end.
+    pub(crate) next: Option<String>,
+}
+
+/// One room.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct RoomEntry {
+    pub(crate) name: String,
+    pub(crate) members: usize,
+}
+
+/// Who is there.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Presence {
+    /// Users, by their names; none with `counts=true`.
+    pub(crate) users: Vec<UserEntry>,
+    /// Sockets without a user.
+    pub(crate) anonymous: usize,
+    /// All users.
+    pub(crate) user_count: usize,
+    /// All sockets.
+    pub(crate) socket_count: usize,
+    #[serde(flatten)]
+    pub(crate) missing: Missing,
+    /// The cursor of the next page; null at the end.
+    pub(crate) next: Option<String>,
+}
+
+/// One user.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct UserEntry {
+    pub(crate) user: String,
+    pub(crate) sockets: usize,
+}
+
+/// The live nodes.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Nodes {
+    pub(crate) nodes: Vec<NodeEntry>,
+}
+
+/// One node.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct NodeEntry {
+    pub(crate) id: String,
+    /// Where other nodes reach it.
+    pub(crate) address: String,
+    pub(crate) version: String,
+    pub(crate) connections: u64,
+    /// Whether it is the one that answers.
+    #[serde(rename = "self")]
+    pub(crate) is_self: bool,
+}
+
+/// What became of each call, in their order: its own answer, or its error.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Results {
+    #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
+    pub(crate) results: Vec<Box<RawValue>>,
+}
+
+/// What is wrong.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Failure {
+    pub(crate) error: Problem,
+}
+
+/// What is wrong, for programs and for people.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Problem {
+    pub(crate) code: Cow<'static, str>,
+    pub(crate) message: String,
+}
