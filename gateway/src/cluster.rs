@@ -42,14 +42,14 @@ pub(crate) struct Cluster {
     runtime: Handle,
     /// The interests in the namespaces that the configuration names, kept for as long as the node
     /// lives, so that it hears of them before the first client comes.
-    standing: Mutex<Vec<Interest>>,
+    kept_interests: Mutex<Vec<Interest>>,
     /// Rooms that sockets of other nodes were made to join.
     recent_joins: Mutex<RecentJoins>,
     /// Names of the shape of a socket id that are none.
     foreign_names: Mutex<ForeignNames>,
     counters: RequestCounters,
     /// Who is and was a member.
-    roll: Mutex<KnownNodes>,
+    known_nodes: Mutex<KnownNodes>,
     /// Tells those who wait for a newcomer that somebody came.
     members_changed: Notify,
 }
@@ -82,20 +82,20 @@ impl Cluster {
         namespaces: &[Pattern],
     ) -> Self {
         let names = namespaces.iter().filter_map(Pattern::as_name);
-        let standing = names.map(|name| adapter.open_namespace(name)).collect();
-        let mut roll = KnownNodes::default();
-        roll.note(&adapter.members());
+        let kept_interests = names.map(|name| adapter.open_namespace(name)).collect();
+        let mut known_nodes = KnownNodes::default();
+        known_nodes.note(&adapter.members());
         Self {
             adapter,
             requests: Mutex::default(),
             requests_changed: Notify::new(),
             patience,
             runtime: Handle::current(),
-            standing: Mutex::new(standing),
+            kept_interests: Mutex::new(kept_interests),
             recent_joins: Mutex::default(),
             foreign_names: Mutex::default(),
             counters: RequestCounters::default(),
-            roll: Mutex::new(roll),
+            known_nodes: Mutex::new(known_nodes),
             members_changed: Notify::new(),
         }
     }
@@ -150,17 +150,17 @@ impl Cluster {
 
     /// The live node that issued ids with this tag.
     fn member(&self, tag: NodeTag) -> Option<Member> {
-        lock(&self.roll).member(tag.as_str()).cloned()
+        lock(&self.known_nodes).member(tag.as_str()).cloned()
     }
 
     /// Whether there is a live node with this tag.
     pub(crate) fn is_member(&self, tag: &str) -> bool {
-        lock(&self.roll).member(tag).is_some()
+        lock(&self.known_nodes).member(tag).is_some()
     }
 
     /// Whether a node that issued ids with this tag is or was a member, as far as it is remembered.
     pub(crate) fn has_known(&self, tag: NodeTag) -> bool {
-        lock(&self.roll).knows(tag)
+        lock(&self.known_nodes).knows(tag)
     }
 
     /// The members are others now.
@@ -170,7 +170,7 @@ impl Cluster {
     }
 
     fn note(&self, members: &[Member]) {
-        lock(&self.roll).note(members);
+        lock(&self.known_nodes).note(members);
         self.members_changed.notify_waiters();
     }
 
@@ -217,8 +217,8 @@ impl Cluster {
 
     /// Leaves the cluster; blocks for a few seconds at most.
     pub(crate) fn close(&self) {
-        let standing = std::mem::take(&mut *lock(&self.standing));
-        drop(standing);
+        let kept_interests = std::mem::take(&mut *lock(&self.kept_interests));
+        drop(kept_interests);
         self.adapter.close();
     }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use adapter::NodeId;
+pub use adapter_redis::wire::SubscriptionMode;
 
 use super::address::{HostPort, Network, Origins};
 use super::name::{Cookie, EnginePath, Level, StreamName, Transports};
@@ -138,17 +139,6 @@ pub enum RedisInterest {
     Rooms,
     /// All, as Node's servers.
     All,
-}
-
-/// Which rooms have a channel of their own (`redis.subscription_mode`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SubscriptionMode {
-    /// None.
-    Static,
-    /// All but those of one socket, which Node recognizes by their 20 characters.
-    Dynamic,
-    /// All.
-    DynamicPrivate,
 }
 
 /// The wire format between the nodes (`redis.mode`).

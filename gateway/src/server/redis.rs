@@ -4,12 +4,12 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use adapter::{Adapter, Inbox, NodeId, NodeTag};
-use adapter_redis::wire::{Format, SubscriptionMode as WireMode};
+use adapter_redis::wire::Format;
 use adapter_redis::{RedisAdapter, RoomInterest, Servers, StreamWriter};
 
 use super::StartError;
 use crate::backend::event_stream::{Append, Appending, Entry, NotAppended};
-use crate::config::{Config, Redis, RedisInterest, RedisMode, StreamName, SubscriptionMode};
+use crate::config::{Config, Redis, RedisInterest, RedisMode, StreamName};
 use crate::net::trust::{client_config, without_tls};
 
 /// What entries of `backend.stream` are written to.
@@ -70,11 +70,7 @@ pub(crate) fn start(
         RedisMode::PubSub => Format::Classic {
             specific_responses: redis.specific_responses,
         },
-        RedisMode::Sharded => Format::Sharded(match redis.subscription_mode {
-            SubscriptionMode::Static => WireMode::Static,
-            SubscriptionMode::Dynamic => WireMode::Dynamic,
-            SubscriptionMode::DynamicPrivate => WireMode::DynamicPrivate,
-        }),
+        RedisMode::Sharded => Format::Sharded(redis.subscription_mode),
     };
     settings.address = address;
     settings.version = env!("CARGO_PKG_VERSION").to_owned();
