@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use protocol::socketio::is_reserved;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::net::ids::{is_id_shaped, user_of_room};
@@ -335,6 +335,37 @@ impl JsonSchema for Timeout {
             "type": "string",
             "pattern": "^([1-9][0-9]{0,3}ms|([1-9]|[1-5][0-9]|60)s|1m)$",
         })
+    }
+}
+
+/// What is wrong.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Failure {
+    pub(crate) error: Problem,
+}
+
+/// What is wrong, for programs and for people.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Problem {
+    pub(crate) code: Cow<'static, str>,
+    pub(crate) message: String,
+}
+
+impl Failure {
+    /// `code` is for programs, `message` for people.
+    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            error: Problem {
+                code: code.into(),
+                message: message.into(),
+            },
+        }
+    }
+
+    /// As JSON.
+    pub(crate) fn to_json(&self) -> Vec<u8> {
+        // Nothing in it can fail: it has texts alone.
+        serde_json::to_vec(self).unwrap_or_default()
     }
 }
 

@@ -170,7 +170,18 @@ impl Value for Duration {
     }
 }
 
-/// Reads a duration as settings have it: `25s`.
+/// Reads a duration as settings have it: a whole number with `ms`, `s`, `m`, `h` or `d`, or `0`.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// assert_eq!(gateway::config::duration("25s"), Ok(Duration::from_secs(25)));
+/// assert!(gateway::config::duration("25").is_err());
+/// ```
+///
+/// # Errors
+///
+/// What is wrong with the text, in words.
 pub fn duration(text: &str) -> Result<Duration, String> {
     Duration::parse(text)
 }

@@ -19,6 +19,7 @@ use tracing::{debug, warn};
 use callers::Callers;
 
 use crate::backend::api::{self, Api};
+use crate::backend::words::Failure;
 use crate::count::{Export, Label, Suspect};
 use crate::engine::drain::{Ending, Purpose};
 use crate::engine::mail::Mail;
@@ -185,12 +186,10 @@ fn drain_state(node: &Node) -> Vec<u8> {
 fn refuse(node: &Node, handshake: &PeerHandshake, suspect: Suspect) -> Response<Full<Bytes>> {
     let refused = node.counters().internal_refused.of(suspect);
     let (peer, code, message) = (handshake.peer(), suspect.label(), suspect.advice());
-    if refused.value() == 0 {
+    if refused.is_first() {
         warn!(target: "gateway::internal", %peer, code, "refused at the internal port, and the next ones without a line: {message}");
     }
-    refused.increment();
-    let problem = serde_json::json!({"error": {"code": code, "message": message}});
-    let body = problem.to_string().into();
+    let body = Failure::new(code, message).to_json();
     answer(StatusCode::FORBIDDEN, "application/json", body)
 }
 

@@ -1,7 +1,5 @@
 //! What callers get. The schemas of the OpenAPI file come from these types.
 
-use std::borrow::Cow;
-
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -141,17 +139,4 @@ pub(crate) struct NodeEntry {
 pub(crate) struct Results {
     #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
     pub(crate) results: Vec<Box<RawValue>>,
-}
-
-/// What is wrong.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct Failure {
-    pub(crate) error: Problem,
-}
-
-/// What is wrong, for programs and for people.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct Problem {
-    pub(crate) code: Cow<'static, str>,
-    pub(crate) message: String,
 }

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use hyper::header::HeaderValue;
 
-use super::answers::{Failure, Problem};
 use super::{ALLOW, Answer, StatusCode, WWW_AUTHENTICATE, json};
+use crate::backend::words::Failure;
 use crate::count::{Code, Label};
 
 /// A refusal.
@@ -58,17 +58,11 @@ impl ApiError {
     }
 
     pub(super) fn body(&self) -> Failure {
-        Failure {
-            error: Problem {
-                code: self.code.label().into(),
-                message: self.message.to_string(),
-            },
-        }
+        Failure::new(self.code.label(), &*self.message)
     }
 
     pub(super) fn answer(&self) -> Answer {
-        let body = serde_json::to_vec(&self.body()).unwrap_or_default();
-        let mut answer = json(self.code.status(), body.into());
+        let mut answer = json(self.code.status(), self.body().to_json().into());
         if let Some(allow) = self.allow {
             let allow = HeaderValue::from_static(allow);
             answer.headers_mut().insert(ALLOW, allow);

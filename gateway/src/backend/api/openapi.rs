@@ -4,10 +4,9 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::answers::Failure;
 use super::calls::{CALLS, Call, Parameter};
 use super::handle::{MAX_CURSOR, MAX_LIMIT, USUAL_LIMIT};
-use crate::backend::words::{Namespace, Room, User};
+use crate::backend::words::{Failure, Namespace, Room, User};
 use crate::count::Code;
 use crate::count::Label;
 
