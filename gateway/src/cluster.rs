@@ -54,21 +54,30 @@ pub(crate) struct Cluster {
     members_changed: Notify,
 }
 
-/// What the nodes of a cluster said together.
+/// What the nodes of a cluster answered together, and who did not answer.
+///
+/// ```
+/// use gateway::Gathered;
+///
+/// let all = Gathered { found: vec!["a", "b"], ..Gathered::default() };
+/// assert!(all.is_complete());
+/// let some = Gathered { missing_nodes: vec!["gw-1".to_owned()], ..all };
+/// assert!(!some.is_complete());
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gathered<T> {
-    /// What those said that answered, this node among them.
+    /// What the nodes told that answered, this node among them.
     pub found: T,
-    /// The gateway nodes that did not answer, or not in full.
+    /// Names of the gateway nodes that did not answer within `cluster.request_timeout`, or not in full.
     pub missing_nodes: Vec<String>,
-    /// How many other servers did not answer: Node servers have no name.
+    /// How many Node servers did not answer; they have no names.
     pub missing_others: usize,
-    /// Whether there was more than may be held.
+    /// Whether some of the answers were left out, since they would have taken too much memory.
     pub truncated: bool,
 }
 
 impl<T> Gathered<T> {
-    /// Whether everybody answered, in full.
+    /// Whether all nodes and servers answered in full.
     pub fn is_complete(&self) -> bool {
         self.missing_nodes.is_empty() && self.missing_others == 0 && !self.truncated
     }

@@ -6,10 +6,11 @@
 //!
 //! The major parts are:
 //!
-//! - [`config`]: every setting, checked once;
+//! - [`config`]: every setting; a node checks them before it starts;
 //! - [`application`]: what decides about connects and events, with [`relay`] as the one that needs
 //!   no code, and [`handlers`] as the one made of Rust closures;
 //! - [`socket`] and [`emitter`]: emitting to one client and to many;
+//! - [`Gathered`] and [`Page`]: what the nodes of a cluster answer together;
 //! - [`websocket`]: frames, read on demand.
 //!
 //! ```no_run

@@ -15,8 +15,17 @@ pub struct Network {
 }
 
 impl Network {
-    /// Whether `address` is one of it. An IPv4 address that came in IPv6 notation counts as what
-    /// it is.
+    /// Whether `address` is one of it. An IPv4 address in IPv6 notation counts as IPv4.
+    ///
+    /// ```
+    /// use gateway::Config;
+    ///
+    /// let config = Config::from_toml("proxy.trusted = [\"10.0.0.0/8\"]")?;
+    /// let network = config.proxy.trusted[0];
+    /// assert!(network.contains([10, 1, 2, 3].into()));
+    /// assert!(!network.contains([11, 1, 2, 3].into()));
+    /// # Ok::<(), gateway::config::Errors>(())
+    /// ```
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {

@@ -22,8 +22,9 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 
 static LOG: OnceLock<Lines> = OnceLock::new();
 
-/// Sends the log of this process to standard error from now on. Whoever comes second changes
-/// nothing. A process calls [`flush`] before it ends.
+/// Sends the log of this process to standard error from now on. A second call changes nothing.
+///
+/// The program calls [`flush`] before it ends.
 pub fn init(log: &Log) {
     let Ok(lines) = Lines::start("log", stderr()) else {
         // Without a log there is nobody to tell.
@@ -43,8 +44,7 @@ pub fn init(log: &Log) {
     }
 }
 
-/// Writes lines to standard output without waiting for them, and without harm if they cannot be
-/// written.
+/// Writes lines to standard output. It does not wait, and lines that cannot be written are lost.
 pub fn print(text: &str) {
     static OUTPUT: OnceLock<Option<Lines>> = OnceLock::new();
     let output = OUTPUT.get_or_init(|| Lines::start("stdout", stdout()).ok());
@@ -53,7 +53,7 @@ pub fn print(text: &str) {
     }
 }
 
-/// Waits until the lines that were logged by now are written, at most a second.
+/// Waits until the lines that were logged by now are written, for one second at most.
 pub fn flush() {
     if let Some(lines) = LOG.get() {
         lines.flush(LAST_LINES);

@@ -5,11 +5,18 @@ use std::fmt;
 use super::value::{Shape, Value};
 
 /// A name, or a pattern in which every `*` matches any run of characters, the empty one too.
+///
+/// ```
+/// use gateway::config::Pattern;
+///
+/// assert!(Pattern::new("/chat-*").matches("/chat-1"));
+/// assert!(!Pattern::new("/chat").matches("/chat-1"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(Box<str>);
 
 impl Pattern {
-    /// A pattern of any kind of name.
+    /// Makes a pattern for any kind of name.
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self(text.into())
@@ -27,13 +34,13 @@ impl Pattern {
         &self.0
     }
 
-    /// The one name that it matches, if it has no star.
+    /// Returns the one name that it matches, if it has no `*`.
     #[must_use]
     pub fn as_name(&self) -> Option<&str> {
         (!self.0.contains('*')).then_some(&self.0)
     }
 
-    /// Whether `name` matches. Takes at most the product of both lengths.
+    /// Whether `name` matches. It takes at most as many steps as the product of both lengths.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
         let Some((first, rest)) = self.0.split_once('*') else {

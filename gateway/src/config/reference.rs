@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::setting::{Default, Setting};
 use super::table::SETTINGS;
 
-/// A `gateway.toml` with every setting at its default.
+/// Returns a `gateway.toml` with every setting at its default.
 #[must_use]
 pub fn default_file() -> String {
     let mut file = String::new();
@@ -41,7 +41,7 @@ pub fn default_file() -> String {
     file
 }
 
-/// The reference of all settings in Markdown: `docs/configuration.md`.
+/// Returns the reference of all settings in Markdown, which is `docs/configuration.md`.
 #[must_use]
 pub fn markdown() -> String {
     let mut page = INTRODUCTION.to_owned();

@@ -7,6 +7,18 @@ use super::url::HttpUrl;
 use super::value::{Shape, Value};
 
 /// One line of `backend.routes`: which events of which namespaces go where.
+///
+/// ```
+/// use gateway::Config;
+///
+/// let config = Config::from_toml(
+///     "backend.url = \"http://localhost:8080\"\n\
+///      backend.secret = \"0123456789abcdef\"\n\
+///      backend.routes = [\"/chat typing relay\"]",
+/// )?;
+/// assert!(config.backend.routes[0].matches("/chat", "typing"));
+/// # Ok::<(), gateway::config::Errors>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Route {
     /// The namespaces.
@@ -29,7 +41,7 @@ pub enum Target {
 }
 
 impl Route {
-    /// Whether it is about this event.
+    /// Whether an event of a namespace goes by this line.
     #[must_use]
     pub fn matches(&self, namespace: &str, event: &str) -> bool {
         self.namespaces.matches(namespace) && self.events.matches(event)

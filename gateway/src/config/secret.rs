@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::value::{Shape, Value};
 
-/// A secret of the configuration. It cannot be printed, and is compared without telling by the
-/// time taken how much of a guess was right.
+/// A secret of the configuration. It cannot be printed. Comparing takes the same time however much of
+/// a guess is right.
 #[derive(Clone)]
 pub struct Secret(Box<[u8]>);
 
@@ -23,7 +23,7 @@ impl Secret {
         difference == 0
     }
 
-    /// The bytes themselves, for signing with them.
+    /// Returns the bytes themselves, to sign with them.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         &self.0
@@ -60,6 +60,16 @@ impl Value for Secret {
 }
 
 /// Secrets of which each is as good as the others, so that callers can change from one to another.
+///
+/// ```
+/// use gateway::Config;
+///
+/// let config = Config::from_toml("api.key = \"0123456789abcdef,fedcba9876543210\"")?;
+/// let keys = config.api.keys.unwrap();
+/// assert!(keys.verify(b"fedcba9876543210"));
+/// assert!(!keys.verify(b"0000000000000000"));
+/// # Ok::<(), gateway::config::Errors>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keys {
     keys: Vec<Secret>,
@@ -67,7 +77,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Each of them, in their order.
+    /// Returns each of them, in their order.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
         self.keys.iter()
     }
@@ -78,7 +88,7 @@ impl Keys {
         (self.keys.len() > 1).then_some(&self.text)
     }
 
-    /// The first, which is the one to sign with.
+    /// Returns the first, which is the one to sign with.
     #[must_use]
     pub fn first(&self) -> Option<&Secret> {
         self.keys.first()

@@ -2,7 +2,7 @@
 
 use super::value::{Shape, Value};
 
-/// A row of the table of settings: all that is known about one setting.
+/// All that is known about one setting: a row of the table [`SETTINGS`](super::SETTINGS).
 pub struct Setting {
     /// Its name, which is also its key in the file (`redis.url`).
     pub name: &'static str,
@@ -22,7 +22,7 @@ pub struct Setting {
     pub needs: &'static [&'static str],
     /// Settings of which at least one has to be set for it to have an effect.
     pub needs_any: &'static [&'static str],
-    /// Smallest and largest value.
+    /// Smallest and largest value, as they would be written.
     pub range: Option<(&'static str, &'static str)>,
     pub(super) shape: Shape,
     parse: fn(&str) -> Result<u128, String>,
@@ -110,25 +110,33 @@ impl Setting {
         self
     }
 
-    /// The environment variable that sets it (`GATEWAY_REDIS_URL`).
+    /// Returns the environment variable that sets it.
+    ///
+    /// ```
+    /// let setting = gateway::config::setting("redis.url").unwrap();
+    /// assert_eq!(setting.variable(), "GATEWAY_REDIS_URL");
+    /// assert_eq!(setting.flag(), "redis-url");
+    /// assert_eq!(setting.section(), Some("redis"));
+    /// assert_eq!(setting.toml("redis://localhost"), "url = \"redis://localhost\"");
+    /// ```
     #[must_use]
     pub fn variable(&self) -> String {
         variable(self.name)
     }
 
-    /// The flag that sets it, without the dashes before it (`redis-url`).
+    /// Returns the flag that sets it, without the dashes before it.
     #[must_use]
     pub fn flag(&self) -> String {
         flag(self.name)
     }
 
-    /// The section of the file that it stands in; none for those before all sections.
+    /// Returns the section of the file that it stands in. Settings before all sections have none.
     #[must_use]
     pub fn section(&self) -> Option<&'static str> {
         self.name.split_once('.').map(|(section, _)| section)
     }
 
-    /// Its key within its section.
+    /// Returns its key within its section.
     #[must_use]
     pub fn key(&self) -> &'static str {
         self.name.split_once('.').map_or(self.name, |(_, key)| key)
@@ -169,7 +177,7 @@ impl Setting {
         (!is_within).then(|| format!("is not between {least} and {most}"))
     }
 
-    /// The line of the file that sets it to `text`, within its section.
+    /// Returns the line of the file that sets it to `text`, within its section.
     #[must_use]
     pub fn toml(&self, text: &str) -> String {
         let value = match self.shape {

@@ -23,20 +23,33 @@ const COMMIT_VARIABLE: &str = "GATEWAY_COMMIT";
 /// The file that is read without being named.
 const USUAL_FILE: &str = "gateway.toml";
 
-/// All that a configuration is made of, before it is read. Empty, it gives the defaults, or what
-/// `gateway.toml` says in the working directory.
+/// Where a configuration is read from: the file, the environment, the flags.
+///
+/// Without any of them the configuration has the defaults, or what `gateway.toml` says in the working
+/// directory. A flag counts more than the environment, and that more than the file.
+///
+/// ```
+/// use gateway::config::{Config, Sources};
+///
+/// let sources = Sources {
+///     environment: vec![("GATEWAY_ENGINE_PING_TIMEOUT".into(), "5s".into())],
+///     ..Sources::default()
+/// };
+/// assert_eq!(Config::load(&sources)?.engine.ping_timeout.as_secs(), 5);
+/// # Ok::<(), gateway::config::Errors>(())
+/// ```
 #[derive(Default)]
 pub struct Sources {
     /// The file that was named on the command line.
     pub file: Option<PathBuf>,
-    /// The environment; what does not begin with `GATEWAY_` is nobody's business here.
+    /// The environment. Variables that do not begin with `GATEWAY_` are ignored.
     pub environment: Vec<(OsString, OsString)>,
     /// The flags for settings, each at most once.
     pub flags: Vec<(&'static Setting, String)>,
 }
 
 impl Sources {
-    /// The file that is read: the one named on the command line, else by `GATEWAY_CONFIG`, else
+    /// Returns the file that is read: the one named on the command line, else by `GATEWAY_CONFIG`, else
     /// `gateway.toml` in the working directory if it exists.
     #[must_use]
     pub fn path(&self) -> Option<PathBuf> {
@@ -51,7 +64,7 @@ impl Sources {
         self.file.clone().or_else(named).or_else(usual)
     }
 
-    /// Variables of the environment that look like settings and are none, for a warning.
+    /// Returns the variables of the environment that look like settings and are none, for a warning.
     #[must_use]
     pub fn foreign(&self) -> Vec<Foreign> {
         let environment = self.environment.iter();
@@ -238,9 +251,10 @@ fn variable(name: &OsStr, value: &OsStr, errors: &mut Vec<Error>) -> Option<Give
     }
 }
 
-/// A variable that looks like a setting and is none. Its name may be somebody else's: CGI has a
-/// `GATEWAY_INTERFACE`, and whatever starts the program may have its own. So it is no error, as an
-/// unknown flag or key is.
+/// A variable of the environment that looks like a setting and is none.
+///
+/// Other programs have such names as well: CGI has a `GATEWAY_INTERFACE`. So this is no error, while an
+/// unknown flag or key is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Foreign {
     /// Its name.

@@ -33,6 +33,10 @@ impl Assets {
     /// `node_modules/socket.io-client/dist` in the working directory or above it. If there is none
     /// either, requests for them are redirected to the public CDN. `engine_path` is where the page
     /// finds the gateway, with a slash at both ends.
+    ///
+    /// # Errors
+    ///
+    /// A file of the client that `client_dir` lacks, or that cannot be read.
     pub fn load(
         demo: bool,
         client_dir: Option<&Path>,
@@ -49,7 +53,7 @@ impl Assets {
         Ok(Self { client, page })
     }
 
-    /// Where the client's files were read, `None` if requests for them are redirected.
+    /// Returns the directory that the client's files were read from. `None` if requests for them are redirected.
     pub fn client_dir(&self) -> Option<&Path> {
         self.client.dir()
     }

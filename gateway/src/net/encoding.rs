@@ -1,4 +1,14 @@
 //! Content codings of HTTP answers: which one a client accepts, and applying it.
+//!
+//! ```
+//! use gateway::encoding::{Encoding, compress, negotiate};
+//! use hyper::header::HeaderValue;
+//!
+//! let accepted = HeaderValue::from_static("gzip, br;q=0.5");
+//! let coding = negotiate(Some(&accepted), &[Encoding::Brotli, Encoding::Gzip]);
+//! assert_eq!(coding, Some(Encoding::Gzip));
+//! assert!(compress(Encoding::Gzip, &[0; 4096]).len() < 100);
+//! ```
 
 use std::cmp::Reverse;
 use std::io::Write;
@@ -49,7 +59,7 @@ pub fn negotiate(accept_encoding: Option<&HeaderValue>, offered: &[Encoding]) ->
     }
 }
 
-/// Applies a coding at a level that suits a shard: 50 kB take 2 ms (gzip, deflate) or 5 ms (br).
+/// Compresses at a level that suits a shard: 50 kB take 2 ms (gzip, deflate) or 5 ms (br).
 pub fn compress(encoding: Encoding, plain: &[u8]) -> Vec<u8> {
     let coded = Vec::with_capacity(plain.len() / 3 + 64);
     let result = match encoding {

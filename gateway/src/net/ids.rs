@@ -5,6 +5,16 @@
 //! session's home: its rest is drawn at random (90 bits). The other is public and names a socket's:
 //! ten are drawn at random (60 bits), and five are a checksum, by which every node knows such an id
 //! from any other name, whoever made it and however long ago.
+//!
+//! ```
+//! use gateway::ids::{is_id_shaped, is_private, user_of_room, user_room};
+//!
+//! let room = user_room("ann");
+//! assert_eq!(user_of_room(&room), Some("ann"));
+//! assert!(is_private(&room));
+//! assert!(!is_private("news"));
+//! assert!(is_id_shaped("0123456789abcdefghij"));
+//! ```
 
 use std::cell::RefCell;
 use std::fmt;
@@ -73,7 +83,7 @@ impl SocketId {
         Self(id)
     }
 
-    /// Reads an id; `None` if it has another shape.
+    /// Reads an id. Returns `None` if the text has another shape.
     pub fn parse(text: &str) -> Option<Self> {
         is_id_shaped(text).then(|| text.as_bytes().try_into().ok().map(Self))?
     }
@@ -113,12 +123,12 @@ pub fn is_id_shaped(text: &str) -> bool {
 /// What the room of a user's sockets begins with.
 const USER_ROOM: &str = "$user:";
 
-/// The room that all sockets of a user are in.
+/// Returns the name of the room that all sockets of a user are in.
 pub fn user_room(user: &str) -> String {
     format!("{USER_ROOM}{user}")
 }
 
-/// The user whose sockets are in a room, if it is one of those.
+/// Returns the user that a room belongs to, if it is a room of one user.
 pub fn user_of_room(room: &str) -> Option<&str> {
     room.strip_prefix(USER_ROOM)
 }

@@ -93,7 +93,7 @@ pub(crate) fn without_tls(trust: &Trust, section: &str, scheme: &str) -> Result<
     })
 }
 
-/// What is not checked of other servers, and by which setting; to be said loudly.
+/// Returns a warning for each setting by which certificates of other servers are not checked.
 pub fn unchecked(config: &Config) -> Vec<String> {
     let sections = [
         ("redis", config.redis.as_ref().map(|redis| &redis.trust)),
@@ -208,7 +208,7 @@ fn wrong(setting: &str, error: rustls::Error) -> TrustError {
     }
 }
 
-/// Checks servers' certificates as strictly as it is told.
+/// Checks the certificates of servers as strictly as [`TlsVerify`] says.
 #[derive(Debug)]
 pub struct Verifier {
     provider: Arc<CryptoProvider>,
@@ -253,12 +253,13 @@ impl Verifier {
         })
     }
 
-    /// What it checks.
+    /// Returns how much it checks.
     pub fn verify(&self) -> TlsVerify {
         self.verify
     }
 
-    /// What was wrong with the certificate that a server showed, if servers are [examined](examining).
+    /// Returns what was wrong with the last certificate that a server showed, if servers are
+    /// [examined](examining).
     pub fn found_wrong(&self) -> Option<rustls::Error> {
         let wrong = self.examined.as_ref()?.lock();
         wrong.unwrap_or_else(PoisonError::into_inner).clone()

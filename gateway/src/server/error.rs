@@ -58,7 +58,8 @@ impl From<OutboundError> for StartError {
 }
 
 impl StartError {
-    /// Whether it lies in the configuration and what that names, so that it will fail again.
+    /// Whether the configuration is wrong, or a file that it names. Then the next start fails as well;
+    /// a port that is taken may be free later.
     pub fn is_configuration(&self) -> bool {
         match self {
             Self::Listen { .. } | Self::Thread(_) => false,

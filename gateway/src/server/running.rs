@@ -18,7 +18,9 @@ use crate::socketio::Gateway;
 /// How long the end waits for the last entries of `backend.stream` to be written.
 const LAST_ENTRIES: Duration = Duration::from_secs(5);
 
-/// A node that serves. Dropped, it is stopped without a word to its clients.
+/// A node that serves.
+///
+/// [`stop`](Self::stop) drains it. If it is dropped, it ends at once, and clients are told nothing.
 pub struct Running {
     pub(super) gateway: Gateway,
     pub(super) address: SocketAddr,
@@ -33,35 +35,34 @@ pub struct Running {
 }
 
 impl Running {
-    /// Where clients connect.
+    /// Returns the address that clients connect to, with the port that the system chose if `listen` has 0.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where metrics and health are served.
+    /// Returns the address of metrics, health, the HTTP API and the other nodes.
     pub fn internal_address(&self) -> SocketAddr {
         self.internal_address
     }
 
-    /// The handle to emit by.
+    /// Returns the handle that emits to clients.
     pub fn gateway(&self) -> &Gateway {
         &self.gateway
     }
 
-    /// Waits until the node can serve no more, since a thread or a task of it has ended that it cannot
-    /// be without, and names it. Whoever runs the node then ends the process: what is left of the
-    /// node takes connections that nobody serves.
+    /// Waits until a thread or a task ends that the node cannot be without, and returns its name.
+    ///
+    /// The program should then end: what is left of the node takes connections that nobody serves.
     pub fn failure(&self) -> impl Future<Output = Box<str>> + Send + 'static {
         self.gateway.node().vitals().failure()
     }
 
     /// Drains the node over `shutdown.drain` and ends its threads.
     ///
-    /// The node says that it is not ready. New sessions are still let in for the first half of the
-    /// time, since whoever sends clients here may learn of it late; then they are refused. All
-    /// sessions are closed with a transport close, as many in each second, so that clients come
-    /// back elsewhere by themselves in an even stream; until then they are served. A node that serves
-    /// nobody ends at once.
+    /// The node says that it is not ready. It opens new sessions for the first half of the time, since
+    /// load balancers may learn late that it leaves; then it refuses them. It closes as many sessions
+    /// in each second, with a transport close, so that clients connect elsewhere in an even stream.
+    /// Until then it serves them. A node that serves nobody ends at once.
     pub async fn stop(self) {
         let node = self.gateway.node();
         let was_idle = !node.drain().has_begun() && draining::is_idle(node);
@@ -72,8 +73,7 @@ impl Running {
         self.end().await;
     }
 
-    /// Closes all sessions at once, as [`stop`](Self::stop) does over some time, and ends the
-    /// node's threads.
+    /// Closes all sessions at once, and ends the node's threads.
     pub async fn stop_at_once(self) {
         draining::cut_short(self.gateway.node()).await;
         self.end().await;

@@ -32,7 +32,9 @@ use crate::socketio::Gateway;
 use crate::socketio::application::{Application, EngineApplication};
 use crate::socketio::incoming::Arrivals;
 
-/// What a node will be; see [`Server::start`].
+/// A node that has not started: its configuration, and what decides about its clients.
+///
+/// [`start`](Self::start) makes a [`Running`] of it.
 ///
 /// ```no_run
 /// use gateway::{Config, Server};
@@ -56,7 +58,10 @@ pub struct Server {
 type JoinCluster = Box<dyn FnOnce(NodeTag, Arc<dyn AdapterInbox>) -> Arc<dyn Adapter>>;
 
 impl Server {
-    /// A node with this configuration and the relay application.
+    /// Makes a node with this configuration and the relay application.
+    ///
+    /// The configuration may name a backend in place of the relay. [`check`](Self::check) and
+    /// [`start`](Self::start) say what is wrong with it.
     pub fn new(config: Config) -> Self {
         Self {
             config,
@@ -66,13 +71,16 @@ impl Server {
         }
     }
 
-    /// With this application in place of the relay.
+    /// Sets the application that decides about connects and events, in place of the relay and of backends.
     pub fn application(mut self, application: impl Application) -> Self {
         self.application = Some(Arc::new(application));
         self
     }
 
-    /// Joined to other nodes by this adapter, in place of the one that the configuration names.
+    /// Sets the adapter that joins the node to others, in place of the one that the configuration names.
+    ///
+    /// `join` gets the tag of the node and the inbox for what other nodes send. It is called once, when
+    /// the node starts.
     pub fn adapter(
         mut self,
         join: impl FnOnce(NodeTag, Arc<dyn AdapterInbox>) -> Arc<dyn Adapter> + 'static,
@@ -81,8 +89,9 @@ impl Server {
         self
     }
 
-    /// With an application at another path that speaks Engine.IO alone. The path begins and ends
-    /// with a slash.
+    /// Adds an application that speaks Engine.IO alone, at a path of its own.
+    ///
+    /// The path begins and ends with a slash, and is another one than `engine.path`.
     pub fn engine(mut self, path: &str, application: impl EngineApplication) -> Self {
         self.engines.push(Mount {
             path: path.to_owned(),
@@ -91,8 +100,8 @@ impl Server {
         self
     }
 
-    /// Does all of [`start`](Self::start) that can fail because of the configuration and the files
-    /// that it names, and neither listens nor connects to anything.
+    /// Checks the configuration and the files that it names, as [`start`](Self::start) does first. It
+    /// neither listens nor connects to anything.
     ///
     /// # Errors
     ///
@@ -102,7 +111,9 @@ impl Server {
         Prepared::new(&config, self.application).map(drop)
     }
 
-    /// Listens and serves, in threads of its own. To be called in a Tokio runtime.
+    /// Listens, and serves in threads of its own until [`Running::stop`].
+    ///
+    /// Call it in a Tokio runtime, which has to run as long as the node.
     ///
     /// # Errors
     ///
