@@ -13,8 +13,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "rooms"))
 
 from imports import plain
 
-CRATES = "protocol adapter adapter-redis gateway loadtest".split()
-
 NAMED = re.compile(r"\b(?:struct|enum|trait|union|type|fn|mod|const|static)\s+(?:r#)?(\w+)")
 FIELD = re.compile(r"^\s*(?:pub(?:\([^)]*\))?\s+)?(\w+):\s", re.M)
 PUBLIC = re.compile(r"^\s*pub\s+(?:struct|enum|trait|union|type)\s+(\w+)", re.M)
@@ -100,7 +98,7 @@ def faults(glossary, files):
 
 def main(repository):
     glossary = Glossary((repository / "docs/glossary.md").read_text())
-    sources = [path for crate in CRATES for path in (repository / crate / "src").rglob("*.rs")]
+    sources = [path for crate in repository.glob("*/Cargo.toml") for path in (crate.parent / "src").rglob("*.rs")]
     files = {str(path.relative_to(repository)): path.read_text() for path in sources}
     wrong = [*glossary.faults(), *faults(glossary, files)]
     for fault in wrong:
