@@ -79,7 +79,7 @@ impl Bus {
             () = settle(&shared, &commands, &current) => {}
             () = lanes.follow(), if is_sharded_cluster => {}
             () = shared.panicked.notified() => {
-                tracing::error!(target: "adapter_redis::bus", "Redis: a task of a connection has panicked");
+                tracing::error!(target: "adapter_redis::bus", "a task of the link to Redis panicked");
                 return;
             }
         }
@@ -118,7 +118,7 @@ async fn settle(shared: &Arc<Shared>, commands: &Commands, lanes: &Mutex<Vec<Lan
             let _ = census.take(&shared.cluster, commands, &all).await;
             if let Some(lane) = census.misplaced(&all) {
                 tracing::warn!(target: "adapter_redis::bus",
-                    "Redis: subscriptions are in force at another server than commands go to"
+                    "Redis: subscriber and publisher are at different servers; the subscriber connects again"
                 );
                 lane.renew();
             }

@@ -1,5 +1,5 @@
 //! The two encodings on the wire, msgpack as `notepack.io` writes it and JSON, and the way between
-//! them: the arguments of an event are JSON text with placeholders and attachments here.
+//! them. Here the arguments of an event are JSON text with placeholders and attachments.
 
 mod date;
 mod event;

@@ -9,9 +9,9 @@ use crate::{
 /// The wire between the nodes of a cluster: it moves messages, and nothing else. No method waits
 /// for the network.
 ///
-/// What one thread publishes arrives everywhere in that order, unless the wire has several ways: then
-/// in the order of each way, and a way carries the namespace, or one room. A node's own messages never
-/// come back to it.
+/// Messages of one thread arrive everywhere in the order in which it published them. If the wire has
+/// several ways, this holds for each way; a way carries the namespace, or one room. A node's own
+/// messages never come back to it.
 pub trait Adapter: fmt::Debug + Send + Sync {
     /// This node.
     fn node(&self) -> &NodeId;

@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// What an adapter counts, as plain values; whoever exports them reads them at any time.
+/// What an adapter counts, as plain values; an exporter reads them at any time.
 #[non_exhaustive]
 #[derive(Debug, Default)]
 pub struct Counters {

@@ -1,8 +1,8 @@
 //! The contract between the nodes of a cluster, without I/O, clock or randomness.
 //!
-//! A node publishes [`ClusterMessage`]s to the others and answers their requests with
-//! [`Answer`]s; an [`Adapter`] carries both and does nothing else: rooms, delivery,
-//! acknowledgements and the bookkeeping of requests are the node's. The major parts are:
+//! A node publishes [`ClusterMessage`]s to the others and answers their requests with [`Answer`]s.
+//! An [`Adapter`] carries both and does nothing else. Rooms, delivery, acknowledgements and the
+//! bookkeeping of requests are the node's. The major parts are:
 //!
 //! - [`ClusterMessage`], [`Selection`], [`Answer`]: what travels;
 //! - [`Adapter`]: the wire, with two implementations: the one in `adapter-redis`, and

@@ -1,7 +1,7 @@
 use crate::{Selection, SocketDetails};
 
-/// Asks gateway nodes for a part of a list. Every list has an order, and whoever asks goes on behind
-/// what it has got: no answer is larger than one message may be.
+/// Asks gateway nodes for a part of a list. Every list has an order, and the asking node goes on
+/// behind the last name that it got. So no answer is larger than one message may be.
 #[expect(
     clippy::exhaustive_structs,
     reason = "its users make it, field by field"

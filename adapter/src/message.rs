@@ -51,14 +51,14 @@ pub enum ClusterMessage {
     ServerSideEmit(EventBuf),
 }
 
-/// An event and whom it is for.
+/// An event and its recipients.
 #[expect(
     clippy::exhaustive_structs,
     reason = "its users make it, field by field"
 )]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broadcast {
-    /// Whom it is for.
+    /// Its recipients.
     pub selection: Selection,
     /// What it says.
     pub event: EventBuf,

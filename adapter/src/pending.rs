@@ -64,7 +64,7 @@ pub struct Limits {
     pub all_bytes: usize,
 }
 
-/// What is asked, hence which answers count.
+/// What is asked, and so which answers count.
 #[expect(clippy::exhaustive_enums, reason = "nodes and adapters handle each")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Question {

@@ -145,7 +145,7 @@ impl Cluster {
         {
             Publish::Queued => {}
             Publish::Dropped => {
-                tracing::debug!(target: "gateway::cluster", namespace, "not published to the other nodes")
+                tracing::debug!(target: "gateway::cluster", namespace, "broadcast not published to the other nodes")
             }
         }
     }

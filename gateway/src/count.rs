@@ -1,7 +1,7 @@
 //! What is counted, and the families of metrics that it makes.
 //!
 //! A shard counts for itself ([`ShardCounters`]); what any thread may count is in [`NodeCounters`] or
-//! stands beside whoever counts it. The labels stand here, so that who counts and who exports need
+//! stands beside the code that counts it. The labels stand here, so that counting and exporting need
 //! not know each other.
 
 mod calls;

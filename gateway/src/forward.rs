@@ -127,7 +127,7 @@ pub(crate) async fn forward(
         }
         Err(failure) => {
             counted.outcome = failure.outcome();
-            debug!(target: "gateway::forward", node = %owner.member.id, address = %client.address, reason = failure.outcome().label(), "not forwarded");
+            debug!(target: "gateway::forward", node = %owner.member.id, address = %client.address, reason = failure.outcome().label(), "request not forwarded");
             Err(failure.into())
         }
     }

@@ -93,8 +93,8 @@ pub(crate) struct Peer {
     address: SocketAddr,
     /// By TLS.
     secure: bool,
-    /// The address is the one that a PROXY protocol header told: nobody knows better, and whoever is
-    /// there may write what he likes into `X-Forwarded-For`.
+    /// The address is the one that a PROXY protocol header told: nobody knows better, and the client
+    /// may write any address into `X-Forwarded-For`.
     announced: bool,
     /// It is another node, which forwards requests of its clients and says whose they are.
     is_node: bool,

@@ -37,7 +37,7 @@
 //! `gateway/examples/tokens.rs` (tokens and namespaces) and `gateway/examples/cluster.rs` (a node among others
 //! over Redis).
 //!
-//! Inside, the source is a house of rooms, of which each uses those below it alone:
+//! Inside, the source is in rooms, and each room uses only those below it:
 //!
 //! ```text
 //! server -> backend -> apps -> http -> forward -> socketio -> engine -> peers -> cluster -> net -> count -> config

@@ -20,6 +20,69 @@ fn the_reference_in_docs_is_what_the_program_prints() {
 }
 
 #[test]
+fn the_commands_of_the_pages_are_accepted() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut pages = vec![root.join("README.md")];
+    for entry in std::fs::read_dir(root.join("docs")).unwrap() {
+        pages.push(entry.unwrap().path());
+    }
+    let mut tried = 0;
+    for page in pages
+        .iter()
+        .filter(|it| it.extension() == Some("md".as_ref()))
+    {
+        let text = std::fs::read_to_string(page).unwrap();
+        for command in text.replace("\\\n", " ").lines() {
+            let Some(words) = command.trim().strip_prefix("$ ").map(words) else {
+                continue;
+            };
+            let is_variable = |word: &&String| word.starts_with("GATEWAY_") && word.contains('=');
+            let variables: Vec<&String> = words.iter().take_while(is_variable).collect();
+            let mut rest = words[variables.len()..].iter();
+            // A command of its own is tried elsewhere; `gateway` alone, or with flags, starts a node.
+            if rest.next().is_none_or(|it| it != "gateway")
+                || rest
+                    .as_slice()
+                    .first()
+                    .is_some_and(|it| !it.starts_with("--"))
+                || rest.as_slice().iter().any(|it| it == "--help")
+            {
+                continue;
+            }
+            let arguments = ["check-config"].map(str::to_owned).into_iter();
+            let arguments: Vec<String> = arguments.chain(rest.cloned()).collect();
+            let variables = variables.iter().map(|it| it.split_once('=').unwrap());
+            let output = gateway(&arguments, &variables.collect::<Vec<_>>());
+            let place = page.display();
+            assert_eq!(
+                output.status.code(),
+                Some(0),
+                "{place}: {command}: {}",
+                stderr(&output)
+            );
+            tried += 1;
+        }
+    }
+    assert!(tried >= 8, "{tried}");
+}
+
+/// The words of a command, as a shell takes them.
+fn words(command: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
+    for it in command.chars() {
+        match quote {
+            Some(end) if it == end => quote = None,
+            None if it == '\'' || it == '"' => quote = Some(it),
+            None if it == ' ' => words.push(std::mem::take(&mut word)),
+            _ => word.push(it),
+        }
+    }
+    words.push(word);
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+#[test]
 fn check_config_accepts_what_default_config_prints() {
     let output = gateway(&["default-config"], &[]);
     let file = file_with("printed.toml", std::str::from_utf8(&output.stdout).unwrap());
@@ -57,7 +120,7 @@ fn check_config_finds_what_the_start_refuses_and_both_end_with_2() {
     for (flags, complaints) in [
         (
             &["--redis-url=redis://a:x"][..],
-            &["redis.url: bad port"][..],
+            &["redis.url: the port"][..],
         ),
         (&["--redis-url=redis://a/x"], &["redis.url: "]),
         (
@@ -66,7 +129,7 @@ fn check_config_finds_what_the_start_refuses_and_both_end_with_2() {
         ),
         (&["--redis-url=redis+sentinel://a:1"], &["redis.url: "]),
         (&missing, &["missing.crt (tls.cert)"]),
-        (&two, &["missing.crt (tls.cert)", "redis.url: bad port"]),
+        (&two, &["missing.crt (tls.cert)", "redis.url: the port"]),
         (
             &[
                 &format!("--tls-cert={words}"),

@@ -17,8 +17,8 @@ use socket2::{Domain, Socket, Type};
 use crate::descriptors;
 use wire::{Request, Requests};
 
-/// Serves until the process is ended. With several threads each owns its share of the sockets, and a message is sent by
-/// all of them at the same time, as a server with several threads does it.
+/// Serves until the process is ended. With several threads each owns its share of the sockets, and all of them send a
+/// message at the same time, as servers do.
 pub(crate) fn serve(address: SocketAddr, threads: NonZeroUsize) -> io::Result<()> {
     descriptors::secure(100_000)?;
     let listener = listen(address)?;

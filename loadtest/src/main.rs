@@ -1,8 +1,8 @@
 //! Load generator for Socket.IO servers.
 //!
-//! The major parts are [`client`] (one client, no I/O), [`driver`] (one thread's event loop), [`scenario`] (what
-//! clients do), [`crew`] (the threads together, the phases of a run), [`summary`] and [`report`] (what was found), and
-//! [`compare`] (the same work on several servers).
+//! One client, without I/O, is in [`client`], and one thread's event loop in [`driver`]. [`scenario`] has what clients
+//! do, and [`crew`] the threads together and the phases of a run. [`summary`] and [`report`] tell what was found;
+//! [`compare`] does the same work on several servers.
 
 mod cli;
 mod client;

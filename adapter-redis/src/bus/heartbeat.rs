@@ -15,7 +15,7 @@ pub(crate) async fn run(shared: &Shared, mut membership: Membership) {
             shared.handle_problem(problem);
         }
         if let Some(error) = refusal.as_ref().filter(|_| !is_refused) {
-            tracing::warn!(target: "adapter_redis::membership", error, "Redis: no heartbeat");
+            tracing::warn!(target: "adapter_redis::membership", error, "Redis: cannot write this node's heartbeat");
         }
         is_refused = refusal.is_some();
         shared.status().set_unregistered(refusal);

@@ -95,8 +95,8 @@ impl Lane {
     }
 
     /// Runs a session until its connection is given up: why, and the connection that replaces it, if it
-    /// was made before. One that is silent is kept as long as no other can be made: a server that stands
-    /// still has not lost what it was sent, and goes on with it.
+    /// was made before. A silent connection is kept as long as no other can be made. A server that
+    /// stands still has not lost what it was sent, and goes on with it.
     pub(crate) async fn keep(
         &self,
         session: &mut impl Session,

@@ -74,7 +74,7 @@ impl Lanes {
             match topology {
                 Ok(topology) => {
                     if last.as_ref() != Some(&topology) {
-                        tracing::info!(target: "adapter_redis::bus", masters = topology.masters.len(), "Redis: cluster slots");
+                        tracing::info!(target: "adapter_redis::bus", masters = topology.masters.len(), "Redis: the slots of the cluster are known");
                         self.apply_topology(&topology).await;
                         last = Some(topology);
                     }
@@ -85,10 +85,10 @@ impl Lanes {
                         .set_unregistered(Some(error.to_string()));
                     match was_failing {
                         true => {
-                            tracing::debug!(target: "adapter_redis::bus", %error, "Redis: no cluster slots")
+                            tracing::debug!(target: "adapter_redis::bus", %error, "Redis: cannot read the slots of the cluster")
                         }
                         false => {
-                            tracing::warn!(target: "adapter_redis::bus", %error, "Redis: no cluster slots")
+                            tracing::warn!(target: "adapter_redis::bus", %error, "Redis: cannot read the slots of the cluster")
                         }
                     }
                 }

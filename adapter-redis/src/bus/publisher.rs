@@ -410,7 +410,7 @@ impl<'a> PublisherSession<'a> {
             Answer::Role(Role::Replica(of)) => return Err(LinkError::NotMaster(of)),
             Answer::Refused(text) if Meaning::of(&text) != Meaning::Never => return Ok(()),
             Answer::Refused(text) => {
-                tracing::debug!(target: "adapter_redis::publisher", error = text, "Redis does not tell its role");
+                tracing::debug!(target: "adapter_redis::publisher", error = text, "Redis: cannot ask the server for its role");
                 self.role = RoleCheck::Off;
             }
             Answer::Role(Role::Master | Role::Unknown) | Answer::Count(_) | Answer::Other => {}

@@ -85,7 +85,7 @@ impl Shared {
             return;
         }
         if let Some(problem) = &problem {
-            tracing::error!(target: "adapter_redis::membership", %problem, "this node cannot take part in the cluster");
+            tracing::error!(target: "adapter_redis::membership", %problem, "this node cannot join the cluster");
         }
         status.set_problem(problem);
         drop(status);
@@ -136,7 +136,7 @@ impl Shared {
         request: Option<&RequestId>,
     ) -> Publish {
         let queued = outgoing.map_err(|error| {
-            tracing::debug!(target: "adapter_redis::shared", %error, "message not published");
+            tracing::debug!(target: "adapter_redis::shared", %error, "message to the other nodes dropped");
         });
         let queued = queued.and_then(|Outgoing { channel, payload }| {
             let message = Outbound {

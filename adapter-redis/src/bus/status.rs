@@ -345,9 +345,9 @@ impl Status {
         Some(lag)
     }
 
-    /// Whether Redis passed a message to oneself on and it did not come, although everything has
-    /// that Redis had sent when the subscriber asked for a sign of life at `answered`: however slow the
-    /// link is, it is not still on its way.
+    /// Whether Redis passed a message to oneself on and it did not come. The subscriber asked for a
+    /// sign of life at `answered`, and everything that Redis had sent before has come. So the message
+    /// is not still on its way, however slow the link is.
     pub(crate) fn is_deaf(&self, lane: LaneId, answered: Option<Instant>, now: Instant) -> bool {
         let Some((lane, answered)) = self.lanes.get(&lane).zip(answered) else {
             return false;

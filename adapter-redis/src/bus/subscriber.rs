@@ -220,7 +220,7 @@ impl SubscriberSession<'_> {
         let answered = self.lane.shared.cluster.interests().commands_answered(id);
         if self.pings.front().is_some_and(|it| it.behind <= answered) {
             // Of one that is busy, or that cannot save, this is a sign of life like any other.
-            tracing::debug!(target: "adapter_redis::subscriber", error = text, "Redis refused a PING");
+            tracing::debug!(target: "adapter_redis::subscriber", error = text, "Redis answered a PING with an error, which is a sign of life");
             return self.handle_pong();
         }
         let is_first = !std::mem::replace(&mut self.is_refused, true);
@@ -249,7 +249,7 @@ impl SubscriberSession<'_> {
                     used
                 }
                 Err(Stop::Oversized { consumed, skip }) => {
-                    tracing::warn!(target: "adapter_redis::subscriber", bytes = skip - 2, "message from Redis too large");
+                    tracing::warn!(target: "adapter_redis::subscriber", bytes = skip - 2, "message from Redis dropped: it is larger than this node takes");
                     shared.cluster.counters.in_undecodable.increment();
                     self.input.skip(consumed + skip);
                     continue;

@@ -26,13 +26,13 @@ pub(crate) struct Record {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// It could not tell yet that it lives.
-    #[error("not registered with the cluster yet")]
+    #[error("this node has not written its heartbeat to Redis yet")]
     NotRegistered,
     /// Another node has the same tag: socket ids would not tell them apart.
-    #[error("node {0} has the same tag")]
+    #[error("node {0} has the same tag; restart this node to draw another one")]
     TagTaken(String),
     /// Another process has the same node id.
-    #[error("another node has the same id")]
+    #[error("another node has the same cluster.node_id")]
     IdTaken,
 }
 
@@ -301,7 +301,7 @@ pub(crate) async fn leave(cluster: &Arc<Cluster>, commands: &Arc<Commands>) {
     let node = cluster.config.node.as_str();
     pipeline.cmd("SREM").arg(&keys.index).arg(node).ignore();
     if let Err(error) = commands.run::<()>(&pipeline).await {
-        tracing::debug!(target: "adapter_redis::membership", %error, "Redis: leaving untold");
+        tracing::debug!(target: "adapter_redis::membership", %error, "Redis: cannot say that this node leaves");
     }
 }
 

@@ -76,8 +76,8 @@ impl Cluster {
         Interest::new(InForce::when(latches), end)
     }
 
-    /// Subscribes to everything but rooms. In the end comes what others count, so that whoever is
-    /// counted can hear.
+    /// Subscribes to everything but rooms. The channel by which others count nodes comes last, so
+    /// that a node that is counted can hear.
     fn subscribe_namespace(&self, namespace: &str, has_pattern: bool) -> Namespace {
         let wire = self.new_wire(namespace);
         let messages = |kind| Purpose::Messages(kind, Some(wire.namespace.clone()));

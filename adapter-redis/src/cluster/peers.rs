@@ -33,7 +33,7 @@ pub(crate) async fn run(
     let mut batch = Vec::with_capacity(BATCH);
     while calls.recv_many(&mut batch, BATCH).await > 0 {
         if let Err(error) = answer(&cluster, &commands, &mut batch).await {
-            tracing::debug!(target: "adapter_redis::peers", %error, "Redis: peers not counted");
+            tracing::debug!(target: "adapter_redis::peers", %error, "Redis: cannot count Node's servers");
             for call in batch.drain(..) {
                 // Who does not wait any more needs no answer.
                 let _ = call.reply.send(Err(Away));

@@ -54,15 +54,15 @@ pub(crate) enum Stream {
 pub(crate) enum LinkError {
     #[error(transparent)]
     Io(#[from] io::Error),
-    #[error("timed out")]
+    #[error("no answer in time")]
     Timeout,
-    #[error("closed by the server")]
+    #[error("the server closed the connection")]
     Closed,
     #[error("no sign of life")]
     Silent,
     #[error("alive again")]
     Alive,
-    #[error("messages to oneself do not come back")]
+    #[error("this node's messages to itself do not come back")]
     Deaf,
     #[error("not a Redis server")]
     Protocol,
@@ -76,15 +76,15 @@ pub(crate) enum LinkError {
     Unwelcome(Box<Self>),
     #[error("{0}")]
     Refused(String),
-    #[error("no server known")]
+    #[error("the address names no server")]
     NoServer,
     #[error("not the master: {0}")]
     NotMaster(String),
-    #[error("the two connections ended at different servers")]
+    #[error("the two connections of this node are at different servers")]
     Split,
-    #[error("the other connection was given up")]
+    #[error("this node gave up its other connection")]
     Renewed,
-    #[error("bad host name")]
+    #[error("the certificate cannot be checked: not a host name")]
     BadHost,
 }
 

@@ -213,8 +213,8 @@ impl<'a> Cursor<'a> {
         self.body(number(line)?, limit)
     }
 
-    /// A channel or a pattern. Whoever subscribes may have asked for a long one, and another node's
-    /// may be longer than any message here.
+    /// A channel or a pattern. This node may have subscribed to a long one, and another node's may
+    /// be longer than any message here.
     fn name(&mut self, limit: usize) -> Result<&'a [u8], Stop> {
         self.bulk(limit.max(MAX_NAME))
     }

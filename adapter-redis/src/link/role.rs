@@ -4,7 +4,7 @@ use crate::link::resp::Reply;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Role {
     Master,
-    /// Of whom, in words.
+    /// Of this master, in words.
     Replica(String),
     Unknown,
 }

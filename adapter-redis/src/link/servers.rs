@@ -86,10 +86,10 @@ pub enum BadUrl {
     #[error("a Redis URL names one host, or several separated by commas for Sentinel and Cluster")]
     Host,
     /// A port that is no number.
-    #[error("bad port in the Redis URL")]
+    #[error("the port in the Redis URL is not a number from 1 to 65535")]
     Port,
     /// A database that is no number, or where there can be none.
-    #[error("bad database in the Redis URL")]
+    #[error("the database in the Redis URL is not a number, or stands where none can be")]
     Database,
     /// A database that would seem to keep clusters apart.
     #[error(
@@ -103,7 +103,7 @@ pub enum BadUrl {
     )]
     Master,
     /// A percent sign without two hexadecimal digits.
-    #[error("bad escape in the Redis URL")]
+    #[error("a % in the Redis URL needs two hexadecimal digits, as in %40 for @")]
     Escape,
     /// A parameter that is not known.
     #[error("unknown parameter {0} in the Redis URL")]

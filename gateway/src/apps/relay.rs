@@ -44,10 +44,12 @@ enum RelayError {
         "a room is a string of 1 to {MAX_ROOM_BYTES} bytes, several are a list of such strings"
     )]
     BadRoom,
-    #[error("rooms of this shape belong to one socket or one user each")]
+    #[error("the room belongs to another socket or to a user")]
     ForbiddenRoom,
     /// Redis does not let this node subscribe to it.
-    #[error("what other nodes publish to this room cannot be had: Redis refuses its channel")]
+    #[error(
+        "Redis refuses the channel of this room, so the socket would miss what other nodes publish"
+    )]
     RefusedRoom,
     #[error("an event to publish needs a name that is a string and not reserved")]
     BadEvent,
@@ -59,11 +61,11 @@ enum RelayError {
     TooManyNames,
     #[error("the socket sends more events than it may")]
     RateLimited,
-    #[error("joined on this node, but the other nodes cannot be reached now")]
+    #[error("the socket joined on this node, which cannot reach the other nodes now")]
     Unavailable,
     /// Whether it is the room of a socket of a Node server.
     #[error(
-        "not joined: a Node server of the cluster does not say whether it is its socket's room"
+        "not joined: a Node server did not answer whether the room belongs to one of its sockets"
     )]
     Undecided,
 }
@@ -226,7 +228,7 @@ fn enter<R: AsRef<str>>(socket: &Socket, rooms: &[R], most: usize) -> Result<Ent
     })
 }
 
-/// The same, if none of them is the own room of a socket of a Node server.
+/// The same, if none of them is the private room of a socket of a Node server.
 async fn ask_and_enter(
     socket: &Socket,
     rooms: &[String],

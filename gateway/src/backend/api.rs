@@ -1,7 +1,7 @@
 //! The HTTP API on the internal port: what backends do by themselves, in any language.
 //!
-//! [`calls`] is the table of all calls; requests are dispatched by it and the OpenAPI file is made
-//! from it, so that neither can know a call that the other does not.
+//! [`calls`] is the table of all calls; requests are dispatched by it, and the OpenAPI file is made
+//! from it. So neither can know a call that the other does not.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

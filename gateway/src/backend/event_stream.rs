@@ -13,8 +13,8 @@
 //!
 //! What was taken is written sooner or later, as long as the process lives. An attempt that failed
 //! may have been one that worked, so an entry can be there twice; it has the same `id` then. Each
-//! attempt is half as large as the one that failed before it, down to one entry, so that a Redis
-//! which is too slow for many gets on with few. One that answers that it did nothing is asked again
+//! attempt is half as large as the one that failed before it, down to one entry. So a Redis that is
+//! too slow for many entries gets on with few. One that answers that it did nothing is asked again
 //! for the same.
 
 use std::collections::VecDeque;
@@ -300,7 +300,7 @@ impl EventStream {
         if was_told {
             info!(target: "gateway::event_stream",
                 waiting = self.waiting(),
-                "events are written to the stream again"
+                "Redis takes entries of the stream again"
             );
         }
     }

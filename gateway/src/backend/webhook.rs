@@ -142,7 +142,7 @@ impl Shared {
     /// The same for what no client waits for.
     fn tell(&self, socket: &Socket, call: &Call<'_>) {
         if self.record(call, None).is_err() {
-            debug!(target: "gateway::webhook", socket = %socket.id(), "not told to the stream, which takes no more");
+            debug!(target: "gateway::webhook", socket = %socket.id(), "disconnect not written: the stream takes no more entries");
         }
     }
 
@@ -166,7 +166,7 @@ impl Http {
         let reply = match self.call(backend, &call, Repeat::Always).await {
             Ok(reply) => reply,
             Err(failure) => {
-                debug!(target: "gateway::webhook", socket = %socket.id(), %failure, "connect not decided by the backend");
+                debug!(target: "gateway::webhook", socket = %socket.id(), %failure, "the backend did not decide about a connect");
                 let refusal = Refusal::new(failure.to_string());
                 let refusal = refusal.with_data(&json!({"code": failure.code()}));
                 return Err(if failure.passes() {
@@ -242,7 +242,7 @@ impl Http {
                     }
                 }
                 Err(failure) => {
-                    debug!(target: "gateway::webhook", socket = %socket.id(), %failure, "event not taken by the backend");
+                    debug!(target: "gateway::webhook", socket = %socket.id(), %failure, "the backend did not take an event");
                     let lost = taken.queued.len() as u64;
                     self.backends.counters().lost.add(lost);
                     for queued in taken.queued {
@@ -339,7 +339,7 @@ impl Application for WebhookApplication {
             let said = (event.name(), &*args);
             let call = Call::event(socket, &lane, &id, said, ack.is_some());
             if self.0.record(&call, done).is_err() {
-                debug!(target: "gateway::webhook", socket = %socket.id(), "event refused: the stream takes no more");
+                debug!(target: "gateway::webhook", socket = %socket.id(), "event refused: the stream takes no more entries");
                 let message = "the backend has too much to do";
                 refuse(ack, "backend_overloaded", message);
                 return Flow::Done;
@@ -450,7 +450,7 @@ async fn join(socket: &Socket, rooms: &List<SharedRoom>) -> Joins {
     if tokio::time::timeout(JOIN_PATIENCE, joined).await.is_ok() {
         return Joins::InForce;
     }
-    warn!(target: "gateway::webhook", socket = %socket.id(), "joined on this node only: the others cannot be reached now");
+    warn!(target: "gateway::webhook", socket = %socket.id(), "the socket joined on this node only: the node cannot reach the others now");
     Joins::Late
 }
 

@@ -190,7 +190,7 @@ impl Cluster {
         match publish {
             Publish::Queued => {}
             Publish::Dropped => {
-                tracing::debug!(target: "gateway::cluster::requests", namespace, "request not published")
+                tracing::debug!(target: "gateway::cluster::requests", namespace, "question not published to the other nodes")
             }
         }
         Some(Started {

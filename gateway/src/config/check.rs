@@ -255,7 +255,7 @@ impl Effective {
         }
     }
 
-    /// Whom to trust in what a section of settings is about.
+    /// The certificates that a section of settings trusts and shows.
     fn trust(&self, section: &str) -> Trust {
         let name = |key| format!("{section}.{key}");
         Trust {

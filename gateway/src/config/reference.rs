@@ -81,7 +81,9 @@ pub fn markdown() -> String {
 const INTRODUCTION: &str = "\
 # Configuration
 
-This page is printed by `gateway default-config --markdown`; `gateway default-config` prints a
+After this page you know every setting: its name, type, default and an example.
+
+`gateway default-config --markdown` prints this page. `gateway default-config` prints a
 `gateway.toml` with every setting at its default.
 
 Every setting has one name in three spellings. `redis.url` is
@@ -94,25 +96,26 @@ Flags win over the environment, the environment over the file, the file over the
 is the one of `--config FILE`, else of `GATEWAY_CONFIG`, else `gateway.toml` in the working
 directory if there is one.
 
-- Durations are a whole number with `ms`, `s`, `m`, `h` or `d`; sizes one with `B`, `kB`, `MB`, `GB`
-  (powers of 1000) or `KiB`, `MiB`, `GiB` (powers of 1024). Only `0` needs no unit.
+- Durations are a whole number with `ms`, `s`, `m`, `h` or `d`.
+- Sizes are a whole number with `B`, `kB`, `MB`, `GB` (powers of 1000) or `KiB`, `MiB`, `GiB` (powers
+  of 1024). Only `0` needs no unit.
 - Lists are arrays of strings in the file; in the environment and in flags their items are
   separated by commas.
 - `none` takes a setting back to having no value, for those that need not have one (in the file,
   `\"none\"`). An empty list is `[]` in the file and an empty flag.
 - An empty environment variable counts as one that is not there. Variables that Kubernetes makes
-  for Services (`GATEWAY_SERVICE_HOST`, `GATEWAY_PORT=tcp://..`) are left alone. Any other unknown
-  variable that begins with `GATEWAY_` is a warning with the nearest known name, since it may be
-  somebody else's (CGI has a `GATEWAY_INTERFACE`).
-- Everything is checked at the start, and everything that is wrong is said at once: unknown names
-  with the nearest known one, wrong values with the place that they come from, settings that would
-  have no effect, and settings whose feature is not built yet. If all of that is right, the start
-  reads the files that settings name (certificates, keys, the client's files) and the whole of
-  `redis.url`, and says at once what is wrong with those. In both cases the program ends with status
-  2. `gateway check-config [FILE]` makes all these checks, and neither listens nor connects to
-  anything; it ends with status 0 if all is well, else with 2.
+  for Services (`GATEWAY_SERVICE_HOST`, `GATEWAY_PORT=tcp://..`) have no effect. Any other unknown
+  variable that begins with `GATEWAY_` is a warning with the nearest known name. It may belong to
+  another program (CGI has a `GATEWAY_INTERFACE`).
+- The start checks everything, and names all faults at once. It names unknown names with the nearest
+  known one, and wrong values with the place that they come from. It also names settings that would
+  have no effect, and settings whose feature is not built yet.
+- If all of that is right, the start reads the whole of `redis.url` and the files that settings name:
+  certificates, keys, the client's files. It names all faults of these at once, too.
+- In both cases the program ends with status 2. `gateway check-config [FILE]` makes all these checks,
+  and neither listens nor connects to anything. It ends with status 0 if all is well, else with 2.
 - A node that cannot listen at its addresses ends with status 1.
-- Secrets are never printed. Flags can be seen by others on the machine, so give secrets in the
+- The program never prints secrets. Other users of the machine can see flags, so give secrets in the
   environment or the file.
 ";
 

@@ -128,7 +128,7 @@ pub struct Redis {
     pub private_patterns: usize,
     /// Bytes of messages that may wait while Redis is away.
     pub buffer_bytes: usize,
-    /// Whom to trust with `rediss`.
+    /// The certificates to trust and to show with `rediss`.
     pub trust: Trust,
 }
 
@@ -184,7 +184,7 @@ pub struct Auth {
     pub leeway: Duration,
     /// How long a socket stays after its token expired.
     pub grace: Duration,
-    /// Whom to trust when keys are fetched.
+    /// The certificates to trust and to show when the gateway fetches keys.
     pub trust: Trust,
 }
 
@@ -202,7 +202,7 @@ pub struct Backend {
     pub stream: Option<StreamName>,
     /// About how many entries the stream keeps.
     pub stream_length: NonZeroUsize,
-    /// Whom to trust with `https`.
+    /// The certificates to trust and to show with `https`.
     pub trust: Trust,
 }
 

@@ -37,11 +37,11 @@ pub static SETTINGS: &[Setting] = &[
         "internal_hosts",
         "",
         "gateway.example.com",
-        "Names by which the internal port may be called to change something (`POST /drain`; the API \
-         from a page of the node's own). Addresses, names without a dot, the host of \
+        "Names by which the internal port may be called to change something (`POST /drain`; the \
+         API from a page of the node's own). Addresses, names without a dot, the host of \
          `cluster.advertise`, and names that end in `.local`, `.localhost`, `.internal`, `.svc`, \
-         `.test` or `.home.arpa` need not be listed. Others are refused, since a web page may have \
-         such a name point to the node.",
+         `.test` or `.home.arpa` need not be listed. The node refuses others, since a web page \
+         may have such a name point to the node.",
     ),
     Setting::optional::<NonZeroUsize>(
         "shards",
@@ -55,9 +55,9 @@ pub static SETTINGS: &[Setting] = &[
         "/",
         "/,/chat-*",
         "Namespaces that clients may connect to. A `*` matches any run of characters; a name \
-         without `/` before it gets one. All others are answered with \"Invalid namespace\".",
+         without `/` before it gets one. For all others they get \"Invalid namespace\".",
     ),
-    Setting::with::<bool>("demo", "true", "false", "Whether the demo page is served at `/`."),
+    Setting::with::<bool>("demo", "true", "false", "Whether the node serves the demo page at `/`."),
     Setting::optional::<PathBuf>(
         "client_dir",
         "looked for in `node_modules/socket.io-client/dist`",
@@ -68,7 +68,7 @@ pub static SETTINGS: &[Setting] = &[
         "engine.path",
         "/socket.io/",
         "/realtime/",
-        "Path of every Engine.IO request. A `/` at its end is added when it is missing.",
+        "Path of every Engine.IO request. The node adds a missing `/` at its end.",
     ),
     Setting::with::<Duration>(
         "engine.ping_interval",
@@ -102,7 +102,8 @@ pub static SETTINGS: &[Setting] = &[
         "engine.max_payload",
         "1MB",
         "256KiB",
-        "Largest polling request body and largest WebSocket message. A larger body is answered with 413, a larger message closes the session with code 1009.",
+        "Largest polling request body and largest WebSocket message. A larger body gets 413, and \
+         a larger message closes the session with code 1009.",
     )
     .between("1KiB", "1GiB"),
     Setting::with::<Transports>(
@@ -201,8 +202,8 @@ pub static SETTINGS: &[Setting] = &[
         "limits.events_per_second",
         "no limit",
         "50",
-        "Events of one socket per second; as many may come at once. Those above it are dropped; the \
-         relay says so in the acknowledgement.",
+        "Events of one socket per second; as many may come at once. The gateway drops those above \
+         it; the relay says so in the acknowledgement.",
     ),
     Setting::with::<Size>(
         "limits.outbox_bytes",
@@ -278,7 +279,7 @@ pub static SETTINGS: &[Setting] = &[
         "redis.prefix",
         "socket.io",
         "my-app",
-        "What every channel begins with. The same on all nodes and emitters.",
+        "Beginning of the name of every channel. The same on all nodes and emitters.",
     )
     .needs(&["redis.url"]),
     Setting::with::<RedisMode>(
@@ -302,9 +303,9 @@ pub static SETTINGS: &[Setting] = &[
         "rooms",
         "all",
         "Which rooms this node hears of when `redis.mode` is `pubsub`: those with members here \
-         (`rooms`), or all, by one pattern as Node's servers do (`all`): for a cluster in which \
-         Node's servers call `socketsJoin`, until they are gone. `all` needs a Redis user that may \
-         use `PSUBSCRIBE`.",
+         (`rooms`), or all, by one pattern as Node's servers do (`all`). Use `all` in a cluster \
+         in which Node's servers call `socketsJoin`, until they are gone. `all` needs a Redis \
+         user that may use `PSUBSCRIBE`.",
     )
     .needs(&["redis.url"]),
     Setting::with::<bool>(
@@ -329,7 +330,8 @@ pub static SETTINGS: &[Setting] = &[
         "redis.buffer_bytes",
         "64MiB",
         "16MiB",
-        "What may wait to be published while Redis is away. What exceeds it is dropped and counted.",
+        "Bytes of messages that may wait while Redis is away. The node drops and counts messages \
+         beyond.",
     )
     .between("64KiB", "16GiB")
     .needs(&["redis.url"]),
@@ -337,16 +339,16 @@ pub static SETTINGS: &[Setting] = &[
         "redis.ca_file",
         "what this system trusts",
         "/etc/gateway/redis-ca.crt",
-        "PEM file of the certificates that Redis is trusted by, in place of the system's roots: \
-         authorities, or the server's own certificate, if it signed itself.",
+        "PEM file of the certificates to trust for Redis, in place of the system's roots. They \
+         are authorities, or the server's own certificate, if it signed itself.",
     )
     .needs(&["redis.url"]),
     Setting::with::<TlsVerify>(
         "redis.tls_verify",
         "full",
         "ca",
-        "What is checked of the certificates of Redis: `full`, `ca` (who signed it, but not which name it has), or \
-         `none`, with which anybody in between can read and change everything.",
+        "How the node checks the certificate of Redis: `full`, `ca` (who signed it, but not its \
+         name), or `none`. With `none` anybody in between can read and change everything.",
     )
     .needs(&["redis.url"]),
     Setting::optional::<PathBuf>(
@@ -381,7 +383,7 @@ pub static SETTINGS: &[Setting] = &[
         "cluster.secret",
         "none; only when `cluster.advertise` is this machine",
         "a secret of the cluster",
-        "What the nodes authenticate each other with. The same on all nodes.",
+        "Secret by which the nodes authenticate each other. The same on all nodes.",
     )
     .needs(&["redis.url"])
     .secret(),
@@ -469,16 +471,16 @@ pub static SETTINGS: &[Setting] = &[
         "auth.ca_file",
         "what this system trusts",
         "/etc/gateway/auth-ca.crt",
-        "PEM file of the certificates that the issuer is trusted by, in place of the system's roots: \
-         authorities, or the server's own certificate, if it signed itself.",
+        "PEM file of the certificates to trust for the issuer, in place of the system's roots. \
+         They are authorities, or the server's own certificate, if it signed itself.",
     )
     .needs(&["auth.jwks_url"]),
     Setting::with::<TlsVerify>(
         "auth.tls_verify",
         "full",
         "ca",
-        "What is checked of the certificates of the issuer: `full`, `ca` (who signed it, but not which name it has), or \
-         `none`, with which anybody in between can read and change everything.",
+        "How the node checks the certificate of the issuer: `full`, `ca` (who signed it, but not \
+         its name), or `none`. With `none` anybody in between can read and change everything.",
     )
     .needs(&["auth.jwks_url"]),
     Setting::optional::<PathBuf>(
@@ -506,7 +508,7 @@ pub static SETTINGS: &[Setting] = &[
         "backend.secret",
         "none",
         "a secret of the backend",
-        "What requests to the backend are signed with.",
+        "Secret that signs requests to the backend.",
     )
     .needs(&["backend.url"])
     .secret(),
@@ -514,10 +516,10 @@ pub static SETTINGS: &[Setting] = &[
         "backend.routes",
         "",
         "/orders * http://orders:8000/hook,/ typing relay,/ debug-* nowhere",
-        "What goes elsewhere than to `backend.url` and `backend.stream`; the first that matches counts. Each has a \
-         namespace and an event, both with `*` for any run of characters, and a URL, `relay` (the \
-         relay application does it) or `nowhere`. The events `connect` and `disconnect` are those \
-         of the socket itself.",
+        "Events that go elsewhere than to `backend.url` and `backend.stream`; the first route \
+         that matches counts. Each route has a namespace and an event, both with `*` for any run \
+         of characters, and a target. A target is a URL, `relay` (the relay application does it) \
+         or `nowhere`. The events `connect` and `disconnect` are those of the socket itself.",
     )
     .needs_any(BACKENDS),
     Setting::with::<bool>(
@@ -598,16 +600,16 @@ pub static SETTINGS: &[Setting] = &[
         "backend.ca_file",
         "what this system trusts",
         "/etc/gateway/backend-ca.crt",
-        "PEM file of the certificates that backends are trusted by, in place of the system's roots: \
-         authorities, or the server's own certificate, if it signed itself.",
+        "PEM file of the certificates to trust for backends, in place of the system's roots. They \
+         are authorities, or the server's own certificate, if it signed itself.",
     )
     .needs(&["backend.url"]),
     Setting::with::<TlsVerify>(
         "backend.tls_verify",
         "full",
         "ca",
-        "What is checked of the certificates of backends: `full`, `ca` (who signed it, but not which name it has), or \
-         `none`, with which anybody in between can read and change everything.",
+        "How the node checks the certificates of backends: `full`, `ca` (who signed it, but not \
+         its name), or `none`. With `none` anybody in between can read and change everything.",
     )
     .needs(&["backend.url"]),
     Setting::optional::<PathBuf>(
@@ -660,8 +662,8 @@ pub static SETTINGS: &[Setting] = &[
         "shutdown.drain",
         "30s",
         "1m",
-        "Over how long the sessions are closed at the end, as many in each second. New ones are let in \
-         for the first half. Zero closes all at once.",
+        "Time over which the node closes its sessions at the end, as many in each second. The \
+         node lets new ones in for the first half. Zero closes all at once.",
     )
     .between("0", "1d"),
     Setting::optional::<PathBuf>(
@@ -682,8 +684,9 @@ pub static SETTINGS: &[Setting] = &[
         "metrics.socket_io_aliases",
         "false",
         "true",
-        "Whether the metrics are also exported under the names of the Prometheus exporter for \
-         Socket.IO's server (`socket_io_connected` and others), so that existing boards keep working.",
+        "Whether the node also exports the metrics under the names of the Prometheus exporter for \
+         Socket.IO's server (`socket_io_connected` and others). Existing boards then keep \
+         working.",
     ),
     Setting::with::<LogFormat>(
         "log.format",

@@ -1,7 +1,7 @@
 //! Values counted in buckets.
 //!
-//! There are two kinds, as there are of counters: what one shard observes goes into a
-//! [`ShardHistogram`], whose buckets are chosen where it is made; durations that several threads
+//! There are two kinds, as there are of counters. What one shard observes goes into a
+//! [`ShardHistogram`], whose buckets are chosen where it is made. Durations that several threads
 //! observe go into an [`adapter::Histogram`].
 
 use super::counter::ShardCounter;

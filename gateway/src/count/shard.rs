@@ -1,4 +1,4 @@
-//! What a shard counts. Only its own thread writes; whoever is asked for metrics adds the shards up.
+//! What a shard counts. Only its own thread writes; a scrape adds the shards up.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 

@@ -58,8 +58,8 @@ impl Period {
         self.began + self.over
     }
 
-    /// Until then new sessions are let in: whoever sends clients here needs time to learn that the
-    /// node is not ready.
+    /// Until then new sessions are let in: a balancer needs time to learn that the node is not
+    /// ready.
     fn closing_time(self) -> Instant {
         self.began + self.over / 2
     }

@@ -129,8 +129,8 @@ impl Addresses {
     }
 }
 
-/// What counts as one client: an IPv4 address, or an IPv6 network of 64 bits, since whoever has one
-/// address of it has them all.
+/// What counts as one client: an IPv4 address, or an IPv6 network of 64 bits, since a host that has
+/// one address of it has them all.
 fn client(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {

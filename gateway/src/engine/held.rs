@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use crate::engine::shard::Shard;
 
-/// One descriptor that is held on a shard. Dropped, it is given back. It is no larger than the shard,
-/// which whoever serves a connection keeps anyway.
+/// One descriptor that is held on a shard. Dropped, it is given back. It is no larger than the handle
+/// of the shard, which each task of a connection keeps anyway.
 pub(crate) struct Held(Rc<Shard>);
 
 impl Held {

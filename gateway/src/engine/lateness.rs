@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-/// A broadcast that waited longer than this for its shard has clients be read no further, on all
-/// shards, until the inbox is empty or a broadcast has waited for a quarter of it.
+/// If a broadcast waited longer than this for its shard, all shards stop reading clients. They read
+/// again when the inbox is empty, or a broadcast has waited for a quarter of it.
 const LATE: Duration = Duration::from_millis(20);
 
-/// How long clients are read no further at most, and then read at least: what keeps the shard busy may
-/// come from other nodes, and clients must be able to answer pings and to leave all the same.
+/// How long shards stop reading clients at most, and then read them at least. The broadcasts may come
+/// from other nodes, and clients must be able to answer pings and to leave all the same.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Time is an argument.

@@ -15,8 +15,8 @@ pub(crate) use memory::{ENTRY, OutboxMemory, Parcel, Payload, SharedPacket};
 /// Most frames that one vectored write takes.
 pub(crate) const BATCH: usize = 64;
 
-/// Most bytes that one poll is answered with, unless a single packet is larger. What is left waits
-/// for the next poll: a slow client shows with each poll that it is still there, and a payload is
+/// Most bytes that one poll is answered with, unless a single packet is larger. The rest waits for
+/// the next poll. A slow client shows with each poll that it is still there, and a payload is
 /// compressed in a time that other sessions can wait.
 pub(crate) const MAX_PAYLOAD: usize = 1024 * 1024;
 
@@ -130,7 +130,7 @@ impl Outbox {
     }
 
     /// Writes the next frames, as many as the socket takes at once. It asks the kernel and not what the
-    /// runtime remembers of the socket, which lies elsewhere in memory; so if the socket takes nothing,
+    /// runtime remembers of the socket, which lies elsewhere in memory. So if the socket takes nothing,
     /// the runtime has to try as well before it waits.
     pub(crate) fn write_to(&self, stream: &TcpStream) -> io::Result<usize> {
         let mut slices = [IoSlice::new(&[]); BATCH];

@@ -1,8 +1,8 @@
 //! Connections that belong to no session: nobody knows yet, or ever, what they are for.
 //!
 //! One that asks for something is served. While it is silent it may have to make room: beyond the
-//! bound, the one that was silent for longest is closed. So whoever opens connections and says nothing
-//! takes places from others like him, and not from clients.
+//! bound, the one that was silent for longest is closed. So a peer that opens connections and says
+//! nothing takes places from others like it, and not from clients.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

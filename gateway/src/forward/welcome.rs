@@ -107,11 +107,11 @@ fn refuse_stranger(node: &Node, peer: SocketAddr) {
         warn!(
             target: "gateway::forward::welcome",
             %peer,
-            "refused a node that does not know cluster.secret: another cluster on the same \
-             redis.prefix? Further ones are told at debug"
+            "node refused: its cluster.secret differs. Another cluster on the same redis.prefix? \
+             Further ones are logged at debug"
         );
     } else {
-        debug!(target: "gateway::forward::welcome", %peer, "refused a node that does not know cluster.secret");
+        debug!(target: "gateway::forward::welcome", %peer, "node refused: its cluster.secret differs");
     }
 }
 

@@ -80,9 +80,9 @@ pub(super) fn preflight(cors: &Cors, origin: &Origin, asked: &HeaderMap) -> Answ
     answer
 }
 
-/// The origin of a page that is neither listed nor of the host that it asks, as the client or a proxy in
-/// front names it; `None` for a client that is no page. (A page cannot write these headers without
-/// asking beforehand, which it is not allowed.)
+/// The origin of a page that is neither listed nor of the host that it asks. The client or a proxy in
+/// front names that host. `None` for a client that is no page. (A page cannot write these headers
+/// without asking beforehand, which it is not allowed.)
 pub(super) fn foreign<'a>(cors: &Cors, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
     let origin = headers.get(ORIGIN)?;
     let text = origin.to_str().unwrap_or_default();
@@ -100,7 +100,7 @@ pub(crate) fn is_own<'a>(origin: &str, mut hosts: impl Iterator<Item = &'a [u8]>
     own.is_some_and(|own| hosts.any(|host| host.eq_ignore_ascii_case(own)))
 }
 
-/// Tells of pages that `cors.origins` does not list, once in a log that is not at debug: they may be
+/// Tells of pages that `cors.origins` does not list, once in a log that is not at debug. They may be
 /// many, and they do not concern the operator more than once.
 pub(super) fn tell(told: &Told, origin: &HeaderValue, enforced: bool) {
     let effect = if enforced {
@@ -113,7 +113,7 @@ pub(super) fn tell(told: &Told, origin: &HeaderValue, enforced: bool) {
     if told.is_first() {
         warn!(target: "gateway::http::cors",
             origin,
-            "a page of an origin that cors.origins does not list: {effect}; further ones are told at debug"
+            "a page of an origin that cors.origins does not list: {effect}; further ones are logged at debug"
         );
     } else {
         debug!(target: "gateway::http::cors",

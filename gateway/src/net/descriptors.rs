@@ -38,7 +38,7 @@ impl Descriptors {
         let limit = match rlimit::Resource::NOFILE.get() {
             Ok((limit, _)) => limit,
             Err(error) => {
-                warn!(target: "gateway::descriptors", %error, "the limit of open files is not known");
+                warn!(target: "gateway::descriptors", %error, "cannot read the limit of open files");
                 u64::MAX
             }
         };

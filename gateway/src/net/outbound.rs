@@ -67,7 +67,7 @@ pub(crate) enum CallError {
     Connect(String),
     /// The other end closed a connection that had rested, at the moment when the request was on its
     /// way: it has not read it.
-    #[error("the connection had ended: {0}")]
+    #[error("the other side had closed the connection: {0}")]
     Ended(String),
     /// It may have arrived.
     #[error("the connection failed: {0}")]
@@ -86,7 +86,7 @@ pub(crate) enum CallError {
 /// Why nothing can be requested.
 #[derive(Debug, thiserror::Error)]
 pub enum OutboundError {
-    /// Whom to trust cannot be told.
+    /// The settings of certificates to trust cannot be fulfilled.
     #[error(transparent)]
     Trust(#[from] TrustError),
     /// There is no thread.
@@ -272,7 +272,7 @@ fn tls<'a>(
     }
     match client_config(trust, section) {
         Err(TrustError::NoRoots(_)) => {
-            warn!(target: "gateway::outbound", "no trusted root certificates were found: no https service can be reached");
+            warn!(target: "gateway::outbound", "the system has no trusted root certificates: the node cannot reach https services");
             trusting_nobody()
         }
         built => built,

@@ -12,9 +12,10 @@ const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// The client's address as far as it can be believed.
 ///
-/// Each proxy appends to `X-Forwarded-For` whom it was called by, so the list is read from its end:
-/// a trusted proxy's word counts, up to the first address that is not one of a trusted proxy. What
-/// stands before that, the client may have made up. `peer` is who connected to us.
+/// Each proxy appends the address of its caller to `X-Forwarded-For`, so the list is read from its
+/// end. A trusted proxy's word counts, up to the first address that is not one of a trusted proxy.
+/// The client may have made up the addresses before that. `peer` is the address that connected to
+/// us.
 pub(crate) fn client_address(proxy: &Proxy, peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
     let mut client = peer;
     if !proxy.trusts(peer.ip()) {

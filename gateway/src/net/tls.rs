@@ -61,7 +61,8 @@ pub enum TlsError {
 pub(crate) struct Certificate {
     files: Tls,
     current: Arc<Current>,
-    /// A fingerprint of what was read last, be it usable or not, so that one mistake is told once.
+    /// A fingerprint of the files that were read last, usable or not, so that one mistake is logged
+    /// once.
     seen: Option<u64>,
 }
 
@@ -138,7 +139,7 @@ impl Certificate {
                 info!(target: "gateway::tls", cert = %self.files.cert.display(), "new certificate");
             }
             Err(error) => {
-                warn!(target: "gateway::tls", %error, "new certificate not taken, the old one stays")
+                warn!(target: "gateway::tls", %error, "new certificate not taken; the old one stays")
             }
         }
     }

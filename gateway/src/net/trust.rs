@@ -1,4 +1,5 @@
-//! Whom the gateway trusts when it connects by TLS: Redis, backends, issuers of tokens.
+//! The certificates that the gateway trusts when it connects by TLS: to Redis, backends and issuers
+//! of tokens.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -213,7 +214,8 @@ fn wrong(setting: &str, error: rustls::Error) -> TrustError {
 pub struct Verifier {
     provider: Arc<CryptoProvider>,
     verify: TlsVerify,
-    /// A server that shows one of these is the one that is meant, be it marked as an authority or not.
+    /// A server that shows one of these is the one that is meant, also if it is marked as an
+    /// authority.
     named: Vec<CertificateDer<'static>>,
     /// `None` without a single certificate to trust.
     strict: Option<Arc<WebPkiServerVerifier>>,

@@ -1,8 +1,8 @@
 //! The threads and tasks without which a node is no node.
 //!
-//! Each of them holds a [`Part`]. When it ends before the node does, by a panic or in any other
-//! way, whoever runs the node is told ([`Running::failure`](crate::Running::failure)) and ends the
-//! process: half a node takes connections that nobody serves.
+//! Each of them holds a [`Part`]. If it ends before the node does,
+//! [`Running::failure`](crate::Running::failure) resolves, and the program ends the process. Half a
+//! node would take connections that nobody serves.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -88,7 +88,7 @@ impl Drop for Part {
         if shared.is_ending.load(Ordering::Relaxed) && !panicked {
             return;
         }
-        error!(target: "gateway::vital", part = %self.name, panicked, "a part of the node has ended that it cannot be without");
+        error!(target: "gateway::vital", part = %self.name, panicked, "a vital part of the node has ended");
         shared.failed.send_if_modified(|failed| {
             let first = failed.is_none();
             failed.get_or_insert_with(|| self.name.clone());

@@ -8,7 +8,7 @@ use slab::Slab;
 
 use super::pool::Owner;
 
-/// Whom a forwarded request comes from.
+/// The client that a forwarded request comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Client {
     pub(crate) address: SocketAddr,

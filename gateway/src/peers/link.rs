@@ -79,9 +79,9 @@ pub(crate) enum ConnectError {
     Http(#[from] hyper::Error),
     #[error("no answer in time")]
     Timeout,
-    #[error("another node, or another life of this one, is at its address")]
+    #[error("another node, or a new start of this one, answers at its address")]
     Misdirected,
-    #[error("it has no such shard, but {0}")]
+    #[error("it has only {0} shards, and not the one of the session")]
     NoSuchShard(usize),
     #[error(
         "it asks for cluster.secret, which is not set here: another cluster on the same redis.prefix?"
@@ -91,7 +91,7 @@ pub(crate) enum ConnectError {
         "cluster.secret is not the same there as here: another cluster on the same redis.prefix?"
     )]
     SecretDiffers,
-    #[error("without cluster.secret the other node must be on this machine")]
+    #[error("the other node is on another machine: set cluster.secret on all nodes")]
     NotLoopback,
     #[error("it answered with {0}")]
     Unexpected(StatusCode),

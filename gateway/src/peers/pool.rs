@@ -62,7 +62,7 @@ pub(crate) enum Failure {
     Limit,
 }
 
-/// What the connections of a shard make use of.
+/// What the connections of a shard use.
 pub(crate) struct Means {
     /// Where it is counted how many requests go through the shard.
     pub(crate) counters: Arc<ShardCounters>,

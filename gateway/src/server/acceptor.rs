@@ -108,7 +108,7 @@ fn accept(mut poll: Poll, listener: &mut mio::net::TcpListener, node: &Node, sto
                     let most = node.descriptors().most();
                     warn!(target: "gateway::acceptor",
                         most,
-                        "clients hold all descriptors that they may: raise the limit of open files"
+                        "clients hold all file descriptors that they may: raise the limit of open files"
                     );
                 }
                 if let Err(error) = make_room(&mut poll, listener, &mut events, node) {

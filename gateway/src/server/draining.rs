@@ -46,7 +46,7 @@ pub(crate) fn cancel(node: &Node) -> Result<bool, Ending> {
     if cancelled {
         info!(target: "gateway::drain",
             sessions = node.session_count(),
-            "the drain is taken back, serving again"
+            "the drain is taken back; the node serves again"
         );
     }
     Ok(cancelled)

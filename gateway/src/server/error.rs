@@ -34,7 +34,7 @@ pub enum StartError {
     /// The link between the nodes cannot be set up. That Redis is away now is no reason.
     #[error("redis.url: {0}")]
     Redis(String),
-    /// Whom to trust by TLS cannot be told.
+    /// The settings of certificates to trust cannot be fulfilled.
     #[error(transparent)]
     Trust(#[from] TrustError),
     /// A key for clients' tokens cannot be used.

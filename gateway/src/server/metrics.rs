@@ -76,7 +76,7 @@ pub(crate) async fn gather(node: &Arc<Node>, exports: &[Arc<dyn Export>]) -> Vec
     families.sort_by(|a, b| a.name().cmp(b.name()));
     let mut text = Vec::with_capacity(16 * 1024);
     if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
-        tracing::warn!(target: "gateway::metrics", %error, "metrics cannot be written");
+        tracing::warn!(target: "gateway::metrics", %error, "cannot write the metrics");
     }
     text
 }

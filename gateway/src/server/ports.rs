@@ -54,12 +54,12 @@ impl Ports {
     }
 }
 
-/// Has the kernel take no more for a client than it can send soon: what it takes it copies, for each
+/// Has the kernel take no more for a client than it can send soon. It copies what it takes, for each
 /// client anew, and nobody sees how much of it the client took. Accepted connections inherit it.
 fn leave_unsent_to_outboxes(listener: &std::net::TcpListener) {
     #[cfg(target_os = "linux")]
     if let Err(error) = socket2::SockRef::from(listener).set_tcp_notsent_lowat(UNSENT_BYTES) {
-        tracing::debug!(target: "gateway::server", %error, "the kernel takes as much as its buffers hold");
+        tracing::debug!(target: "gateway::server", %error, "cannot bound the unsent bytes of a connection; the kernel buffers more");
     }
     #[cfg(not(target_os = "linux"))]
     let _ = listener;
@@ -77,7 +77,7 @@ fn listen_to_clients(config: &Config) -> std::io::Result<std::net::TcpListener> 
         match listen(both, BACKLOG) {
             Ok(listener) => return Ok(listener),
             Err(error) => {
-                tracing::debug!(target: "gateway::server", %error, "clients are not heard by IPv6")
+                tracing::debug!(target: "gateway::server", %error, "cannot listen on IPv6; the node listens on IPv4 alone")
             }
         }
     }

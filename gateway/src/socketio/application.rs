@@ -84,9 +84,9 @@ pub struct Refusal {
     pub message: String,
     /// The error's `data`: JSON text.
     pub data: Option<String>,
-    /// It may be otherwise in a moment. Clients do not come back after a `connect_error`, so the
-    /// session is closed in its place, after which they do; unless it has a socket in another
-    /// namespace, which would have to come back as well.
+    /// It may be otherwise in a moment. Clients do not come back after a `connect_error`, and they
+    /// do after a close, so the session is closed in its place. If the session has a socket in
+    /// another namespace, it stays open, since that socket would have to come back as well.
     pub for_now: bool,
 }
 

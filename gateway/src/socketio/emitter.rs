@@ -219,7 +219,7 @@ impl Emitter {
     }
 
     /// The rooms of the namespace on all nodes, private ones among them, sorted; 64 MiB of them at
-    /// most. Whom the emitter selects does not matter.
+    /// most. The selection of the emitter does not matter.
     pub async fn rooms(&self) -> Gathered<Vec<String>> {
         let list = List::Rooms { private: true };
         let mut walk: Walk<Count> = self.walk(list, None, MAX_ENTRIES).await;

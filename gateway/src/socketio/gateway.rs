@@ -6,7 +6,7 @@ use adapter::Member;
 
 use crate::engine::node::Node;
 
-/// A node, for whoever emits from outside of a handler. It can be cloned and sent to any thread.
+/// A node, for emitting from outside of a handler. It can be cloned and sent to any thread.
 #[derive(Clone)]
 pub struct Gateway(Arc<Node>);
 

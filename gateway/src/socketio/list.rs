@@ -1,8 +1,8 @@
 //! Lists of sockets, rooms and users, in parts.
 //!
-//! Every list has an order, that of its names. Whoever wants a part says behind which name it begins:
-//! each shard collects the first so many names there, and so does each node. What comes from several
-//! is merged up to where the first of them ends, and the next part begins behind that. So a list of
+//! Every list has an order, that of its names. A request for a part says behind which name it begins.
+//! Each shard collects the first so many names there, and so does each node. The answers of several
+//! are merged up to where the first of them ends, and the next part begins behind that. So a list of
 //! any length takes the memory of a few parts.
 
 use std::collections::BTreeMap;

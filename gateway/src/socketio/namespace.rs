@@ -239,7 +239,7 @@ impl Namespace {
         }
     }
 
-    /// The selected sockets, for whoever changes them.
+    /// The selected sockets, for a caller that changes them.
     pub(crate) fn select(&self, selection: &Selection) -> Vec<Socket> {
         let mut selected = Vec::new();
         self.for_each(selection, |socket| selected.push(socket.clone()));

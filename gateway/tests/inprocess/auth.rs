@@ -175,7 +175,7 @@ async fn the_relay_keeps_to_the_rights_of_the_token() {
     let ok = r#"431[{"ok":true}]"#;
     let forbidden =
         r#"431[{"error":{"code":"forbidden","message":"the token does not allow it"},"ok":false}]"#;
-    let private = r#"431[{"error":{"code":"forbidden_room","message":"rooms of this shape belong to one socket or one user each"},"ok":false}]"#;
+    let private = r#"431[{"error":{"code":"forbidden_room","message":"the room belongs to another socket or to a user"},"ok":false}]"#;
     for (event, expected) in [
         (r#"["join","chat:1"]"#, ok),
         (r#"["join",["chat:1","news"]]"#, ok),

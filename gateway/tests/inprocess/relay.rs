@@ -20,7 +20,7 @@ async fn every_event_is_acknowledged() {
     );
     let forbidden = refusal(
         "forbidden_room",
-        "rooms of this shape belong to one socket or one user each",
+        "the room belongs to another socket or to a user",
     );
     for (event, answer) in [
         (r#"["join","a"]"#.to_owned(), &ok),

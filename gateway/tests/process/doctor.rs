@@ -129,7 +129,7 @@ fn a_gateway_that_refuses_is_told_from_one_that_is_not_there() {
 
     let examined = doctor(&format!("http://{}", free_address()), &[]);
     assert_eq!(examined.code, 1);
-    examined.expect("WRONG", "connection", "nobody answers");
+    examined.expect("WRONG", "connection", "no server answers");
 }
 
 #[test]

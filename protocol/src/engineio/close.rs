@@ -27,7 +27,7 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// Every reason, for whoever exports one series for each.
+    /// Every reason, for metrics with one series for each.
     pub const ALL: [Self; 9] = [
         Self::TransportError,
         Self::TransportClose,
@@ -41,7 +41,7 @@ impl CloseReason {
     ];
 
     /// Whether the client is to come back, by whatever library it uses. Those for JavaScript come back
-    /// after every close; those for Python and Rust take the close packet of a poll for the end, and
+    /// after every close. Those for Python and Rust take the close packet of a poll for the end, and
     /// come back after a poll that failed.
     pub fn invites_back(self) -> bool {
         match self {

@@ -14,13 +14,13 @@ use super::{DecodeError, Packet};
 pub const SEPARATOR: u8 = 0x1e;
 
 /// The packets of a polling body in their order. An empty body, or an empty part of it, is
-/// [`DecodeError::Empty`]; whoever reads stops at the first error, what came before it counts.
+/// [`DecodeError::Empty`]; a reader stops at the first error, and the packets before it count.
 pub fn decode(body: &str) -> impl Iterator<Item = Result<Packet<'_>, DecodeError>> {
     split(body).map(Packet::decode)
 }
 
-/// The same before they are decoded, for whoever stops in between: each is followed by a separator,
-/// but for the last.
+/// The same before they are decoded, for a reader that stops in between. A separator follows each
+/// but the last.
 pub fn split(body: &str) -> impl Iterator<Item = &str> {
     body.split(char::from(SEPARATOR))
 }

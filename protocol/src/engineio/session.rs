@@ -359,7 +359,7 @@ impl Session {
         }
     }
 
-    /// Whoever brings the parked poll cannot wait any longer: the client is to poll again.
+    /// The node that brings the parked poll cannot wait any longer: the client is to poll again.
     pub fn handle_poll_released(&mut self) {
         if let State::Polling(requests) | State::Probing(requests) = &mut self.state
             && requests.poll.take().is_some()

@@ -18,9 +18,9 @@ impl<'a> Arguments<'a> {
         Self { json, attachments }
     }
 
-    /// Whether they are what a client may send, and so what every client and every node takes: JSON
-    /// values, nested so deep at most that the packet's [`MAX_DEPTH`](super::MAX_DEPTH) is kept, not
-    /// too many attachments, and no placeholder that points at none.
+    /// Whether they are what a client may send, and so what every client and every node takes. They
+    /// are JSON values, nested so deep at most that the packet's [`MAX_DEPTH`](super::MAX_DEPTH) is
+    /// kept. They have not too many attachments, and no placeholder that points at none.
     pub fn are_legal(&self) -> bool {
         let count = self.attachments.len();
         json::are_values(self.json)

@@ -106,9 +106,9 @@ pub enum DecodeError {
     #[error("illegal attachments")]
     IllegalAttachments,
     /// A text packet where an attachment was due.
-    #[error("packet amid attachments")]
+    #[error("a packet came before all attachments of the one before it")]
     PacketAmidAttachments,
     /// Binary that no header announced.
-    #[error("unexpected binary")]
+    #[error("binary message, but no packet awaits attachments")]
     UnexpectedBinary,
 }

@@ -4,10 +4,10 @@ use super::scanner::Scanner;
 /// Whether every placeholder in `json`, a checked JSON array, points at one of `count`
 /// attachments: what `socket.io-parser` finds out when the last attachment has come in.
 ///
-/// A placeholder is an object whose last `_placeholder` is `true`; its last `num` has to be a
-/// whole number in digits (stricter than Node, where 0.5 yields `undefined`). One that Node would
-/// not look at, because it is inside another placeholder or because its key comes again, is checked
-/// all the same: not every client's JSON parser drops it.
+/// A placeholder is an object whose last `_placeholder` is `true`; its last `num` has to be a whole
+/// number in digits (stricter than Node, where 0.5 yields `undefined`). Node would not look at one
+/// inside another placeholder, or at one whose key comes again. It is checked all the same: not
+/// every client's JSON parser drops it.
 pub(super) fn are_legal(json: &str, count: usize) -> bool {
     if !may_have_placeholder(json) {
         return true;

@@ -74,8 +74,8 @@ impl Message {
         }
     }
 
-    /// How many bytes to have room for when `count` more are there: at most twice of what is there,
-    /// since what is still to come is only a claim, and none that cannot come.
+    /// How many bytes to have room for when `count` more are there. At most twice of what is there,
+    /// since the rest is only a claim, and no bytes that cannot come.
     fn room_for(&self, count: usize, frame: Frame, limit: usize) -> usize {
         let needed = self.len() + count;
         if needed <= self.capacity() {

@@ -55,7 +55,10 @@ fn what_is_wrong_is_told() {
     bring_up(&mut status, A, now);
     assert_eq!(status.trouble(), None);
     status.set_problem(Some(Problem::IdTaken));
-    assert_eq!(trouble(&status), "another node has the same id");
+    assert_eq!(
+        trouble(&status),
+        "another node has the same cluster.node_id"
+    );
 }
 
 #[test]

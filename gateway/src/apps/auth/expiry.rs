@@ -85,7 +85,7 @@ impl Watch {
                     "closes_in": grace.as_secs_f64(),
                 });
                 if let Err(error) = socket.emit(TOKEN_EVENT, (told,)) {
-                    debug!(target: "gateway::auth::expiry", socket = %socket.id(), %error, "client not told of its expired token");
+                    debug!(target: "gateway::auth::expiry", socket = %socket.id(), %error, "cannot tell the client that its token expired");
                 }
                 let close = Due {
                     socket: socket.clone(),

@@ -109,13 +109,13 @@ fn key(jwk: &Value) -> Result<Key, Passed> {
         "EC" => Key::elliptic(curve, &bytes(jwk, "x")?, &bytes(jwk, "y")?),
         "OKP" if curve == "Ed25519" => Key::ed25519(&bytes(jwk, "x")?),
         "OKP" => Err(format!("crv is {}, not Ed25519", shown(curve))),
-        "oct" => Err("kty is oct: a shared secret that was published is none".to_owned()),
+        "oct" => Err("kty is oct: a published secret is no secret".to_owned()),
         _ => Err(format!("kty {} is not known", shown(kind))),
     };
     let mut key = key.map_err(Passed::Refused)?;
     if let Some(name) = algorithm {
         let known = Algorithm::parse(name).filter(|algorithm| key.verifies(*algorithm));
-        let of = format!("alg {} is none of such a key", shown(name));
+        let of = format!("alg {} does not fit such a key", shown(name));
         key.algorithms = vec![known.ok_or(Passed::Refused(of))?];
     }
     key.id = text(jwk, "kid")?.map(str::to_owned);
@@ -219,7 +219,7 @@ mod tests {
             ),
             (
                 json!({"kty": "RSA", "kid": "a", "n": n, "e": "AQAB", "alg": "ES256"}),
-                "kid \"a\": alg \"ES256\" is none of such a key",
+                "kid \"a\": alg \"ES256\" does not fit such a key",
             ),
             (
                 json!({"kty": "EC", "kid": "a", "crv": "secp256k1", "x": "AQAB", "y": "AQAB"}),
@@ -239,7 +239,7 @@ mod tests {
             ),
             (
                 json!({"kty": "oct", "kid": "a", "k": "AQAB"}),
-                "kid \"a\": kty is oct: a shared secret that was published is none",
+                "kid \"a\": kty is oct: a published secret is no secret",
             ),
             (
                 json!({"kty": "new", "kid": "a"}),

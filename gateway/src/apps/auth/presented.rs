@@ -11,7 +11,7 @@ use crate::socketio::socket::Socket;
 
 /// The places where a token may stand.
 pub(super) struct Sources {
-    /// The cookie that may hold it, and the other origins whose pages may make use of it.
+    /// The cookie that may hold it, and the other origins whose pages may use it.
     cookie: Option<(Cookie, Origins)>,
 }
 
@@ -65,8 +65,8 @@ impl Sources {
     }
 }
 
-/// Whether the page is of the origin that it connects to, or of one that is listed. `*` lists none:
-/// whoever asks is not known by it.
+/// Whether the page is of the origin that it connects to, or of one that is listed. `*` lists none,
+/// since it says nothing about the page.
 fn from_allowed_page(handshake: &Handshake, origins: &Origins) -> bool {
     let Some(origin) = handshake.header("origin") else {
         // Not a browser, or a request of the page's own origin.

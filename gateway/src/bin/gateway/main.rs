@@ -83,7 +83,7 @@ fn serve(config: Config, foreign: &[Foreign]) -> Result<(), Failure> {
         .iter()
         .for_each(|variable| warn!(target: "gateway", "{variable}"));
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        warn!(target: "gateway", %error, "the limit of open files stays as it is");
+        warn!(target: "gateway", %error, "cannot raise the limit of open files");
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -110,7 +110,7 @@ fn serve(config: Config, foreign: &[Foreign]) -> Result<(), Failure> {
             () = stopped => info!(target: "gateway", "stopped"),
             part = failure => give_up(&part),
             _ = signals.told() => {
-                warn!(target: "gateway", "told to stop again: ending at once");
+                warn!(target: "gateway", "second signal: the process ends at once");
                 end_at_once(0);
             }
         }
@@ -120,7 +120,7 @@ fn serve(config: Config, foreign: &[Foreign]) -> Result<(), Failure> {
 
 /// The node lost a part. Its clients come back to another one, or to this one once it is started again.
 fn give_up(part: &str) -> ! {
-    error!(target: "gateway", part, "the node cannot go on: ending the process");
+    error!(target: "gateway", part, "a vital part of the node has ended: the process ends");
     end_at_once(FAILED)
 }
 
@@ -207,7 +207,7 @@ impl Signals {
             };
             warn!(target: "gateway",
                 signal = ignored,
-                "signal ignored: settings are read at the start alone, and SIGTERM stops the node"
+                "signal ignored: the node reads settings only at the start, and SIGTERM stops it"
             );
         }
     }

@@ -23,7 +23,7 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 /// Why a line was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Loss {
-    /// Whoever reads does not keep up.
+    /// The reader of the log does not keep up.
     Full,
     /// It cannot be written: nobody reads any more, or the disk is full.
     Failed,
@@ -163,7 +163,7 @@ impl Told {
             let lines = lost - self.lost;
             tracing::warn!(target: "gateway::config::log::lines",
                 lines,
-                "log lines were lost, since they could not be written"
+                "log lines were lost: the output did not take them"
             );
             *self = Self {
                 lost,

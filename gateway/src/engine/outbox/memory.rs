@@ -14,8 +14,8 @@ const PACKET_OVERHEAD: usize = 128;
 /// Bytes that a packet takes in the queue of each session that it waits for.
 pub(crate) const ENTRY: usize = 16;
 
-/// What waits on this node for clients that do not take it, in bytes of memory: the content of a
-/// broadcast counts once, however many sessions and shards it waits in.
+/// Memory of the packets that wait on this node for clients, in bytes. The content of a broadcast
+/// counts once, however many sessions and shards it waits in.
 ///
 /// What only one shard has to do with, that shard counts (`ShardCounters::outbox_held`); here is what
 /// shards share, and what was handed to HTTP.

@@ -85,7 +85,7 @@ impl Client {
             match Self::read(&dir) {
                 Ok(client) => return client,
                 Err(error) => {
-                    tracing::warn!(target: "gateway::assets::client", %error, "an installed client is not complete")
+                    tracing::warn!(target: "gateway::assets::client", %error, "a copy of the JavaScript client is not complete")
                 }
             }
         }

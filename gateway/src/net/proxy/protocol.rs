@@ -25,17 +25,17 @@ const MAX_BODY: usize = 4096;
 pub(crate) enum HeaderError {
     #[error("the connection ended: {0}")]
     Io(#[from] io::Error),
-    #[error("no header of the PROXY protocol")]
+    #[error("the connection does not begin with a header of the PROXY protocol")]
     Missing,
-    #[error("a line that is too long")]
+    #[error("the line of the header is too long")]
     LineTooLong,
-    #[error("a line that is not as it should be")]
+    #[error("the line of the header is malformed")]
     Line,
-    #[error("version {0} of the binary header")]
+    #[error("the binary header has the unknown version {0}")]
     Version(u8),
-    #[error("command {0}")]
+    #[error("the binary header has the unknown command {0}")]
     Command(u8),
-    #[error("{0} bytes of addresses and extensions")]
+    #[error("the binary header has {0} bytes of addresses and extensions")]
     BodyLength(usize),
 }
 
@@ -253,41 +253,65 @@ mod tests {
         let mut wrong_signature = binary(0x21, 0x11, &ipv4_body());
         wrong_signature[11] = b'x';
         let cases: [(&[u8], &str); 17] = [
-            (b"GET / HTTP/1.1\r\n\r\n", "no header of the PROXY protocol"),
+            (
+                b"GET / HTTP/1.1\r\n\r\n",
+                "the connection does not begin with a header of the PROXY protocol",
+            ),
             (b"PROX", "the connection ended: "),
             (b"PROXY TCP4 192.0.2.1", "the connection ended: "),
-            (&long, "a line that is too long"),
+            (&long, "the line of the header is too long"),
             (
                 b"PROXY TCP4 192.0.2.1 10.0.0.1 1 80\n",
-                "a line that is not",
+                "the line of the header is malformed",
             ),
-            (b"PROXY TCP4 192.0.2.1 10.0.0.1 1\r\n", "a line that is not"),
+            (
+                b"PROXY TCP4 192.0.2.1 10.0.0.1 1\r\n",
+                "the line of the header is malformed",
+            ),
             (
                 b"PROXY TCP4 192.0.2.1 10.0.0.1 1 80 9\r\n",
-                "a line that is not",
+                "the line of the header is malformed",
             ),
             (
                 b"PROXY TCP4 192.0.2.1 10.0.0.1 1 65536\r\n",
-                "a line that is not",
+                "the line of the header is malformed",
             ),
-            (b"PROXY TCP4 2001::7 ::1 1 80\r\n", "a line that is not"),
+            (
+                b"PROXY TCP4 2001::7 ::1 1 80\r\n",
+                "the line of the header is malformed",
+            ),
             (
                 b"PROXY TCP6 192.0.2.1 10.0.0.1 1 80\r\n",
-                "a line that is not",
+                "the line of the header is malformed",
             ),
             (
                 b"PROXY TCP4 example.com 10.0.0.1 1 80\r\n",
-                "a line that is not",
+                "the line of the header is malformed",
             ),
             (
                 b"PROXY UDP4 192.0.2.1 10.0.0.1 1 80\r\n",
-                "a line that is not",
+                "the line of the header is malformed",
             ),
-            (&wrong_signature, "no header of the PROXY protocol"),
-            (&binary(0x11, 0x11, &ipv4_body()), "version 1 of"),
-            (&binary(0x22, 0x11, &ipv4_body()), "command 2"),
-            (&binary(0x21, 0x11, &[0; 9]), "9 bytes of"),
-            (&binary(0x21, 0x11, &[0; 5000]), "5000 bytes of"),
+            (
+                &wrong_signature,
+                "the connection does not begin with a header of the PROXY protocol",
+            ),
+            (
+                &binary(0x11, 0x11, &ipv4_body()),
+                "the binary header has the unknown version 1",
+            ),
+            (
+                &binary(0x22, 0x11, &ipv4_body()),
+                "the binary header has the unknown command 2",
+            ),
+            (
+                &binary(0x21, 0x11, &[0; 9]),
+                "the binary header has 9 bytes of",
+            ),
+            (
+                &binary(0x21, 0x11, &[0; 5000]),
+                "the binary header has 5000 bytes of",
+            ),
         ];
         for (bytes, expected) in cases {
             let (address, _) = read_pieces(&[bytes]).await;

@@ -3,7 +3,7 @@
 //! A browser on the machine or in the network of a node reaches its internal port, and sends there
 //! what a page from anywhere tells it to. It says so itself, by the page's `Origin`. A page may also
 //! have a name of its own point to the node's address (DNS rebinding), and be of the same origin
-//! then; so the name is looked at as well by which the node is called.
+//! then. So the node also looks at the name by which it is called.
 
 use std::net::Ipv6Addr;
 
@@ -24,7 +24,7 @@ const PRIVATE: [&str; 6] = [
 ];
 
 impl Suspect {
-    /// For whoever sent it, and for the log.
+    /// For the sender and for the log.
     pub(crate) fn advice(self) -> &'static str {
         match self {
             Self::Origin => {

@@ -111,7 +111,7 @@ impl Client {
         }
     }
 
-    /// Lets the session's next event wait until `work` is done, be it by a panic.
+    /// Lets the session's next event wait until `work` is done or has panicked.
     fn work(&self, session: &Rc<Session>, work: LocalFuture<()>) {
         struct Resume(Rc<Session>);
 

@@ -7,9 +7,8 @@ use std::task::{Context, Poll, ready};
 use adapter::InForce;
 
 /// What [`Socket::join_everywhere`](super::Socket::join_everywhere) returns. The socket is in the rooms of this node at
-/// once. As a future it resolves when everything that any node publishes to the rooms from then on
-/// reaches the socket; that can take long while the connection between the nodes is down, so who
-/// waits sets a limit.
+/// once. As a future it resolves when everything that any node publishes to the rooms from then on reaches the socket.
+/// That can take long while the connection between the nodes is down, so set a limit.
 #[derive(Debug, Default)]
 pub struct Joined(Vec<InForce>);
 

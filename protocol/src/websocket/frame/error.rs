@@ -17,10 +17,10 @@ pub enum FrameError {
     #[error("control frame of more than 125 bytes")]
     LongControl,
     /// A continuation came although no message was begun.
-    #[error("continuation of nothing")]
+    #[error("continuation frame without a message")]
     NothingToContinue,
     /// A new message began before the last one was finished.
-    #[error("new message amid the fragments of another")]
+    #[error("a message begins before the fragments of another have ended")]
     UnfinishedMessage,
     /// A client's frame is not masked.
     #[error("unmasked frame")]

@@ -32,9 +32,9 @@ const MAX_ANSWER: usize = 64 * 1024;
 /// Why a step failed before there was an answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Trouble {
-    #[error("the name {0} is not known: {1}")]
+    #[error("the name {0} has no address: {1}")]
     Name(String, io::Error),
-    #[error("nobody answers at {0}: {1}")]
+    #[error("no server answers at {0}: {1}")]
     Unreachable(String, io::Error),
     #[error("TLS fails: {0}")]
     Tls(io::Error),
@@ -71,8 +71,8 @@ trait Line: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Line for T {}
 
 impl Target {
-    /// Of a URL with `http`, `https`, `ws` or `wss`; its path is that of Engine.IO. `trust` says whom
-    /// to trust beside those whom the system trusts.
+    /// Of a URL with `http`, `https`, `ws` or `wss`; its path is that of Engine.IO. `trust` has the
+    /// certificates to trust beside those of the system.
     pub(super) fn parse(url: &str, trust: &Trust) -> anyhow::Result<Self> {
         let wrong = || anyhow::anyhow!("{url}: not a URL such as http://localhost:3000");
         let uri: Uri = url.parse().map_err(|_| wrong())?;
