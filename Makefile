@@ -34,7 +34,7 @@ fast: check ## Format, lints, rooms and unit tests
 	cargo test --workspace --lib
 	cargo test --workspace --test configuration
 
-check: ## Format, lints, licences, rooms, names
+check: ## Format, lints, licences, rooms, names, prose
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	.ci/cargo-deny.sh
@@ -44,6 +44,8 @@ check: ## Format, lints, licences, rooms, names
 	python3 .ci/rooms/check.py
 	python3 .ci/names/check_test.py
 	python3 .ci/names/check.py
+	python3 .ci/prose/check_test.py
+	python3 .ci/prose/check.py
 
 # All programs and tests, once and with one set of features: a package built alone has others, and builds what it depends on again.
 # BUILT=1 says that it was done.

@@ -110,7 +110,7 @@ pub enum Incoming {
     Message {
         /// The namespace that it concerns.
         namespace: Arc<str>,
-        /// What it says.
+        /// The event with its arguments.
         message: ClusterMessage,
         /// Where answers go; `None` if none are wanted.
         reply_to: Option<ReplyTo>,

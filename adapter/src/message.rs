@@ -60,7 +60,7 @@ pub enum ClusterMessage {
 pub struct Broadcast {
     /// Its recipients.
     pub selection: Selection,
-    /// What it says.
+    /// The event with its arguments.
     pub event: EventBuf,
 }
 

@@ -1,7 +1,7 @@
 //! Where log lines go.
 //!
-//! Nobody who logs waits for whoever reads the log: a thread writes the lines ([`lines`]), and what
-//! it cannot write is lost and counted.
+//! No thread that logs waits for the reader of the log. A thread of its own writes the lines
+//! ([`lines`]), and drops and counts those that it cannot write.
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::sync::OnceLock;
@@ -40,7 +40,7 @@ pub fn init(log: &Log) {
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
     };
     if first.is_err() || LOG.set(lines).is_err() {
-        tracing::debug!(target: "gateway::config::log", "the log was set up before");
+        tracing::debug!(target: "gateway::config::log", "the log is already set up; these settings have no effect");
     }
 }
 

@@ -67,14 +67,14 @@ enum Queued {
     ForNextPoll,
 }
 
-/// How slow a way to a polling client may be, in bytes per second, without the client counting as one
-/// that takes nothing: behind a proxy the gateway does not see how far a payload has come.
+/// How slow a way to a polling client may be, in bytes per second, before the client counts as one
+/// that takes nothing. Behind a proxy the gateway does not see how far a payload has come.
 const SLOWEST_POLLS: u64 = 16_000;
 
 /// If the node looks after a client later than this, it was the node that stood still.
 const TOLERATED_LATENESS: Duration = Duration::from_secs(1);
 
-/// A session's slot in its shard's registry; the number tells whom it belonged to before.
+/// A session's slot in its shard's registry; the number tells it from earlier sessions of the slot.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Slot {
     pub(crate) index: u32,

@@ -2,9 +2,9 @@
 //!
 //! A [`Sid`] and a [`SocketId`] have the same shape, 20 characters of the URL-safe alphabet: four
 //! for the node, one for the shard, fifteen for the rest. The one is a secret bearer that names a
-//! session's home: its rest is drawn at random (90 bits). The other is public and names a socket's:
-//! ten are drawn at random (60 bits), and five are a checksum, by which every node knows such an id
-//! from any other name, whoever made it and however long ago.
+//! session's home: its rest is drawn at random (90 bits). The other is public and names a socket's.
+//! Ten characters are drawn at random (60 bits), and five are a checksum. By it every node knows
+//! such an id from any other name, also one of a node that it never met.
 //!
 //! ```
 //! use gateway::ids::{is_id_shaped, is_private, user_of_room, user_room};
@@ -39,8 +39,8 @@ pub(crate) fn random_tag() -> NodeTag {
     tag_of(&random_characters::<TAG_LENGTH>())
 }
 
-/// The id of a session: whoever has it is the client. It has no `Debug` and no `Display`, so that
-/// it cannot be logged.
+/// The id of a session, a secret: a program that has it can act as the client. It has no `Debug`
+/// and no `Display`, so that it cannot be logged.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Sid([u8; ID_LENGTH]);
 

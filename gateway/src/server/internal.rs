@@ -96,7 +96,7 @@ pub(crate) async fn serve(
             let served = tokio::select! {
                 served = connection => served,
                 () = caller.leaves() => {
-                    return debug!(target: "gateway::internal", %peer, "internal connection closed, to make room for another");
+                    return debug!(target: "gateway::internal", %peer, "internal connection closed to make room for another");
                 }
             };
             match (served, handshake.opened()) {
@@ -187,7 +187,7 @@ fn refuse(node: &Node, handshake: &PeerHandshake, suspect: Suspect) -> Response<
     let refused = node.counters().internal_refused.of(suspect);
     let (peer, code, message) = (handshake.peer(), suspect.label(), suspect.advice());
     if refused.is_first() {
-        warn!(target: "gateway::internal", %peer, code, "refused at the internal port, and the next ones without a line: {message}");
+        warn!(target: "gateway::internal", %peer, code, "request refused at the internal port; further ones have no line: {message}");
     }
     let body = Failure::new(code, message).to_json();
     answer(StatusCode::FORBIDDEN, "application/json", body)

@@ -88,12 +88,12 @@ impl Running {
         let shards = std::mem::take(&mut self.shards);
         let ended = tokio::task::spawn_blocking(move || drop(shards)).await;
         if let Err(error) = ended {
-            warn!(target: "gateway::server", %error, "a shard did not end well");
+            warn!(target: "gateway::server", %error, "a shard panicked while the node stopped");
         }
         if let Some((stream, _writing)) = &self.event_stream {
             let lost = stream.flushed(LAST_ENTRIES).await;
             if lost > 0 {
-                warn!(target: "gateway::server", lost, "ended before all events were in the stream");
+                warn!(target: "gateway::server", lost, "the node ended before Redis confirmed all entries of the stream; these are lost");
             }
         }
         let left = tokio::task::spawn_blocking(move || {
@@ -102,7 +102,7 @@ impl Running {
             }
         });
         if let Err(error) = left.await {
-            warn!(target: "gateway::server", %error, "the cluster was not left well");
+            warn!(target: "gateway::server", %error, "leaving the cluster failed");
         }
     }
 }

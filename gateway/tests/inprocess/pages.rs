@@ -90,6 +90,91 @@ fn the_figures_of_the_readme_are_those_of_the_benchmarks() {
     }
 }
 
+/// The first number with these words around it, without separators of thousands.
+fn number_between(text: &str, before: &str, after: &str) -> f64 {
+    let rest = text.split(before).nth(1);
+    let rest = rest.unwrap_or_else(|| panic!("no {before:?}"));
+    let number = rest.split(after).next().unwrap().trim();
+    let number = number.rsplit(' ').next().unwrap().replace(',', "");
+    number
+        .parse()
+        .unwrap_or_else(|_| panic!("{number:?} after {before:?} is no number"))
+}
+
+#[test]
+fn the_memory_of_a_node_is_the_same_on_both_pages() {
+    let (scaling, operations) = (text("docs/scaling.md"), text("docs/operations.md"));
+    let node = number_between(&scaling, "resident = ", " MB + c");
+    let session = number_between(&scaling, "MB + c * ", " kB");
+    let kernel = number_between(&scaling, "kernel   = c * ", " kB (one end)");
+    let per = |each: f64| {
+        let (ten, hundred) = (each * 10.0, each * 100.0);
+        format!("| {each} kB | {ten:.0} MB | {hundred:.0} MB |")
+    };
+    let sum = node + 50.0 * (session + kernel);
+    for part in [
+        format!("a node takes {node} MB for itself"),
+        per(session),
+        per(kernel),
+        format!("take {node} MB + 50,000 x ({session} kB + {kernel} kB) = {sum:.0} MB"),
+    ] {
+        assert!(operations.contains(&part), "operations.md: {part}");
+    }
+    let rows = scaling
+        .lines()
+        .filter(|line| line.starts_with("| 100,000 (6) |"));
+    let [row] = rows.collect::<Vec<_>>()[..] else {
+        panic!("no row of 100,000 connections");
+    };
+    let measured = number_between(row, "bytes |", " MB |");
+    let model = 100.0 * session + 6.0 * node;
+    assert!((model / measured - 1.0).abs() < 0.05, "{model}");
+}
+
+#[test]
+fn the_idle_connection_of_the_benchmarks_is_that_of_scaling() {
+    let benchmarks = text("docs/benchmarks.md");
+    let rows = benchmarks
+        .lines()
+        .filter(|line| line.contains("with 50,000"));
+    let [row] = rows.collect::<Vec<_>>()[..] else {
+        panic!("no row of 50,000 connections");
+    };
+    let figure = row.split('|').nth(5).unwrap().trim();
+    let scaling = text("docs/scaling.md");
+    assert!(
+        scaling.contains(&format!("| 50,000 (3) | {figure} bytes |")),
+        "{figure}"
+    );
+}
+
+#[test]
+fn the_versions_that_pages_name_are_those_that_are_used() {
+    let peer = text("loadtest/peers/node/package.json");
+    let peer: serde_json::Value = serde_json::from_str(&peer).unwrap();
+    let version = |name: &str| peer["dependencies"][name].as_str().unwrap();
+    let rust = text("loadtest/peers/socketioxide/Cargo.toml");
+    let rust = rust.split("socketioxide = { version = \"=").nth(1).unwrap();
+    let rust = rust.split('"').next().unwrap();
+    for page in ["docs/benchmarks.md", "docs/loadtest.md"] {
+        let text = text(page).replace('`', "");
+        for named in [
+            format!("socket.io {}", version("socket.io")),
+            format!(
+                "@socket.io/redis-adapter {}",
+                version("@socket.io/redis-adapter")
+            ),
+            format!("socketioxide {rust}"),
+        ] {
+            assert!(text.contains(&named), "{page}: {named}");
+        }
+    }
+    let greeting = concat!("gateway ", env!("CARGO_PKG_VERSION"), " is listening");
+    for page in ["README.md", "docs/getting-started.md"] {
+        assert!(text(page).contains(greeting), "{page}: {greeting}");
+    }
+}
+
 #[test]
 fn the_bounds_that_the_page_names_are_in_the_source() {
     let mut source = String::new();
@@ -155,6 +240,69 @@ fn every_example_is_shown_and_tested() {
         let stem = name.trim_end_matches(".rs");
         assert!(tests.contains(&format!("start(\"{stem}\"")), "{name}");
     }
+}
+
+#[test]
+fn the_bounds_that_the_page_names_have_these_values() {
+    let mut source = String::new();
+    for name in ["protocol", "adapter", "adapter-redis", "gateway"] {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        append_sources(&root.join(name).join("src"), &mut source);
+    }
+    let page = page();
+    let table = page.split("## What is bounded by what").nth(1).unwrap();
+    let table = table.split("\n## ").next().unwrap();
+    let mut compared = 0;
+    for (at, _) in table.match_indices(" (`") {
+        let Some((name, _)) = table[at + 3..].split_once("`)") else {
+            continue;
+        };
+        let Some(told) = value_before(&table[..at]) else {
+            continue;
+        };
+        let values: Option<Vec<f64>> = source
+            .match_indices(&format!("const {name}:"))
+            .map(|(at, _)| value_of_constant(&source[at..]))
+            .collect();
+        if let Some(values) = values {
+            assert!(values.contains(&told), "{name}: {told}, not {values:?}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 40, "{compared}");
+}
+
+/// The number and its unit at the end of the text, in bytes or seconds.
+fn value_before(text: &str) -> Option<f64> {
+    let words: Vec<&str> = text.rsplitn(3, ' ').collect();
+    let [last, number, ..] = words[..] else {
+        return None;
+    };
+    let unit = match last {
+        "B" | "bytes" | "headers" | "rooms" | "entries" => 1.0,
+        "KiB" => 1024.0,
+        "MiB" => 1024.0 * 1024.0,
+        "ms" => 0.001,
+        "s" => 1.0,
+        "min" => 60.0,
+        _ => return last.replace(',', "").parse().ok(),
+    };
+    Some(number.replace(',', "").parse::<f64>().ok()? * unit)
+}
+
+/// What stands behind `const NAME: TYPE =`, if it is a number, a product, a shift or a duration.
+fn value_of_constant(text: &str) -> Option<f64> {
+    let value = text.split(" = ").nth(1)?.split(';').next()?;
+    let number = |text: &str| text.trim().replace('_', "").parse::<f64>().ok();
+    for (unit, from) in [(1.0, "from_secs("), (0.001, "from_millis(")] {
+        if let Some((_, rest)) = value.split_once(from) {
+            return Some(number(rest.split(')').next()?)? * unit);
+        }
+    }
+    if let Some((left, right)) = value.split_once("<<") {
+        return Some(number(left)? * number(right)?.exp2());
+    }
+    value.split('*').map(number).product()
 }
 
 fn append_sources(folder: &Path, source: &mut String) {

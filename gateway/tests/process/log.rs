@@ -36,6 +36,44 @@ fn full() -> File {
     OpenOptions::new().write(true).open("/dev/full").unwrap()
 }
 
+/// A line with names in place of what differs from run to run.
+fn shape(line: &str) -> String {
+    let words = line.split(' ').map(|word| match word.split_once('=') {
+        Some((name @ ("address" | "session" | "socket"), _)) => format!("{name}=.."),
+        _ => word.to_owned(),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_lines_that_the_page_shows_are_those_that_it_writes() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/logs.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let shown = page.split("```text\n").nth(1).unwrap();
+    let shown = shown.split("```").next().unwrap();
+    let gateway = Process::start(&["--log-level=info,gateway=debug", "--shutdown-drain=0s"]);
+    request(
+        gateway.clients,
+        "GET /socket.io/?EIO=4&transport=foo HTTP/1.1",
+    );
+    let opened = request(gateway.clients, &format!("GET {POLLING} HTTP/1.1"));
+    let (_, sid) = opened.split_once("\"sid\":\"").unwrap();
+    let session = format!("{POLLING}&sid={}", sid.split('"').next().unwrap());
+    for body in ["40/x,", "40", "42[\"nope\"]", "rubbish"] {
+        post(gateway.clients, &session, body);
+    }
+    gateway.until(|gateway| gateway.said("socket disconnected"));
+    gateway.signal("TERM");
+    let log = gateway.log_text();
+    let written: Vec<String> = log.lines().map(shape).collect();
+    assert!(shown.lines().count() >= 7);
+    for line in shown.lines() {
+        let expected = shape(line);
+        let is_written = written.iter().any(|line| line.ends_with(&expected));
+        assert!(is_written, "{line}\n{log}");
+    }
+}
+
 #[test]
 fn a_log_that_cannot_be_written_hurts_nobody_and_is_counted() {
     let gateway = Process::with_log(&["--log-level=trace", "--shutdown-drain=1s"], full());

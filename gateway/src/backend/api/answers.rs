@@ -28,7 +28,7 @@ pub(crate) struct Emitted {
     /// With `ack_timeout`: how many were asked and did not answer in time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) missing_acks: Option<usize>,
-    /// With `ack_timeout`: nodes that did not say whom they asked.
+    /// With `ack_timeout`: nodes that did not say which clients they asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) missing_nodes: Option<Vec<String>>,
 }

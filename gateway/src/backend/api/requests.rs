@@ -59,7 +59,7 @@ pub(crate) enum BatchCall {
     Disconnect(Named<DisconnectName, Disconnect>),
 }
 
-/// Whom something concerns.
+/// The sockets that a call concerns.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "SelectFields")]
 pub(crate) enum Select {

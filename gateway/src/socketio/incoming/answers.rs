@@ -70,7 +70,7 @@ impl Asked {
                     if !handshakes {
                         tracing::warn!(target: "gateway::cluster::answers",
                             namespace = %asked.namespace,
-                            "a server asked for more sockets than fit into a message: it was told of them without headers, query and auth"
+                            "a server asked for more sockets than fit into a message; the answer leaves out headers, query and auth"
                         );
                     }
                     return Answered::Yes;
@@ -135,7 +135,7 @@ impl Asked {
             };
             if let Answered::No = answer(Arc::clone(&asked)).await {
                 SocketIo::of(&asked.node).lists.refused.increment();
-                tracing::warn!(target: "gateway::cluster::answers", "what another server asked for is too much for a message, or cannot be published: it gets no answer");
+                tracing::warn!(target: "gateway::cluster::answers", "another server gets no answer: it is too large for a message, or cannot be published");
             }
         });
     }
