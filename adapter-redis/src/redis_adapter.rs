@@ -141,6 +141,10 @@ impl Adapter for RedisAdapter {
         self.shared.publish(namespace, None, message)
     }
 
+    fn publish_to_namespace(&self, namespace: &str, message: &ClusterMessage) -> Publish {
+        self.shared.publish_to_namespace(namespace, message)
+    }
+
     fn request(&self, namespace: &str, request: &RequestId, message: &ClusterMessage) -> Publish {
         self.shared.publish(namespace, Some(request), message)
     }

@@ -152,6 +152,19 @@ impl Wire {
         self.check_size(outgoing)
     }
 
+    /// The same; a broadcast goes by the channel of the namespace, also if it is to one room.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode) has them.
+    pub fn encode_to_namespace(&self, message: &ClusterMessage) -> Result<Outgoing, EncodeError> {
+        let mut outgoing = self.encode(message, None)?;
+        if let ClusterMessage::Broadcast(_) = message {
+            outgoing.channel.clone_from(&self.channels.main);
+        }
+        Ok(outgoing)
+    }
+
     /// The same for servers that are no gateway nodes: those know such a request by a key that others
     /// do not look at, and leave it alone.
     ///

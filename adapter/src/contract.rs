@@ -26,8 +26,12 @@ pub trait Adapter: fmt::Debug + Send + Sync {
     fn open_room(&self, namespace: &str, room: &str) -> Interest;
 
     /// Sends `message` to the other nodes. With [`Flags::local`](crate::Flags::local) it does
-    /// nothing.
+    /// nothing. A broadcast to one room may reach only the nodes that have an interest in that room.
     fn publish(&self, namespace: &str, message: &ClusterMessage) -> Publish;
+
+    /// The same, by the way that every node of the namespace hears: for a broadcast to a room in which
+    /// nodes are only about to have an interest.
+    fn publish_to_namespace(&self, namespace: &str, message: &ClusterMessage) -> Publish;
 
     /// Sends `message` as a request, whose answers come in as [`Incoming::Response`].
     fn request(&self, namespace: &str, request: &RequestId, message: &ClusterMessage) -> Publish;

@@ -126,16 +126,14 @@ impl MemoryAdapter {
         namespace: &str,
         message: &ClusterMessage,
         reply_to: Option<&ReplyTo>,
+        hears: impl Fn(&Node) -> bool,
     ) -> Publish {
         if message.selection().is_some_and(|it| it.flags.local) {
             return Publish::Queued;
         }
         let alive = self.is_up();
         let inboxes = self.cluster.inboxes(|node| {
-            let heard = alive
-                && node.alive
-                && node.member.id != self.id
-                && node.hears(namespace, message, reply_to.is_some());
+            let heard = alive && node.alive && node.member.id != self.id && hears(node);
             if heard {
                 node.counters.in_ok.increment();
             }
@@ -158,17 +156,20 @@ impl MemoryAdapter {
 }
 
 impl Node {
-    fn hears(&self, namespace: &str, message: &ClusterMessage, is_request: bool) -> bool {
+    fn is_in(&self, namespace: &str) -> bool {
+        self.namespaces.contains_key(namespace)
+    }
+
+    fn hears(&self, namespace: &str, message: &ClusterMessage) -> bool {
         let Some(namespace) = self.namespaces.get(namespace) else {
             return false;
         };
         match message {
-            ClusterMessage::Broadcast(broadcast) if !is_request => {
+            ClusterMessage::Broadcast(broadcast) => {
                 let room = broadcast.selection.only_room();
                 room.is_none_or(|room| namespace.rooms.contains_key(room))
             }
-            ClusterMessage::Broadcast(_)
-            | ClusterMessage::Join { .. }
+            ClusterMessage::Join { .. }
             | ClusterMessage::Leave { .. }
             | ClusterMessage::Disconnect { .. }
             | ClusterMessage::FetchSockets { .. }
@@ -236,7 +237,13 @@ impl Adapter for MemoryAdapter {
     }
 
     fn publish(&self, namespace: &str, message: &ClusterMessage) -> Publish {
-        self.send(namespace, message, None)
+        self.send(namespace, message, None, |node| {
+            node.hears(namespace, message)
+        })
+    }
+
+    fn publish_to_namespace(&self, namespace: &str, message: &ClusterMessage) -> Publish {
+        self.send(namespace, message, None, |node| node.is_in(namespace))
     }
 
     fn request(&self, namespace: &str, request: &RequestId, message: &ClusterMessage) -> Publish {
@@ -245,7 +252,9 @@ impl Adapter for MemoryAdapter {
             uid: self.id.as_str().to_owned(),
             node: Some(self.id.clone()),
         };
-        self.send(namespace, message, Some(&reply_to))
+        self.send(namespace, message, Some(&reply_to), |node| {
+            node.is_in(namespace)
+        })
     }
 
     fn new_request(&self) -> RequestId {
@@ -347,6 +356,16 @@ mod tests {
         a.publish("/", &event(Selection::everybody()));
         assert_eq!(a.messages(), []);
         assert_eq!(b.messages(), [event(Selection::everybody())]);
+        assert_eq!(c.messages(), []);
+    }
+
+    #[test]
+    fn a_broadcast_to_a_room_by_the_namespace_reaches_all_its_nodes() {
+        let [a, b, c] = nodes(["a", "b", "c"]);
+        let _open = [b.open("/"), c.open("/chat")];
+        let message = event(Selection::room("r"));
+        a.adapter.publish_to_namespace("/", &message);
+        assert_eq!(b.messages(), [message]);
         assert_eq!(c.messages(), []);
     }
 

@@ -125,10 +125,10 @@ impl Cluster {
     /// Tells the others. That it cannot be told is counted by the adapter.
     pub(crate) fn publish(&self, namespace: &str, message: &ClusterMessage) {
         self.note_join(namespace, message);
-        let detour = match message {
+        let has_newcomers = match message {
             ClusterMessage::Broadcast(broadcast) => {
                 let recent = lock(&self.recent_joins);
-                recent.detour(namespace, broadcast, Instant::now())
+                recent.concern(namespace, &broadcast.selection, Instant::now())
             }
             ClusterMessage::Join { .. }
             | ClusterMessage::Leave { .. }
@@ -137,12 +137,14 @@ impl Cluster {
             | ClusterMessage::SocketIds { .. }
             | ClusterMessage::AllRooms
             | ClusterMessage::List(_)
-            | ClusterMessage::ServerSideEmit(_) => None,
+            | ClusterMessage::ServerSideEmit(_) => false,
         };
-        match self
-            .adapter
-            .publish(namespace, detour.as_ref().unwrap_or(message))
-        {
+        let published = if has_newcomers {
+            self.adapter.publish_to_namespace(namespace, message)
+        } else {
+            self.adapter.publish(namespace, message)
+        };
+        match published {
             Publish::Queued => {}
             Publish::Dropped => {
                 tracing::debug!(target: "gateway::cluster", namespace, "broadcast not published to the other nodes")

@@ -105,6 +105,18 @@ impl Shared {
         self.enqueue(outgoing, request)
     }
 
+    pub(crate) fn publish_to_namespace(
+        &self,
+        namespace: &str,
+        message: &ClusterMessage,
+    ) -> Publish {
+        if message.selection().is_some_and(|it| it.flags.local) {
+            return Publish::Queued;
+        }
+        let outgoing = self.cluster.wire(namespace).encode_to_namespace(message);
+        self.enqueue(outgoing, None)
+    }
+
     pub(crate) fn request_others(
         &self,
         namespace: &str,

@@ -399,6 +399,23 @@ proptest! {
     }
 }
 
+#[test]
+fn a_broadcast_to_a_room_goes_by_the_way_that_is_asked_for() {
+    let event = EventBuf {
+        name: "e".to_owned(),
+        arguments: ArgumentsBuf::from_json("1"),
+    };
+    let selection = Selection::room("r");
+    let message = ClusterMessage::Broadcast(Broadcast { selection, event });
+    for format in [CLASSIC, SHARDED] {
+        let narrow = wire(format).encode(&message, None).unwrap();
+        let wide = wire(format).encode_to_namespace(&message).unwrap();
+        assert_eq!(narrow.channel, "socket.io#/#r#");
+        assert_eq!(wide.channel, "socket.io#/#");
+        assert_eq!(narrow.payload, wide.payload);
+    }
+}
+
 fn wire(format: Format) -> Wire {
     Wire {
         format,

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adapter::{Broadcast, ClusterMessage};
+use adapter::Selection;
 
 /// How long a node may take to subscribe to a room that it was told to join.
 const SETTLING: Duration = Duration::from_secs(5);
@@ -12,7 +12,7 @@ const SETTLING: Duration = Duration::from_secs(5);
 /// Most rooms that are remembered.
 const MAX_ROOMS: usize = 10_000;
 
-/// What is emitted to a room right behind a [`ClusterMessage::Join`] has to reach nodes that heard of
+/// What is emitted to a room right behind a [`ClusterMessage::Join`](adapter::ClusterMessage::Join) has to reach nodes that heard of
 /// the room by it, and are only about to subscribe to it. They hear the channel of the
 /// namespace in any case, and in the same order.
 #[derive(Default)]
@@ -47,26 +47,17 @@ impl RecentJoins {
         }
     }
 
-    /// The broadcast as it has to be published, if not as it is. A room that is named twice counts as
-    /// several, and such broadcasts go by the channel of the namespace.
-    pub(super) fn detour(
-        &self,
-        namespace: &str,
-        broadcast: &Broadcast,
-        now: Instant,
-    ) -> Option<ClusterMessage> {
-        let [room] = broadcast.selection.rooms.as_slice() else {
-            return None;
+    /// Whether a broadcast is to a room that sockets of other nodes may have joined a moment ago, so that
+    /// their nodes hear only the channel of the namespace.
+    pub(super) fn concern(&self, namespace: &str, selection: &Selection, now: Instant) -> bool {
+        let Some(room) = selection.only_room() else {
+            return false;
         };
         if self.rooms.is_empty() {
-            return None;
+            return false;
         }
-        let at = self.rooms.get(&(namespace.to_owned(), room.clone()))?;
-        self.is_recent(*at, now).then(|| {
-            let mut broadcast = broadcast.clone();
-            broadcast.selection.rooms.push(room.clone());
-            ClusterMessage::Broadcast(broadcast)
-        })
+        let at = self.rooms.get(&(namespace.to_owned(), room.to_owned()));
+        at.is_some_and(|at| self.is_recent(*at, now))
     }
 
     /// The other nodes are heard again, or not any more.
@@ -85,17 +76,10 @@ impl RecentJoins {
 
 #[cfg(test)]
 mod tests {
-    use adapter::{EventBuf, Selection};
-
     use super::*;
 
-    fn to(room: &str) -> Broadcast {
-        let event = EventBuf {
-            name: "x".to_owned(),
-            arguments: adapter::ArgumentsBuf::from_json("1"),
-        };
-        let selection = Selection::everybody().to(room);
-        Broadcast { selection, event }
+    fn to(room: &str) -> Selection {
+        Selection::everybody().to(room)
     }
 
     #[test]
@@ -103,18 +87,12 @@ mod tests {
         let mut recent = RecentJoins::default();
         let start = Instant::now();
         recent.add("/", &["r".to_owned()], start);
-        let ClusterMessage::Broadcast(detour) = recent.detour("/", &to("r"), start).unwrap() else {
-            panic!("not a broadcast");
-        };
-        assert_eq!(detour.selection.rooms, ["r", "r"]);
-        assert_eq!(recent.detour("/", &to("other"), start), None);
-        assert_eq!(recent.detour("/chat", &to("r"), start), None);
-        let several = Broadcast {
-            selection: Selection::everybody().to("r").to("s"),
-            ..to("r")
-        };
-        assert_eq!(recent.detour("/", &several, start), None);
-        assert_eq!(recent.detour("/", &to("r"), start + SETTLING), None);
+        assert!(recent.concern("/", &to("r"), start));
+        assert!(!recent.concern("/", &to("other"), start));
+        assert!(!recent.concern("/chat", &to("r"), start));
+        // Several rooms go by the channel of the namespace in any case.
+        assert!(!recent.concern("/", &to("r").to("s"), start));
+        assert!(!recent.concern("/", &to("r"), start + SETTLING));
     }
 
     #[test]
@@ -124,10 +102,10 @@ mod tests {
         recent.add("/", &["r".to_owned()], start);
         recent.handle_up(false, start);
         let back = start + SETTLING * 3;
-        assert!(recent.detour("/", &to("r"), back).is_some());
+        assert!(recent.concern("/", &to("r"), back));
         recent.handle_up(true, back);
-        assert!(recent.detour("/", &to("r"), back + SETTLING / 2).is_some());
-        assert_eq!(recent.detour("/", &to("r"), back + SETTLING), None);
+        assert!(recent.concern("/", &to("r"), back + SETTLING / 2));
+        assert!(!recent.concern("/", &to("r"), back + SETTLING));
     }
 
     #[test]

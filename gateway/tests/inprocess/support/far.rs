@@ -63,6 +63,10 @@ impl Adapter for Far {
         self.near.publish(namespace, message)
     }
 
+    fn publish_to_namespace(&self, namespace: &str, message: &ClusterMessage) -> Publish {
+        self.near.publish_to_namespace(namespace, message)
+    }
+
     fn request(&self, namespace: &str, request: &RequestId, message: &ClusterMessage) -> Publish {
         self.near.request(namespace, request, message)
     }
