@@ -52,7 +52,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct StreamEntry {
     /// The same whenever the entry is written.
     pub(crate) id: String,
     /// `connect`, `event` or `disconnect`.
@@ -64,7 +64,7 @@ pub(crate) struct Entry {
     pub(crate) body: Bytes,
 }
 
-impl Entry {
+impl StreamEntry {
     fn size(&self) -> usize {
         let event = self.event.as_ref().map_or(0, String::len);
         OVERHEAD + self.id.len() + self.namespace.len() + event + self.body.len()
@@ -88,7 +88,7 @@ impl Entry {
 /// What entries are written to.
 pub(crate) trait Append: Send + Sync {
     /// Appends all of them, in their order. After an error any of them may be there.
-    fn append<'a>(&'a self, entries: &'a [Entry]) -> Appending<'a>;
+    fn append<'a>(&'a self, entries: &'a [StreamEntry]) -> Appending<'a>;
 }
 
 pub(crate) type Appending<'a> = Pin<Box<dyn Future<Output = Result<(), NotAppended>> + Send + 'a>>;
@@ -122,7 +122,7 @@ pub(crate) struct EventStream {
 }
 
 struct Waiting {
-    entry: Entry,
+    entry: StreamEntry,
     /// Who waits until it is written.
     done: Option<oneshot::Sender<()>>,
 }
@@ -198,7 +198,7 @@ impl EventStream {
     /// Takes an entry. `done` gets word when Redis has it.
     pub(crate) fn append(
         &self,
-        entry: Entry,
+        entry: StreamEntry,
         done: Option<oneshot::Sender<()>>,
     ) -> Result<(), Full> {
         let mut queue = self.queue();
@@ -236,7 +236,7 @@ impl EventStream {
     }
 
     /// The next batch, and who waits for each entry of it.
-    fn take(&self) -> (Vec<Entry>, Vec<Option<oneshot::Sender<()>>>) {
+    fn take(&self) -> (Vec<StreamEntry>, Vec<Option<oneshot::Sender<()>>>) {
         let (most, most_bytes) = MAX_BATCH;
         let mut queue = self.queue();
         let (mut entries, mut waiters, mut bytes) = (Vec::new(), Vec::new(), 0);
@@ -260,7 +260,7 @@ impl EventStream {
     async fn write_batch(
         &self,
         to: &impl Append,
-        mut entries: Vec<Entry>,
+        mut entries: Vec<StreamEntry>,
         mut waiters: Vec<Option<oneshot::Sender<()>>>,
     ) {
         let mut most = entries.len();
@@ -305,7 +305,7 @@ impl EventStream {
         }
     }
 
-    fn are_written(&self, entries: impl ExactSizeIterator<Item = Entry>) {
+    fn are_written(&self, entries: impl ExactSizeIterator<Item = StreamEntry>) {
         let count = entries.len();
         let bytes = entries.map(|entry| entry.size()).sum();
         self.written.add(count as u64);
@@ -340,7 +340,7 @@ mod tests {
     }
 
     impl Append for Kept {
-        fn append<'a>(&'a self, entries: &'a [Entry]) -> Appending<'a> {
+        fn append<'a>(&'a self, entries: &'a [StreamEntry]) -> Appending<'a> {
             Box::pin(async move {
                 let fails = self
                     .failures
@@ -363,8 +363,8 @@ mod tests {
         }
     }
 
-    fn entry(id: &str, size: usize) -> Entry {
-        Entry {
+    fn entry(id: &str, size: usize) -> StreamEntry {
+        StreamEntry {
             id: id.to_owned(),
             kind: "event",
             namespace: "/".to_owned(),
@@ -414,7 +414,7 @@ mod tests {
         struct Slow(Kept);
 
         impl Append for Slow {
-            fn append<'a>(&'a self, entries: &'a [Entry]) -> Appending<'a> {
+            fn append<'a>(&'a self, entries: &'a [StreamEntry]) -> Appending<'a> {
                 if entries.len() > 2 {
                     Box::pin(async { Err(unknown()) })
                 } else {
@@ -445,7 +445,7 @@ mod tests {
         struct Busy(Kept, Arc<Mutex<Vec<usize>>>);
 
         impl Append for Busy {
-            fn append<'a>(&'a self, entries: &'a [Entry]) -> Appending<'a> {
+            fn append<'a>(&'a self, entries: &'a [StreamEntry]) -> Appending<'a> {
                 let mut tried = self.1.lock().unwrap();
                 tried.push(entries.len());
                 if tried.len() < 3 {

@@ -32,8 +32,8 @@ use tracing::{debug, warn};
 use crate::apps::relay::Relay;
 use crate::backend::api::emitter;
 use crate::backend::binary::to_backend;
-use crate::backend::event_stream::{Entry, EventStream, Full};
-use crate::backend::words::{List, SharedRoom};
+use crate::backend::event_stream::{EventStream, Full, StreamEntry};
+use crate::backend::words::{List, SharedRoomName};
 use crate::config::{Backend, Config, Pattern, Route, Target};
 use crate::net::outbound::Outbound;
 use crate::socketio::application::{Application, Connect, DisconnectReason, Flow, Refusal};
@@ -76,7 +76,7 @@ struct Http {
 }
 
 /// Where an event goes.
-enum Way {
+enum Destination {
     /// To the stream, and to the backend of this number, as far as there are any.
     Backend(usize),
     Relay,
@@ -115,18 +115,18 @@ impl WebhookApplication {
 }
 
 impl Shared {
-    fn way(&self, namespace: &str, event: &str) -> Way {
+    fn destination(&self, namespace: &str, event: &str) -> Destination {
         let mut routes = self.routes.iter();
         match routes.find(|route| route.matches(namespace, event)) {
-            None => Way::Backend(0),
+            None => Destination::Backend(0),
             Some(route) => match &route.target {
-                Target::Backend(url) => Way::Backend(
+                Target::Backend(url) => Destination::Backend(
                     self.http
                         .as_ref()
                         .map_or(0, |http| http.backends.number(url)),
                 ),
-                Target::Relay => Way::Relay,
-                Target::Nowhere => Way::Nowhere,
+                Target::Relay => Destination::Relay,
+                Target::Nowhere => Destination::Nowhere,
             },
         }
     }
@@ -134,7 +134,7 @@ impl Shared {
     /// Tells consumer groups what happens.
     fn record(&self, call: &Call<'_>, done: Option<oneshot::Sender<()>>) -> Result<(), Full> {
         match &self.stream {
-            Some(stream) => stream.append(Entry::of(call), done),
+            Some(stream) => stream.append(StreamEntry::of(call), done),
             None => Ok(()),
         }
     }
@@ -273,13 +273,13 @@ impl Application for WebhookApplication {
         let Some(lane) = socket.data::<Lane>() else {
             return Connect::Accept;
         };
-        match self.0.way(socket.namespace(), "connect") {
-            Way::Relay | Way::Nowhere => Connect::Accept,
-            Way::Backend(_) if self.0.stream.as_ref().is_some_and(|it| !it.has_room()) => {
+        match self.0.destination(socket.namespace(), "connect") {
+            Destination::Relay | Destination::Nowhere => Connect::Accept,
+            Destination::Backend(_) if self.0.stream.as_ref().is_some_and(|it| !it.has_room()) => {
                 let refusal = Refusal::new("the backend has too much to do");
                 Connect::Refuse(refusal.with_data(&json!({"code": "backend_overloaded"})))
             }
-            Way::Backend(backend) => match self.0.http.clone() {
+            Destination::Backend(backend) => match self.0.http.clone() {
                 None => Connect::Accept,
                 Some(http) => {
                     let socket = socket.clone();
@@ -295,7 +295,7 @@ impl Application for WebhookApplication {
         let Some(lane) = socket.data::<Lane>() else {
             return;
         };
-        if let Way::Backend(_) = self.0.way(socket.namespace(), "connect") {
+        if let Destination::Backend(_) = self.0.destination(socket.namespace(), "connect") {
             let id = call::id();
             self.0.tell(socket, &Call::connected(socket, &lane, &id));
         }
@@ -310,10 +310,10 @@ impl Application for WebhookApplication {
         let Some(lane) = socket.data::<Lane>() else {
             return Flow::Done;
         };
-        let backend = match self.0.way(socket.namespace(), event.name()) {
-            Way::Backend(backend) => backend,
-            Way::Relay => return self.0.relay.event(socket, event),
-            Way::Nowhere => {
+        let backend = match self.0.destination(socket.namespace(), event.name()) {
+            Destination::Backend(backend) => backend,
+            Destination::Relay => return self.0.relay.event(socket, event),
+            Destination::Nowhere => {
                 let ack = event.take_ack();
                 refuse(ack, "unknown_event", "there is no such event");
                 return Flow::Done;
@@ -382,7 +382,8 @@ impl Application for WebhookApplication {
         let Some(lane) = socket.data::<Lane>() else {
             return;
         };
-        if let Way::Backend(backend) = self.0.way(socket.namespace(), "disconnect") {
+        if let Destination::Backend(backend) = self.0.destination(socket.namespace(), "disconnect")
+        {
             let id = call::id();
             if self.0.stream.is_some() {
                 let call = Call::disconnect(socket, &lane, &id, reason.as_node());
@@ -445,7 +446,7 @@ async fn perform(socket: &Socket, actions: Vec<Action>) -> Joins {
 }
 
 /// Joins, and waits until what any node publishes to the rooms arrives.
-async fn join(socket: &Socket, rooms: &List<SharedRoom>) -> Joins {
+async fn join(socket: &Socket, rooms: &List<SharedRoomName>) -> Joins {
     let joined = socket.join_everywhere(rooms.0.iter().map(|room| &*room.0));
     if tokio::time::timeout(JOIN_PATIENCE, joined).await.is_ok() {
         return Joins::InForce;

@@ -23,15 +23,15 @@ pub(super) const MAX_NAMES: usize = 1000;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Emit {
     #[serde(default, deserialize_with = "or_default")]
-    #[schemars(with = "Option<Namespace>")]
-    pub(crate) namespace: Namespace,
+    #[schemars(with = "Option<NamespaceName>")]
+    pub(crate) namespace: NamespaceName,
     /// Members of these rooms get it: everybody when it is absent, nobody when it is empty. The id
     /// of a socket is the room of that socket.
-    pub(crate) rooms: Option<List<Room>>,
+    pub(crate) rooms: Option<List<RoomName>>,
     /// Members of these rooms do not.
     #[serde(default, deserialize_with = "or_default")]
-    #[schemars(with = "Option<List<Room>>")]
-    pub(crate) except: List<Room>,
+    #[schemars(with = "Option<List<RoomName>>")]
+    pub(crate) except: List<RoomName>,
     pub(crate) event: EventName,
     /// The arguments; binary is `{"$binary":"<base64>"}`.
     #[schemars(with = "Option<Vec<serde_json::Value>>")]
@@ -52,17 +52,17 @@ pub(crate) struct List<T>(pub(crate) Vec<T>);
 /// A namespace.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
-pub(crate) struct Namespace(pub(crate) String);
+pub(crate) struct NamespaceName(pub(crate) String);
 
 /// A room.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
-pub(crate) struct Room(pub(crate) String);
+pub(crate) struct RoomName(pub(crate) String);
 
 /// A room that does not belong to one user. Callers are trusted with rooms of sockets.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
-pub(crate) struct SharedRoom(pub(crate) String);
+pub(crate) struct SharedRoomName(pub(crate) String);
 
 /// The id of a socket.
 #[derive(Debug, Clone, Deserialize)]
@@ -107,7 +107,7 @@ impl<T> Default for List<T> {
     }
 }
 
-impl Default for Namespace {
+impl Default for NamespaceName {
     fn default() -> Self {
         Self("/".to_owned())
     }
@@ -128,7 +128,7 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.chars().count() <= MAX_NAME
 }
 
-impl TryFrom<String> for Namespace {
+impl TryFrom<String> for NamespaceName {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -141,7 +141,7 @@ impl TryFrom<String> for Namespace {
     }
 }
 
-impl TryFrom<String> for Room {
+impl TryFrom<String> for RoomName {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -152,11 +152,11 @@ impl TryFrom<String> for Room {
     }
 }
 
-impl TryFrom<String> for SharedRoom {
+impl TryFrom<String> for SharedRoomName {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let room = Room::try_from(text)?;
+        let room = RoomName::try_from(text)?;
         if user_of_room(&room.0).is_some() {
             return Err("rooms that begin with $user: belong to one user each".to_owned());
         }
@@ -256,7 +256,7 @@ impl<T: JsonSchema> JsonSchema for List<T> {
     }
 }
 
-impl JsonSchema for Namespace {
+impl JsonSchema for NamespaceName {
     fn schema_name() -> Cow<'static, str> {
         "Namespace".into()
     }
@@ -268,7 +268,7 @@ impl JsonSchema for Namespace {
     }
 }
 
-impl JsonSchema for Room {
+impl JsonSchema for RoomName {
     fn schema_name() -> Cow<'static, str> {
         "Room".into()
     }
@@ -278,7 +278,7 @@ impl JsonSchema for Room {
     }
 }
 
-impl JsonSchema for SharedRoom {
+impl JsonSchema for SharedRoomName {
     fn schema_name() -> Cow<'static, str> {
         "SharedRoom".into()
     }
@@ -375,11 +375,11 @@ mod tests {
 
     #[test]
     fn names_are_checked() {
-        assert!(Namespace::try_from("/a".to_owned()).is_ok());
-        assert!(Namespace::try_from("a".to_owned()).is_err());
-        assert!(Room::try_from(String::new()).is_err());
-        assert!(SharedRoom::try_from("a".repeat(20)).is_ok());
-        assert!(SharedRoom::try_from("$user:ann".to_owned()).is_err());
+        assert!(NamespaceName::try_from("/a".to_owned()).is_ok());
+        assert!(NamespaceName::try_from("a".to_owned()).is_err());
+        assert!(RoomName::try_from(String::new()).is_err());
+        assert!(SharedRoomName::try_from("a".repeat(20)).is_ok());
+        assert!(SharedRoomName::try_from("$user:ann".to_owned()).is_err());
         assert!(EventName::try_from("connect".to_owned()).is_err());
         for reserved in RESERVED {
             assert!(is_reserved(reserved), "{reserved}");

@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
-use callers::Callers;
+use callers::{Caller, Callers};
 
 use crate::backend::api::{self, Api};
 use crate::backend::words::Failure;
@@ -48,65 +48,89 @@ pub(crate) async fn serve(
     exports: Arc<[Arc<dyn Export>]>,
 ) {
     let callers = Arc::new(Callers::new(node.descriptors().kept_back()));
-    let scrapes = Arc::new(Semaphore::new(MAX_SCRAPES));
+    let port = Arc::new(Port {
+        node,
+        api,
+        exports,
+        scrapes: Semaphore::new(MAX_SCRAPES),
+    });
     loop {
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let (port, caller) = (Arc::clone(&port), callers.enter());
+                tokio::spawn(async move { port.serve(stream, peer, &caller).await });
+            }
             Err(error) => {
                 debug!(target: "gateway::internal", %error, "cannot accept on the internal port");
                 tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
+            }
+        }
+    }
+}
+
+/// What all connections to the internal port use.
+struct Port {
+    node: Arc<Node>,
+    api: Option<Arc<Api>>,
+    exports: Arc<[Arc<dyn Export>]>,
+    /// For answers to `/metrics`.
+    scrapes: Semaphore,
+}
+
+impl Port {
+    /// Serves a connection until it ends, goes to a shard, or has to make room for another.
+    async fn serve(&self, stream: TcpStream, peer: SocketAddr, caller: &Caller) {
+        let handshake = &PeerHandshake::new(peer);
+        let service = service_fn(move |request: Request<Incoming>| async move {
+            Ok::<_, std::convert::Infallible>(self.call(request, handshake, caller).await)
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .max_headers(MAX_HEADERS)
+            .serve_connection(TokioIo::new(stream), service)
+            .without_shutdown();
+        let served = tokio::select! {
+            served = connection => served,
+            () = caller.leaves() => {
+                return debug!(target: "gateway::internal", %peer, "internal connection closed to make room for another");
             }
         };
-        let (node, api) = (Arc::clone(&node), api.clone());
-        let exports = Arc::clone(&exports);
-        let (caller, scrapes) = (callers.enter(), Arc::clone(&scrapes));
-        tokio::spawn(async move {
-            let handshake = PeerHandshake::new(peer);
-            let service = service_fn(|request: Request<Incoming>| {
-                let (node, api, handshake) = (&node, &api, &handshake);
-                let (caller, scrapes, exports) = (&caller, &scrapes, &exports);
-                async move {
-                    let path = request.uri().path();
-                    let call = api.as_ref().filter(|_| path.starts_with(api::PREFIX));
-                    if let Err(suspect) = pages::check(&request, node.config(), call.is_some()) {
-                        return Ok(refuse(node, handshake, suspect));
-                    }
-                    caller.asks(call.is_some());
-                    let answer = match call {
-                        Some(api) => api.respond(request).await,
-                        None => {
-                            let _place = match path {
-                                "/metrics" => scrapes.acquire().await.ok(),
-                                _ => None,
-                            };
-                            respond(node, &request, handshake, exports).await
-                        }
-                    };
-                    caller.asks(false);
-                    Ok::<_, std::convert::Infallible>(answer)
-                }
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
-                .max_headers(MAX_HEADERS)
-                .serve_connection(TokioIo::new(stream), service)
-                .without_shutdown();
-            let served = tokio::select! {
-                served = connection => served,
-                () = caller.leaves() => {
-                    return debug!(target: "gateway::internal", %peer, "internal connection closed to make room for another");
-                }
-            };
-            match (served, handshake.opened()) {
-                (Ok(parts), Some(shard)) => let_in(&node, shard, parts.io.into_inner(), peer),
-                (Ok(_), None) => {}
-                (Err(error), _) => {
-                    debug!(target: "gateway::internal", %error, "internal connection failed")
-                }
+        match (served, handshake.opened()) {
+            (Ok(parts), Some(shard)) => let_in(&self.node, shard, parts.io.into_inner(), peer),
+            (Ok(_), None) => {}
+            (Err(error), _) => {
+                debug!(target: "gateway::internal", %error, "internal connection failed")
             }
-        });
+        }
+    }
+
+    /// Answers a request: one of the API, or one of the port's own.
+    async fn call(
+        &self,
+        request: Request<Incoming>,
+        handshake: &PeerHandshake,
+        caller: &Caller,
+    ) -> Response<Full<Bytes>> {
+        let path = request.uri().path();
+        let call = self.api.as_ref();
+        let call = call.filter(|_| path.starts_with(api::PREFIX));
+        if let Err(suspect) = pages::check(&request, self.node.config(), call.is_some()) {
+            return refuse(&self.node, handshake, suspect);
+        }
+        caller.asks(call.is_some());
+        let answer = match call {
+            Some(api) => api.respond(request).await,
+            None => {
+                let _turn = match path {
+                    "/metrics" => self.scrapes.acquire().await.ok(),
+                    _ => None,
+                };
+                respond(&self.node, &request, handshake, &self.exports).await
+            }
+        };
+        caller.asks(false);
+        answer
     }
 }
 

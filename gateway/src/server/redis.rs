@@ -8,7 +8,7 @@ use adapter_redis::wire::Format;
 use adapter_redis::{RedisAdapter, RoomInterest, Servers, StreamWriter};
 
 use super::StartError;
-use crate::backend::event_stream::{Append, Appending, Entry, NotAppended};
+use crate::backend::event_stream::{Append, Appending, NotAppended, StreamEntry};
 use crate::config::{Config, Redis, RedisInterest, RedisMode, StreamName};
 use crate::net::trust::{client_config, without_tls};
 
@@ -44,8 +44,8 @@ pub(crate) fn stream(
 }
 
 impl Append for StreamWriter {
-    fn append<'a>(&'a self, entries: &'a [Entry]) -> Appending<'a> {
-        let fields: Vec<_> = entries.iter().map(Entry::fields).collect();
+    fn append<'a>(&'a self, entries: &'a [StreamEntry]) -> Appending<'a> {
+        let fields: Vec<_> = entries.iter().map(StreamEntry::fields).collect();
         Box::pin(async move {
             let appended = Self::append(self, &fields).await;
             appended.map_err(|error| NotAppended {

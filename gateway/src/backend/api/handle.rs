@@ -16,7 +16,7 @@ use super::calls::Parameter;
 use super::error::ApiError;
 use super::requests::{Batch, Disconnect, Move, Select};
 use crate::backend::binary::{from_backend, to_backend};
-use crate::backend::words::{Emit, MAX_NAME, Namespace, Room, User};
+use crate::backend::words::{Emit, MAX_NAME, NamespaceName, RoomName, User};
 use crate::cluster::Gathered;
 use crate::count::Code;
 use crate::engine::handshake::timestamp;
@@ -42,8 +42,8 @@ pub(super) const MAX_CURSOR: usize = MAX_NAME;
 /// What stood in the query.
 #[derive(Debug)]
 pub(super) struct Query {
-    namespace: Namespace,
-    room: Option<Room>,
+    namespace: NamespaceName,
+    room: Option<RoomName>,
     user: Option<User>,
     counts: bool,
     limit: usize,
@@ -53,7 +53,7 @@ pub(super) struct Query {
 impl Query {
     pub(super) fn parse(query: &str, known: &[Parameter]) -> Result<Self, ApiError> {
         let mut parsed = Self {
-            namespace: Namespace::default(),
+            namespace: NamespaceName::default(),
             room: None,
             user: None,
             counts: false,
@@ -67,8 +67,10 @@ impl Query {
                 )));
             };
             let set = match parameter {
-                Parameter::Namespace => Namespace::try_from(value).map(|it| parsed.namespace = it),
-                Parameter::Room => Room::try_from(value).map(|it| parsed.room = Some(it)),
+                Parameter::Namespace => {
+                    NamespaceName::try_from(value).map(|it| parsed.namespace = it)
+                }
+                Parameter::Room => RoomName::try_from(value).map(|it| parsed.room = Some(it)),
                 Parameter::User => User::try_from(value).map(|it| parsed.user = Some(it)),
                 Parameter::Counts => match value.as_str() {
                     "true" | "false" => {
@@ -168,7 +170,7 @@ fn refused(error: EmitError) -> ApiError {
 }
 
 /// An emitter to those who are selected; `None` if that is nobody.
-fn selected(gateway: &Gateway, namespace: &Namespace, select: Select) -> Option<Emitter> {
+fn selected(gateway: &Gateway, namespace: &NamespaceName, select: Select) -> Option<Emitter> {
     match select {
         Select::All => Some(to_rooms(gateway, namespace, Vec::new())),
         Select::Rooms(rooms) if rooms.is_empty() => None,
@@ -177,7 +179,7 @@ fn selected(gateway: &Gateway, namespace: &Namespace, select: Select) -> Option<
 }
 
 /// An emitter to the members of rooms, or without any to everybody.
-fn to_rooms(gateway: &Gateway, namespace: &Namespace, rooms: Vec<String>) -> Emitter {
+fn to_rooms(gateway: &Gateway, namespace: &NamespaceName, rooms: Vec<String>) -> Emitter {
     let to = gateway.of(&namespace.0);
     rooms.into_iter().fold(to, Emitter::to)
 }
@@ -252,18 +254,18 @@ pub(super) async fn batch(gateway: &Gateway, batch: Batch) -> Result<Results, Ap
         .iter()
         .map(|call| ReadCall::read(call))
         .collect::<Result<_, _>>()?;
-    // Begun one after the other; what the other nodes have to say is waited for in the end, together,
+    // StartedCall one after the other; what the other nodes have to say is waited for in the end, together,
     // so that a node that is silent costs its time once.
     let mut begun = Vec::with_capacity(calls.len());
     for call in calls {
         begun.push(match call {
-            ReadCall::Emit(call) => Begun::Over(emit(gateway, call).await.and_then(raw)),
-            ReadCall::Join(call) => Begun::from(join(gateway, call)),
-            ReadCall::Leave(call) => Begun::from(leave(gateway, call)),
-            ReadCall::Disconnect(call) => Begun::Changing(disconnect(gateway, call)),
+            ReadCall::Emit(call) => StartedCall::Over(emit(gateway, call).await.and_then(raw)),
+            ReadCall::Join(call) => StartedCall::from(join(gateway, call)),
+            ReadCall::Leave(call) => StartedCall::from(leave(gateway, call)),
+            ReadCall::Disconnect(call) => StartedCall::Changing(disconnect(gateway, call)),
         });
     }
-    let results = join_all(begun.into_iter().map(Begun::finish)).await;
+    let results = join_all(begun.into_iter().map(StartedCall::finish)).await;
     let results = results.into_iter();
     let results = results.map(|result| result.or_else(|error| raw(error.body())));
     Ok(Results {
@@ -272,12 +274,12 @@ pub(super) async fn batch(gateway: &Gateway, batch: Batch) -> Result<Results, Ap
 }
 
 /// A call of a batch that was begun.
-enum Begun {
+enum StartedCall {
     Over(Result<Box<RawValue>, ApiError>),
     Changing(Changing),
 }
 
-impl Begun {
+impl StartedCall {
     async fn finish(self) -> Result<Box<RawValue>, ApiError> {
         match self {
             Self::Over(result) => result,
@@ -286,7 +288,7 @@ impl Begun {
     }
 }
 
-impl From<Result<Changing, ApiError>> for Begun {
+impl From<Result<Changing, ApiError>> for StartedCall {
     fn from(begun: Result<Changing, ApiError>) -> Self {
         begun.map_or_else(|error| Self::Over(Err(error)), Self::Changing)
     }

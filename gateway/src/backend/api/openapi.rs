@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::calls::{CALLS, Call, Parameter};
 use super::handle::{MAX_CURSOR, MAX_LIMIT, USUAL_LIMIT};
-use crate::backend::words::{Failure, Namespace, Room, User};
+use crate::backend::words::{Failure, NamespaceName, RoomName, User};
 use crate::count::Code;
 use crate::count::Label;
 
@@ -109,11 +109,11 @@ impl Parameter {
         let (description, schema) = match self {
             Self::Namespace => (
                 "The namespace.",
-                generator.subschema_for::<Namespace>().to_value(),
+                generator.subschema_for::<NamespaceName>().to_value(),
             ),
             Self::Room => (
                 "Only members of this room.",
-                generator.subschema_for::<Room>().to_value(),
+                generator.subschema_for::<RoomName>().to_value(),
             ),
             Self::User => (
                 "Only sockets of this user.",

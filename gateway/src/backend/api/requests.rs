@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::backend::words::{
-    Emit, List, MAX_NAMES, Namespace, Room, SharedRoom, SocketName, User, or_default,
+    Emit, List, MAX_NAMES, NamespaceName, RoomName, SharedRoomName, SocketName, User, or_default,
 };
 use crate::net::ids::user_room;
 
@@ -19,11 +19,11 @@ pub(crate) const MAX_BATCH: usize = 100;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Move {
     #[serde(default, deserialize_with = "or_default")]
-    #[schemars(with = "Option<Namespace>")]
-    pub(crate) namespace: Namespace,
+    #[schemars(with = "Option<NamespaceName>")]
+    pub(crate) namespace: NamespaceName,
     pub(crate) select: Select,
     #[schemars(length(min = 1))]
-    pub(crate) rooms: List<SharedRoom>,
+    pub(crate) rooms: List<SharedRoomName>,
 }
 
 /// Sockets that are disconnected.
@@ -31,8 +31,8 @@ pub(crate) struct Move {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Disconnect {
     #[serde(default, deserialize_with = "or_default")]
-    #[schemars(with = "Option<Namespace>")]
-    pub(crate) namespace: Namespace,
+    #[schemars(with = "Option<NamespaceName>")]
+    pub(crate) namespace: NamespaceName,
     pub(crate) select: Select,
     /// Also close their sessions, with all their namespaces.
     #[serde(default, deserialize_with = "or_default")]
@@ -74,7 +74,7 @@ pub(crate) enum Select {
 #[serde(deny_unknown_fields)]
 struct SelectFields {
     sockets: Option<List<SocketName>>,
-    rooms: Option<List<Room>>,
+    rooms: Option<List<RoomName>>,
     user: Option<User>,
     all: Option<bool>,
 }
@@ -114,7 +114,7 @@ impl JsonSchema for Select {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let sockets = generator.subschema_for::<SocketName>();
-        let rooms = generator.subschema_for::<Room>();
+        let rooms = generator.subschema_for::<RoomName>();
         let user = generator.subschema_for::<User>();
         let list = |items: &Schema, least: usize| {
             json_schema!({

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::Data;
 use super::lane::{Lane, Queued, Taken};
-use crate::backend::event_stream::Entry;
+use crate::backend::event_stream::StreamEntry;
 use crate::config::Cookie;
 use crate::net::ids::{random_characters, user_of_room};
 use crate::net::query::pairs;
@@ -302,7 +302,7 @@ fn without_token(url: &str) -> String {
     format!("{path}?{}", kept.join("&"))
 }
 
-impl Entry {
+impl StreamEntry {
     pub(super) fn of(call: &Call<'_>) -> Self {
         Self {
             id: call.id.to_owned(),

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::Data;
 use crate::backend::binary::{BadArguments, ack_from_backend, from_backend};
-use crate::backend::words::{Emit, List, SharedRoom, User, or_default};
+use crate::backend::words::{Emit, List, SharedRoomName, User, or_default};
 use crate::socketio::event::OwnedArguments;
 
 /// Most bytes of a backend's data that are kept with a socket.
@@ -51,8 +51,8 @@ pub(super) struct Refuse {
 #[derive(Debug)]
 pub(super) enum Action {
     Emit(Box<Emit>, OwnedArguments),
-    Join(List<SharedRoom>),
-    Leave(List<SharedRoom>),
+    Join(List<SharedRoomName>),
+    Leave(List<SharedRoomName>),
     Disconnect(bool),
 }
 
@@ -60,8 +60,8 @@ pub(super) enum Action {
 #[serde(rename_all = "lowercase")]
 enum ActionText {
     Emit(Box<Emit>),
-    Join(List<SharedRoom>),
-    Leave(List<SharedRoom>),
+    Join(List<SharedRoomName>),
+    Leave(List<SharedRoomName>),
     Disconnect(bool),
 }
 

@@ -31,23 +31,23 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(log_panic));
     let code = match serve(*config, &foreign) {
         Ok(()) => 0,
-        Err(Failure(code)) => code,
+        Err(ExitStatus(code)) => code,
     };
     config::log::flush();
     ExitCode::from(code)
 }
 
 /// The log says why, and the process ends with this status.
-struct Failure(u8);
+struct ExitStatus(u8);
 
-impl From<std::io::Error> for Failure {
+impl From<std::io::Error> for ExitStatus {
     fn from(error: std::io::Error) -> Self {
         error!(target: "gateway", "{error}");
         Self(FAILED)
     }
 }
 
-impl From<StartError> for Failure {
+impl From<StartError> for ExitStatus {
     fn from(error: StartError) -> Self {
         error
             .to_string()
@@ -76,9 +76,9 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     }
 }
 
-/// Serves until the process is told to stop. Told a second time, it ends without another word; so it
+/// Serves until the process is told to stop. StopSignal a second time, it ends without another word; so it
 /// does when the node lost a part without which it is none.
-fn serve(config: Config, foreign: &[Foreign]) -> Result<(), Failure> {
+fn serve(config: Config, foreign: &[Foreign]) -> Result<(), ExitStatus> {
     foreign
         .iter()
         .for_each(|variable| warn!(target: "gateway", "{variable}"));
@@ -96,20 +96,20 @@ fn serve(config: Config, foreign: &[Foreign]) -> Result<(), Failure> {
         let failure = running.failure();
         tokio::pin!(failure);
         let told = tokio::select! {
-            told = signals.told() => told,
+            told = signals.next() => told,
             part = &mut failure => give_up(&part),
         };
         info!(target: "gateway", signal = ?told, "stopping");
         let stopped = async {
             match told {
-                Told::Terminate => running.stop().await,
-                Told::Interrupt => running.stop_at_once().await,
+                StopSignal::Terminate => running.stop().await,
+                StopSignal::Interrupt => running.stop_at_once().await,
             }
         };
         tokio::select! {
             () = stopped => info!(target: "gateway", "stopped"),
             part = failure => give_up(&part),
-            _ = signals.told() => {
+            _ = signals.next() => {
                 warn!(target: "gateway", "second signal: the process ends at once");
                 end_at_once(0);
             }
@@ -167,9 +167,9 @@ impl Greeting {
     }
 }
 
-/// What the process was told by a signal.
+/// A signal that ends the process.
 #[derive(Debug)]
-enum Told {
+enum StopSignal {
     /// SIGINT, by somebody at a keyboard: to stop at once.
     Interrupt,
     /// SIGTERM: to drain, then stop.
@@ -196,11 +196,11 @@ impl Signals {
         })
     }
 
-    async fn told(&mut self) -> Told {
+    async fn next(&mut self) -> StopSignal {
         loop {
             let ignored = tokio::select! {
-                _ = self.interrupt.recv() => return Told::Interrupt,
-                _ = self.terminate.recv() => return Told::Terminate,
+                _ = self.interrupt.recv() => return StopSignal::Interrupt,
+                _ = self.terminate.recv() => return StopSignal::Terminate,
                 _ = self.hangup.recv() => "SIGHUP",
                 _ = self.user1.recv() => "SIGUSR1",
                 _ = self.user2.recv() => "SIGUSR2",

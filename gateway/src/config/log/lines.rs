@@ -117,7 +117,7 @@ impl Shared {
     }
 
     fn write_all(&self, mut to: impl Write) {
-        let mut told = Told {
+        let mut told = LossReport {
             lost: 0,
             at: Instant::now(),
         };
@@ -150,12 +150,12 @@ impl Shared {
 }
 
 /// What the log itself says of lines that were lost.
-struct Told {
+struct LossReport {
     lost: u64,
     at: Instant,
 }
 
-impl Told {
+impl LossReport {
     /// Lines can be written again.
     fn tell(&mut self) {
         let lost = Loss::ALL.iter().map(|why| lost(*why)).sum();
