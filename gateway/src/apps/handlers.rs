@@ -80,6 +80,10 @@ impl OwnedEvent {
     }
 
     /// Its arguments as a tuple, as [`Event::parse`] does.
+    ///
+    /// # Errors
+    ///
+    /// Arguments that are missing, or of other types than the tuple has.
     pub fn parse<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         self.arguments.parse()
     }

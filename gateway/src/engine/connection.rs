@@ -24,6 +24,10 @@ impl Connection {
     }
 
     /// Sends a text message.
+    ///
+    /// # Errors
+    ///
+    /// The text holds the character that separates packets of polling, and the session uses polling.
     pub fn send_text(&self, text: &str) -> Result<(), SeparatorInText> {
         if self.transport() == Transport::Polling
             && text

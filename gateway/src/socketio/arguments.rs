@@ -20,6 +20,10 @@ impl OwnedArguments {
     }
 
     /// The arguments as a tuple, as [`Event::parse`](crate::event::Event::parse) does.
+    ///
+    /// # Errors
+    ///
+    /// Arguments that are missing, or of other types than the tuple has.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         parse(self.as_ref())
     }
@@ -79,6 +83,11 @@ pub(crate) fn check_name(name: &str) -> Result<(), EmitError> {
 /// What can be emitted: a tuple of values (`("hi", 1)`, `()` for none), or arguments that came in.
 pub trait IntoArguments {
     /// The arguments.
+    ///
+    /// # Errors
+    ///
+    /// Values that have no JSON form, are nested too deep, or hold too many attachments: see
+    /// [`EmitError`].
     fn into_arguments(self) -> Result<OwnedArguments, EmitError>;
 }
 

@@ -103,6 +103,11 @@ impl Emitter {
     }
 
     /// Emits.
+    ///
+    /// # Errors
+    ///
+    /// A reserved name, arguments that clients do not take, or too many broadcasts that wait for a shard: see
+    /// [`EmitError`]. Then nobody gets the event.
     pub fn emit(&self, event: &str, arguments: impl IntoArguments) -> Result<(), EmitError> {
         let arguments = arguments.into_arguments()?;
         let node = self.gateway.node();
@@ -271,6 +276,10 @@ impl Emitter {
 
     /// Emits an event to the other servers of the cluster themselves, not to clients: their
     /// [`server_side_event`](crate::socketio::application::Application::server_side_event) is called.
+    ///
+    /// # Errors
+    ///
+    /// A reserved name, or arguments that clients do not take: see [`EmitError`].
     pub fn server_side_emit(
         &self,
         event: &str,
@@ -284,6 +293,10 @@ impl Emitter {
     }
 
     /// The same, and waits for an answer of each of them.
+    ///
+    /// # Errors
+    ///
+    /// A reserved name, or arguments that clients do not take: see [`EmitError`].
     pub fn server_side_emit_with_ack(
         &self,
         event: &str,

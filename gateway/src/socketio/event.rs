@@ -37,6 +37,10 @@ impl<'a> Event<'a> {
 
     /// Its arguments as a tuple: `let (text, count): (String, u32) = event.parse()?`. Arguments
     /// beyond the tuple are ignored; binary ones are [`Binary`].
+    ///
+    /// # Errors
+    ///
+    /// Arguments that are missing, or of other types than the tuple has.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         parse(self.arguments)
     }
@@ -52,6 +56,10 @@ impl<'a> Event<'a> {
     }
 
     /// Acknowledges, if the client waits for it.
+    ///
+    /// # Errors
+    ///
+    /// Arguments that clients do not take: see [`EmitError`]. Then the client gets no acknowledgement.
     pub fn ack(&mut self, arguments: impl IntoArguments) -> Result<(), EmitError> {
         match self.ack.take() {
             Some(ack) => ack.send(arguments),
@@ -72,6 +80,10 @@ impl Ack {
     }
 
     /// Sends the answer. It is lost if the client is gone.
+    ///
+    /// # Errors
+    ///
+    /// Arguments that clients do not take: see [`EmitError`]. Then the client gets no acknowledgement.
     pub fn send(self, arguments: impl IntoArguments) -> Result<(), EmitError> {
         self.send_arguments(arguments.into_arguments()?.as_ref());
         Ok(())

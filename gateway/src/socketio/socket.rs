@@ -183,6 +183,10 @@ impl Socket {
     }
 
     /// The payload of its `CONNECT`, parsed; an empty object if there was none.
+    ///
+    /// # Errors
+    ///
+    /// The payload is of another type.
     pub fn auth<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.0.extra.borrow().auth.as_deref().unwrap_or("{}"))
     }

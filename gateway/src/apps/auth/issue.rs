@@ -39,6 +39,10 @@ pub enum IssueError {
 }
 
 /// A token that this configuration takes, signed with the (first) `auth.jwt_secret` by HS256.
+///
+/// # Errors
+///
+/// There is no `auth.jwt_secret`, or what is wanted cannot be written as claims.
 pub fn issue(auth: &Auth, wanted: &Wanted, ttl: Duration) -> Result<String, IssueError> {
     #[derive(Serialize)]
     struct Whole<'a> {

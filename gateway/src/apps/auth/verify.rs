@@ -42,6 +42,11 @@ pub enum VerifyError {
 }
 
 /// Looks at a token as a node of this configuration would. Published keys are fetched.
+///
+/// # Errors
+///
+/// The configuration has no keys, or they cannot be read. That a token is refused, or that published keys
+/// cannot be fetched, is no error but a [`Verdict`].
 pub fn verify(auth: &Auth, token: &str) -> Result<Verdict, VerifyError> {
     let outbound = match auth.jwks_url {
         Some(_) => Some(Outbound::start(None, auth)?),

@@ -40,6 +40,10 @@ impl<'a> ServerSideEvent<'a> {
     }
 
     /// Its arguments as a tuple, as [`Event::parse`](crate::socketio::event::Event::parse) does.
+    ///
+    /// # Errors
+    ///
+    /// Arguments that are missing, or of other types than the tuple has.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         OwnedArguments::from(self.arguments()).parse()
     }
@@ -74,6 +78,10 @@ impl ServerSideAck {
     }
 
     /// Sends the answer: one value, or none.
+    ///
+    /// # Errors
+    ///
+    /// The value cannot be written as JSON, or is nested too deep.
     pub fn send(self, value: impl IntoArguments) -> Result<(), EmitError> {
         self.0.send(value.into_arguments()?.into());
         Ok(())

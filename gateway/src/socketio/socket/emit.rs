@@ -29,12 +29,20 @@ const MAX_PENDING_ACKS: usize = 10_000;
 
 impl Socket {
     /// Emits to this client. A client that is gone gets nothing.
+    ///
+    /// # Errors
+    ///
+    /// A reserved name, or arguments that clients do not take: see [`EmitError`].
     pub fn emit(&self, event: &str, arguments: impl IntoArguments) -> Result<(), EmitError> {
         self.send_event(event, None, &arguments.into_arguments()?, false)
             .map(drop)
     }
 
     /// Emits to this client if it can be written to at once, and else not at all.
+    ///
+    /// # Errors
+    ///
+    /// A reserved name, or arguments that clients do not take: see [`EmitError`].
     pub fn emit_volatile(
         &self,
         event: &str,
@@ -48,6 +56,10 @@ impl Socket {
     ///
     /// It is sent at once; the future only waits. Do not await it in a handler whose session must
     /// handle other events meanwhile: its acknowledgement comes, but its next event waits.
+    ///
+    /// # Errors
+    ///
+    /// At once as [`emit`](Self::emit). Later [`AckError`], if the acknowledgement does not come.
     pub fn emit_with_ack(
         &self,
         event: &str,
