@@ -63,8 +63,9 @@ install: ## What the tests need
 	INSTALL_ONLY=1 python3 deploy/tests/run.py
 	INSTALL_ONLY=1 python3 gateway/tests/autobahn/run.py
 
+# Tests of a node mostly wait: twice as many as there are cores go at once.
 unit: build ## The tests of all crates
-	cargo test --workspace
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(getconf _NPROCESSORS_ONLN)))} cargo test --workspace
 
 autobahn: build ## Autobahn's tests of WebSocket
 	python3 gateway/tests/autobahn/run.py
