@@ -39,6 +39,7 @@ check: ## Format, lints, licences, rooms, names, prose
 	cargo clippy --workspace --all-targets -- -D warnings
 	.ci/cargo-deny.sh
 	.ci/protocol-is-pure.sh
+	node --test testkit/js
 	python3 .ci/suites_test.py
 	python3 .ci/rooms/check_test.py
 	python3 .ci/rooms/check.py

@@ -40,16 +40,16 @@ export class Program {
   constructor(program, args, { cwd, env } = {}) {
     this.#child = spawn(program, args, { cwd, env, stdio: ["ignore", this.#output, this.#output] });
     this.#ended = new Promise((resolve) => {
-      this.#child.once("error", (error) => resolve({ error }));
+      this.#child.once("error", (error) => {
+        this.failure = error;
+        resolve({ code: null, signal: null });
+      });
       this.#child.once("exit", (code, signal) => resolve({ code, signal }));
     });
     // A test that fails before it stops its programs must not keep the run from ending.
     this.#child.unref();
     running.add(this.#child);
-    this.#ended.then(({ error }) => {
-      running.delete(this.#child);
-      if (error) this.failure = error;
-    });
+    this.#ended.then(() => running.delete(this.#child));
   }
 
   get pid() {
@@ -79,6 +79,8 @@ export class Program {
         return (await accepts(port)) && this.running;
       }, milliseconds);
     } catch (error) {
+      // Why it could not be started is told a little later.
+      if (!this.running) await this.#ended;
       throw new Error(`${error.message}: ${this.story}`);
     }
   }

@@ -118,3 +118,43 @@ impl Log {
         Self { text, reader }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Stdio;
+
+    use super::*;
+
+    fn shell(script: &str) -> Program {
+        Program::start(
+            Command::new("sh")
+                .args(["-c", script])
+                .stderr(Stdio::piped()),
+        )
+    }
+
+    #[test]
+    fn its_log_is_kept_to_the_end() {
+        let program = shell("echo one >&2; echo two >&2");
+        assert_eq!(program.log_to_the_end(), "one\ntwo\n");
+    }
+
+    #[test]
+    fn a_signal_ends_it_and_a_frozen_one_goes_on() {
+        let mut program = shell("sleep 1000 & trap 'kill $!; exit 3' TERM; echo ready >&2; wait");
+        until("it is ready", || program.log().contains("ready"));
+        program.freeze();
+        program.signal("TERM");
+        assert!(program.is_running());
+        program.thaw();
+        assert_eq!(program.ended().code(), Some(3));
+    }
+
+    #[test]
+    fn it_is_gone_when_it_is_dropped() {
+        let mut program = shell("exec sleep 1000");
+        let id = program.child().id();
+        drop(program);
+        assert!(!std::path::Path::new(&format!("/proc/{id}")).exists());
+    }
+}

@@ -103,3 +103,57 @@ fn pass(
     // Both sides, so that the other way ends as well.
     let _gone = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that answers each connection with what it was sent.
+    fn echo() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                thread::spawn(move || {
+                    let mut back = stream.try_clone().unwrap();
+                    std::io::copy(&mut &stream, &mut back)
+                });
+            }
+        });
+        address
+    }
+
+    fn ask(client: &mut TcpStream, text: &str) -> String {
+        client.write_all(text.as_bytes()).unwrap();
+        let mut buffer = [0; 64];
+        let count = client.read(&mut buffer).unwrap();
+        String::from_utf8(buffer[..count].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn each_connection_has_a_decision_of_its_own() {
+        let proxy = Proxy::start(echo(), || {
+            let mut answers = 0;
+            move |way, _: &[u8]| {
+                answers += u32::from(way == Way::Down);
+                if answers > 1 { Pass::Cut } else { Pass::On }
+            }
+        });
+        for _ in 0..2 {
+            let mut client = TcpStream::connect(proxy.address()).unwrap();
+            assert_eq!(ask(&mut client, "one"), "one");
+            assert_eq!(ask(&mut client, "two"), "");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_ends_at_both_sides_and_others_can_connect() {
+        let proxy = Proxy::start(echo(), || |_, _: &[u8]| Pass::On);
+        let mut client = TcpStream::connect(proxy.address()).unwrap();
+        assert_eq!(ask(&mut client, "here"), "here");
+        proxy.cut();
+        assert_eq!(client.read(&mut [0; 8]).unwrap_or(0), 0);
+        let mut client = TcpStream::connect(proxy.address()).unwrap();
+        assert_eq!(ask(&mut client, "again"), "again");
+    }
+}
