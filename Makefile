@@ -34,9 +34,10 @@ fast: check ## Format, lints, rooms and unit tests
 	cargo test --workspace --lib
 	cargo test --workspace --test configuration
 
-check: ## Format, lints, licences, rooms, names, prose
+check: ## Format, lints, links of rustdoc, licences, rooms, names, prose
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	.ci/cargo-deny.sh
 	.ci/protocol-is-pure.sh
 	node --test testkit/js

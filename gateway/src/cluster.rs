@@ -64,6 +64,10 @@ pub(crate) struct Cluster {
 /// let some = Gathered { missing_nodes: vec!["gw-1".to_owned()], ..all };
 /// assert!(!some.is_complete());
 /// ```
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "its users make it, field by field"
+)]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gathered<T> {
     /// What the nodes told that answered, this node among them.

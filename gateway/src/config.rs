@@ -60,6 +60,10 @@ use check::{Effective, Given};
 /// config.listen = ([127, 0, 0, 1], 8080).into();
 /// # Ok::<(), gateway::config::Errors>(())
 /// ```
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "its users make it from the default, field by field"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Where clients connect.

@@ -1,7 +1,7 @@
 //! Engine.IO: nodes, their shards and sessions, and the transports by which bytes reach a session.
 //!
 //! A shard is a thread that owns its sessions. A session is driven by its shard, by the requests of its
-//! client, or by the task of its WebSocket. This room may use [`peers`](crate::peers) and what is below.
+//! client, or by the task of its WebSocket. This room may use `peers` and what is below.
 //! What stands
 //! above Engine.IO is a layer: Socket.IO, or an application that speaks Engine.IO alone.
 

@@ -9,12 +9,6 @@
 //! - [`websocket`]: frames, and the [`websocket::reader::Reader`] that makes messages of a client's bytes;
 //! - [`Encoded`]: a packet encoded once for all transports and all recipients.
 
-#![warn(
-    clippy::exhaustive_enums,
-    clippy::exhaustive_structs,
-    clippy::missing_errors_doc
-)]
-
 pub mod engineio;
 pub mod socketio;
 pub mod websocket;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 /// Which way bytes pass.
+#[expect(clippy::exhaustive_enums, reason = "a connection has two directions")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// From the client to the server.
@@ -15,6 +16,7 @@ pub enum Way {
 }
 
 /// What becomes of bytes that came.
+#[expect(clippy::exhaustive_enums, reason = "a test says what becomes of bytes")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pass {
     /// They are passed on.

@@ -1,6 +1,6 @@
 //! Clients' tokens: who may connect, and what the application lets them do.
 //!
-//! [`Authenticated`] wraps any application. It decides in `connect`, and keeps the user and the
+//! `Authenticated` wraps any application. It decides in `connect`, and keeps the user and the
 //! claims with the socket. It takes a new token by the event `token`, and closes the session of a
 //! socket whose token has expired.
 //!

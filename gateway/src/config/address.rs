@@ -69,6 +69,7 @@ impl Value for Network {
 }
 
 /// The web origins that may read our answers.
+#[expect(clippy::exhaustive_enums, reason = "a setting has these values")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
     /// Every origin.

@@ -38,6 +38,7 @@ impl From<Vec<Error>> for Errors {
 }
 
 /// One thing that is wrong with a configuration. Never holds the value of a secret.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// A key, variable or flag that is none of ours.
@@ -139,6 +140,7 @@ impl Error {
 }
 
 /// Where a value comes from.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// A line of the file.

@@ -1,7 +1,7 @@
 //! Where log lines go.
 //!
 //! No thread that logs waits for the reader of the log. A thread of its own writes the lines
-//! ([`lines`]), and drops and counts those that it cannot write.
+//! (`lines`), and drops and counts those that it cannot write.
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::sync::OnceLock;

@@ -127,6 +127,7 @@ fn printable(text: &str) -> Result<&str, String> {
 }
 
 /// The transports that sessions may be opened on; at least one.
+#[expect(clippy::exhaustive_structs, reason = "there are two transports")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transports {
     /// HTTP long-polling.

@@ -19,6 +19,7 @@ use super::value::{Shape, Value};
 /// assert!(config.backend.routes[0].matches("/chat", "typing"));
 /// # Ok::<(), gateway::config::Errors>(())
 /// ```
+#[non_exhaustive]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Route {
     /// The namespaces.
@@ -30,6 +31,7 @@ pub struct Route {
 }
 
 /// Where events go.
+#[expect(clippy::exhaustive_enums, reason = "a setting has these values")]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Target {
     /// To the backend at this address.

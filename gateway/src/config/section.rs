@@ -15,6 +15,7 @@ use super::secret::{Keys, Secret};
 use super::url::{HttpUrl, RedisUrl};
 
 /// Engine.IO: transports, heartbeat and the first request (`engine.*`).
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Engine {
     /// Path prefix of every Engine.IO request; begins and ends with `/`.
@@ -44,6 +45,7 @@ pub struct Engine {
 }
 
 /// What other web origins may do from a browser (`cors.*`).
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cors {
     /// Origins that may read our answers.
@@ -55,6 +57,7 @@ pub struct Cors {
 }
 
 /// What stands in front of `listen` (`proxy.*`).
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proxy {
     /// Peers whose `X-Forwarded-For` is believed.
@@ -79,6 +82,7 @@ impl Proxy {
 }
 
 /// Bounds; what passes one is refused with a reason (`limits.*`).
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Sessions of this node.
@@ -110,6 +114,7 @@ pub struct Limits {
 }
 
 /// The link between the nodes (`redis.*`); there is none without `redis.url`.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redis {
     /// Where Redis is.
@@ -133,6 +138,7 @@ pub struct Redis {
 }
 
 /// Which rooms a node hears of (`redis.interest`).
+#[expect(clippy::exhaustive_enums, reason = "a setting has these values")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RedisInterest {
     /// Those that have members here.
@@ -142,6 +148,7 @@ pub enum RedisInterest {
 }
 
 /// The wire format between the nodes (`redis.mode`).
+#[expect(clippy::exhaustive_enums, reason = "a setting has these values")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RedisMode {
     /// `PUBLISH` and `SUBSCRIBE`, as `@socket.io/redis-adapter`'s `createAdapter`.
@@ -151,6 +158,7 @@ pub enum RedisMode {
 }
 
 /// How this node is known to the others (`cluster.*`).
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
     /// This node's name; a random one is drawn at the start when there is none.
@@ -164,6 +172,7 @@ pub struct Cluster {
 }
 
 /// How clients' tokens are verified (`auth.*`).
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Auth {
     /// Shared secrets of HMAC-signed tokens, each as good as the others.
@@ -189,6 +198,7 @@ pub struct Auth {
 }
 
 /// Who is told about connects and events (`backend.*`).
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
     /// Who is asked over HTTP.
@@ -207,6 +217,7 @@ pub struct Backend {
 }
 
 /// A backend that is asked over HTTP (`backend.*`).
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webhook {
     /// Where requests are posted.
@@ -234,6 +245,7 @@ pub struct Webhook {
 }
 
 /// The HTTP API on the internal port (`api.*`).
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Api {
     /// The bearer keys that callers present; the API is off when there are none.
@@ -243,6 +255,7 @@ pub struct Api {
 }
 
 /// The end of the process (`shutdown.*`).
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shutdown {
     /// Over how long sessions are closed; zero closes all at once.
@@ -250,6 +263,10 @@ pub struct Shutdown {
 }
 
 /// How servers that the gateway connects to by TLS are told (`redis.*`, `backend.*`, `auth.*`).
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "its users make it, field by field"
+)]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trust {
     /// PEM file of what is trusted in place of the system's roots.
@@ -261,6 +278,7 @@ pub struct Trust {
 }
 
 /// How much of a server's certificate is checked (`redis.tls_verify` and others).
+#[expect(clippy::exhaustive_enums, reason = "a setting has these values")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TlsVerify {
     /// Who signed it, its time, and its name.
@@ -273,6 +291,10 @@ pub enum TlsVerify {
 }
 
 /// TLS on `listen` (`tls.*`).
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "its users make it, field by field"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// PEM file with the certificate chain.
@@ -282,6 +304,7 @@ pub struct Tls {
 }
 
 /// What Prometheus is told (`metrics.*`).
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metrics {
     /// Whether some metrics have a second name, the one that boards for Socket.IO's own server use.
@@ -289,6 +312,7 @@ pub struct Metrics {
 }
 
 /// What is logged, and how (`log.*`).
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// Lines for people or for machines.
@@ -298,6 +322,7 @@ pub struct Log {
 }
 
 /// To which pages' requests a browser adds a cookie (`engine.cookie_same_site`).
+#[expect(clippy::exhaustive_enums, reason = "a setting has these values")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SameSite {
     /// To those of the same site, and to links.
@@ -321,6 +346,7 @@ impl SameSite {
 }
 
 /// The shape of a log line (`log.format`).
+#[expect(clippy::exhaustive_enums, reason = "a setting has these values")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// One line of text.

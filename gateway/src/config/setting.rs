@@ -29,6 +29,7 @@ pub struct Setting {
 }
 
 /// What counts when a setting is not given.
+#[expect(clippy::exhaustive_enums, reason = "a default is one of these")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Default {
     /// This value.

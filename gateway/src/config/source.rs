@@ -38,6 +38,10 @@ const USUAL_FILE: &str = "gateway.toml";
 /// assert_eq!(Config::load(&sources)?.engine.ping_timeout.as_secs(), 5);
 /// # Ok::<(), gateway::config::Errors>(())
 /// ```
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "its users make it, field by field"
+)]
 #[derive(Default)]
 pub struct Sources {
     /// The file that was named on the command line.
@@ -255,6 +259,7 @@ fn variable(name: &OsStr, value: &OsStr, errors: &mut Vec<Error>) -> Option<Give
 ///
 /// Other programs have such names as well: CGI has a `GATEWAY_INTERFACE`. So this is no error, while an
 /// unknown flag or key is one.
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Foreign {
     /// Its name.

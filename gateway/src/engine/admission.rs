@@ -6,6 +6,10 @@ use std::pin::Pin;
 pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// Whether a handshake is answered.
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "whoever opens a session handles each"
+)]
 pub enum Admission {
     /// It is.
     Admit,

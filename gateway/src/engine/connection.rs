@@ -14,6 +14,7 @@ pub struct Connection(Rc<Session>);
 
 /// The text holds the separator of polling payloads (`0x1e`), which nothing escapes, and the
 /// session is on polling.
+#[expect(clippy::exhaustive_structs, reason = "it says one thing")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a text message cannot hold the character U+001E on polling")]
 pub struct SeparatorInText;

@@ -19,6 +19,10 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 use hyper::header::HeaderValue;
 
 /// A content coding that the gateway can apply to an answer.
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a client and the gateway agree on one of these"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
     /// `br`, for files only.

@@ -84,6 +84,7 @@ pub(crate) enum CallError {
 }
 
 /// Why nothing can be requested.
+#[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum OutboundError {
     /// The settings of certificates to trust cannot be fulfilled.

@@ -24,6 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const ALPN: &[u8] = b"http/1.1";
 
 /// Why a certificate cannot be used.
+#[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.

@@ -19,6 +19,7 @@ use tokio_rustls::rustls::{
 use crate::config::{Config, TlsVerify, Trust};
 
 /// Why a setting about trust cannot be fulfilled.
+#[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// A file cannot be read, or holds something else.
@@ -148,6 +149,10 @@ pub fn examining(
 }
 
 /// With a verifier; the client shows a certificate if it is to.
+///
+/// # Errors
+///
+/// If a file cannot be read, or the certificate does not belong to the key; names the setting.
 fn configured(
     verifier: Arc<Verifier>,
     client: Option<((&Path, &Path), [String; 2])>,
@@ -176,6 +181,10 @@ fn configured(
 }
 
 /// The certificates of a PEM file; at least one.
+///
+/// # Errors
+///
+/// If the file cannot be read, or has no certificate in it; names `setting`.
 fn read_certificates(
     path: &Path,
     setting: &str,
@@ -225,6 +234,10 @@ pub struct Verifier {
 
 impl Verifier {
     /// Trusts `named`, and, with `system`, what this system trusts.
+    ///
+    /// # Errors
+    ///
+    /// If a certificate in `named` is none.
     fn new(
         named: Vec<CertificateDer<'static>>,
         system: bool,

@@ -10,6 +10,7 @@ use crate::net::tls::TlsError;
 use crate::net::trust::TrustError;
 
 /// Why a node does not start.
+#[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A setting has a value that it cannot have.

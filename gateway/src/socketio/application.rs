@@ -68,6 +68,7 @@ pub trait Application: Send + Sync + 'static {
 }
 
 /// Whether a client may connect to a namespace.
+#[expect(clippy::exhaustive_enums, reason = "an application gives one of these")]
 pub enum Connect {
     /// It may.
     Accept,
@@ -78,6 +79,10 @@ pub enum Connect {
 }
 
 /// What a refused client gets as its `connect_error`.
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "its users make it, field by field"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The error's message.
@@ -114,6 +119,7 @@ impl Refusal {
 }
 
 /// How far an event is handled.
+#[expect(clippy::exhaustive_enums, reason = "an application gives one of these")]
 pub enum Flow {
     /// Wholly.
     Done,

@@ -53,6 +53,7 @@ impl From<ArgumentsBuf> for OwnedArguments {
 }
 
 /// Why something could not be emitted.
+#[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum EmitError {
     /// The name belongs to the library itself.
@@ -225,6 +226,7 @@ impl<'de, V: serde::de::Visitor<'de>> serde::de::Visitor<'de> for Leading<V> {
 /// Bytes as an argument or anywhere inside one. They travel as an attachment.
 ///
 /// It only has a serialized form as part of what is emitted or received.
+#[expect(clippy::exhaustive_structs, reason = "its users make it")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binary(
     /// The bytes.

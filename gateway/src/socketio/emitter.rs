@@ -36,6 +36,7 @@ pub struct Emitter {
 const MAX_FETCHED: usize = 64 * 1024 * 1024;
 
 /// Not every recipient acknowledged.
+#[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 #[error("{} of {expected} recipients acknowledged in time", answers.len())]
 pub struct MissingAcks {

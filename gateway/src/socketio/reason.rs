@@ -3,6 +3,7 @@
 use protocol::engineio::CloseReason;
 
 /// Why a socket is gone.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DisconnectReason {
     /// Its session ended.

@@ -11,6 +11,10 @@ use crate::config::{Auth, Keys};
 use crate::socketio::claims::Right;
 
 /// What a token shall say. Empty lists are left out, which allows everything.
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "its users make it, field by field"
+)]
 #[derive(Debug, Default, Serialize)]
 pub struct Wanted {
     /// The user.
@@ -28,6 +32,7 @@ pub struct Wanted {
 }
 
 /// Why no token can be made.
+#[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
     /// There is no secret to sign with.

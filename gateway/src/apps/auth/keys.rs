@@ -27,6 +27,7 @@ enum Material {
 }
 
 /// Why a configured key cannot be used.
+#[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The file cannot be read.

@@ -12,6 +12,7 @@ use crate::config::Auth;
 use crate::net::outbound::{Outbound, OutboundError};
 
 /// What a token holds, and why it is not taken.
+#[non_exhaustive]
 #[derive(Debug)]
 pub struct Verdict {
     /// Its header as it is written, if it can be read.
@@ -23,6 +24,7 @@ pub struct Verdict {
 }
 
 /// Why nothing can be said.
+#[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// There are no keys.

@@ -12,6 +12,7 @@ use super::Read;
 use super::file::File;
 
 /// The directory for the client's files lacks one of them.
+#[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 #[error("client_dir {}: cannot read {file}: {source}", dir.display())]
 pub struct ClientDirError {

@@ -43,6 +43,7 @@ pub(crate) struct Walk<E> {
 }
 
 /// A page of a list.
+#[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Page<T> {
     /// Its entries, in order.

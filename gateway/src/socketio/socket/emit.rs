@@ -13,6 +13,7 @@ use crate::socketio::arguments::{EmitError, IntoArguments, OwnedArguments, check
 use crate::socketio::layer::SocketIo;
 
 /// Why an acknowledgement did not come.
+#[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AckError {
     /// It took too long.
