@@ -158,6 +158,7 @@ fn the_versions_that_pages_name_are_those_that_are_used() {
     let rust = rust.split('"').next().unwrap();
     for page in ["docs/benchmarks.md", "docs/loadtest.md"] {
         let text = text(page).replace('`', "");
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         for named in [
             format!("socket.io {}", version("socket.io")),
             format!(
@@ -264,7 +265,7 @@ fn the_bounds_that_the_page_names_have_these_values() {
             .match_indices(&format!("const {name}:"))
             .map(|(at, _)| value_of_constant(&source[at..]))
             .collect();
-        if let Some(values) = values {
+        if let Some(values) = values.filter(|values| !values.is_empty()) {
             assert!(values.contains(&told), "{name}: {told}, not {values:?}");
             compared += 1;
         }
