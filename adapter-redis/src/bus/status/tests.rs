@@ -230,7 +230,10 @@ fn who_may_not_write_is_up_all_the_same_and_says_so() {
     bring_up(&mut status, A, now);
     assert!(status.set_unregistered(Some("MISCONF disk".to_owned())));
     let trouble = status.trouble().unwrap();
-    assert_eq!(trouble, "not registered with the cluster yet: MISCONF disk");
+    assert_eq!(
+        trouble,
+        "this node has not written its heartbeat to Redis yet: MISCONF disk"
+    );
     assert_eq!(status.concern(), None);
     status.set_problem(None);
     assert_eq!(status.trouble(), None);
