@@ -1,4 +1,5 @@
 """Holds the source against the plan of its rooms: python3 .ci/rooms/check.py [repository]
+With --list it tells what each room has: files, lines, and the files of its largest circle.
 
 A room is a folder under `src`, and the file of the same name. A room uses the rooms behind it in the list below, and none before it.
 Within a room at most MOST files import each other in a circle. Arrows that run up and are known stand in DEBTS: a further one is an
@@ -57,7 +58,21 @@ def faults(crate, rooms, debts, most=MOST):
                 yield f"a circle of {len(circle)} files that import each other, {most} at most: {names}"
 
 
+def listing(crate, rooms):
+    """What each room has, a line each."""
+    for room in rooms or [None]:
+        inside = {module: set(imports) for module, imports in crate.imports.items() if room is None or module[:1] == (room,)}
+        files = [file for module in inside for file in crate.files[module]]
+        lines = sum(len(file.read_text().splitlines()) for file in files)
+        largest = max((len(circle) for circle in circles(inside)), default=0)
+        yield f"{room or 'all of it':<15} {len(files):>4} files {lines:>7} lines {largest:>3} in a circle"
+
+
 def main(repository):
+    if "--list" in sys.argv:
+        for name, rooms in ROOMS.items():
+            print(f"{name}:", *listing(Crate(repository / name / "src"), [*rooms, *PROGRAMS] if name == "gateway" else rooms), sep="\n  ")
+        return
     wrong = 0
     for name, rooms in ROOMS.items():
         for fault in faults(Crate(repository / name / "src"), rooms, DEBTS.get(name, set())):
@@ -69,4 +84,5 @@ def main(repository):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[2]))
+    folders = [argument for argument in sys.argv[1:] if not argument.startswith("--")]
+    main(Path(folders[0] if folders else Path(__file__).parents[2]))
