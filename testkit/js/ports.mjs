@@ -1,24 +1,13 @@
 // Ports of the loopback interface.
-import { once } from "node:events";
 import { connect, createServer } from "node:net";
-
-/** A port that nobody listens on. */
-export async function freePort() {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
-}
 
 let last = 0;
 
 /**
  * A port that nobody listens on, nor on the port 10,000 above it, which a Redis cluster needs. It is below those that the system gives to
- * outgoing connections, so that none takes it while its server is down.
+ * outgoing connections, so that none takes it while its server is down, and processes that run at the same time begin at different ones.
  */
-export async function stablePort() {
+export async function freePort() {
   for (;;) {
     last += 1;
     const port = 10_000 + ((process.pid * 101 + last) % 12_000);

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
-import { stablePort } from "./ports.mjs";
+import { freePort } from "./ports.mjs";
 import { Program } from "./program.mjs";
 import { until } from "./wait.mjs";
 
@@ -20,14 +20,14 @@ export class Redis {
 
   /** With keys it speaks TLS and nothing else. */
   static async start(args = [], keys = undefined) {
-    const redis = new Redis(await stablePort(), ["--save", "", "--appendonly", "no", ...args], keys);
+    const redis = new Redis(await freePort(), ["--save", "", "--appendonly", "no", ...args], keys);
     await redis.restart();
     return redis;
   }
 
   /** One that watches others, and keeps what it learns in its configuration. */
   static async startSentinel(lines, keys) {
-    const sentinel = new Redis(await stablePort(), [], keys);
+    const sentinel = new Redis(await freePort(), [], keys);
     const file = join(sentinel.#folder, "sentinel.conf");
     writeFileSync(file, lines.join("\n"));
     sentinel.#arguments = [file, ...sentinel.#arguments, "--sentinel"];

@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import itertools
 import os
 import pathlib
 import signal
@@ -14,6 +15,8 @@ import time
 PATIENCE_SECONDS = 60
 LOOK_AGAIN_SECONDS = 0.05
 
+STEPS = itertools.count(1)
+
 # How much of its output the failure of a program shows.
 SHOWN = 4000
 
@@ -22,11 +25,19 @@ INSTALL_ONLY = os.environ.get("INSTALL_ONLY") == "1"
 
 
 def free_ports(count):
-    """Ports of loopback that nobody listens on."""
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
+    """Ports of loopback that nobody listens on.
+
+    They are below those that the system gives to outgoing connections, so that none takes one before its server does, and processes that
+    run at the same time begin at different ones.
+    """
+    ports = []
+    while len(ports) < count:
+        port = 10_000 + (os.getpid() * 101 + next(STEPS)) % 12_000
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        ports.append(port)
     return ports
 
 

@@ -28,6 +28,7 @@ async function start(name, settings = {}) {
   };
   const program = await Program.listening(port, join(process.env.EXAMPLES_BIN, name), [], { env });
   stops.push(() => program.stop());
+  await program.listens(internal);
   return {
     internal: `http://127.0.0.1:${internal}`,
     connect(namespace = "/", options = {}) {

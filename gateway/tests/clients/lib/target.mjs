@@ -16,6 +16,7 @@ export const FOLDER = dirname(dirname(fileURLToPath(import.meta.url)));
 export function startRelay(flags = [], { port, env = {} } = {}) {
   return start({
     variable: "GATEWAY_BIN",
+    internal: true,
     script: "relay.mjs",
     port,
     env: () => env,
@@ -35,6 +36,7 @@ export function startRelay(flags = [], { port, env = {} } = {}) {
 export function startClusterNode(env = {}) {
   return start({
     variable: "CLUSTER_NODE_BIN",
+    internal: true,
     args: () => [],
     env: (port, internalPort) => ({
       GATEWAY_LISTEN: `127.0.0.1:${port}`,
@@ -55,7 +57,7 @@ export function startClientSuite() {
   return start({ variable: "CLIENT_SUITE_BIN", script: "client_suite.mjs", args: () => [], env: (port) => ({ PORT: `${port}` }) });
 }
 
-async function start({ variable, script, port, args, env }) {
+async function start({ variable, script, port, args, env, internal = false }) {
   const program = process.env[variable];
   if (!REFERENCE && !program) {
     throw new Error(`set ${variable} to the program under test, or REFERENCE=1 for the Node server`);
@@ -69,6 +71,7 @@ async function start({ variable, script, port, args, env }) {
     const server = new Target([...command, ...flags], chosen, env(chosen, internalPort), internalPort);
     try {
       await server.listens(chosen);
+      if (internal && !REFERENCE) await server.listens(internalPort);
       return server;
     } catch (error) {
       await server.kill();
