@@ -13,6 +13,7 @@ from pathlib import Path
 from suites import ROOT, SUITES, Suite, may_start, run, with_needs
 
 HERE = Path(__file__).resolve().parent
+PATIENCE_SECONDS = 60
 
 
 def shell(suite):
@@ -59,15 +60,19 @@ class Runner(unittest.TestCase):
     def test_an_interrupt_ends_what_was_started(self):
         with tempfile.TemporaryDirectory() as folder:
             program = f"import sys; sys.path.insert(0, {str(HERE)!r}); from suites import *; "
+            # What is started in the background by a shell ignores it.
+            program += "signal.signal(signal.SIGINT, signal.default_int_handler); "
             # One in the group of the suite, and one in a group of its own.
             commands = f"echo $$ >{folder}/shell; sleep 1000 & echo $! >{folder}/sleep; setsid sleep 1000 & echo $! >{folder}/apart; wait"
             program += f"adopt_orphans(); run([Suite('one', {commands!r}, load=1)], 2, lambda it: ['sh', '-c', it.make])"
             runner = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             files = [Path(folder) / name for name in ("shell", "sleep", "apart")]
+            deadline = time.monotonic() + PATIENCE_SECONDS
             while not all(file.exists() and file.read_text() for file in files):
+                self.assertLess(time.monotonic(), deadline, "nothing was started")
                 time.sleep(0.01)
             runner.send_signal(signal.SIGINT)
-            runner.wait()
+            runner.wait(PATIENCE_SECONDS)
             for file in files:
                 self.assertFalse(runs(int(file.read_text())), file.name)
 
