@@ -16,7 +16,7 @@ clients: export CLIENT_SUITE_BIN ?= $(DEBUG)/examples/client_suite
 cluster: export CLUSTER_NODE_BIN ?= $(DEBUG)/examples/cluster_node
 
 .PHONY: help run test fast install check fmt build unit autobahn clients loadtest cluster examples redis redis-all \
-	deploy-check deploy-write deploy-image-steps fuzz bench
+	deploy-check deploy-write deploy-image-steps fuzz bench simulate
 
 help: ## What the targets do
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 22
@@ -68,6 +68,11 @@ install: ## What the tests need
 # Tests of a node mostly wait: twice as many as there are cores go at once.
 unit: build ## The tests of all crates
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(getconf _NPROCESSORS_ONLN)))} cargo test --workspace
+
+# For about two minutes of one core by default. A profile of its own: without optimisation a seed takes ten times as long.
+simulate: SEEDS := $(or $(SEEDS),1+5000)
+simulate: ## Recovery, simulated with many seeds: SEEDS=FIRST+COUNT
+	SIMULATOR_SEEDS=$(SEEDS) cargo test --profile simulate -p simulator
 
 autobahn: build ## Autobahn's tests of WebSocket
 	python3 gateway/tests/autobahn/run.py

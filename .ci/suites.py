@@ -61,6 +61,7 @@ SUITES = [
     # Cargo starts these two, and would wait for the build of the check anyway.
     Suite("unit", "unit", load=1, needs=("check",)),
     Suite("redis", "redis", load=0.6, needs=("check",)),
+    Suite("simulate", "simulate", load=1, needs=("unit",)),
     Suite("cluster", f"cluster SUITES={CLUSTER_REST}", load=0.4, needs=INSTALLED),
     Suite("deploy", "deploy-check", load=0.4, needs=INSTALLED),
     Suite("clients", f"clients SUITES={without(CLIENTS_THAT_MEASURE)}", load=0.6, needs=INSTALLED),

@@ -17,6 +17,7 @@ ROOMS = {
     "adapter": [],
     "adapter-redis": "redis_adapter stream_writer bus cluster config link wire codec".split(),
     "loadtest": [],
+    "simulator": [],
     "testkit": [],
     "gateway": "server backend apps http forward socketio engine peers cluster net count config".split(),
 }

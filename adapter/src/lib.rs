@@ -8,7 +8,8 @@
 //! - [`Adapter`]: the wire, with two implementations: the one in `adapter-redis`, and
 //!   [`memory::Cluster`], which joins several nodes in one process;
 //! - [`Interest`]: which rooms a node wants to hear of, and since when it does;
-//! - [`Pending`]: the requests that await answers from other nodes, as a state machine.
+//! - [`Pending`]: the requests that await answers from other nodes, as a state machine;
+//! - [`recovery`]: what is promised to a client is kept when nodes die. The gateway does not use it yet.
 //!
 //! Two nodes in one process, one of which tells something to a room:
 //!
@@ -47,6 +48,7 @@
 //! ```
 
 pub mod memory;
+pub mod recovery;
 
 mod answer;
 mod contract;

@@ -1,0 +1,427 @@
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "one answer is expected, and all others fail"
+)]
+
+use bytes::Bytes;
+
+use super::super::{Change, Open, Past};
+use super::*;
+use crate::{NodeId, Selection};
+
+const SECOND: u64 = 1_000_000;
+const ONE: ServerId = ServerId(1);
+const TWO: ServerId = ServerId(2);
+
+#[test]
+fn positions_rise_and_name_their_predecessors() {
+    let mut test = Test::new();
+    test.beat("a", None);
+    let first = test.publish("a", 1, "r");
+    test.now -= 5 * SECOND;
+    let handled = test.acts("a", 2, vec![publish("r", true)]);
+    let Heard::Ordered(second) = &handled.heard[0] else {
+        panic!("{handled:?}");
+    };
+    assert_eq!(second.entry.position.number(), first.number() + 1);
+    assert_eq!(second.before, [(LogName::room("r"), first)]);
+}
+
+#[test]
+fn a_call_that_is_made_again_is_answered_again_and_done_once() {
+    let mut test = Test::new();
+    test.beat("a", None);
+    let acts = vec![publish("r", true), publish("r", false)];
+    let first = test.acts("a", 1, acts.clone());
+    assert_eq!(first.heard.len(), 2);
+    let again = test.acts("a", 1, acts.clone());
+    assert_eq!((again.reply, again.heard.len()), (first.reply, 0));
+    assert_eq!(test.store.sizes().2, 1, "what is not logged has no entry");
+    test.acts("a", 2, acts.clone());
+    assert_eq!(test.acts("a", 1, acts.clone()).reply, Reply::Outdated);
+    assert_eq!(test.acts("a", 4, acts).reply, Reply::BeatFirst);
+}
+
+#[test]
+fn a_session_goes_to_who_claims_it_and_its_old_owner_is_refused() {
+    let mut test = Test::new();
+    test.beat("a", None);
+    test.beat("b", None);
+    let pid = test.open("a", 1);
+    let claimed = test.claim("b", 1, pid).unwrap();
+    assert_eq!((claimed.generation, claimed.start), (2, pid.start.position));
+    let away = test.write("a", 2, pid, 1, Change::Away);
+    assert_eq!(away, Done::NotOwned);
+    let Reply::Beaten { taken, .. } = test.beat("a", None) else {
+        panic!("no answer");
+    };
+    assert_eq!((&*taken[0].sid, taken[0].generation), ("sid", 2));
+    let late = Publication {
+        sender: Some(("sid".into(), 1)),
+        ..to("r")
+    };
+    let handled = test.acts("a", 3, vec![Act::Publish(late)]);
+    assert_eq!(done(&handled), [Done::NotOwned]);
+    let back = test.claim("a", 4, pid).unwrap();
+    assert_eq!(back.generation, 3);
+}
+
+#[test]
+fn a_claim_is_refused_with_a_reason() {
+    let mut test = Test::new();
+    test.beat("a", None);
+    let pid = test.open("a", 1);
+    let unknown = Pid::new(PidSecret::new([9; PidSecret::LENGTH]), pid.start);
+    assert_eq!(test.claim("a", 2, unknown), Err(NotClaimed::Unknown));
+    let mut claim = claim(pid);
+    claim.user = Some("another".into());
+    let handled = test.acts("a", 3, vec![Act::Claim(claim.clone())]);
+    assert_eq!(done(&handled), [Done::NotClaimed(NotClaimed::WrongUser)]);
+    claim.user = None;
+    claim.offset = Some(Offset {
+        position: Position::MAX,
+        ..pid.start
+    });
+    let handled = test.acts("a", 4, vec![Act::Claim(claim)]);
+    assert_eq!(done(&handled), [Done::NotClaimed(NotClaimed::Lost)]);
+    let elsewhere = Offset {
+        epoch: Epoch::new(99),
+        ..pid.start
+    };
+    let other = Pid::new(*pid.secret(), elsewhere);
+    assert_eq!(test.claim("a", 5, other), Err(NotClaimed::Epoch));
+    test.write("a", 6, pid, 1, Change::Away);
+    test.now += settings().window + SECOND;
+    assert_eq!(test.claim("a", 7, pid), Err(NotClaimed::Expired));
+}
+
+#[test]
+fn an_offset_of_an_earlier_session_is_none() {
+    let mut test = Test::new();
+    test.beat("a", None);
+    let pid = test.open("a", 1);
+    let mut claim = claim(pid);
+    claim.offset = Some(Offset {
+        epoch: Epoch::new(99),
+        position: Position::new(5),
+    });
+    let handled = test.acts("a", 2, vec![Act::Claim(claim)]);
+    assert!(matches!(&done(&handled)[0], Done::Claimed(it) if it.start == pid.start.position));
+}
+
+#[test]
+fn time_counts_from_the_last_heartbeat_of_a_dead_node() {
+    let mut test = Test::new();
+    test.beat("a", None);
+    let pid = test.open("a", 1);
+    test.now += settings().window - SECOND;
+    test.beat("b", None);
+    assert!(test.claim("b", 1, pid).is_ok());
+    test.now += settings().window + settings().lease + 2 * SECOND;
+    test.beat("c", None);
+    assert_eq!(
+        test.claim("c", 1, pid),
+        Err(NotClaimed::Unknown),
+        "it was swept"
+    );
+    assert_eq!(test.store.sizes().0, 0);
+}
+
+#[test]
+fn clients_are_whole_up_to_the_floor_only_if_they_were_attached_before_it() {
+    let mut test = Test::new();
+    test.beat("a", None);
+    let pid = test.open("a", 1);
+    test.now += SECOND;
+    let floor = test.publish("a", 2, "r");
+    test.beat_at("a", None, floor);
+    let claimed = test.claim("b", 0, pid);
+    assert_eq!(claimed, Err(NotClaimed::Unknown), "nobody beat for b");
+    test.beat_at("b", None, floor.after(test.now));
+    assert_eq!(test.claim("b", 1, pid).unwrap().start, floor);
+    // What b said of its clients it did not say of this one.
+    assert_eq!(test.claim("a", 3, pid).unwrap().start, floor);
+}
+
+#[test]
+fn a_server_that_lost_nothing_goes_on() {
+    let mut test = Test::new();
+    let known = test.known("a");
+    let pid = test.open("a", 1);
+    let place = test.publish("a", 2, "r");
+    let epoch = test.store.epoch();
+    test.server = TWO;
+    let refused = test.acts("a", 3, vec![publish("r", true)]);
+    assert_eq!(
+        refused.reply,
+        Reply::BeatFirst,
+        "it has to tell what it knows"
+    );
+    test.beat("b", None);
+    assert_eq!(test.claim("b", 1, pid), Err(NotClaimed::Unsettled));
+    let known = Known {
+        position: place,
+        ..known
+    };
+    test.beat("a", Some(known));
+    assert_eq!(test.store.epoch(), epoch);
+    assert!(test.claim("b", 2, pid).is_ok());
+}
+
+#[test]
+fn a_server_that_lost_something_begins_anew() {
+    let mut test = Test::new();
+    let known = test.known("a");
+    let pid = test.open("a", 1);
+    let old = test.store.clone();
+    let lost = test.publish("a", 2, "r");
+    let epoch = test.store.epoch();
+    test.store = old;
+    test.server = TWO;
+    test.beat("b", None);
+    let known = Known {
+        position: lost,
+        ..known
+    };
+    test.beat("a", Some(known));
+    assert_ne!(test.store.epoch(), epoch);
+    test.beat("b", None);
+    assert_eq!(test.claim("b", 1, pid), Err(NotClaimed::Epoch));
+    // Who comes later and knows as much finds it told.
+    let renewed = test.store.epoch();
+    test.beat("c", Some(known));
+    assert_eq!(test.store.epoch(), renewed);
+}
+
+#[test]
+fn who_does_not_tell_in_time_may_have_known_more() {
+    let mut test = Test::new();
+    test.beat("a", None);
+    test.beat("b", None);
+    let epoch = test.store.epoch();
+    test.server = TWO;
+    test.beat("b", None);
+    test.now += settings().settle + SECOND;
+    test.beat("b", None);
+    assert_ne!(test.store.epoch(), epoch);
+}
+
+#[test]
+fn an_epoch_that_was_lost_is_missed() {
+    let mut test = Test::new();
+    let known = test.known("a");
+    let old = test.store.clone();
+    test.now += SECOND;
+    let lost = Known {
+        position: known.position.after(u64::MAX / 4096),
+        ..known
+    };
+    test.beat("a", Some(lost));
+    let renewed = test.known("a");
+    assert_ne!(renewed.epoch, known.epoch);
+    test.store = old;
+    test.server = TWO;
+    test.beat("a", Some(renewed));
+    let now = test.store.epoch().unwrap();
+    assert!(now != renewed.epoch && now != known.epoch);
+}
+
+#[test]
+fn rooms_that_were_left_are_remembered_and_forgotten() {
+    let mut test = Test::new();
+    test.beat("a", None);
+    let pid = test.open("a", 1);
+    let mut number = 1;
+    for room in 0..4 {
+        let room: Arc<str> = room.to_string().into();
+        number += 2;
+        test.write("a", number - 1, pid, 1, Change::Join(vec![room.clone()]));
+        let until = test.store.life.as_ref().unwrap().last.after(0);
+        let rooms = vec![room];
+        test.write("a", number, pid, 1, Change::Leave { rooms, until });
+    }
+    assert_eq!(test.claim("a", number + 1, pid), Err(NotClaimed::Trimmed));
+    let mut claim = claim(pid);
+    claim.offset = Some(Offset {
+        position: test.store.life.as_ref().unwrap().last,
+        ..pid.start
+    });
+    let handled = test.acts("a", number + 2, vec![Act::Claim(claim)]);
+    assert!(matches!(&done(&handled)[0], Done::Claimed(it) if it.stays.len() == 2));
+}
+
+#[test]
+fn logs_end_when_nobody_can_come_back_for_them() {
+    let mut test = Test::new();
+    test.beat("a", None);
+    test.publish("a", 1, "r");
+    let past = Past::Last {
+        count: 9,
+        until: Position::MAX,
+    };
+    let history = Request::History {
+        log: LogName::room("r"),
+        past,
+    };
+    let Reply::Page(page) = test.handle("a", history.clone()).reply else {
+        panic!("no page");
+    };
+    assert_eq!(page.entries.len(), 1);
+    test.now += settings().keep.back + SECOND;
+    test.beat("a", None);
+    assert_eq!(test.store.sizes(), (0, 0, 0, 0));
+    let Reply::Page(page) = test.handle("a", history).reply else {
+        panic!("no page");
+    };
+    assert_eq!(page.entries, []);
+}
+
+struct Test {
+    store: Store,
+    server: ServerId,
+    now: u64,
+    random: u64,
+}
+
+impl Test {
+    fn new() -> Self {
+        Self {
+            store: Store::new(settings()),
+            server: ONE,
+            now: 1_790_000_000 * SECOND,
+            random: 0,
+        }
+    }
+
+    fn handle(&mut self, node: &str, request: Request) -> Handled {
+        self.random += 1;
+        let call = Call {
+            process: Process {
+                node: NodeId::new(node).unwrap(),
+                seed: 1,
+            },
+            request,
+            random: self.random,
+        };
+        self.store.handle(&call, self.server, self.now)
+    }
+
+    fn beat(&mut self, node: &str, known: Option<Known>) -> Reply {
+        self.beat_at(node, known, Position::ZERO)
+    }
+
+    fn beat_at(&mut self, node: &str, known: Option<Known>, floor: Position) -> Reply {
+        let beat = Beat {
+            number: 1,
+            acknowledged: 0,
+            known,
+            floor,
+            heads: Vec::new(),
+            seen: Position::ZERO,
+        };
+        self.handle(node, Request::Beat(beat)).reply
+    }
+
+    fn known(&mut self, node: &str) -> Known {
+        match self.beat(node, None) {
+            Reply::Beaten { known, .. } => known,
+            _ => panic!("another answer"),
+        }
+    }
+
+    fn acts(&mut self, node: &str, number: u64, acts: Vec<Act>) -> Handled {
+        let seen = Position::ZERO;
+        self.handle(node, Request::Acts { number, acts, seen })
+    }
+
+    fn publish(&mut self, node: &str, number: u64, room: &str) -> Position {
+        let handled = self.acts(node, number, vec![publish(room, true)]);
+        match done(&handled)[0] {
+            Done::Published(position) => position,
+            _ => panic!("another answer"),
+        }
+    }
+
+    fn open(&mut self, node: &str, number: u64) -> Pid {
+        let open = Open {
+            secret: PidSecret::new([1; PidSecret::LENGTH]),
+            sid: "sid".into(),
+            user: None,
+            data: None,
+            rooms: Vec::new(),
+        };
+        match done(&self.acts(node, number, vec![Act::Open(open)]))[0] {
+            Done::Opened(pid) => pid,
+            _ => panic!("another answer"),
+        }
+    }
+
+    fn write(&mut self, node: &str, number: u64, pid: Pid, by: Generation, it: Change) -> Done {
+        let write = Write {
+            secret: *pid.secret(),
+            generation: by,
+            changes: vec![it],
+        };
+        done(&self.acts(node, number, vec![Act::Write(write)]))[0].clone()
+    }
+
+    fn claim(&mut self, node: &str, number: u64, pid: Pid) -> Result<Claimed, NotClaimed> {
+        let handled = self.acts(node, number, vec![Act::Claim(claim(pid))]);
+        if handled.reply == Reply::BeatFirst {
+            return Err(NotClaimed::Unknown);
+        }
+        match done(&handled)[0].clone() {
+            Done::Claimed(claimed) => Ok(claimed),
+            Done::NotClaimed(reason) => Err(reason),
+            _ => panic!("another answer"),
+        }
+    }
+}
+
+fn done(handled: &Handled) -> Vec<Done> {
+    match &handled.reply {
+        Reply::Done { done, .. } => done.to_vec(),
+        _ => panic!("another answer"),
+    }
+}
+
+fn claim(pid: Pid) -> Claim {
+    Claim {
+        pid,
+        offset: None,
+        user: None,
+    }
+}
+
+fn publish(room: &str, is_logged: bool) -> Act {
+    Act::Publish(Publication {
+        is_logged,
+        ..to(room)
+    })
+}
+
+fn to(room: &str) -> Publication {
+    Publication {
+        selection: Selection::room(room),
+        body: Bytes::from_static(b"x"),
+        is_logged: true,
+        sender: None,
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        keep: Keep {
+            messages: 100,
+            bytes: 100_000,
+            back: 200 * SECOND,
+        },
+        window: 120 * SECOND,
+        lease: 5 * SECOND,
+        settle: 10 * SECOND,
+        read_bytes: 10_000,
+        stays: 2,
+        sweep: 100,
+        departed: 10,
+    }
+}

@@ -1,0 +1,393 @@
+//! What was promised to whom, and whether it is kept. It knows nothing of how.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use adapter::recovery::{NotClaimed, NotRecovered, Offset, Position};
+
+use crate::plan::{Knobs, SECOND, WINDOW};
+
+/// The number of an event.
+pub type EventId = u64;
+
+/// A promise that was not kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Which.
+    pub rule: Rule,
+    /// When, in microseconds.
+    pub at: u64,
+    /// What happened.
+    pub what: String,
+}
+
+/// What is promised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Rule {
+    /// A promised event did not come.
+    Lost,
+    /// An event came twice.
+    Twice,
+    /// An event came behind a later one.
+    Order,
+    /// An event came to somebody whom it was not for.
+    Stray,
+    /// A client was not recovered without a cause.
+    Refused,
+    /// A client was told that it is recovered, and is another.
+    Impostor,
+    /// Something holds more than it may.
+    Bound,
+    /// A client does not get connected although all is well.
+    Stuck,
+    /// Something is left after everybody went.
+    Left,
+}
+
+/// What was promised.
+#[derive(Debug, Default)]
+pub struct Model {
+    events: Vec<Event>,
+    chains: Vec<Chain>,
+    /// The chain of each client.
+    current: BTreeMap<usize, usize>,
+    seeds: BTreeMap<usize, u64>,
+    /// When something was lost for which nobody can be blamed.
+    excused: Option<u64>,
+    /// Until when the server was away last: no heartbeat could be made.
+    pub absent: u64,
+    /// The first that was found.
+    pub finding: Option<Finding>,
+    /// What happened, counted.
+    pub counts: BTreeMap<String, u64>,
+}
+
+#[derive(Debug)]
+struct Event {
+    chain: usize,
+    number: u64,
+    rooms: Vec<String>,
+    except: Option<String>,
+    submitted: u64,
+    acked: Option<u64>,
+    is_logged: bool,
+}
+
+/// A session, as its client knows it: through all its recoveries.
+#[derive(Debug)]
+struct Chain {
+    client: usize,
+    sid: String,
+    since: u64,
+    is_alive: bool,
+    was_refused: bool,
+    stays: Vec<Stay>,
+    got: BTreeSet<EventId>,
+    last: Position,
+    by_sender: BTreeMap<usize, u64>,
+    sent: u64,
+}
+
+#[derive(Debug)]
+struct Stay {
+    room: String,
+    asked: u64,
+    joined: Option<u64>,
+    leaving: Option<u64>,
+    left: Option<u64>,
+}
+
+impl Model {
+    /// Counts something.
+    pub fn count(&mut self, what: impl Into<String>) {
+        *self.counts.entry(what.into()).or_default() += 1;
+    }
+
+    /// A promise is not kept. Only the first counts.
+    pub fn find(&mut self, rule: Rule, at: u64, what: String) {
+        self.finding.get_or_insert(Finding { rule, at, what });
+    }
+
+    /// Something is lost that Redis had confirmed.
+    pub fn excuse(&mut self, now: u64) {
+        self.excused = Some(now);
+    }
+
+    /// A node begins a life.
+    pub fn set_seed(&mut self, node: usize, seed: u64) {
+        self.seeds.insert(node, seed);
+    }
+
+    /// The present life of a node.
+    pub fn seed_of(&self, node: usize) -> u64 {
+        self.seeds.get(&node).copied().unwrap_or_default()
+    }
+
+    /// A client sends an event.
+    pub fn submit(
+        &mut self,
+        client: usize,
+        (rooms, except_self): (Vec<String>, bool),
+        is_logged: bool,
+        now: u64,
+    ) -> EventId {
+        let chain = self.current[&client];
+        let sender = &mut self.chains[chain];
+        sender.sent += 1;
+        let event = Event {
+            chain,
+            number: sender.sent,
+            rooms,
+            except: except_self.then(|| sender.sid.clone()),
+            submitted: now,
+            acked: None,
+            is_logged,
+        };
+        self.events.push(event);
+        self.events.len() as EventId - 1
+    }
+
+    /// Whom an event is for: rooms, who is excepted, and whether it is logged.
+    pub fn event(&self, event: EventId) -> (Vec<String>, Option<String>, bool) {
+        let event = &self.events[event as usize];
+        (event.rooms.clone(), event.except.clone(), event.is_logged)
+    }
+
+    /// Its sender is told that it is in the log.
+    pub fn acknowledge(&mut self, event: EventId, now: u64) {
+        self.count("published");
+        self.events[event as usize].acked.get_or_insert(now);
+    }
+
+    /// A client is told that it is connected, with a new session.
+    pub fn begin(&mut self, client: usize, sid: String, now: u64) {
+        self.end(client);
+        self.chains.push(Chain {
+            client,
+            sid,
+            since: now,
+            is_alive: true,
+            was_refused: false,
+            stays: Vec::new(),
+            got: BTreeSet::new(),
+            last: Position::ZERO,
+            by_sender: BTreeMap::new(),
+            sent: 0,
+        });
+        self.current.insert(client, self.chains.len() - 1);
+        self.count("connected");
+    }
+
+    /// A client is told that it is recovered.
+    pub fn recover(&mut self, client: usize, sid: &str, now: u64) {
+        self.count("recovered");
+        match self.chain(client) {
+            Some(chain) if chain.sid == sid => {}
+            Some(_) | None => {
+                self.find(Rule::Impostor, now, format!("client {client} became {sid}"));
+            }
+        }
+    }
+
+    /// The session of a client is over for good.
+    pub fn end(&mut self, client: usize) {
+        if let Some(chain) = self.chain(client) {
+            chain.is_alive = false;
+        }
+        self.current.remove(&client);
+    }
+
+    fn chain(&mut self, client: usize) -> Option<&mut Chain> {
+        let chain = self.current.get(&client)?;
+        self.chains.get_mut(*chain)
+    }
+
+    /// A client wants to join.
+    pub fn ask_join(&mut self, client: usize, room: &str, now: u64) {
+        if let Some(chain) = self.chain(client) {
+            chain.stays.push(Stay {
+                room: room.to_owned(),
+                asked: now,
+                joined: None,
+                leaving: None,
+                left: None,
+            });
+        }
+    }
+
+    /// A client is told that it is in a room.
+    pub fn joined(&mut self, client: usize, room: &str, now: u64) {
+        for stay in self.stays(client, room) {
+            stay.joined.get_or_insert(now);
+        }
+    }
+
+    /// A client wants to leave.
+    pub fn ask_leave(&mut self, client: usize, room: &str, now: u64) {
+        for stay in self.stays(client, room) {
+            stay.leaving.get_or_insert(now);
+        }
+    }
+
+    /// That a client left is written.
+    pub fn left(&mut self, sid: &str, room: &str, now: u64) {
+        let chains = self.chains.iter_mut().filter(|chain| chain.sid == sid);
+        for stay in chains.flat_map(|chain| &mut chain.stays) {
+            if stay.room == room && stay.leaving.is_some() {
+                stay.left.get_or_insert(now);
+            }
+        }
+    }
+
+    fn stays(&mut self, client: usize, room: &str) -> impl Iterator<Item = &mut Stay> {
+        let stays = self.chain(client).map(|chain| &mut chain.stays);
+        let stays = stays.into_iter().flatten();
+        stays.filter(move |stay| stay.room == room && stay.leaving.is_none())
+    }
+
+    /// A client gets an event.
+    pub fn deliver(&mut self, client: usize, id: EventId, offset: &str, now: u64) {
+        let Ok(offset) = Offset::parse(offset) else {
+            return self.find(
+                Rule::Order,
+                now,
+                format!("client {client}: offset {offset}"),
+            );
+        };
+        let Some(chain) = self.current.get(&client) else {
+            return self.find(Rule::Stray, now, format!("client {client} has no session"));
+        };
+        let chain = &mut self.chains[*chain];
+        let event = &self.events[id as usize];
+        let place = offset.position;
+        let sent = chain.by_sender.insert(event.chain, event.number);
+        let who = format!("event {id} at {place} to client {client}");
+        let found = if !chain.got.insert(id) {
+            Some((Rule::Twice, who))
+        } else if place <= chain.last {
+            Some((Rule::Order, format!("{who}, behind {}", chain.last)))
+        } else if sent.is_some_and(|sent| sent >= event.number) {
+            Some((
+                Rule::Order,
+                format!("{who}, behind a later one of its sender"),
+            ))
+        } else if event.except.as_ref() == Some(&chain.sid) || !chain.may_get(event) {
+            Some((Rule::Stray, who))
+        } else {
+            None
+        };
+        chain.last = place;
+        self.count("delivered");
+        if let Some((rule, what)) = found {
+            self.find(rule, now, what);
+        }
+    }
+
+    /// A client that came back is not recovered.
+    pub fn refuse(
+        &mut self,
+        (client, refusal): (usize, NotRecovered),
+        away: u64,
+        knobs: &Knobs,
+        now: u64,
+    ) {
+        self.count(format!("refused: {}", refusal.as_str()));
+        let is_absent = self.absent + WINDOW > now;
+        let excused = self.excused;
+        let Some(chain) = self.chain(client) else {
+            return;
+        };
+        let was_refused = std::mem::replace(&mut chain.was_refused, true);
+        let is_excused = was_refused || excused.is_some_and(|at| at + WINDOW > chain.since);
+        let is_short = away < WINDOW / 2 && !is_absent;
+        let is_wrong = match refusal {
+            NotRecovered::Malformed => true,
+            NotRecovered::Trimmed | NotRecovered::NotClaimed(NotClaimed::Trimmed) => {
+                is_short && knobs.messages >= 1000
+            }
+            NotRecovered::TooLarge => knobs.replay_bytes >= 1_000_000,
+            NotRecovered::NotClaimed(NotClaimed::WrongUser) => true,
+            NotRecovered::NotClaimed(_) => is_short,
+            NotRecovered::Superseded | NotRecovered::Renewed | NotRecovered::Unreachable => false,
+        };
+        let is_unsettled = refusal == NotRecovered::NotClaimed(NotClaimed::Unsettled);
+        if is_wrong && !is_excused && !is_unsettled {
+            let away = away / SECOND;
+            let what = format!("client {client}: {}, away {away} s", refusal.as_str());
+            self.find(Rule::Refused, now, what);
+        }
+    }
+
+    /// Its session was ended on purpose, since it could not be made whole.
+    pub fn void(&mut self, sid: &str) {
+        for chain in self.chains.iter_mut().filter(|chain| chain.sid == sid) {
+            chain.was_refused = true;
+        }
+    }
+
+    /// Everybody had time: what was promised has to be there.
+    pub fn settle(&mut self, now: u64) {
+        let mut missing = Vec::new();
+        for chain in self.chains.iter().filter(|chain| chain.is_alive) {
+            for (id, event) in self.events.iter().enumerate() {
+                let id = id as EventId;
+                if chain.must_get(event) && !chain.got.contains(&id) {
+                    let (client, submitted) = (chain.client, event.submitted);
+                    missing.push(format!(
+                        "event {id} to {:?} of {submitted} us to client {client}",
+                        event.rooms
+                    ));
+                }
+            }
+        }
+        if let Some(first) = missing.first() {
+            let what = format!("{first} ({} in all)", missing.len());
+            self.find(Rule::Lost, now, what);
+        }
+    }
+
+    /// How many sessions live on.
+    pub fn alive(&self) -> usize {
+        self.chains.iter().filter(|chain| chain.is_alive).count()
+    }
+}
+
+impl Chain {
+    /// Whether an event may be for it.
+    fn may_get(&self, event: &Event) -> bool {
+        let acked = event.acked.unwrap_or(u64::MAX);
+        let may = |room: &String| {
+            *room == self.sid
+                || self.stays.iter().any(|stay| {
+                    let is_over = stay.left.is_some_and(|left| left < event.submitted);
+                    // What was on its way may come until the client is told that it joined.
+                    let is_early = stay.joined.is_some() && acked < stay.asked;
+                    stay.room == *room && !is_early && !is_over
+                })
+        };
+        event.rooms.is_empty() || event.rooms.iter().any(may)
+    }
+
+    /// Whether an event was promised to it.
+    fn must_get(&self, event: &Event) -> bool {
+        let submitted = event.submitted;
+        let must = |room: &String| {
+            *room == self.sid
+                || self.stays.iter().any(|stay| {
+                    let is_in = stay.joined.is_some_and(|joined| joined <= submitted);
+                    stay.room == *room && is_in && stay.leaving.is_none()
+                })
+        };
+        event.acked.is_some()
+            && event.is_logged
+            && self.since <= submitted
+            && event.except.as_ref() != Some(&self.sid)
+            && (event.rooms.is_empty() || event.rooms.iter().any(must))
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} at {} us: {}", self.rule, self.at, self.what)
+    }
+}
