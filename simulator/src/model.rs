@@ -229,11 +229,12 @@ impl Model {
         }
     }
 
-    /// That a client left is written.
-    pub fn left(&mut self, sid: &str, room: &str, now: u64) {
+    /// It is written that a client left, whose wish came to its node at `came`. A wish of later may be lost on the
+    /// way.
+    pub fn left(&mut self, sid: &str, room: &str, came: u64, now: u64) {
         let chains = self.chains.iter_mut().filter(|chain| chain.sid == sid);
         for stay in chains.flat_map(|chain| &mut chain.stays) {
-            if stay.room == room && stay.leaving.is_some() {
+            if stay.room == room && stay.leaving.is_some_and(|asked| asked <= came) {
                 stay.left.get_or_insert(now);
             }
         }

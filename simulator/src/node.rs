@@ -71,7 +71,8 @@ enum Pending {
     Publish(Line, EventId),
     Open(Line),
     Join(Line, String),
-    Leave(String, String),
+    /// With the time at which the client's wish came.
+    Leave(String, String, u64),
     Claim(Line, PidSecret),
     Nothing,
 }
@@ -507,7 +508,9 @@ impl Node {
             (Pending::Join(line, room), Done::Written(since)) => {
                 self.handle_joined(line, room, *since, net);
             }
-            (Pending::Leave(sid, room), Done::Written(_)) => net.model.left(&sid, &room, net.now),
+            (Pending::Leave(sid, room, came), Done::Written(_)) => {
+                net.model.left(&sid, &room, came, net.now);
+            }
             (Pending::Claim(line, secret), done) => self.handle_claim(line, secret, done, net),
             (Pending::Join(line, _), Done::NotOwned) => {
                 self.disconnect(line, None, net);

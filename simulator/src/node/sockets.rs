@@ -400,7 +400,7 @@ impl Node {
             rooms: vec![room.into()],
             until,
         };
-        self.write(line, change, Pending::Leave(sid, room.to_owned()), net);
+        self.write(line, change, Pending::Leave(sid, room.to_owned(), net.now), net);
         self.release(&log, net);
     }
 
