@@ -24,3 +24,4 @@ pub(crate) mod strangers;
 pub(crate) mod websocket;
 
 pub use connection::{Connection, SeparatorInText};
+pub use protocol::engineio::{CloseReason, Message, Transport};

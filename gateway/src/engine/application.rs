@@ -16,6 +16,23 @@ use crate::engine::layer::{Layer, SessionHalf};
 use crate::engine::session::Session;
 
 /// An application that speaks Engine.IO alone, with no Socket.IO above it.
+///
+/// ```
+/// use gateway::application::EngineApplication;
+/// use gateway::engine::{Connection, Message};
+///
+/// /// Sends back what it gets.
+/// struct Echo;
+///
+/// impl EngineApplication for Echo {
+///     fn message(&self, connection: &Connection, message: Message<'_>) {
+///         match message {
+///             Message::Text(text) => drop(connection.send_text(&text)),
+///             Message::Binary(data) => connection.send_binary(&data),
+///         }
+///     }
+/// }
+/// ```
 pub trait EngineApplication: Send + Sync + 'static {
     /// A session was opened.
     fn open(&self, connection: &Connection) {

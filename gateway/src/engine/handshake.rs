@@ -7,6 +7,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use hyper::HeaderMap;
 
 /// The request that opened a session, kept in one allocation since every connection has one.
+///
+/// ```
+/// use gateway::handshake::Handshake;
+///
+/// /// The version of its program that a client tells, in the query or in a header.
+/// fn version(handshake: &Handshake) -> Option<String> {
+///     let header = || handshake.header("x-version");
+///     let named = handshake.query_value("version");
+///     named.or_else(|| String::from_utf8(header()?.to_vec()).ok())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Handshake {
     /// The request's target, then for each header name and value, each text closed by a zero byte

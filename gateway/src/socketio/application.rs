@@ -20,6 +20,40 @@ pub use server_side::{ServerSideAck, ServerSideEvent};
 /// Every shard calls it on its own thread. What concerns one session comes in the order of its
 /// packets, and one at a time: while a [`Flow::Pending`] is under way the session's next event
 /// waits.
+///
+/// ```
+/// use gateway::Socket;
+/// use gateway::application::{Application, Connect, Flow, Refusal};
+/// use gateway::event::Event;
+///
+/// /// Who tells a name may speak, to everybody else.
+/// struct Chat;
+///
+/// impl Application for Chat {
+///     fn has_namespace(&self, namespace: &str) -> bool {
+///         namespace == "/"
+///     }
+///
+///     fn connect(&self, socket: &Socket) -> Connect {
+///         match socket.handshake().query_value("name") {
+///             Some(name) => {
+///                 socket.set_data(name);
+///                 Connect::Accept
+///             }
+///             None => Connect::Refuse(Refusal::new("who are you?")),
+///         }
+///     }
+///
+///     fn event(&self, socket: &Socket, mut event: Event<'_>) -> Flow {
+///         let name = socket.data::<String>().unwrap_or_default();
+///         if let Ok((text,)) = event.parse::<(String,)>() {
+///             let sent = socket.broadcast().emit("said", (&*name, text));
+///             event.ack((sent.is_ok(),)).ok();
+///         }
+///         Flow::Done
+///     }
+/// }
+/// ```
 pub trait Application: Send + Sync + 'static {
     /// Whether a session may be opened at all; asked before a handshake is answered.
     fn admit(&self, handshake: &Handshake) -> Admission {

@@ -10,6 +10,16 @@ use serde::ser::{Error as _, SerializeMap as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Arguments that are kept or sent: JSON values and their attachments.
+///
+/// ```
+/// use gateway::event::IntoArguments;
+///
+/// let arguments = ("hi", 1).into_arguments()?;
+/// assert_eq!(arguments.as_ref().json(), r#""hi",1"#);
+/// let (text, number): (String, u32) = arguments.parse()?;
+/// assert_eq!((text.as_str(), number), ("hi", 1));
+/// # Ok::<(), gateway::event::EmitError>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OwnedArguments(ArgumentsBuf);
 

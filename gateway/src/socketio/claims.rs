@@ -9,6 +9,17 @@ use crate::config::Pattern;
 pub(crate) const MAX_USER_BYTES: usize = 256;
 
 /// What a token says about its bearer. What it is silent about is allowed.
+///
+/// ```
+/// use gateway::Socket;
+/// use gateway::auth::Right;
+///
+/// /// Whether the client may read a room; without tokens everybody may.
+/// fn may_read(socket: &Socket, room: &str) -> bool {
+///     let claims = socket.claims();
+///     claims.is_none_or(|claims| claims.allows(Right::Join, room))
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Claims {
     pub(crate) sub: Option<Box<str>>,

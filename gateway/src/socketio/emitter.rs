@@ -23,6 +23,24 @@ use crate::socketio::socket::{Socket, SocketInfo};
 ///
 /// Each method returns another emitter; one can be kept and used again. It can be used on any
 /// thread.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use gateway::Gateway;
+///
+/// async fn close_bar(gateway: &Gateway) -> Result<(), Box<dyn std::error::Error>> {
+///     let bar = gateway.of("/").to("bar").except("staff");
+///     bar.emit("last orders", (10,))?;
+///     let answers = bar.emit_with_ack("another one?", (), Duration::from_secs(2))?;
+///     match answers.await {
+///         Ok(answers) => println!("{} answered", answers.len()),
+///         Err(missing) => println!("{missing}"),
+///     }
+///     bar.disconnect(false);
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Emitter {
     gateway: Gateway,

@@ -10,6 +10,17 @@ pub use crate::socketio::arguments::{Binary, EmitError, IntoArguments, OwnedArgu
 use crate::socketio::socket::Socket;
 
 /// An event that a client emitted.
+///
+/// ```
+/// use gateway::event::{Binary, EmitError, Event};
+///
+/// fn store(mut event: Event<'_>) -> Result<(), EmitError> {
+///     match event.parse::<(String, Binary)>() {
+///         Ok((name, Binary(bytes))) => event.ack(("stored", name, bytes.len())),
+///         Err(error) => event.ack(("refused", error.to_string())),
+///     }
+/// }
+/// ```
 pub struct Event<'a> {
     name: &'a str,
     arguments: Arguments<'a>,

@@ -7,6 +7,16 @@ use adapter::Member;
 use crate::engine::node::Node;
 
 /// A node, for emitting from outside of a handler. It can be cloned and sent to any thread.
+///
+/// ```
+/// use gateway::Gateway;
+/// use gateway::event::EmitError;
+///
+/// fn tell_time(gateway: &Gateway, hour: u32) -> Result<(), EmitError> {
+///     println!("{} sessions, {} nodes", gateway.connections(), gateway.nodes().len());
+///     gateway.of("/").volatile().emit("hour", (hour,))
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Gateway(Arc<Node>);
 

@@ -38,6 +38,27 @@ pub use joined::Joined;
 ///
 /// It belongs to the thread of its shard. To reach a socket from elsewhere keep its [`id`](Self::id)
 /// and emit to the room of that name through [`Gateway`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use gateway::Socket;
+/// use gateway::event::EmitError;
+///
+/// fn welcome(socket: &Socket) -> Result<(), EmitError> {
+///     socket.join(["lobby"]);
+///     socket.to("lobby").emit("came", (socket.id().as_str(),))?;
+///     socket.emit("welcome", (socket.rooms(),))?;
+///     let asked = socket.emit_with_ack("how are you?", (), Duration::from_secs(5))?;
+///     let socket = socket.clone();
+///     tokio::task::spawn_local(async move {
+///         if asked.await.is_err() {
+///             socket.disconnect(false);
+///         }
+///     });
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Socket(Rc<Inner>);
 

@@ -400,7 +400,12 @@ impl Node {
             rooms: vec![room.into()],
             until,
         };
-        self.write(line, change, Pending::Leave(sid, room.to_owned(), net.now), net);
+        self.write(
+            line,
+            change,
+            Pending::Leave(sid, room.to_owned(), net.now),
+            net,
+        );
         self.release(&log, net);
     }
 

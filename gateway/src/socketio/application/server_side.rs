@@ -9,6 +9,19 @@ use crate::socketio::arguments::{EmitError, IntoArguments, OwnedArguments};
 use crate::socketio::gateway::Gateway;
 
 /// An event that another server of the cluster emitted to the servers themselves.
+///
+/// ```
+/// use gateway::application::ServerSideEvent;
+///
+/// fn reload(mut event: ServerSideEvent<'_>) {
+///     if event.name() == "reload" {
+///         let done = event.parse::<(String,)>().is_ok();
+///         if let Some(ack) = event.take_ack() {
+///             ack.send((done,)).ok();
+///         }
+///     }
+/// }
+/// ```
 pub struct ServerSideEvent<'a> {
     namespace: &'a str,
     event: &'a EventBuf,
