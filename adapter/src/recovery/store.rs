@@ -28,6 +28,7 @@ use super::{
 /// A server that took over, or restarted, may lack what was confirmed. Positions do not tell: they come from its
 /// clock, which went on. So with each server a new *era* begins, and each process tells first what it knows of
 /// the era before. While one that was alive has not told, nobody is told that he is whole.
+/// If nobody of before is left, there is a new epoch at once.
 #[derive(Debug, Clone)]
 pub struct Store {
     settings: Settings,
@@ -116,6 +117,10 @@ impl Store {
             .get_or_insert_with(|| Life::new(call.random, server, now));
         if life.server != server {
             life.begin_era(server, now, &settings);
+            if life.awaited.is_empty() {
+                // Nobody is left who could tell what is missing. One that came and went may be missing itself.
+                life.renew(call.random, now, None);
+            }
         }
         if !life.awaited.is_empty() && now > life.settle_until {
             life.awaited.clear();
