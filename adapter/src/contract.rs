@@ -30,8 +30,10 @@ pub trait Adapter: fmt::Debug + Send + Sync {
     fn publish(&self, namespace: &str, message: &ClusterMessage) -> Publish;
 
     /// The same, by the way that every node of the namespace hears: for a broadcast to a room in which
-    /// nodes are only about to have an interest.
-    fn publish_to_namespace(&self, namespace: &str, message: &ClusterMessage) -> Publish;
+    /// nodes are only about to have an interest. A wire whose broadcasts reach every node anyway has but one way.
+    fn publish_to_namespace(&self, namespace: &str, message: &ClusterMessage) -> Publish {
+        self.publish(namespace, message)
+    }
 
     /// Sends `message` as a request, whose answers come in as [`Incoming::Response`].
     fn request(&self, namespace: &str, request: &RequestId, message: &ClusterMessage) -> Publish;
