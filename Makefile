@@ -69,7 +69,7 @@ install: ## What the tests need
 unit: build ## The tests of all crates
 	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(getconf _NPROCESSORS_ONLN)))} cargo test --workspace
 
-# For about two minutes of one core by default. A profile of its own: without optimisation a seed takes ten times as long.
+# For about two minutes of one core by default, in a profile of its own that optimises and keeps all checks.
 simulate: SEEDS := $(or $(SEEDS),1+5000)
 simulate: ## Recovery, simulated with many seeds: SEEDS=FIRST+COUNT
 	SIMULATOR_SEEDS=$(SEEDS) cargo test --profile simulate -p simulator

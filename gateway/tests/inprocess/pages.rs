@@ -37,6 +37,41 @@ fn the_files_that_the_page_names_are_there() {
     }
 }
 
+/// Whether a file of the source defines this.
+fn has(name: &str, thing: &str) -> bool {
+    let path = file(name).unwrap_or_else(|| panic!("there is no {name}"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let kinds = ["fn", "struct", "enum", "trait", "static", "const", "mod"];
+    let is_at =
+        |start: usize| !text[start..].starts_with(|it: char| it.is_alphanumeric() || it == '_');
+    kinds.iter().any(|kind| {
+        let definition = format!("{kind} {thing}");
+        let mut found = text.match_indices(&definition);
+        found.any(|(at, it)| is_at(at + it.len()))
+    })
+}
+
+#[test]
+fn what_the_walks_name_is_in_its_file() {
+    let page = page();
+    let words: Vec<&str> = quoted(&page).collect();
+    let mut looked_up = 0;
+    for pair in words.windows(2) {
+        // `file`, `thing`, or `thing` (`file`)
+        let named = [(pair[0], pair[1], "`, `"), (pair[1], pair[0], "` (`")];
+        for (name, thing, between) in named {
+            let thing = thing.rsplit("::").next().unwrap_or(thing);
+            let is_name = thing.chars().all(|it| it.is_alphanumeric() || it == '_');
+            let is_meant = page.contains(&format!("`{}{between}{}`", pair[0], pair[1]));
+            if is_name && name.ends_with(".rs") && is_meant {
+                assert!(has(name, thing), "{name} has no {thing}");
+                looked_up += 1;
+            }
+        }
+    }
+    assert!(looked_up >= 25, "{looked_up}");
+}
+
 #[test]
 fn what_is_to_be_changed_is_where_the_page_says() {
     let page = page();
@@ -55,13 +90,7 @@ fn what_is_to_be_changed_is_where_the_page_says() {
             let (thing, name) = (pair[0], pair[1]);
             let is_name = thing.chars().all(|it| it.is_alphanumeric() || it == '_');
             if is_name && name.ends_with(".rs") && row.contains(&format!("`{thing}` in `{name}`")) {
-                let path = file(name).unwrap_or_else(|| panic!("there is no {name}"));
-                let text = std::fs::read_to_string(path).unwrap();
-                let kinds = ["fn", "struct", "enum", "static", "const"];
-                let is_there = kinds
-                    .iter()
-                    .any(|it| text.contains(&format!("{it} {thing}")));
-                assert!(is_there, "{name} has no {thing}");
+                assert!(has(name, thing), "{name} has no {thing}");
                 looked_up += 1;
             }
         }
