@@ -102,6 +102,8 @@ async function main() {
   };
   const client = await open("/");
   const chat = await open("/chat");
+  // One connection carries out commands in order, so the adapter's subscriptions are in force by then.
+  if (!settings.cluster) await sub.subscribe("socket.io-in-force", () => {});
   const emitter = new Emitter(pub);
 
   const scope = { io, client, chat, received, serverSide, emitter, until, sleep, pub, Buffer };

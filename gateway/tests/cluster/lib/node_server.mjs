@@ -37,6 +37,8 @@ export class NodeServer {
     });
     http.listen(0, "127.0.0.1");
     await once(http, "listening");
+    // One connection carries out commands in order, so the adapter's subscriptions are in force by then.
+    await clients[1].subscribe("socket.io-in-force", () => {});
     return new NodeServer(io, http, clients);
   }
 
