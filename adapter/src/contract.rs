@@ -2,6 +2,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::recovery::{Link, Settings, Told};
 use crate::{
     Answer, ClusterMessage, Counters, Interest, NodeId, Question, ReplyTo, RequestId, Response,
 };
@@ -85,6 +86,11 @@ pub trait Adapter: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Opens the way to the store of `namespace`, beside an interest in the namespace. `None`: this wire has none.
+    fn open_store(&self, _namespace: &str, _settings: &Settings) -> Option<Box<dyn Link>> {
+        None
+    }
+
     /// What was counted.
     fn counters(&self) -> &Counters;
 
@@ -132,6 +138,13 @@ pub enum Incoming {
     Members(Arc<[Member]>),
     /// [`Adapter::is_up`] changed.
     Up(bool),
+    /// From the store of a namespace, in order.
+    Store {
+        /// The namespace.
+        namespace: Arc<str>,
+        /// What it tells.
+        told: Told,
+    },
 }
 
 /// Whether a message is on its way.

@@ -30,10 +30,12 @@
     reason = "the gateway and the simulator have to match all of it"
 )]
 
+mod body;
 mod call;
 mod comeback;
 mod floors;
 mod history;
+mod link;
 mod log;
 mod pid;
 mod position;
@@ -51,6 +53,7 @@ pub use call::{
 pub use comeback::{Comeback, Next, NotRecovered, Welcome};
 pub use floors::Floors;
 pub use history::{Past, PastPage, Rewind};
+pub use link::{Link, Told};
 pub use log::{Entry, Keep, LogName, Part, Span};
 pub use pid::{BadPid, Pid, PidSecret};
 pub use position::{BadOffset, Epoch, Offset, Position};

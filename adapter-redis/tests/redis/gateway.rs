@@ -280,6 +280,9 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
 pub(crate) fn reply_to(incoming: &Incoming) -> Option<&ReplyTo> {
     match incoming {
         Incoming::Message { reply_to, .. } => reply_to.as_ref(),
-        Incoming::Response { .. } | Incoming::Members(_) | Incoming::Up(_) => None,
+        Incoming::Response { .. }
+        | Incoming::Members(_)
+        | Incoming::Up(_)
+        | Incoming::Store { .. } => None,
     }
 }

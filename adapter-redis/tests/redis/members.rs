@@ -35,7 +35,10 @@ fn nodes_know_each_other() {
     a.wait_until("gone", || a.adapter.members().len() == 1);
     let told = a.drain().into_iter().filter_map(|it| match it {
         Incoming::Members(members) => Some(members.len()),
-        Incoming::Message { .. } | Incoming::Response { .. } | Incoming::Up(_) => None,
+        Incoming::Message { .. }
+        | Incoming::Response { .. }
+        | Incoming::Up(_)
+        | Incoming::Store { .. } => None,
     });
     let told: Vec<_> = told.collect();
     assert_eq!(told.last(), Some(&1));

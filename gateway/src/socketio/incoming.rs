@@ -56,6 +56,7 @@ impl Inbox for Arrivals {
             Incoming::Response { response, .. } => cluster.handle_response(response),
             Incoming::Members(members) => cluster.handle_members(&members),
             Incoming::Up(up) => cluster.handle_up(up, Instant::now()),
+            Incoming::Store { .. } => {}
         }
     }
 

@@ -61,7 +61,7 @@ impl Inbox for Peer {
             Incoming::Response { response, .. } => {
                 self.answers.lock().unwrap().push(response.answer);
             }
-            Incoming::Members(_) | Incoming::Up(_) => {}
+            Incoming::Members(_) | Incoming::Up(_) | Incoming::Store { .. } => {}
         }
     }
 }
