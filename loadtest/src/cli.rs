@@ -10,11 +10,12 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::compare;
+use crate::expect::Expectation;
 use crate::summary::Summary;
 pub(crate) use common::Common;
 use scenarios::{
-    AvalancheArgs, ConnectArgs, EchoArgs, FanoutArgs, IdleArgs, JitterArgs, PollingArgs,
-    RolloutArgs,
+    AvalancheArgs, ConnectArgs, EchoArgs, FanoutArgs, IdleArgs, JitterArgs, KillArgs, PollingArgs,
+    RecoveryArgs, RolloutArgs,
 };
 
 /// Load generator for Socket.IO servers: many clients, scenarios, reports.
@@ -45,6 +46,10 @@ pub(crate) enum Command {
     Avalanche(AvalancheArgs),
     /// Nodes are restarted in turn while numbered messages flow
     Rollout(RolloutArgs),
+    /// Nodes are killed (kill -9) in turn and started again while numbered messages flow
+    Kill(KillArgs),
+    /// Whether connection state recovery works: a small jitter that expects nothing lost and all recovered
+    Recovery(RecoveryArgs),
     /// The gateway and what users would pick instead, on the same work
     Compare(compare::Options),
     /// A server that only sends ready frames, one `send` each: the cost below which nobody gets
@@ -62,6 +67,12 @@ pub(crate) enum Command {
 pub(crate) trait Scenario {
     /// What every scenario takes.
     fn common(&self) -> &Common;
+
+    /// What has to hold, or the exit code is 1.
+    fn expectations(&self) -> Vec<Expectation> {
+        let given = self.common().expect.iter();
+        given.flat_map(|given| given.0.clone()).collect()
+    }
 
     /// Runs it.
     fn run(&self) -> Result<Summary>;

@@ -29,6 +29,8 @@ pub(crate) struct Setup {
     pub(crate) ramp: Ramp,
     /// Threads wanted; more are taken when descriptors require it.
     pub(crate) threads: usize,
+    /// Clients leave open connections behind: each may hold one more.
+    pub(crate) half_open: bool,
     /// The servers' processes.
     pub(crate) pids: Vec<u32>,
     /// How long clients may take to get ready.
@@ -85,7 +87,8 @@ impl<P: Send + 'static> Crew<P> {
         } else {
             1
         };
-        let found = descriptors::secure((setup.dialler.clients * lanes) as u64)?;
+        let connections = lanes * (1 + usize::from(setup.half_open));
+        let found = descriptors::secure((setup.dialler.clients * connections) as u64)?;
         let threads = setup.threads.max(found.threads);
         if found.split && setup.progress {
             eprintln!(
@@ -198,6 +201,12 @@ impl<P: Send + 'static> Crew<P> {
             }
             self.tick(end)?;
         }
+    }
+
+    /// Waits until all clients are ready, those that had to come back too; says whether they were in time.
+    pub(crate) fn wait_for_all(&mut self, limit: Duration) -> Result<bool> {
+        let clients = self.setup.dialler.clients as u64;
+        self.wait(limit, |totals| totals.of_count(Count::Ready) >= clients)
     }
 
     /// Lets the run go on for a time.

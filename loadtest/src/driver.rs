@@ -194,7 +194,10 @@ impl<S: Scenario> Driver<S> {
                 outs,
                 &mut |event| match event {
                     Event::Message(message) => scenario.handle_message(client, message, io),
-                    Event::Opened { ping_interval } => pace.handle_opened(ping_interval, io.now),
+                    Event::Opened { ping_interval } => {
+                        pace.handle_opened(ping_interval, io.now);
+                        scenario.handle_opened(client, io);
+                    }
                     Event::Joined(reply) => {
                         if let Some(dialled) = pace.handle_joined() {
                             *dialling -= 1;
@@ -233,6 +236,7 @@ impl<S: Scenario> Driver<S> {
                         self.waiting_to_dial.push_back(client);
                     }
                     Command::Cut(client) => self.close(client, None),
+                    Command::Abandon(client) => self.abandon(client),
                 }
             }
             packets.clear();
@@ -326,6 +330,13 @@ impl<S: Scenario> Driver<S> {
         let at = self.io.now + clock::nanos(self.ramp.attempt_timeout);
         self.io.timers.set(at, Timer::Attempt { client, attempt });
         self.unflushed.push(client);
+    }
+
+    /// Ends a session on this side only.
+    fn abandon(&mut self, client: u32) {
+        let connection = &mut self.connections[client as usize];
+        connection.park(self.poll.registry());
+        self.close(client, None);
     }
 
     /// Ends a session. Without a failure it was the scenario's wish, and nobody needs to be told.

@@ -79,7 +79,14 @@ fn parse_value(text: &str, unit: Unit) -> Result<f64, String> {
         (Unit::Bytes, "GiB") => 1024.0 * 1024.0 * 1024.0,
         _ => return Err(format!("`{suffix}` is no unit of this figure")),
     };
-    Ok(number * factor)
+    let value = number * factor;
+    // 99.9 means 99.9 %, and would never hold.
+    if unit == Unit::Part && value > 1.0 {
+        return Err(format!(
+            "a part is at most 1, which is 100%; `{text}` is more"
+        ));
+    }
+    Ok(value)
 }
 
 fn names() -> String {
@@ -166,6 +173,9 @@ mod tests {
             "lost=0ms",
             "rate=>1",
             "p99<1s,",
+            "lost_part<2",
+            "recovered>=99.9",
+            "recovered>=101%",
         ] {
             assert!(parse(text).is_err(), "`{text}` was accepted");
         }

@@ -31,6 +31,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 
 use cli::{Cli, Command, Common, Scenario};
+use expect::Expectation;
 use summary::Summary;
 
 fn main() -> ExitCode {
@@ -53,6 +54,8 @@ fn run() -> Result<ExitCode> {
         Command::Jitter(scenario) => run_scenario(&scenario),
         Command::Avalanche(scenario) => run_scenario(&scenario),
         Command::Rollout(scenario) => run_scenario(&scenario),
+        Command::Kill(scenario) => run_scenario(&scenario),
+        Command::Recovery(scenario) => run_scenario(&scenario),
         Command::Compare(options) => compare::run(&options),
         Command::Floor { listen, threads } => {
             floor::serve(listen, threads).context("serving the floor")?;
@@ -65,7 +68,7 @@ fn run_scenario(scenario: &impl Scenario) -> Result<ExitCode> {
     let summary = scenario.run()?;
     std::io::stdout().write_all(summary.text().as_bytes())?;
     write_files(&summary, scenario.common())?;
-    Ok(judge(&summary, scenario.common()))
+    Ok(judge(&summary, &scenario.expectations()))
 }
 
 fn write_files(summary: &Summary, common: &Common) -> Result<()> {
@@ -80,12 +83,9 @@ fn write_files(summary: &Summary, common: &Common) -> Result<()> {
     Ok(())
 }
 
-fn judge(summary: &Summary, common: &Common) -> ExitCode {
-    let expectations = common
-        .expect
-        .iter()
-        .flat_map(|expectations| &expectations.0);
+fn judge(summary: &Summary, expectations: &[Expectation]) -> ExitCode {
     let failures: Vec<String> = expectations
+        .iter()
         .filter_map(|one| one.check(summary).err())
         .collect();
     for failure in &failures {

@@ -18,23 +18,44 @@ pub(crate) struct Stamp {
 
 /// Appends the stamp, padded to `size` characters.
 pub(crate) fn write(stamp: Stamp, size: usize, out: &mut Vec<u8>) {
-    push_hex(stamp.sent, 16, out);
+    push_hex(stamp.sent, TIME_LEN as u32, out);
     push_hex(u64::from(stamp.sequence), 8, out);
     push_hex(u64::from(stamp.room), 8, out);
     let len = out.len() + size.saturating_sub(STAMP_LEN);
     out.resize(len, b'.');
 }
 
+/// The same with the time at which it really is sent, in 16 digits behind the stamp.
+pub(crate) fn write_with_time(stamp: Stamp, time: u64, size: usize, out: &mut Vec<u8>) {
+    let len = out.len() + size;
+    write(stamp, STAMP_LEN, out);
+    push_hex(time, TIME_LEN as u32, out);
+    out.resize(len.max(out.len()), b'.');
+}
+
+/// Reads the stamp at the beginning of `bytes`, and the time behind it.
+pub(crate) fn read_with_time(bytes: &[u8]) -> Option<(Stamp, u64)> {
+    let time = bytes.get(STAMP_LEN..STAMP_LEN + TIME_LEN)?;
+    Some((read(bytes)?, parse_time(time)?))
+}
+
+/// Digits of a time.
+const TIME_LEN: usize = 16;
+
 /// Reads the stamp at the beginning of `bytes`.
 pub(crate) fn read(bytes: &[u8]) -> Option<Stamp> {
-    let (sent, rest) = bytes.get(..STAMP_LEN)?.split_at(16);
+    let (sent, rest) = bytes.get(..STAMP_LEN)?.split_at(TIME_LEN);
     let (sequence, room) = rest.split_at(8);
-    let (high, low) = sent.split_at(8);
     Some(Stamp {
-        sent: u64::from(parse_hex(high)?) << 32 | u64::from(parse_hex(low)?),
+        sent: parse_time(sent)?,
         sequence: parse_hex(sequence)?,
         room: parse_hex(room)?,
     })
+}
+
+fn parse_time(digits: &[u8]) -> Option<u64> {
+    let (high, low) = digits.split_at(TIME_LEN / 2);
+    Some(u64::from(parse_hex(high)?) << 32 | u64::from(parse_hex(low)?))
 }
 
 fn push_hex(value: u64, digits: u32, out: &mut Vec<u8>) {
@@ -71,6 +92,20 @@ mod tests {
             assert_eq!(text.len(), 128);
             assert_eq!(read(&text), Some(stamp));
         }
+    }
+
+    #[test]
+    fn a_time_travels_behind_the_stamp() {
+        let stamp = Stamp {
+            sent: 1,
+            sequence: 2,
+            room: 3,
+        };
+        let mut text = Vec::new();
+        write_with_time(stamp, u64::MAX - 1, 64, &mut text);
+        assert_eq!(text.len(), 64);
+        assert_eq!(read_with_time(&text), Some((stamp, u64::MAX - 1)));
+        assert_eq!(read_with_time(&text[..40]), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub(crate) mod greeting;
 pub(crate) mod idle;
 pub(crate) mod jitter;
 pub(crate) mod load;
+pub(crate) mod nodes;
 pub(crate) mod rollout;
 
 use std::sync::Arc;
@@ -57,6 +58,9 @@ pub(crate) trait Scenario: Send + 'static {
 
     /// Another phase has begun.
     fn handle_phase(&mut self, phase: Phase, io: &mut Io);
+
+    /// A client has sent CONNECT.
+    fn handle_opened(&mut self, _client: u32, _io: &mut Io) {}
 
     /// A client has joined the namespace; `reply` is the JSON of the server's CONNECT.
     fn handle_joined(&mut self, client: u32, reply: &[u8], io: &mut Io);
@@ -151,6 +155,8 @@ pub(crate) enum Command {
     },
     /// Cut the TCP connection, without a word.
     Cut(u32),
+    /// Turn to nothing, without a word, and leave the TCP connection open: the server sees no end of it.
+    Abandon(u32),
 }
 
 /// A scenario's hands.
@@ -215,6 +221,11 @@ impl Io {
     /// Cuts a client's connection.
     pub(crate) fn cut(&mut self, client: u32) {
         self.commands.push(Command::Cut(client));
+    }
+
+    /// Leaves a client's connection open and forgets it.
+    pub(crate) fn abandon(&mut self, client: u32) {
+        self.commands.push(Command::Abandon(client));
     }
 
     /// Adds to a count.

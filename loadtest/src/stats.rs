@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hdrhistogram::Histogram;
 
+use crate::client::Failure;
+
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Count {
@@ -31,11 +33,19 @@ pub(crate) enum Count {
     Skipped,
     /// Connections that the scenario has cut.
     Cuts,
-    /// Sessions that the server has resumed.
+    /// Answers to CONNECT with which the server offers recovery.
+    Offers,
+    /// Clients that came back, and whose CONNECT was answered.
+    Returns,
+    /// Of these, those that got their session back.
     Recovered,
+    /// Events that a recovered client got, and that had been published before it asked.
+    Replayed,
+    /// Publishes that the server has refused.
+    PublishesRefused,
 }
 
-const COUNTS: usize = Count::Recovered as usize + 1;
+const COUNTS: usize = Count::PublishesRefused as usize + 1;
 
 /// One thread's counters.
 #[derive(Debug, Default)]
@@ -45,7 +55,7 @@ pub(crate) struct Tally {
     failures: [AtomicU64; FAILURES],
 }
 
-const FAILURES: usize = crate::client::Failure::ALL.len();
+const FAILURES: usize = Failure::ALL.len();
 
 impl Tally {
     /// Adds to a count. One thread writes, so this needs no locked instruction.
@@ -63,7 +73,7 @@ impl Tally {
     }
 
     /// Counts the end of a session that was not asked for.
-    pub(crate) fn failed(&self, failure: crate::client::Failure) {
+    pub(crate) fn failed(&self, failure: Failure) {
         add(&self.failures[failure as usize], 1);
     }
 }
@@ -76,7 +86,7 @@ fn add(cell: &AtomicU64, amount: u64) {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Totals {
     counts: [u64; COUNTS],
-    /// By [`crate::client::Failure`].
+    /// By [`Failure`].
     pub(crate) failures: [u64; FAILURES],
 }
 
@@ -109,6 +119,16 @@ impl Totals {
     pub(crate) fn failed(&self) -> u64 {
         self.failures.iter().sum()
     }
+
+    /// Clients that were told to stay away: the official client does not come back by itself.
+    pub(crate) fn refused(&self) -> u64 {
+        self.failures[Failure::Refused as usize] + self.failures[Failure::Dismissed as usize]
+    }
+
+    /// Attempts that ended with an HTTP status; the client tries again.
+    pub(crate) fn turned_away(&self) -> u64 {
+        self.failures[Failure::Status as usize]
+    }
 }
 
 /// What is measured in time.
@@ -120,11 +140,13 @@ pub(crate) enum Series {
     Connect,
     /// How late a heartbeat came, against the server's own interval.
     Lateness,
-    /// How long a client was away, from the cut to the joined namespace.
+    /// How long a client was away, from the cut to being in its room again.
     Recovery,
+    /// From CONNECT sent to the last missed event, or to the answer if there was none.
+    Replay,
 }
 
-const SERIES: usize = Series::Recovery as usize + 1;
+const SERIES: usize = Series::Replay as usize + 1;
 
 /// One histogram per [`Series`], in microseconds with three digits; made when first used.
 #[derive(Clone, Debug, Default)]
@@ -176,7 +198,7 @@ mod tests {
         tallies[1].add(Count::Delivered, 7);
         tallies[1].add(Count::Connected, 2);
         tallies[1].subtract(Count::Connected, 1);
-        tallies[0].failed(crate::client::Failure::Timeout);
+        tallies[0].failed(Failure::Timeout);
         let totals = Totals::of(tallies.iter());
         assert_eq!(totals.of_count(Count::Delivered), 12);
         assert_eq!(totals.of_count(Count::Connected), 1);

@@ -244,6 +244,11 @@ const FIGURES: &[(&str, Unit, &str)] = &[
         "of these, sent while their receiver was away",
     ),
     (
+        "missed",
+        Unit::Number,
+        "deliveries due and never seen, but their receiver was told: not recovered",
+    ),
+    (
         "duplicated",
         Unit::Number,
         "deliveries seen again, whole run",
@@ -254,6 +259,11 @@ const FIGURES: &[(&str, Unit, &str)] = &[
         "deliveries behind a later one, whole run",
     ),
     (
+        "out_of_order_unsure",
+        Unit::Number,
+        "of these, messages that were never acknowledged",
+    ),
+    (
         "strays",
         Unit::Number,
         "messages that nobody was waiting for",
@@ -261,7 +271,7 @@ const FIGURES: &[(&str, Unit, &str)] = &[
     (
         "unsure",
         Unit::Number,
-        "messages whose publisher lost its connection before the ack",
+        "messages without an ack that says ok: they may arrive or not",
     ),
     ("p50", Unit::Seconds, "latency, median"),
     ("p90", Unit::Seconds, "latency"),
@@ -280,9 +290,17 @@ const FIGURES: &[(&str, Unit, &str)] = &[
         Unit::Seconds,
         "TCP to joined namespace, worst",
     ),
-    ("recovery_p50", Unit::Seconds, "cut to joined again, median"),
-    ("recovery_p99", Unit::Seconds, "cut to joined again"),
-    ("recovery_max", Unit::Seconds, "cut to joined again, worst"),
+    (
+        "recovery_p50",
+        Unit::Seconds,
+        "cut to in its room again, median",
+    ),
+    ("recovery_p99", Unit::Seconds, "cut to in its room again"),
+    (
+        "recovery_max",
+        Unit::Seconds,
+        "cut to in its room again, worst",
+    ),
     ("all_back", Unit::Seconds, "until the last client was back"),
     (
         "brought_back",
@@ -296,10 +314,56 @@ const FIGURES: &[(&str, Unit, &str)] = &[
     ),
     ("cuts", Unit::Number, "connections cut"),
     (
-        "recovered",
+        "returns",
         Unit::Number,
-        "connections that the server resumed with their missed messages",
+        "clients that came back, and whose CONNECT was answered",
     ),
+    (
+        "recovered",
+        Unit::Part,
+        "part of the returns that got their session back",
+    ),
+    (
+        "not_recovered",
+        Unit::Number,
+        "returns with a new session; the client is told so",
+    ),
+    (
+        "replayed",
+        Unit::Number,
+        "missed events that recovered clients got on their return",
+    ),
+    (
+        "replay_p50",
+        Unit::Seconds,
+        "CONNECT to the last missed event, median",
+    ),
+    (
+        "replay_p99",
+        Unit::Seconds,
+        "CONNECT to the last missed event",
+    ),
+    (
+        "replay_max",
+        Unit::Seconds,
+        "CONNECT to the last missed event, worst",
+    ),
+    (
+        "refused",
+        Unit::Number,
+        "refused by connect_error, disconnect or at join: told to stay away",
+    ),
+    (
+        "turned_away",
+        Unit::Number,
+        "attempts answered with an HTTP error: told to try again",
+    ),
+    (
+        "publishes_refused",
+        Unit::Number,
+        "messages whose ack says that they were not taken",
+    ),
+    ("kills", Unit::Number, "nodes killed and started again"),
     ("restarts", Unit::Number, "nodes restarted"),
     (
         "heartbeats",

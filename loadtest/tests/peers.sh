@@ -114,6 +114,48 @@ equal "deliveries" "$(value "$work/counted.json" 'run.emitted')" "$deliveries"
 equal "connections" "$(value "$work/counted.json" 'run.connected')" $((20 + 24 + 10 + 50 + 30))
 equal "polling connections" "$(value "$work/counted.json" 'run.polling')" 5
 
+echo "== each planted fault is told"
+coproc faulty { exec node "$here/faulty-server.js"; }
+pids+=("$faulty_PID")
+read -r _ port <&"${faulty[0]}"
+faults="none lose twice swap part deny roomless refuse dismiss forbid reject slow behind without"
+runs=()
+for fault in $faults; do
+  $loadtest jitter --url "http://127.0.0.1:$port" --path "/$fault/" --rooms 2 --members 20 --rate 20 --broadcast-rate 5 \
+    --every 1s --away 200ms --duration 4s --quiet --json "$work/$fault.json" >"$work/$fault.txt" 2>&1 &
+  runs+=($!)
+done
+for run in "${runs[@]}"; do wait "$run" || fail "a run against a planted fault did not end well"; done
+eval "exec ${faulty[1]}>&-"
+read -r planted <&"${faulty[0]}"
+echo "$planted" >"$work/planted.json"
+planted() { value "$work/planted.json" "run.$1"; }
+# holds FAULT EXPRESSION: what a run has to show; P is how often the server did it.
+holds() {
+  local found
+  found=$(value "$work/$1.json" "((P) => $2)($(planted "$1"))")
+  [ "$found" = true ] || { cat "$work/$1.txt" "$work/planted.json"; fail "$1: $2 does not hold"; }
+  echo "ok: $1: $2"
+}
+clean='f.lost === 0 && f.missed <= 20 && f.duplicated === 0 && f.out_of_order === 0'
+none='f.refused === 0 && f.turned_away === 0 && f.publishes_refused === 0 && f.unsure === 0'
+holds none "$clean && $none && f.returns > 50 && f.recovered > 0.9 && f.replayed > 100 && f.brought_back === 1"
+holds lose 'P > 0 && f.lost === P && f.lost_connected + f.lost_away === P && f.duplicated === 0 && f.out_of_order === 0'
+holds twice 'P > 0 && f.duplicated === P && f.lost === 0 && f.out_of_order === 0'
+holds swap 'P > 0 && f.out_of_order === P * 20 && f.out_of_order_unsure === 0 && f.lost === 0 && f.duplicated === 0'
+holds part 'P > 0 && f.lost === P && f.lost_away === P && f.recovered > 0.9'
+holds deny 'P > 0 && f.not_recovered === P && f.lost === 0 && f.duplicated === 0 && f.out_of_order === 0'
+holds deny "f.missed >= $(planted denied_messages) && f.missed <= $(planted denied_messages) + 50"
+holds roomless 'P > 0 && f.lost > P && f.recovered > 0.9'
+holds refuse 'P > 0 && f.refused === P && f.turned_away === 0 && f.lost === 0'
+holds dismiss 'P > 0 && f.refused === P && f.lost === 0'
+holds forbid "P > 0 && f.turned_away === P && f.refused === 0 && $clean"
+holds reject "P > 0 && f.publishes_refused === P && f.unsure === P && $clean"
+holds slow "$clean && f.replay_p50 >= 0.3"
+holds behind "P > 0 && $clean && f.replay_p50 >= 0.3"
+holds without 'f.recovered === 0 && f.not_recovered === f.returns && f.lost === f.lost_away && f.lost > 100 && f.missed === 0'
+grep -q 'offers no recovery' "$work/without.txt" || fail "a server without recovery is not named"
+
 # How exactly a server keeps its order: socketioxide runs every event in a task of its own.
 order() {
   if [ "$1" = socketioxide ]; then echo 'out_of_order>=0'; else echo out_of_order=0; fi
@@ -202,6 +244,28 @@ grep -q '"server_resident":[0-9]' "$work/page.html" || fail "the page has no ser
 code=0
 $loadtest fanout --url "$node_url" --members 5 --rate 50 --warmup 0 --duration 2s $quiet --expect 'lost=0' >"$work/out" 2>&1 || code=$?
 equal "exit code when the server dies" "$code" 1
+
+echo "== nodes of its own, terminated and killed"
+port=$(free_port)
+common="--url http://127.0.0.1:$port --members 20 --rate 20 --pause 2s"
+node="RECOVERY_WINDOW=120000 node $peers/node/server.js $port"
+# Node's memory ends with it: all are told so, and what they missed is not lost.
+$loadtest kill $common --node "$node" --down 300ms $quiet \
+  --expect 'kills=1,not_recovered=21,lost=0,duplicated=0,out_of_order=0,brought_back=100%'
+$loadtest rollout $common --node "$node" $quiet --expect 'restarts=1,not_recovered=21,lost=0,duplicated=0,brought_back=100%'
+code=0
+$loadtest kill $common --node "node -e 'process.exit(3)'" $quiet --ready-within 2s >"$work/out" 2>&1 || code=$?
+equal "exit code of a node that does not start" "$code" 2
+
+echo "== recovery in one command"
+start recovering env RECOVERY_WINDOW=120000 node "$peers/node/server.js" 0
+code=0
+$loadtest recovery --url "http://127.0.0.1:$port" --clients 40 --duration 4s --every 2s --away 300ms $quiet >"$work/out" 2>&1 ||
+  code=$?
+# Node recovers neither quiet clients nor those whose old connection it still believes in.
+equal "exit code of a recovery that is not whole" "$code" 1
+grep -q 'expected recovered=100%: it was' "$work/out" || fail "the part that is recovered is not named"
+stop "$pid"
 
 echo "== the floor"
 start floor "$loadtest" floor --listen 127.0.0.1:0 --threads 2

@@ -2,7 +2,7 @@
 //
 //   node server.js PORT [REDIS_URL]
 //
-// Port 0 takes any; the one taken is printed.
+// Port 0 takes any; the one taken is printed. RECOVERY_WINDOW, in milliseconds, turns connection state recovery on.
 //
 // Tuned: WebSocket compression off (the default), the native masking of `bufferutil`, HTTP compression off, and each
 // connection's handshake request dropped once it is no longer needed, as Socket.IO's own page on memory usage advises.
@@ -58,11 +58,13 @@ async function redisAdapter(url) {
 async function main() {
   const server = createServer();
   const adapter = redisUrl ? await redisAdapter(redisUrl) : undefined;
+  const window = Number(process.env.RECOVERY_WINDOW ?? 0);
   const io = new Server(server, {
     adapter,
     perMessageDeflate: false,
     httpCompression: false,
     serveClient: false,
+    connectionStateRecovery: window > 0 ? { maxDisconnectionDuration: window } : undefined,
   });
   io.engine.on("connection", (connection) => {
     connection.request = null;

@@ -11,6 +11,8 @@ use crate::client::Target;
 use crate::crew::Setup;
 use crate::driver::{Dialler, Ramp, Sources};
 use crate::expect::{self, Expectation};
+use crate::scenario::flow::Disturbance;
+use crate::scenario::flow::layout::Layout;
 use crate::scenario::load::Load;
 use crate::scenario::{echo, fanout, flow};
 use crate::units;
@@ -20,10 +22,23 @@ use crate::units;
 pub(crate) struct RoomArgs {
     /// Rooms, each with a publisher of its own that is not a member
     #[arg(long, default_value_t = 1)]
-    rooms: usize,
+    pub(crate) rooms: usize,
     /// Members of each room; when not given, --clients are spread over the rooms
     #[arg(long)]
-    members: Option<usize>,
+    pub(crate) members: Option<usize>,
+}
+
+/// Numbered messages while connections break.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FlowArgs {
+    #[command(flatten)]
+    pub(crate) rooms: RoomArgs,
+    /// Rooms that get messages, the first ones; the others are quiet. All, when not given
+    #[arg(long)]
+    pub(crate) active_rooms: Option<usize>,
+    /// Messages per second to everyone in the namespace, besides those to rooms
+    #[arg(long)]
+    pub(crate) broadcast_rate: Option<f64>,
 }
 
 /// How hard a scenario pushes.
@@ -91,7 +106,7 @@ pub(crate) struct Common {
     /// Write a page with plots to this file
     #[arg(long)]
     pub(crate) report: Option<PathBuf>,
-    /// Thresholds such as 'p99<50ms,lost=0'; exit code 1 when one does not hold
+    /// Thresholds such as 'p99<50ms,lost=0,recovered>=99.9%'; exit code 1 when one does not hold
     #[arg(long, value_parser = Expectations::parse)]
     pub(crate) expect: Option<Expectations>,
     /// No progress on stderr
@@ -128,24 +143,43 @@ impl RoomArgs {
             duration: load.duration,
         })
     }
+}
 
+impl FlowArgs {
     /// Numbered messages in these rooms.
-    pub(crate) fn flow(
+    pub(crate) fn work(
         &self,
         common: &Common,
         rate: Option<f64>,
-        disturbance: flow::Disturbance,
+        disturbance: Disturbance,
     ) -> Result<flow::Work> {
-        if let Some(rate) = rate {
+        let rooms = self.rooms.rooms;
+        let active = self.active_rooms.unwrap_or(rooms);
+        ensure!(
+            active <= rooms,
+            "--active-rooms has to be at most --rooms, which is {rooms}"
+        );
+        for (name, rate) in [("--rate", rate), ("--broadcast-rate", self.broadcast_rate)] {
+            let good = rate.is_none_or(|rate| rate.is_finite() && rate > 0.0);
+            ensure!(good, "{name} has to be more than 0");
+        }
+        if let Disturbance::Jitter { half_open, .. } | Disturbance::Avalanche { half_open, .. } =
+            disturbance
+        {
             ensure!(
-                rate.is_finite() && rate > 0.0,
-                "--rate has to be more than 0"
+                (0.0..=1.0).contains(&half_open),
+                "--half-open has to be from 0 to 1"
             );
         }
         Ok(flow::Work {
-            rooms: self.rooms,
-            members: self.members(common.clients)?,
+            layout: Layout {
+                rooms,
+                members: self.rooms.members(common.clients)?,
+                active,
+                broadcasts: self.broadcast_rate.is_some(),
+            },
             rate,
+            broadcast_rate: self.broadcast_rate,
             size: FLOW_SIZE,
             disturbance,
         })
@@ -185,6 +219,18 @@ impl LoadArgs {
 }
 
 impl Common {
+    /// The same for numbered messages.
+    pub(crate) fn flow_setup(&self, name: &'static str, work: &flow::Work) -> Result<Setup> {
+        let half_open = match work.disturbance {
+            Disturbance::Jitter { half_open, .. } | Disturbance::Avalanche { half_open, .. } => {
+                half_open > 0.0
+            }
+            Disturbance::Outside => false,
+        };
+        let setup = self.setup(name, work.layout.clients(), 0.0)?;
+        Ok(Setup { half_open, ..setup })
+    }
+
     /// Everything about connecting; `polling_share` unless the user gave another.
     pub(crate) fn setup(
         &self,
@@ -242,6 +288,7 @@ impl Common {
                 attempt_timeout: self.attempt_timeout,
             },
             threads: self.threads,
+            half_open: false,
             pids: self.pid.clone(),
             ready_within: self.ready_within,
             progress: !self.quiet,

@@ -27,6 +27,8 @@ pub(crate) enum Failure {
     Status,
     /// CONNECT was answered with an error.
     Refused,
+    /// The server has sent DISCONNECT. The official client does not come back by itself after that.
+    Dismissed,
     /// Not answered in time.
     Timeout,
     /// Bytes that make no sense.
@@ -35,11 +37,12 @@ pub(crate) enum Failure {
 
 impl Failure {
     /// All of them, in the order of their index.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Transport,
         Self::Closed,
         Self::Status,
         Self::Refused,
+        Self::Dismissed,
         Self::Timeout,
         Self::Protocol,
     ];
@@ -50,7 +53,8 @@ impl Failure {
             Self::Transport => "transport error",
             Self::Closed => "closed by the server",
             Self::Status => "unexpected HTTP status",
-            Self::Refused => "refused with connect_error",
+            Self::Refused => "refused with connect_error, or at join",
+            Self::Dismissed => "dismissed with disconnect",
             Self::Timeout => "timeout",
             Self::Protocol => "protocol error",
         }
@@ -77,7 +81,8 @@ pub(crate) fn handle_packet(
         [b'4', b'2' | b'3' | b'5' | b'6', ..] => on(Event::Message(&packet[1..])),
         [b'4', b'0', reply @ ..] => on(Event::Joined(reply)),
         [b'4', b'4', ..] => return Err(Failure::Refused),
-        [b'4', b'1', ..] | [b'1'] => return Err(Failure::Closed),
+        [b'4', b'1', ..] => return Err(Failure::Dismissed),
+        [b'1'] => return Err(Failure::Closed),
         [b'2', ..] => {
             on(Event::Ping);
             return Ok(Reply::Pong);
@@ -141,7 +146,7 @@ mod tests {
     #[test]
     fn refusals_and_rubbish_end_the_session() {
         assert_eq!(handle(r#"44{"message":"no"}"#).0, Err(Failure::Refused));
-        assert_eq!(handle("41").0, Err(Failure::Closed));
+        assert_eq!(handle("41").0, Err(Failure::Dismissed));
         assert_eq!(handle("1").0, Err(Failure::Closed));
         assert_eq!(handle("").0, Err(Failure::Protocol));
         assert_eq!(handle("x").0, Err(Failure::Protocol));

@@ -203,6 +203,7 @@ fn setup(name: &'static str, clients: usize, servers: &Servers) -> Result<Setup>
         .map(|url| Target::parse(url, "/socket.io/").map_err(|error| anyhow!(error)))
         .collect();
     Ok(Setup {
+        half_open: false,
         name,
         dialler: Dialler {
             clients,

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 
+use mio::Registry;
 use mio::net::TcpStream;
 
 use crate::client::{Failure, Lane, Outputs, Session};
@@ -22,6 +23,8 @@ pub(crate) struct Connection {
     /// CONNECT payload of the next attempt, when it is not that of the run.
     pub(crate) payload: Option<Box<[u8]>>,
     streams: [Option<Stream>; 2],
+    /// Left open behind the client; nobody reads them any more.
+    parked: [Option<Stream>; 2],
 }
 
 #[derive(Debug)]
@@ -53,6 +56,17 @@ impl Connection {
         self.streams = [None, None];
         self.outs = Outputs::default();
         self.pace = Pace::default();
+    }
+
+    /// Leaves the sockets open until the next time, and looks at them no more.
+    pub(crate) fn park(&mut self, registry: &Registry) {
+        for (place, stream) in self.parked.iter_mut().zip(&mut self.streams) {
+            if let Some(mut stream) = stream.take() {
+                // A socket that is not registered has nothing to be taken back.
+                let _ = registry.deregister(&mut stream.tcp);
+                *place = Some(stream);
+            }
+        }
     }
 
     /// Whether bytes wait for a socket that does not exist.

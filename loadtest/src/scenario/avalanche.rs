@@ -8,7 +8,7 @@ use super::Phase;
 use super::flow::verdict::Verdict;
 use super::flow::{Flow, Work};
 use crate::crew::{Crew, Setup};
-use crate::stats::{Count, Series};
+use crate::stats::Count;
 use crate::summary::{Summary, seconds_between};
 
 /// Runs the scenario; members have `within` to come back.
@@ -22,48 +22,39 @@ pub(crate) fn run(setup: Setup, work: &Work, within: Duration) -> Result<Summary
     crew.run_for(CALM)?;
     let begin = crew.mark()?;
     crew.enter(Phase::Measure);
-    let members = (work.rooms * work.members) as u64;
+    let members = work.layout.in_rooms() as u64;
     let clients = setup.dialler.clients as u64;
     let all_back = crew.wait(within, |totals| {
         totals.of_count(Count::Cuts) >= members && totals.of_count(Count::Ready) >= clients
     })?;
     let end = crew.mark()?;
-    if work.rate.is_some() {
+    let flows = work.rate.is_some() || work.broadcast_rate.is_some();
+    if flows {
         crew.run_for(CALM)?;
     }
     crew.enter(Phase::Drain);
     crew.drain()?;
-    let totals = crew.totals();
+    let last = crew.mark()?;
     crew.enter(Phase::Leave);
     let mut finished = crew.finish()?;
 
-    let verdict = Verdict::of(&finished.parts);
     let joined = end.totals.since(&begin.totals, Count::Joined) as f64;
-    let mut summary = Summary::new(
-        setup.name,
-        format!("{members} members of {} rooms cut at once", work.rooms),
-    );
-    summary.add(
-        "brought_back",
-        1.0 - verdict.missing as f64 / members.max(1) as f64,
-    );
+    let text = format!("{}, {members} members cut at once", work.describe());
+    let mut summary = Summary::new(setup.name, text);
     if all_back {
         summary.add("all_back", seconds_between(&begin, &end));
     }
-    let names = ["recovery_p50", "recovery_p99", "recovery_max"];
-    summary.add_series(&finished.times, Series::Recovery, names);
+    Verdict::of(&finished.parts).report(&mut summary, &begin, &last, &finished.times);
     summary.add(
         "attempts",
         (end.totals.failed() - begin.totals.failed()) as f64,
     );
-    summary.add("recovered", totals.of_count(Count::Recovered) as f64);
     summary.add("rate", joined / seconds_between(&begin, &end));
     summary.add_cost(&begin, &end, "connects_per_cpu_second", joined);
-    if work.rate.is_some() {
-        verdict.report(&mut summary);
+    if flows {
         summary.add_latencies(&finished.times);
     }
-    summary.add_connections(&totals);
+    summary.add_connections(&last.totals);
     summary.take_moments(&mut finished);
     Ok(summary)
 }

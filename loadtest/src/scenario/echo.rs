@@ -151,9 +151,17 @@ impl Scenario for Echo {
 
     fn handle_message(&mut self, client: u32, message: &[u8], io: &mut Io) {
         let Some(stamp) = stamp_of(message) else {
-            if self.greeting.handle_message(client, message, io) == Greeted::Now {
-                self.clients[client as usize].ready = true;
-                io.count(Count::Ready, 1);
+            match self.greeting.handle_message(client, message, io) {
+                Greeted::Now => {
+                    self.clients[client as usize].ready = true;
+                    io.count(Count::Ready, 1);
+                }
+                // The run makes no sense without it.
+                Greeted::Refused => {
+                    self.greeting.forget(client);
+                    io.cut(client);
+                }
+                Greeted::No => {}
             }
             return;
         };

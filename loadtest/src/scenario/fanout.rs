@@ -237,9 +237,17 @@ impl Scenario for Fanout {
     fn handle_message(&mut self, client: u32, message: &[u8], io: &mut Io) {
         let stamp = message.strip_prefix(b"2[\"m\",\"").and_then(payload::read);
         let Some(stamp) = stamp else {
-            if self.greeting.handle_message(client, message, io) == Greeted::Now {
-                self.ready[client as usize] = true;
-                io.count(Count::Ready, 1);
+            match self.greeting.handle_message(client, message, io) {
+                Greeted::Now => {
+                    self.ready[client as usize] = true;
+                    io.count(Count::Ready, 1);
+                }
+                // The run makes no sense without it.
+                Greeted::Refused => {
+                    self.greeting.forget(client);
+                    io.cut(client);
+                }
+                Greeted::No => {}
             }
             return;
         };

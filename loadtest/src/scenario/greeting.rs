@@ -22,6 +22,8 @@ struct State {
 pub(crate) enum Greeted {
     /// The client's first event is acknowledged.
     Now,
+    /// It is refused. As long as the client is not forgotten, it asks again.
+    Refused,
     /// Not the ack that was waited for.
     No,
 }
@@ -61,7 +63,7 @@ impl Greeting {
         }
     }
 
-    /// Looks whether a message is the ack. A refusal ends the client: the run makes no sense without it.
+    /// Looks whether a message is the ack.
     pub(crate) fn handle_message(&mut self, client: u32, message: &[u8], io: &mut Io) -> Greeted {
         let state = &mut self.clients[client as usize];
         let Some(answer) = message.strip_prefix(b"30[") else {
@@ -70,12 +72,11 @@ impl Greeting {
         if !state.waiting {
             return Greeted::No;
         }
-        state.waiting = false;
         if answer.starts_with(br#"{"ok":false"#) {
             io.tally.failed(Failure::Refused);
-            io.cut(client);
-            return Greeted::No;
+            return Greeted::Refused;
         }
+        state.waiting = false;
         Greeted::Now
     }
 

@@ -1,29 +1,38 @@
-//! `rollout`: the nodes are restarted in turn, by commands that the user gives, while numbered messages flow.
+//! `rollout`: the nodes are restarted in turn while numbered messages flow. `kill` is the same without a goodbye.
 
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
 use super::Phase;
 use super::flow::verdict::Verdict;
-use super::flow::{Flow, Part, Work};
+use super::flow::{Flow, Work};
+use super::nodes::{self, End, Nodes};
 use crate::crew::{Crew, Setup};
-use crate::stats::{Count, Series};
+use crate::stats::Count;
 use crate::summary::Summary;
 
 /// What is done to the nodes.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// Shell commands, each of which restarts a node and ends when that is done.
-    pub(crate) restarts: Vec<String>,
+    /// How they end and begin again.
+    pub(crate) nodes: nodes::Plan,
+    /// How a node that this tool has started ends.
+    pub(crate) end: End,
+    /// How many times one ends, in turn.
+    pub(crate) times: usize,
     /// Before the first, between two, and after the last.
     pub(crate) pause: Duration,
+    /// By how much of itself a pause may be longer or shorter.
+    pub(crate) spread: f64,
+    /// Figure that says how many times it was done.
+    pub(crate) figure: &'static str,
 }
 
 /// Runs the scenario.
 pub(crate) fn run(setup: Setup, work: &Work, plan: &Plan) -> Result<Summary> {
     let auth = setup.dialler.payload.clone();
+    let mut nodes = Nodes::start(plan.nodes.clone(), &setup.dialler.targets)?;
     let mut crew = Crew::start(setup.clone(), |share| {
         Flow::new(share, work.clone(), auth.clone())
     })?;
@@ -31,75 +40,34 @@ pub(crate) fn run(setup: Setup, work: &Work, plan: &Plan) -> Result<Summary> {
     crew.enter(Phase::Warmup);
     let begin = crew.mark()?;
     crew.enter(Phase::Measure);
-    crew.run_for(plan.pause)?;
-    for command in &plan.restarts {
-        restart(&mut crew, command)?;
-        crew.run_for(plan.pause)?;
+    for time in 0..plan.times {
+        crew.run_for(plan.next_pause())?;
+        nodes.restart(time % plan.nodes.len(), plan.end, &mut crew)?;
     }
-    let clients = setup.dialler.clients as u64;
-    let back = crew.wait(setup.ready_within, |totals| {
-        totals.of_count(Count::Ready) >= clients
-    })?;
+    crew.run_for(plan.pause)?;
+    nodes.check()?;
+    crew.wait_for_all(setup.ready_within)?;
     crew.enter(Phase::Drain);
     crew.drain()?;
     let end = crew.mark()?;
     crew.enter(Phase::Leave);
     let mut finished = crew.finish()?;
 
-    let Work {
-        rooms,
-        members,
-        rate,
-        ..
-    } = work;
-    let text = format!(
-        "{rooms} rooms of {members}, {}/s each, {} restarts",
-        rate.unwrap_or_default(),
-        plan.restarts.len()
-    );
-    let verdict = Verdict::of(&finished.parts);
+    let text = format!("{}, {} {}", work.describe(), plan.times, plan.figure);
     let mut summary = Summary::new(setup.name, text);
-    verdict.report(&mut summary);
-    summary.add("restarts", plan.restarts.len() as f64);
-    summary.add(
-        "brought_back",
-        1.0 - verdict.missing as f64 / (rooms * members).max(1) as f64,
-    );
-    summary.add("recovered", end.totals.of_count(Count::Recovered) as f64);
-    let names = ["recovery_p50", "recovery_p99", "recovery_max"];
-    summary.add_series(&finished.times, Series::Recovery, names);
+    Verdict::of(&finished.parts).report(&mut summary, &begin, &end, &finished.times);
+    summary.add(plan.figure, plan.times as f64);
     summary.add_latencies(&finished.times);
     summary.add("sent", end.totals.since(&begin.totals, Count::Sent) as f64);
-    summary.add("strays", end.totals.of_count(Count::Strays) as f64);
     summary.add_connections(&end.totals);
-    if !back {
-        summary
-            .notes
-            .push("Not all clients were back at the end.".to_owned());
-    }
-    let skipped = end.totals.of_count(Count::Skipped);
-    if skipped > 0 {
-        summary.notes.push(format!(
-            "{skipped} messages were not sent, since their publisher was away."
-        ));
-    }
     summary.take_moments(&mut finished);
     Ok(summary)
 }
 
-fn restart(crew: &mut Crew<Part>, command: &str) -> Result<()> {
-    let mut child: Child = Command::new("sh")
-        .args(["-c", command])
-        .stdin(Stdio::null())
-        .spawn()
-        .with_context(|| format!("starting `{command}`"))?;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            if status.success() {
-                return Ok(());
-            }
-            bail!("`{command}` ended with {status}");
-        }
-        crew.run_for(Duration::from_millis(100))?;
+impl Plan {
+    fn next_pause(&self) -> Duration {
+        use std::hash::{BuildHasher, RandomState};
+        let random = RandomState::new().hash_one(()) as f64 / u64::MAX as f64;
+        self.pause.mul_f64(1.0 + self.spread * (2.0 * random - 1.0))
     }
 }

@@ -1,79 +1,155 @@
-//! What one client remembers: what it got, when it was away, and the key to its session.
+//! What one client remembers: what it got, when it was away, and what it was told when it came back.
 
 use std::time::Duration;
 
-use crate::client::engine::string_of;
+use super::ticket::{Ticket, Welcome};
+use super::track::Track;
 
 /// One client of a flow.
 #[derive(Debug, Default)]
 pub(crate) struct Member {
     /// It is connected and in its room.
     pub(crate) ready: bool,
-    /// Attempts that failed since it was last ready.
-    pub(crate) failed_attempts: u32,
     /// When its connection is to be cut next.
     pub(crate) next_cut: u64,
-    /// Deliveries that it had already.
-    pub(crate) duplicated: u64,
-    /// Deliveries that came behind a later one.
-    pub(crate) out_of_order: u64,
+    /// The key to its session.
+    pub(crate) ticket: Ticket,
+    /// Events that came before the answer to CONNECT. The official client, too, hands them on behind it.
+    pub(crate) early: Vec<Box<[u8]>>,
+    /// What it got: from its room, and of what goes to everyone.
+    pub(crate) tracks: [Track; 2],
+    /// Times that it was told to have lost its session.
+    pub(crate) gaps: Vec<Gap>,
     /// When it was away, from and until.
     pub(crate) absences: Vec<(u64, u64)>,
-    received: Vec<u64>,
-    expected: u32,
+    connection: Connection,
+    /// Whether the session that it has now is in the room.
+    in_room: bool,
     left: Option<u64>,
-    /// The key with which a server resumes the session, where it can.
-    pid: Option<Box<[u8]>>,
-    /// The last string argument of the last event: its place in the server's log.
-    offset: Option<Box<[u8]>>,
+    replay: Option<Replay>,
+    failed_attempts: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Connection {
+    #[default]
+    Away,
+    /// CONNECT was sent, then.
+    Asking(u64),
+    Joined,
+}
+
+/// A client was told that it is not recovered, and began anew.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gap {
+    /// By track: the number behind the highest that it had got until then.
+    pub(crate) next: [u32; 2],
+    /// When it was in its room again.
+    pub(crate) until: Option<u64>,
+}
+
+/// What a recovered client was sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Replay {
+    /// When CONNECT was sent.
+    from: u64,
+    /// When the last missed event came; or the answer to CONNECT, if there was none.
+    until: u64,
+    /// Events that had been published before CONNECT was sent.
+    pub(crate) events: u64,
+}
+
+impl Replay {
+    /// How long it took.
+    pub(crate) fn took(&self) -> u64 {
+        self.until.saturating_sub(self.from)
+    }
 }
 
 impl Member {
-    /// Notes a delivery; whether it is a new one.
-    pub(crate) fn delivered(&mut self, sequence: u32, message: &[u8]) -> bool {
-        if self.pid.is_some() {
-            self.offset = last_string(message).map(Box::from);
-        }
-        let (word, bit) = (sequence as usize / 64, 1 << (sequence % 64));
-        if self.received.len() <= word {
-            self.received.resize(word + 1, 0);
-        }
-        if self.received[word] & bit != 0 {
-            self.duplicated += 1;
-            return false;
-        }
-        self.received[word] |= bit;
-        if sequence < self.expected {
-            self.out_of_order += 1;
-        } else {
-            self.expected = sequence + 1;
-        }
-        true
+    /// CONNECT is sent.
+    pub(crate) fn ask(&mut self, now: u64) {
+        self.connection = Connection::Asking(now);
     }
 
-    /// Whether it has got a message.
-    pub(crate) fn has(&self, sequence: usize) -> bool {
-        let word = self
-            .received
-            .get(sequence / 64)
-            .copied()
-            .unwrap_or_default();
-        word & (1 << (sequence % 64)) != 0
+    /// The server has answered CONNECT. What came early is delivered next.
+    pub(crate) fn answered(&mut self, reply: &[u8], now: u64) -> Welcome {
+        let from = match self.connection {
+            Connection::Asking(from) => from,
+            Connection::Away | Connection::Joined => now,
+        };
+        self.connection = Connection::Joined;
+        let welcome = self.ticket.answered(reply);
+        match welcome {
+            Welcome::Recovered => {
+                self.replay = Some(Replay {
+                    from,
+                    until: now,
+                    events: 0,
+                });
+            }
+            Welcome::Anew => {
+                self.in_room = false;
+                self.gaps.push(Gap {
+                    next: [0, 1].map(|track: usize| self.tracks[track].next()),
+                    until: None,
+                });
+            }
+            Welcome::Plain => self.in_room = false,
+        }
+        welcome
     }
 
-    /// It is away from now on.
-    pub(crate) fn leave(&mut self, now: u64) {
-        self.left.get_or_insert(now);
+    /// Whether its CONNECT is answered.
+    pub(crate) fn is_joined(&self) -> bool {
+        matches!(self.connection, Connection::Joined)
     }
 
-    /// It is back; for how long it was away.
+    /// Whether the session that it has now has ever been in its room.
+    pub(crate) fn is_in_room(&self) -> bool {
+        self.in_room
+    }
+
+    /// Notes a message that was published at a time; whether it is a new one.
+    pub(crate) fn deliver(&mut self, track: usize, sequence: u32, sent: u64, now: u64) -> bool {
+        if let Some(replay) = &mut self.replay
+            && sent < replay.from
+        {
+            replay.until = now;
+            replay.events += 1;
+        }
+        self.tracks[track].deliver(sequence)
+    }
+
+    /// Its connection is gone; whether it was in its room until now.
+    pub(crate) fn leave(&mut self, now: u64) -> bool {
+        self.connection = Connection::Away;
+        let was_ready = std::mem::take(&mut self.ready);
+        if was_ready {
+            self.left.get_or_insert(now);
+        }
+        was_ready
+    }
+
+    /// The replay of its last return, once.
+    pub(crate) fn take_replay(&mut self) -> Option<Replay> {
+        self.replay.take()
+    }
+
+    /// It is connected and in its room; for how long it was not, if it was before.
     pub(crate) fn back(&mut self, now: u64) -> Option<u64> {
+        self.ready = true;
+        self.in_room = true;
+        self.failed_attempts = 0;
+        for gap in &mut self.gaps {
+            gap.until.get_or_insert(now);
+        }
         let left = self.left.take()?;
         self.absences.push((left, now));
-        Some(now - left)
+        Some(now.saturating_sub(left))
     }
 
-    /// Whether it is away and has not come back.
+    /// Whether it was in its room and has not come back.
     pub(crate) fn is_away(&self) -> bool {
         self.left.is_some()
     }
@@ -85,76 +161,30 @@ impl Member {
         absences.any(|(from, until)| from <= at.saturating_add(UNDER_WAY) && at <= until)
     }
 
-    /// The server has answered CONNECT; whether it has resumed the session.
-    pub(crate) fn resumed(&mut self, reply: &[u8]) -> bool {
-        let pid = string_of(reply, b"\"pid\":\"").map(Box::from);
-        let resumed = pid.is_some() && pid == self.pid;
-        if !resumed {
-            self.offset = None;
-        }
-        self.pid = pid;
-        resumed
-    }
-
-    /// The payload of a CONNECT that resumes the session, when there is one.
-    pub(crate) fn resume_with(&self, auth: &[u8]) -> Option<Box<[u8]>> {
-        let pid = self.pid.as_deref()?;
-        let mut payload = match auth.trim_ascii().strip_suffix(b"}") {
-            Some(auth) if auth.contains(&b':') => [auth, b","].concat(),
-            _ => b"{".to_vec(),
-        };
-        payload.extend_from_slice(b"\"pid\":\"");
-        payload.extend_from_slice(pid);
-        if let Some(offset) = &self.offset {
-            payload.extend_from_slice(b"\",\"offset\":\"");
-            payload.extend_from_slice(offset);
-        }
-        payload.extend_from_slice(b"\"}");
-        Some(payload.into())
-    }
-
-    /// How long to wait before the next attempt, as the official client does: one second doubling to five, by half more
-    /// or less.
+    /// How long to wait before the next attempt, as the official client does: one second, doubling, by half more or
+    /// less, five at most.
     pub(crate) fn back_off(&mut self, random: f64) -> Duration {
-        let seconds = f64::from(1 << self.failed_attempts.min(3)).min(5.0);
+        let seconds = f64::from(1 << self.failed_attempts.min(4)) * (0.5 + random);
         self.failed_attempts += 1;
-        Duration::from_secs_f64(seconds * (0.5 + random))
+        Duration::from_secs_f64(seconds.min(5.0))
     }
 }
 
 /// A message that was sent less than this before the connection broke may have been in a buffer that broke with it.
 const UNDER_WAY: u64 = 100_000_000;
 
-/// The last argument of an event, when it is a string without escapes.
-fn last_string(message: &[u8]) -> Option<&[u8]> {
-    let rest = message.strip_suffix(b"\"]")?;
-    let begin = rest.iter().rposition(|&byte| byte == b'"')?;
-    Some(&rest[begin + 1..])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn deliveries_are_told_apart() {
-        let mut member = Member::default();
-        let news: Vec<bool> = [0, 2, 2, 1, 70]
-            .map(|sequence| member.delivered(sequence, b""))
-            .to_vec();
-        assert_eq!(news, [true, true, false, true, true]);
-        assert_eq!((member.duplicated, member.out_of_order), (1, 1));
-        assert!(member.has(70));
-        assert!(!member.has(69));
-        assert!(!member.has(700));
-    }
+    const SECOND: u64 = 1_000_000_000;
 
     #[test]
     fn absences_cover_what_was_under_way() {
-        const SECOND: u64 = 1_000_000_000;
         let mut member = Member::default();
-        member.leave(10 * SECOND);
-        member.leave(11 * SECOND);
+        member.back(0);
+        assert!(member.leave(10 * SECOND));
+        assert!(!member.leave(11 * SECOND));
         assert_eq!(member.back(12 * SECOND), Some(2 * SECOND));
         assert!(!member.missed(9 * SECOND));
         assert!(member.missed(10 * SECOND - 1));
@@ -165,29 +195,58 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_resumed_with_its_key_and_the_last_offset() {
+    fn a_replay_ends_with_the_last_event_that_was_published_before_connect() {
         let mut member = Member::default();
-        assert!(!member.resumed(br#"{"sid":"a","pid":"P"}"#));
-        assert_eq!(
-            member.resume_with(b"").as_deref(),
-            Some(&br#"{"pid":"P"}"#[..])
-        );
-        member.delivered(0, br#"2["m","stamp","off"]"#);
-        let payload = member.resume_with(br#"{"token":"t"}"#);
-        assert_eq!(
-            payload.as_deref(),
-            Some(&br#"{"token":"t","pid":"P","offset":"off"}"#[..])
-        );
-        assert!(member.resumed(br#"{"sid":"a","pid":"P"}"#));
-        assert!(!member.resumed(br#"{"sid":"b","pid":"Q"}"#));
-        assert!(!member.resumed(br#"{"sid":"b"}"#));
-        assert_eq!(member.resume_with(b""), None);
+        member.answered(br#"{"pid":"P"}"#, 1);
+        member.back(2);
+        member.leave(3);
+        member.ask(10);
+        assert_eq!(member.answered(br#"{"pid":"P"}"#, 12), Welcome::Recovered);
+        member.deliver(0, 0, 5, 15);
+        member.deliver(1, 0, 9, 17);
+        member.deliver(0, 1, 11, 30);
+        let replay = member.take_replay().unwrap();
+        assert_eq!((replay.took(), replay.events), (7, 2));
+        assert_eq!(member.take_replay(), None);
+    }
+
+    #[test]
+    fn a_replay_of_nothing_ends_with_the_answer() {
+        let mut member = Member::default();
+        member.answered(br#"{"pid":"P"}"#, 1);
+        member.leave(3);
+        member.ask(10);
+        member.answered(br#"{"pid":"P"}"#, 12);
+        member.deliver(0, 0, 11, 30);
+        let replay = member.take_replay().unwrap();
+        assert_eq!((replay.took(), replay.events), (2, 0));
+    }
+
+    #[test]
+    fn a_session_that_never_reached_its_room_has_to_join_when_it_is_recovered() {
+        let mut member = Member::default();
+        member.answered(br#"{"pid":"P"}"#, 1);
+        member.back(2);
+        member.leave(3);
+        member.answered(br#"{"pid":"Q"}"#, 4);
+        member.leave(5);
+        assert_eq!(member.answered(br#"{"pid":"Q"}"#, 6), Welcome::Recovered);
+        assert!(!member.is_in_room());
+        assert_eq!(member.gaps[0].until, None);
+        assert_eq!(member.back(7), Some(4));
+        assert_eq!(member.gaps[0].until, Some(7));
+        member.leave(8);
+        member.answered(br#"{"pid":"Q"}"#, 9);
+        assert!(member.is_in_room());
     }
 
     #[test]
     fn waiting_doubles_up_to_five_seconds() {
-        let mut member = Member::default();
-        let waits: Vec<f64> = (0..5).map(|_| member.back_off(0.5).as_secs_f64()).collect();
-        assert_eq!(waits, [1.0, 2.0, 4.0, 5.0, 5.0]);
+        let waits = |random: f64| {
+            let mut member = Member::default();
+            [0; 5].map(|_| member.back_off(random).as_secs_f64())
+        };
+        assert_eq!(waits(0.0), [0.5, 1.0, 2.0, 4.0, 5.0]);
+        assert_eq!(waits(0.5), [1.0, 2.0, 4.0, 5.0, 5.0]);
     }
 }
