@@ -108,7 +108,8 @@ deploy-check: build ## What is in deploy/
 
 # The files in deploy/ that are made from others.
 deploy-write:
-	python3 deploy/tests/generated.py
+	INSTALL_ONLY=1 python3 deploy/tests/run.py
+	target/deploy/venv/bin/python deploy/tests/generated.py
 
 # The steps of deploy/Dockerfile without Docker: a release build, and a start as the image would start it; needs root.
 deploy-image-steps:

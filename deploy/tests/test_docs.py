@@ -5,7 +5,7 @@ import unittest
 
 from programs import DOCS
 
-PAGES = ["operations.md", "kubernetes.md"]
+PAGES = ["operations.md", "kubernetes.md", "helm.md"]
 
 
 class Links(unittest.TestCase):
