@@ -15,7 +15,7 @@ from imports import Crate, circles
 ROOMS = {
     "protocol": "encoded socketio engineio websocket".split(),
     "adapter": [],
-    "adapter-redis": "redis_adapter stream_writer bus cluster config link wire codec".split(),
+    "adapter-redis": "redis_adapter stream_writer bus recovery cluster config link wire codec".split(),
     "loadtest": [],
     "simulator": [],
     "testkit": [],

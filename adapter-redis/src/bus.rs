@@ -29,6 +29,7 @@ use tokio::sync::{mpsc, watch};
 use self::census::Census;
 use self::lane::Lane;
 use self::lanes::Lanes;
+pub(crate) use self::lanes::guarded;
 use self::shared::Shared;
 use crate::cluster::membership::{self, Membership};
 use crate::cluster::peers::{self, PeersCall};

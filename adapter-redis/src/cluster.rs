@@ -39,6 +39,10 @@ pub(crate) struct Cluster {
     pub(crate) connections: AtomicU64,
     /// A heartbeat came to a replica: the connections of the bus may be at one, too.
     pub(crate) suspected: watch::Sender<()>,
+    /// The server that puts in order is another than the one that this node subscribes at, as far as is known.
+    pub(crate) moved: watch::Sender<()>,
+    /// The connections of the bus are made anew, since they may be to a server that is the master no more.
+    pub(crate) renewed: watch::Sender<()>,
     /// Tells the subscribers that there may be commands to send.
     pub(crate) interests_changed: watch::Sender<()>,
     interests: Mutex<Interests>,
@@ -60,6 +64,8 @@ impl Cluster {
             counters: Counters::default(),
             connections: AtomicU64::new(0),
             suspected: watch::channel(()).0,
+            moved: watch::channel(()).0,
+            renewed: watch::channel(()).0,
             interests_changed: watch::channel(()).0,
             interests: Mutex::new(interests),
             namespaces: RwLock::default(),

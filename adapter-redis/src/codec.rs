@@ -13,7 +13,7 @@ mod original;
 mod raw;
 mod to_json;
 
-pub(crate) use event::{argument, event, packet_event, sockets};
+pub(crate) use event::{argument, event, ordered_event, packet_event, sockets};
 pub(crate) use json::JsonWriter;
 pub(crate) use list::{bound, list_named, piece};
 pub(crate) use msgpack::Writer;

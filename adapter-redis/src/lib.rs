@@ -6,10 +6,11 @@
 //! which each uses those below it alone:
 //!
 //! ```text
-//! redis_adapter, stream_writer -> bus -> cluster -> config -> link -> wire -> codec
+//! redis_adapter, stream_writer -> bus -> recovery -> cluster -> config -> link -> wire -> codec
 //! ```
 //!
 //! - `bus`: what flows, and over which connections;
+//! - [`recovery`]: the store of recovery as a script, and the way to it;
 //! - `cluster`: who is there, and who wants what;
 //! - `link`: connections, commands, and where the servers are;
 //! - [`wire`]: cluster messages as bytes and channels, in Node's classic and sharded format. Pure;
@@ -39,6 +40,7 @@ mod cluster;
 mod codec;
 mod config;
 mod link;
+pub mod recovery;
 mod redis_adapter;
 mod stream_writer;
 pub mod wire;

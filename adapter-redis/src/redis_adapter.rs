@@ -4,16 +4,18 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use adapter::recovery::{self, Link};
 use adapter::{
     Adapter, Answer, Away, ClusterMessage, Counters, Inbox, Interest, Member, NodeId, PeersFuture,
     Publish, Question, ReplyTo, RequestId,
 };
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::bus::Bus;
 use crate::bus::queue::Queue;
 use crate::bus::shared::Shared;
 use crate::bus::status::Status;
+use crate::bus::{Bus, guarded};
 use crate::cluster::Cluster;
 use crate::cluster::interests::{Interests, Settings};
 use crate::cluster::membership::Problem;
@@ -23,9 +25,11 @@ use crate::link::commands::Commands;
 use crate::link::connection::Connector;
 use crate::link::directory::Directory;
 use crate::link::lock::lock;
-use crate::link::route::{LaneId, Route};
+use crate::link::route::{self, LaneId, Route};
 use crate::link::servers::Servers;
-use crate::wire::Uid;
+use crate::recovery::Script;
+use crate::recovery::link::{self, StoreLink};
+use crate::wire::{Format, Uid};
 
 /// The adapter over Redis. Its connections live on a thread of their own; dropping it stops the
 /// thread and leaves the cluster.
@@ -35,6 +39,9 @@ pub struct RedisAdapter {
     calls: mpsc::Sender<PeersCall>,
     stop: watch::Sender<bool>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Of the thread's runtime.
+    runtime: Handle,
+    directory: Arc<Directory>,
 }
 
 /// Why the adapter cannot be started. That Redis is away is no reason.
@@ -71,7 +78,7 @@ impl RedisAdapter {
         let commands = Commands::new(&config.servers, COMMAND);
         let commands = commands.map_err(|error| StartError::Commands(error.to_string()))?;
         let name = format!("gateway-{}", config.node);
-        let directory = Directory::new(config.servers.clone(), connector, name);
+        let directory = Arc::new(Directory::new(config.servers.clone(), connector, name));
         let nowhere = Route::Single(LaneId(0));
         let settings = Settings {
             linger: timing.linger,
@@ -86,7 +93,7 @@ impl RedisAdapter {
         let (stop, stop_receiver) = watch::channel(false);
         let bus = Bus {
             shared: shared.clone(),
-            directory: Arc::new(directory),
+            directory: directory.clone(),
             commands: Arc::new(commands),
             calls: calls_receiver,
             stop: stop_receiver,
@@ -95,6 +102,7 @@ impl RedisAdapter {
             .enable_all()
             .build()
             .map_err(StartError::System)?;
+        let handle = runtime.handle().clone();
         let thread =
             std::thread::Builder::new().name(format!("redis-{}", shared.cluster.config.node));
         let thread = thread.spawn(move || runtime.block_on(bus.run()));
@@ -103,6 +111,8 @@ impl RedisAdapter {
             calls,
             stop,
             thread: Mutex::new(Some(thread.map_err(StartError::System)?)),
+            runtime: handle,
+            directory,
         })
     }
 
@@ -211,6 +221,21 @@ impl Adapter for RedisAdapter {
 
     fn concern(&self) -> Option<String> {
         self.shared.status().concern()
+    }
+
+    fn open_store(&self, namespace: &str, settings: &recovery::Settings) -> Option<Box<dyn Link>> {
+        let cluster = &self.shared.cluster;
+        if let Format::Sharded(_) = cluster.config.format {
+            // Each channel would be at its own server, and no server puts them in order.
+            return None;
+        }
+        let slot = route::slot(Script::tag(&cluster.config.prefix).as_bytes());
+        self.directory.set_home(slot);
+        let stores = self.shared.stores.clone();
+        let store = stores.open(cluster, namespace, settings);
+        let link = link::run(store.clone(), self.directory.clone());
+        let task = self.runtime.spawn(guarded(self.shared.clone(), link));
+        Some(Box::new(StoreLink::new(store, stores, task.abort_handle())))
     }
 
     fn counters(&self) -> &Counters {

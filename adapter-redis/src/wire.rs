@@ -31,7 +31,8 @@
 
 use std::borrow::Cow;
 
-use adapter::{Answer, ClusterMessage, NodeId, ReplyTo, RequestId, Response};
+use adapter::recovery::Ordered;
+use adapter::{Answer, ClusterMessage, EventBuf, NodeId, ReplyTo, RequestId, Response, Selection};
 
 use crate::codec::{DecodeError, EncodeError, Raw};
 
@@ -89,6 +90,14 @@ pub struct Outgoing {
     pub channel: String,
     /// What.
     pub payload: Vec<u8>,
+}
+
+/// An event that a store is to publish: between `before` and `behind` it sets the offset, and behind these the order.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) channel: String,
+    pub(crate) before: Vec<u8>,
+    pub(crate) behind: Vec<u8>,
 }
 
 /// What kind of channel a message came by.
@@ -199,6 +208,16 @@ impl Wire {
         self.check_size(outgoing)
     }
 
+    /// What a store publishes for `event`, whose order names so many logs. Only the classic format has it.
+    pub(crate) fn encode_ordered(
+        &self,
+        selection: &Selection,
+        event: &EventBuf,
+        logs: usize,
+    ) -> Result<Prepared, EncodeError> {
+        self.classic_ordered(selection, event, logs)
+    }
+
     fn check_size(&self, outgoing: Outgoing) -> Result<Outgoing, EncodeError> {
         if outgoing.payload.len() > self.max_message {
             return Err(EncodeError::TooLarge);
@@ -228,6 +247,15 @@ impl Format {
 }
 
 impl Envelope<'_> {
+    /// The event, if a store put it in order; `None` if it is none of such. Gateway nodes alone look at that, others
+    /// find in [`content`](Self::content) an event with its offset as its last argument.
+    pub fn ordered(&self) -> Option<Result<Ordered, DecodeError>> {
+        match &self.body {
+            Body::Classic(body) => body.ordered(),
+            Body::Sharded(_) => None,
+        }
+    }
+
     /// Reads what is in it.
     ///
     /// # Errors

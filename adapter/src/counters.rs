@@ -36,6 +36,10 @@ pub struct Counters {
     pub queued: Counter,
     /// The bytes of those messages.
     pub queued_bytes: Counter,
+    /// What a store refused: calls, whose connection is made anew, and messages of events that are in a log.
+    pub store_refused: Counter,
+    /// Connections to stores that were lost or given up.
+    pub store_breaks: Counter,
     /// Time from publishing a message to its confirmation.
     pub publish_duration: Histogram,
     /// Time that a message to oneself takes, from being published to coming in.

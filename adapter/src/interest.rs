@@ -183,6 +183,11 @@ impl Latch {
         waiting.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
+    /// Whether it is open.
+    pub fn is_open(&self) -> bool {
+        self.lock().open
+    }
+
     /// Makes newcomers wait.
     pub fn close(&self) {
         let mut state = self.lock();

@@ -142,10 +142,12 @@ impl Lane {
     /// or the other end was given up.
     pub(crate) async fn displaced(&self, endpoint: &Endpoint) -> LinkError {
         let mut renewal = self.renewal.subscribe();
+        let mut moved = self.shared.cluster.moved.subscribe();
         tokio::select! {
             error = self.replaced(endpoint) => error,
             // The sender is kept here.
             _ = renewal.changed() => LinkError::Renewed,
+            _ = moved.changed() => LinkError::Renewed,
         }
     }
 
@@ -186,6 +188,7 @@ impl Lane {
     pub(crate) fn renew(&self) {
         self.commands.forget();
         self.renewal.send_replace(());
+        self.shared.cluster.renewed.send_replace(());
     }
 
     /// Logs what goes wrong with a connection.

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use adapter::Incoming;
+use adapter::recovery::Ordered;
 
 use crate::bus::shared::Shared;
 use crate::cluster::interests::Purpose;
 use crate::codec::DecodeError;
 use crate::link::resp::Family;
+use crate::recovery::stores::Store;
 use crate::wire::{Content, Format, Kind, Wire};
 
 /// Handles a message. `pattern` is the pattern that matched, if it came by one.
@@ -24,9 +26,13 @@ pub(crate) fn message(shared: &Shared, pattern: Option<&[u8]>, channel: &[u8], p
         Some(Subscribed::For(Purpose::Messages(kind, namespace))) => {
             let namespace = namespace.as_deref();
             match read(shared, kind, namespace, pattern.is_some(), channel, payload) {
-                Ok(incoming) => {
+                Ok(Read::Incoming(incoming)) => {
                     counters.in_ok.increment();
                     shared.cluster.inbox.handle(incoming);
+                }
+                Ok(Read::Ordered(store, ordered)) => {
+                    counters.in_ok.increment();
+                    store.handle_ordered(ordered);
                 }
                 Err(Dropped::Own) => counters.in_own.increment(),
                 Err(Dropped::Ignored) => counters.in_ignored.increment(),
@@ -49,6 +55,13 @@ pub(crate) fn message(shared: &Shared, pattern: Option<&[u8]>, channel: &[u8], p
                 if !was_up || !shared.status().settling().is_empty() {
                     shared.handle_status_change();
                 }
+            }
+        }
+        Some(Subscribed::For(Purpose::Mark(namespace))) => {
+            let store = shared.stores.of(&namespace);
+            match store.is_some_and(|store| store.handle_mark(payload)) {
+                true => counters.in_own.increment(),
+                false => counters.in_ignored.increment(),
             }
         }
         Some(Subscribed::For(Purpose::Presence)) | None => counters.in_ignored.increment(),
@@ -78,6 +91,13 @@ fn purpose(shared: &Shared, pattern: Option<&str>, channel: &str) -> Option<Subs
     purpose.cloned().map(Subscribed::For)
 }
 
+/// What is handed over.
+enum Read {
+    Incoming(Incoming),
+    /// What a store put in order, which this node may have published itself.
+    Ordered(Arc<Store>, Ordered),
+}
+
 /// Why a message is not handed over.
 enum Dropped {
     Own,
@@ -100,7 +120,7 @@ fn read(
     by_pattern: bool,
     channel: &str,
     payload: &[u8],
-) -> Result<Incoming, Dropped> {
+) -> Result<Read, Dropped> {
     let mut text = String::new();
     let envelope = shared
         .cluster
@@ -116,22 +136,28 @@ fn read(
     if kind == Kind::Broadcast && !belongs(&wire, namespace, by_pattern, channel) {
         return Err(Dropped::Ignored);
     }
+    if let Some(ordered) = envelope.ordered()
+        && let Some(store) = shared.stores.of(&wire.namespace)
+    {
+        return Ok(Read::Ordered(store, ordered?));
+    }
     if envelope.uid == wire.uid.as_str() {
         return Err(Dropped::Own);
     }
     let namespace = wire.namespace.clone();
-    match envelope.content()? {
-        Content::Message(message, reply_to) => Ok(Incoming::Message {
+    let incoming = match envelope.content()? {
+        Content::Message(message, reply_to) => Incoming::Message {
             namespace,
             message,
             reply_to,
-        }),
-        Content::Response(response) => Ok(Incoming::Response {
+        },
+        Content::Response(response) => Incoming::Response {
             namespace,
             response,
-        }),
-        Content::Ignored => Err(Dropped::Ignored),
-    }
+        },
+        Content::Ignored => return Err(Dropped::Ignored),
+    };
+    Ok(Read::Incoming(incoming))
 }
 
 /// Whether a broadcast in the namespace of `wire` may come by `channel`. With several patterns that

@@ -14,12 +14,15 @@ use crate::cluster::peers::counted;
 use crate::codec::EncodeError;
 use crate::link::lock::lock;
 use crate::link::resp::push_command;
+use crate::recovery::stores::Stores;
 use crate::wire::{Format, Outgoing};
 
 /// What the adapter's callers and the bus share. The callers only put something in; the bus works
 /// it off on its own thread. Every lock is held for a moment, never across a wait.
 pub(crate) struct Shared {
     pub(crate) cluster: Arc<Cluster>,
+    /// The stores that are open.
+    pub(crate) stores: Arc<Stores>,
     /// Somebody saw that the slots of the cluster have changed.
     pub(crate) topology_wanted: Notify,
     /// A task of a lane has panicked.
@@ -37,6 +40,7 @@ impl Shared {
     pub(crate) fn new(cluster: Arc<Cluster>, queue: Queue, status: Status) -> Self {
         Self {
             cluster,
+            stores: Arc::default(),
             topology_wanted: Notify::new(),
             panicked: Notify::new(),
             in_flight: AtomicU64::new(0),

@@ -194,6 +194,14 @@ impl Cluster {
         namespaces.get(namespace)?.pattern.clone()
     }
 
+    /// Whether the subscriptions are in force that all of the namespace goes by.
+    pub(crate) fn is_heard(&self, namespace: &str) -> bool {
+        let namespaces = self.namespaces.read();
+        let namespaces = namespaces.unwrap_or_else(PoisonError::into_inner);
+        let open = namespaces.get(namespace);
+        open.is_some_and(|it| it.latches.iter().all(|latch| latch.is_open()))
+    }
+
     fn latches(&self, namespace: &str) -> Vec<Arc<Latch>> {
         let namespaces = self.namespaces.read();
         let namespaces = namespaces.unwrap_or_else(PoisonError::into_inner);

@@ -1,3 +1,4 @@
+use adapter::recovery::Offset;
 use adapter::{ArgumentsBuf, EventBuf, SocketDetails};
 use protocol::socketio::is_reserved;
 
@@ -20,6 +21,31 @@ pub(crate) fn packet_event(
     packet: Raw<'_>,
     told: Option<Raw<'_>>,
 ) -> Result<EventBuf, DecodeError> {
+    let event = event(packet_data(packet)?)?;
+    checked(event, told)
+}
+
+/// The same of an event in the order of a store: its last argument is its offset.
+pub(crate) fn ordered_event(
+    packet: Raw<'_>,
+    told: Option<Raw<'_>>,
+) -> Result<(EventBuf, Offset), DecodeError> {
+    let data = packet_data(packet)?;
+    let items = data.items().ok_or(DecodeError::WrongShape)?;
+    let mut items: Vec<_> = items.collect();
+    let offset = items.pop().and_then(Raw::text);
+    let offset = offset.and_then(|text| Offset::parse(&text).ok());
+    let mut items = items.into_iter();
+    let name = items.next().filter(|it| it.text().is_some());
+    let event = EventBuf {
+        name: name.ok_or(DecodeError::BadEvent)?.name(),
+        arguments: arguments(items, data.size())?,
+    };
+    let offset = offset.ok_or(DecodeError::WrongShape)?;
+    Ok((checked(event, told)?, offset))
+}
+
+fn packet_data(packet: Raw<'_>) -> Result<Raw<'_>, DecodeError> {
     let mut kind = None;
     let mut data = None;
     packet
@@ -35,7 +61,10 @@ pub(crate) fn packet_event(
     ) {
         return Err(DecodeError::WrongShape);
     }
-    let event = event(data.ok_or(DecodeError::WrongShape)?)?;
+    data.ok_or(DecodeError::WrongShape)
+}
+
+fn checked(event: EventBuf, told: Option<Raw<'_>>) -> Result<EventBuf, DecodeError> {
     let event = EventBuf {
         arguments: original(event.arguments, told),
         ..event
@@ -150,6 +179,27 @@ impl Writer {
             self.text(namespace);
         }
         Ok(fidelity)
+    }
+
+    /// The same, told its namespace, with an offset to come as the last argument: also where it is to be inserted.
+    pub(crate) fn ordered_packet(
+        &mut self,
+        event: &EventBuf,
+        namespace: &str,
+        limit: usize,
+    ) -> Result<(usize, Fidelity), EncodeError> {
+        self.map(3);
+        self.text("type");
+        self.unsigned(EVENT);
+        self.text("data");
+        let start = self.open();
+        self.text(&event.name);
+        let (count, fidelity) = append_arguments(event.arguments.as_arguments(), self, limit)?;
+        self.close(start, false, count + 2);
+        self.text_head(Offset::LENGTH);
+        let at = self.len();
+        self.entry("nsp", namespace);
+        Ok((at, fidelity))
     }
 
     /// The name and the arguments of an event as one array.

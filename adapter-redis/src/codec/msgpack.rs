@@ -295,24 +295,39 @@ impl Writer {
     }
 
     pub(crate) fn text(&mut self, text: &str) {
-        let length = text.len() as u64;
+        self.lua_string(text.as_bytes());
+    }
+
+    /// Bytes as Redis' scripts read and write them: as text, whatever they are.
+    pub(crate) fn lua_string(&mut self, bytes: &[u8]) {
+        self.text_head(bytes.len());
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// What stands before `length` bytes of text, which somebody else inserts.
+    pub(crate) fn text_head(&mut self, length: usize) {
+        let length = length as u64;
         match length {
             0..=0x1f => self.number::<1>(None, 0xa0 | length),
             0x20..=0xff => self.number::<1>(Some(0xd9), length),
             0x100..=0xffff => self.number::<2>(Some(0xda), length),
             _ => self.number::<4>(Some(0xdb), length),
         }
-        self.bytes.extend_from_slice(text.as_bytes());
     }
 
     pub(crate) fn binary(&mut self, bytes: &[u8]) {
-        let length = bytes.len() as u64;
+        self.binary_head(bytes.len());
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// What stands before `length` bytes of binary, which somebody else appends.
+    pub(crate) fn binary_head(&mut self, length: usize) {
+        let length = length as u64;
         match length {
             0..=0xff => self.number::<1>(Some(0xc4), length),
             0x100..=0xffff => self.number::<2>(Some(0xc5), length),
             _ => self.number::<4>(Some(0xc6), length),
         }
-        self.bytes.extend_from_slice(bytes);
     }
 
     /// An entry of a map whose value is text.

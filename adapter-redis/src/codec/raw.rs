@@ -116,6 +116,23 @@ impl<'a> Raw<'a> {
         Some(Bytes::copy_from_slice(bytes))
     }
 
+    /// The bytes, if it is binary, or text: in Lua it is one.
+    pub(crate) fn bytes(self) -> Option<&'a [u8]> {
+        match self.token()? {
+            Token::Binary(bytes) | Token::Text(bytes) => Some(bytes),
+            Token::Nil
+            | Token::Undefined
+            | Token::Boolean(_)
+            | Token::Unsigned(_)
+            | Token::Signed(_)
+            | Token::Float(_)
+            | Token::Array(_)
+            | Token::Map(_)
+            | Token::Date(_)
+            | Token::Extension(..) => None,
+        }
+    }
+
     /// The name of a room or of an event, which may be a number in JavaScript. What cannot be a name
     /// becomes some text all the same: leaving it out could select everybody.
     pub(crate) fn name(self) -> String {

@@ -1,4 +1,4 @@
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use crate::link::backoff::random;
@@ -18,6 +18,8 @@ pub(crate) struct Directory {
     name: String,
     /// Sentinels or cluster nodes, the one that answered last in front.
     known: Mutex<Vec<Endpoint>>,
+    /// In a cluster: the slot whose master all connections go to, in place of any master.
+    home: OnceLock<usize>,
 }
 
 /// The masters of a cluster and the slots that they serve.
@@ -47,6 +49,7 @@ impl Directory {
             connector,
             name,
             known: Mutex::new(known),
+            home: OnceLock::new(),
         }
     }
 
@@ -80,6 +83,11 @@ impl Directory {
         Ok((link, endpoint))
     }
 
+    /// From now on connections go to the server of this slot, in a cluster. It is the same at each call.
+    pub(crate) fn set_home(&self, slot: usize) {
+        self.home.get_or_init(|| slot);
+    }
+
     /// Whether all connections have to be to one server, the master, whichever that is by now.
     pub(crate) fn has_one_master(&self) -> bool {
         match self.servers.kind {
@@ -98,7 +106,10 @@ impl Directory {
             }
             Kind::Cluster(_) => {
                 let topology = self.topology().await;
-                topology.map_or(true, |topology| topology.masters.contains(endpoint))
+                topology.map_or(true, |topology| match self.home.get() {
+                    Some(slot) => topology.master(*slot).is_none_or(|it| it == endpoint),
+                    None => topology.masters.contains(endpoint),
+                })
             }
         }
     }
@@ -109,9 +120,13 @@ impl Directory {
             Kind::Single(endpoint) => Ok(endpoint.clone()),
             Kind::Sentinel { .. } => self.master().await,
             Kind::Cluster(_) => {
-                let masters = self.topology().await?.masters;
-                let index = random() as usize % masters.len().max(1);
-                masters.get(index).cloned().ok_or(LinkError::NoServer)
+                let topology = self.topology().await?;
+                let index = random() as usize % topology.masters.len().max(1);
+                let master = match self.home.get() {
+                    Some(slot) => topology.master(*slot),
+                    None => topology.masters.get(index),
+                };
+                master.cloned().ok_or(LinkError::NoServer)
             }
         }
     }
@@ -209,6 +224,12 @@ impl Drop for Asked<'_> {
 }
 
 impl Topology {
+    /// Who serves a slot.
+    fn master(&self, slot: usize) -> Option<&Endpoint> {
+        let index = self.slots.get(slot).copied().flatten()?;
+        self.masters.get(index)
+    }
+
     /// Reads the reply to `CLUSTER SLOTS` of the node `asked`, which may leave out its own address.
     fn read(reply: &Reply<'_>, asked: &Endpoint) -> Option<Self> {
         let Reply::Array(ranges) = reply else {

@@ -21,13 +21,13 @@ pub(crate) fn push_list<'a>(
     }
 }
 
-fn push_bulk(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn push_bulk(out: &mut Vec<u8>, bytes: &[u8]) {
     push_header(out, b'$', bytes.len());
     out.extend_from_slice(bytes);
     out.extend_from_slice(b"\r\n");
 }
 
-fn push_header(out: &mut Vec<u8>, kind: u8, length: usize) {
+pub(crate) fn push_header(out: &mut Vec<u8>, kind: u8, length: usize) {
     out.push(kind);
     out.extend_from_slice(length.to_string().as_bytes());
     out.extend_from_slice(b"\r\n");

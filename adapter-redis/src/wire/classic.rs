@@ -3,7 +3,9 @@
 //! be inside.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use adapter::recovery::{Entry, LogName, Ordered, Position};
 use adapter::{
     Answer, Broadcast, ClusterMessage, EventBuf, ListRequest, NodeId, ReplyTo, RequestId, Response,
     Selection,
@@ -11,8 +13,8 @@ use adapter::{
 
 use super::{Body as AnyBody, Content, Envelope, Kind};
 use crate::codec::{
-    DecodeError, Raw, argument, bound, event, list_named, names, options, original, packet_event,
-    piece, sockets,
+    DecodeError, Raw, argument, bound, event, list_named, names, options, ordered_event, original,
+    packet_event, piece, sockets,
 };
 
 mod encode;
@@ -44,6 +46,7 @@ pub(super) enum Body<'a> {
         packet: Raw<'a>,
         opts: Raw<'a>,
         original: Option<Raw<'a>>,
+        order: Option<Raw<'a>>,
     },
     Request(Box<Fields<'a>>),
     Response(Box<Fields<'a>>),
@@ -104,6 +107,7 @@ fn open_broadcast(raw: Raw<'_>) -> Result<Envelope<'_>, DecodeError> {
             packet,
             opts,
             original: items.next(),
+            order: items.next(),
         }),
     })
 }
@@ -149,12 +153,28 @@ fn open_fields(kind: Kind, raw: Raw<'_>) -> Result<Envelope<'_>, DecodeError> {
 }
 
 impl Body<'_> {
+    /// The event, if a store put it in order and tells where: Node does not look at the fifth element.
+    pub(super) fn ordered(&self) -> Option<Result<Ordered, DecodeError>> {
+        let Self::Broadcast {
+            packet,
+            opts,
+            original,
+            order: Some(order),
+        } = self
+        else {
+            return None;
+        };
+        let order = order.bytes()?;
+        Some(ordered(*packet, *opts, *original, order))
+    }
+
     pub(super) fn content(&self, uid: &str) -> Result<Content, DecodeError> {
         match self {
             Self::Broadcast {
                 packet,
                 opts,
                 original,
+                ..
             } => {
                 let message = ClusterMessage::Broadcast(Broadcast {
                     selection: options(*opts)?,
@@ -166,6 +186,38 @@ impl Body<'_> {
             Self::Response(fields) => fields.response(),
         }
     }
+}
+
+/// `order` has the era, and for each log the place of the entry before.
+fn ordered(
+    packet: Raw<'_>,
+    opts: Raw<'_>,
+    original: Option<Raw<'_>>,
+    order: &[u8],
+) -> Result<Ordered, DecodeError> {
+    let selection = options(opts)?;
+    let (event, offset) = ordered_event(packet, original)?;
+    let logs = LogName::of(&selection);
+    if order.len() != (1 + logs.len()) * Position::LENGTH {
+        return Err(DecodeError::WrongShape);
+    }
+    let places = order.chunks(Position::LENGTH).map(|digits| {
+        let digits = std::str::from_utf8(digits).ok();
+        digits
+            .and_then(Position::parse)
+            .ok_or(DecodeError::WrongShape)
+    });
+    let mut places = places.collect::<Result<Vec<_>, _>>()?.into_iter();
+    Ok(Ordered {
+        epoch: offset.epoch,
+        era: places.next().unwrap_or_default(),
+        entry: Arc::new(Entry {
+            position: offset.position,
+            selection,
+            body: event.to_body(),
+        }),
+        before: logs.into_iter().zip(places).collect(),
+    })
 }
 
 impl Fields<'_> {

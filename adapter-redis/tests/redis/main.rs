@@ -14,5 +14,6 @@ mod measure;
 mod members;
 mod outage;
 mod panics;
+mod recovery;
 mod security;
 mod sharded;

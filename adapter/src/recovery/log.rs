@@ -98,8 +98,13 @@ impl LogName {
 impl Entry {
     /// Bytes held, about.
     pub fn size(&self) -> usize {
-        let names = self.selection.rooms.iter().chain(&self.selection.except);
-        OVERHEAD + self.body.len() + names.map(String::len).sum::<usize>()
+        Self::size_of(&self.selection, &self.body)
+    }
+
+    /// The same of what is to become one.
+    pub fn size_of(selection: &Selection, body: &[u8]) -> usize {
+        let names = selection.rooms.iter().chain(&selection.except);
+        OVERHEAD + body.len() + names.map(String::len).sum::<usize>()
     }
 }
 

@@ -11,6 +11,8 @@ use crate::wire::Kind;
 pub(crate) enum Purpose {
     /// Messages of this kind, of this namespace; a channel of a room tells its namespace itself.
     Messages(Kind, Option<Arc<str>>),
+    /// Heartbeats that come back from the store of a namespace.
+    Mark(Arc<str>),
     /// A node's messages to itself, by this lane.
     Probe(LaneId),
     /// Being counted.

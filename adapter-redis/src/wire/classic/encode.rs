@@ -1,11 +1,14 @@
-use adapter::{Answer, ArgumentsBuf, Broadcast, ClusterMessage, EventBuf, ReplyTo, RequestId};
+use adapter::recovery::{Offset, Position};
+use adapter::{
+    Answer, ArgumentsBuf, Broadcast, ClusterMessage, EventBuf, ReplyTo, RequestId, Selection,
+};
 
 use super::{
     ACK, ALL_ROOMS, BROADCAST, CLIENT_COUNT, GATEWAY_LIST, GATEWAY_PIECE, NODE, ORIGINAL,
     REMOTE_DISCONNECT, REMOTE_FETCH, REMOTE_JOIN, REMOTE_LEAVE, SERVER_SIDE_EMIT, SOCKETS,
 };
 use crate::codec::{EncodeError, JsonWriter, Writer};
-use crate::wire::{Outgoing, Wire};
+use crate::wire::{Outgoing, Prepared, Wire};
 
 impl Wire {
     pub(in crate::wire) fn encode_classic(
@@ -79,6 +82,39 @@ impl Wire {
         Ok(Outgoing {
             channel,
             payload: writer.into_bytes(),
+        })
+    }
+
+    /// The parts of a broadcast that a store publishes in its order, which names `logs` logs.
+    pub(in crate::wire) fn classic_ordered(
+        &self,
+        selection: &Selection,
+        event: &EventBuf,
+        logs: usize,
+    ) -> Result<Prepared, EncodeError> {
+        let limit = self.max_message;
+        let mut writer = Writer::default();
+        writer.array(5);
+        writer.text(self.uid.as_str());
+        let (at, fidelity) = writer.ordered_packet(event, &self.namespace, limit)?;
+        writer.options(selection);
+        if !writer.original(None, &event.arguments, fidelity, limit) {
+            writer.nil();
+        }
+        writer.binary_head((1 + logs) * Position::LENGTH);
+        let mut before = writer.into_bytes();
+        let behind = before.split_off(at);
+        if before.len() + behind.len() + Offset::LENGTH + (1 + logs) * Position::LENGTH > limit {
+            return Err(EncodeError::TooLarge);
+        }
+        let channel = match selection.only_room() {
+            Some(room) => self.channels.room(room),
+            None => self.channels.main.clone(),
+        };
+        Ok(Prepared {
+            channel,
+            before,
+            behind,
         })
     }
 

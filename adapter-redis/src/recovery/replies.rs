@@ -1,0 +1,303 @@
+//! What the script answers and publishes, read as what anybody could have written.
+
+use std::sync::Arc;
+
+use adapter::NodeId;
+use adapter::recovery::{
+    Claimed, Done, Entry, Epoch, Known, LogName, Mark, NotClaimed, Offset, Part, PastPage, Pid,
+    Position, Process, Reply, Stay, Taken,
+};
+use bytes::Bytes;
+
+use super::script::{Asked, Script};
+use crate::codec::{Raw, options};
+use crate::link::refusal::words;
+use crate::link::resp::{self, Stop, parse_reply};
+
+/// What the script answered.
+#[non_exhaustive]
+#[derive(Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// For the caller.
+    pub reply: Reply,
+    /// To how many at this server the mark of a heartbeat went.
+    pub reached: Option<u64>,
+    /// What Redis said when it refused to publish something.
+    pub complaint: Option<String>,
+}
+
+/// Why there is no answer.
+#[expect(clippy::exhaustive_enums, reason = "a reply is one of these")]
+#[derive(Debug, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// More bytes are needed.
+    Incomplete,
+    /// Redis refused the call, in its words.
+    Refused(String),
+    /// It is no answer of the script.
+    Malformed,
+}
+
+impl Script {
+    /// Reads the answer to what was `asked` that `bytes` begin with, and how many of them it takes.
+    ///
+    /// # Errors
+    ///
+    /// If it is not whole, or none.
+    pub fn read(&self, asked: &Asked, bytes: &[u8]) -> Result<(Answered, usize), NoAnswer> {
+        let (reply, used) = match parse_reply(bytes) {
+            Ok(parsed) => parsed,
+            Err(Stop::Incomplete) => return Err(NoAnswer::Incomplete),
+            Err(Stop::Invalid | Stop::Oversized { .. }) => return Err(NoAnswer::Malformed),
+        };
+        if let resp::Reply::Error(text) = reply {
+            return Err(NoAnswer::Refused(words(text)));
+        }
+        let answered = reply.items().and_then(|items| answered(asked, items));
+        answered.map(|it| (it, used)).ok_or(NoAnswer::Malformed)
+    }
+}
+
+fn answered(asked: &Asked, items: &[resp::Reply<'_>]) -> Option<Answered> {
+    let (kind, rest) = items.split_first()?;
+    let mut reached = None;
+    let mut complaint = None;
+    let reply = match (bytes(kind)?, asked, rest) {
+        (b"B", Asked::Beat, [count, epoch, era, position, gone, heard, said]) => {
+            reached = number(heard);
+            complaint = Some(words(bytes(said)?));
+            Reply::Beaten {
+                number: number(count)?,
+                known: known(epoch, era, position)?,
+                taken: taken(gone)?,
+            }
+        }
+        (b"D", Asked::Acts, [count, epoch, era, position, blob, gone, said]) => {
+            complaint = Some(words(bytes(said)?));
+            Reply::Done {
+                number: number(count)?,
+                known: known(epoch, era, position)?,
+                done: done(bytes(blob)?)?,
+                taken: taken(gone)?,
+            }
+        }
+        (b"F", Asked::Acts, []) => Reply::BeatFirst,
+        (b"O", Asked::Acts, []) => Reply::Outdated,
+        (b"R", Asked::Read(spans), [epoch, pieces @ ..]) if pieces.len() == spans.len() => {
+            let pieces = spans.iter().zip(pieces).map(|(span, piece)| {
+                let [through, trimmed, found] = piece.items()? else {
+                    return None;
+                };
+                Some(Part {
+                    log: span.log.clone(),
+                    after: span.after,
+                    entries: entries(found)?,
+                    through: place(through)?,
+                    trimmed: place(trimmed)?,
+                })
+            });
+            Reply::Pieces {
+                epoch: self::epoch(epoch)?,
+                pieces: pieces.collect::<Option<_>>()?,
+            }
+        }
+        (b"H", Asked::History, [epoch, through, newest, cut, found]) => Reply::Page(PastPage {
+            epoch: self::epoch(epoch)?,
+            entries: entries(found)?,
+            through: place(through)?,
+            newest: place(newest)?,
+            is_cut: number(cut)? == 1,
+        }),
+        _ => return None,
+    };
+    Some(Answered {
+        reply,
+        reached,
+        complaint: complaint.filter(|it| !it.is_empty()),
+    })
+}
+
+fn bytes<'a>(reply: &resp::Reply<'a>) -> Option<&'a [u8]> {
+    match reply {
+        resp::Reply::Bulk(bytes) => Some(bytes),
+        resp::Reply::Status(_)
+        | resp::Reply::Error(_)
+        | resp::Reply::Integer(_)
+        | resp::Reply::Nil
+        | resp::Reply::Array(_) => None,
+    }
+}
+
+fn number(reply: &resp::Reply<'_>) -> Option<u64> {
+    match reply {
+        resp::Reply::Integer(number) => u64::try_from(*number).ok(),
+        resp::Reply::Status(_)
+        | resp::Reply::Error(_)
+        | resp::Reply::Bulk(_)
+        | resp::Reply::Nil
+        | resp::Reply::Array(_) => None,
+    }
+}
+
+fn place(reply: &resp::Reply<'_>) -> Option<Position> {
+    number(reply).map(Position::new)
+}
+
+fn epoch(reply: &resp::Reply<'_>) -> Option<Epoch> {
+    Epoch::parse(std::str::from_utf8(bytes(reply)?).ok()?)
+}
+
+fn known(
+    epoch: &resp::Reply<'_>,
+    era: &resp::Reply<'_>,
+    position: &resp::Reply<'_>,
+) -> Option<Known> {
+    Some(Known {
+        epoch: self::epoch(epoch)?,
+        era: place(era)?,
+        position: place(position)?,
+    })
+}
+
+fn taken(reply: &resp::Reply<'_>) -> Option<Vec<Taken>> {
+    let items = reply.items()?.iter().map(|item| {
+        let text = std::str::from_utf8(bytes(item)?).ok()?;
+        let mut parts = text.splitn(3, ' ');
+        Some(Taken {
+            at: Position::new(parts.next()?.parse().ok()?),
+            generation: parts.next()?.parse().ok()?,
+            sid: parts.next()?.into(),
+        })
+    });
+    items.collect()
+}
+
+/// Bytes of the place and of the size of an entry, which stand before it.
+const HEAD: (usize, usize) = (8, 4);
+
+fn entries(reply: &resp::Reply<'_>) -> Option<Vec<Arc<Entry>>> {
+    let entries = reply.items()?.iter();
+    entries.map(|it| entry(bytes(it)?).map(Arc::new)).collect()
+}
+
+fn entry(bytes: &[u8]) -> Option<Entry> {
+    let (place, rest) = bytes.split_at_checked(HEAD.0)?;
+    let (_, blob) = rest.split_at_checked(HEAD.1)?;
+    let place = f64::from_be_bytes(place.try_into().ok()?);
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "saturates"
+    )]
+    let position = Position::new(place as u64);
+    let mut text = String::new();
+    let mut items = Raw::parse(blob, &mut text).ok()?.items()?;
+    Some(Entry {
+        position,
+        selection: options(items.next()?).ok()?,
+        body: items.next()?.binary()?,
+    })
+}
+
+fn done(blob: &[u8]) -> Option<Arc<[Done]>> {
+    let mut text = String::new();
+    let raw = Raw::parse(blob, &mut text).ok()?;
+    raw.items()?.map(one_done).collect()
+}
+
+fn one_done(raw: Raw<'_>) -> Option<Done> {
+    if let Some(place) = raw.count() {
+        return Some(match place {
+            0 => Done::NotOwned,
+            place => Done::Published(Position::new(place)),
+        });
+    }
+    let mut items = raw.items()?;
+    Some(match items.next()?.count()? {
+        1 => {
+            let position = Position::new(items.next()?.count()?);
+            let epoch = Epoch::parse(&items.next()?.text()?)?;
+            let secret = items.next()?.text()?;
+            let start = Offset { epoch, position };
+            Done::Opened(Pid::parse(&format!("{secret}.{start}")).ok()?)
+        }
+        2 => Done::Written(Position::new(items.next()?.count()?)),
+        3 => Done::Claimed(Claimed {
+            sid: name(items.next()?)?,
+            data: items.next()?.bytes().map(Bytes::copy_from_slice),
+            stays: items.next()?.items()?.map(stay).collect::<Option<_>>()?,
+            generation: items.next()?.count()?,
+            start: Position::new(items.next()?.count()?),
+        }),
+        4 => Done::NotClaimed(match items.next()?.count()? {
+            1 => NotClaimed::Unknown,
+            2 => NotClaimed::Expired,
+            3 => NotClaimed::Epoch,
+            4 => NotClaimed::Trimmed,
+            5 => NotClaimed::WrongUser,
+            6 => NotClaimed::Lost,
+            7 => NotClaimed::Unsettled,
+            _ => return None,
+        }),
+        5 => Done::Retired,
+        _ => return None,
+    })
+}
+
+fn stay(raw: Raw<'_>) -> Option<Stay> {
+    let mut items = raw.items()?;
+    Some(Stay {
+        room: name(items.next()?)?,
+        since: Position::new(items.next()?.count()?),
+        until: items.next()?.count().map(Position::new),
+    })
+}
+
+fn name(raw: Raw<'_>) -> Option<Arc<str>> {
+    Some(std::str::from_utf8(raw.bytes()?).ok()?.into())
+}
+
+/// Reads a heartbeat that came back; `None` if it is none.
+pub fn read_mark(payload: &[u8]) -> Option<(Process, Mark)> {
+    let mut text = String::new();
+    let mut items = Raw::parse(payload, &mut text).ok()?.items()?;
+    let process = process(&items.next()?.text()?)?;
+    let number = items.next()?.count()?;
+    let epoch = Epoch::parse(&items.next()?.text()?)?;
+    let place = |raw: Raw<'_>| raw.count().map(Position::new);
+    let known = Known {
+        epoch,
+        era: place(items.next()?)?,
+        position: place(items.next()?)?,
+    };
+    let previous = place(items.next()?)?;
+    let mut heads = Vec::new();
+    let mut rest = items.next()?.items()?;
+    while let Some(log) = rest.next() {
+        heads.push((log_name(log)?, place(rest.next()?)?));
+    }
+    let mark = Mark {
+        number,
+        known,
+        previous,
+        heads,
+    };
+    Some((process, mark))
+}
+
+fn process(text: &str) -> Option<Process> {
+    let (node, seed) = text.split_once('!')?;
+    Some(Process {
+        node: NodeId::new(node).ok()?,
+        seed: u64::from_str_radix(seed, 16).ok()?,
+    })
+}
+
+fn log_name(raw: Raw<'_>) -> Option<LogName> {
+    let name = name(raw)?;
+    match name.split_at_checked(1)? {
+        ("e", "") => Some(LogName::Everybody),
+        ("r", room) => Some(LogName::room(room)),
+        _ => None,
+    }
+}

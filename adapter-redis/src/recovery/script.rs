@@ -1,0 +1,394 @@
+use std::sync::Arc;
+
+use adapter::EventBuf;
+use adapter::recovery::{
+    Act, Beat, Call, Change, Claim, Entry, Epoch, LogName, Offset, Open, Past, Position, Process,
+    Publication, Request, ServerId, Settings, Span, Write,
+};
+
+use crate::codec::Writer;
+use crate::link::resp::{push_bulk, push_header};
+use crate::wire::{Prepared, Wire};
+
+/// The store of one namespace as a script: how its calls are made.
+#[derive(Debug)]
+pub struct Script {
+    wire: Arc<Wire>,
+    /// What all keys begin with.
+    base: String,
+    /// The channel by which this node hears its heartbeats.
+    marks: String,
+    settings: Vec<u8>,
+}
+
+/// A call, but for where it goes.
+#[non_exhaustive]
+#[derive(Debug)]
+pub struct EncodedCall {
+    /// What to expect.
+    pub asked: Asked,
+    arguments: Arguments,
+}
+
+/// What was asked, as far as an answer has to be read by it.
+#[expect(clippy::exhaustive_enums, reason = "a call is one of these")]
+#[derive(Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// A heartbeat.
+    Beat,
+    /// Acts.
+    Acts,
+    /// These parts of logs.
+    Read(Vec<Span>),
+    /// The past of a room.
+    History,
+}
+
+#[derive(Debug, Default)]
+struct Arguments {
+    count: usize,
+    bytes: Vec<u8>,
+}
+
+/// Keys live on for so long, beside twice the time for which somebody may come back: in milliseconds.
+const LEFT_ALONE: u64 = 600_000;
+
+impl Script {
+    /// The script itself, for `SCRIPT LOAD`.
+    pub const SOURCE: &str = include_str!("store.lua");
+
+    /// The store of the namespace of `wire`, whose channels and keys begin with `prefix`. `node` names this node's
+    /// channel.
+    pub fn new(wire: Arc<Wire>, prefix: &str, node: u64, settings: &Settings) -> Self {
+        let namespace = &wire.namespace;
+        Self {
+            base: format!("{}#{namespace}#", Self::tag(prefix)),
+            marks: format!("{prefix}-gateway#mark#{node:016x}#{namespace}#"),
+            settings: encode_settings(settings),
+            wire,
+        }
+    }
+
+    /// What the keys of all namespaces begin with. In a cluster they are in one slot.
+    pub fn tag(prefix: &str) -> String {
+        format!("{prefix}-gateway{{recovery}}")
+    }
+
+    /// The channel by which heartbeats come back.
+    pub fn marks(&self) -> &str {
+        &self.marks
+    }
+
+    /// Encodes a call.
+    pub fn encode(&self, call: &Call) -> EncodedCall {
+        let mut arguments = Arguments::default();
+        let kind: &[u8] = match &call.request {
+            Request::Beat(_) => b"B",
+            Request::Acts { .. } => b"A",
+            Request::Read(_) => b"R",
+            Request::History { .. } => b"H",
+        };
+        arguments.push(kind);
+        arguments.push(process_text(&call.process).as_bytes());
+        arguments.push(Epoch::new(call.random).to_string().as_bytes());
+        arguments.push(&self.settings);
+        let asked = match &call.request {
+            Request::Beat(beat) => {
+                arguments.push(&encode_beat(beat));
+                arguments.push(self.marks.as_bytes());
+                Asked::Beat
+            }
+            Request::Acts { number, acts, seen } => {
+                arguments.push_number(*number);
+                arguments.push_number(seen.number());
+                arguments.push_number(acts.len() as u64);
+                acts.iter()
+                    .for_each(|act| self.push_act(&mut arguments, act));
+                Asked::Acts
+            }
+            Request::Read(spans) => {
+                for span in spans {
+                    arguments.push(log_text(&span.log).as_bytes());
+                    arguments.push_number(span.after.number());
+                    arguments.push_number(span.until.number());
+                }
+                Asked::Read(spans.clone())
+            }
+            Request::History { log, past } => {
+                arguments.push(log_text(log).as_bytes());
+                let (kind, after, until, count) = match *past {
+                    Past::Last { count, until } => (b"L", Position::ZERO, until, count),
+                    Past::After {
+                        after,
+                        count,
+                        until,
+                    } => (b"A", after, until, count),
+                };
+                arguments.push(kind);
+                arguments.push_number(after.number());
+                arguments.push_number(until.number());
+                arguments.push_number((count as u64).min(Position::MAX.number()));
+                Asked::History
+            }
+        };
+        EncodedCall { asked, arguments }
+    }
+
+    /// Appends the command of a call to the script with this hash at `server`, whose clock tells the time if `now` does
+    /// not.
+    pub fn push(
+        &self,
+        out: &mut Vec<u8>,
+        call: &EncodedCall,
+        hash: &str,
+        server: ServerId,
+        now: Option<u64>,
+    ) {
+        push_header(out, b'*', call.arguments.count + 6);
+        push_bulk(out, b"EVALSHA");
+        push_bulk(out, hash.as_bytes());
+        push_bulk(out, b"1");
+        push_bulk(out, self.base.as_bytes());
+        push_bulk(out, format!("{:016x}", server.0).as_bytes());
+        push_bulk(
+            out,
+            now.map(|now| now.to_string())
+                .unwrap_or_default()
+                .as_bytes(),
+        );
+        out.extend_from_slice(&call.arguments.bytes);
+    }
+
+    fn push_act(&self, arguments: &mut Arguments, act: &Act) {
+        match act {
+            Act::Publish(publish) => self.push_publication(arguments, publish),
+            Act::Open(open) => arguments.push_blob(b"O", |it| write_open(it, open)),
+            Act::Write(write) => arguments.push_blob(b"W", |it| write_write(it, write)),
+            Act::Claim(claim) => arguments.push_blob(b"C", |it| write_claim(it, claim)),
+            Act::Retire => arguments.push(b"R"),
+        }
+    }
+
+    fn push_publication(&self, arguments: &mut Arguments, publish: &Publication) {
+        let logs = LogName::of(&publish.selection);
+        let kind = if logs.len() == 1 { "P" } else { "M" };
+        match &publish.sender {
+            Some((sid, generation)) => {
+                arguments.push(format!("{kind}{generation} {sid}").as_bytes())
+            }
+            None => arguments.push(kind.as_bytes()),
+        }
+        let event = EventBuf::from_body(&publish.body);
+        let prepared = event.and_then(|event| {
+            let prepared = self
+                .wire
+                .encode_ordered(&publish.selection, &event, logs.len());
+            prepared.ok()
+        });
+        if prepared.is_none() {
+            // Its members get it from the log.
+            tracing::warn!(target: "adapter_redis::recovery", "an event cannot be published in Node's format");
+        }
+        let (channel, before, behind) = match prepared {
+            Some(Prepared {
+                channel,
+                before,
+                behind,
+            }) => (channel, before, behind),
+            None => Default::default(),
+        };
+        arguments.push(channel.as_bytes());
+        if logs.len() != 1 {
+            arguments.push_number(logs.len() as u64);
+        }
+        logs.iter()
+            .for_each(|log| arguments.push(log_text(log).as_bytes()));
+        arguments.push(&before);
+        arguments.push(&behind);
+        match publish.is_logged {
+            true => arguments.push(&encode_entry(publish)),
+            false => arguments.push(b""),
+        }
+    }
+}
+
+impl EncodedCall {
+    /// Bytes that it takes.
+    pub fn size(&self) -> usize {
+        self.arguments.bytes.len()
+    }
+}
+
+impl Arguments {
+    fn push(&mut self, bytes: &[u8]) {
+        self.count += 1;
+        push_bulk(&mut self.bytes, bytes);
+    }
+
+    fn push_number(&mut self, number: u64) {
+        self.push(number.to_string().as_bytes());
+    }
+
+    fn push_blob(&mut self, kind: &[u8], write: impl FnOnce(&mut Writer)) {
+        self.push(kind);
+        let mut writer = Writer::default();
+        write(&mut writer);
+        self.push(&writer.into_bytes());
+    }
+}
+
+pub(super) fn process_text(process: &Process) -> String {
+    // No id has the character between the two, which sorts before all that it has.
+    format!("{}!{:016x}", process.node, process.seed)
+}
+
+fn log_text(log: &LogName) -> String {
+    match log {
+        LogName::Everybody => "e".to_owned(),
+        LogName::Room(room) => format!("r{room}"),
+    }
+}
+
+fn encode_settings(settings: &Settings) -> Vec<u8> {
+    let Settings {
+        keep,
+        window,
+        lease,
+        settle,
+        read_bytes,
+        stays,
+        sweep,
+        departed,
+    } = *settings;
+    let forgotten = keep.back.saturating_add(window).saturating_add(lease);
+    let numbers = [
+        keep.messages as u64,
+        keep.bytes as u64,
+        keep.back,
+        window,
+        lease,
+        settle,
+        read_bytes as u64,
+        stays as u64,
+        sweep as u64,
+        departed as u64,
+        forgotten / 500 + LEFT_ALONE,
+    ];
+    let exact = numbers.map(|it| it.min(Position::MAX.number()) as f64);
+    exact.iter().flat_map(|it| it.to_be_bytes()).collect()
+}
+
+/// As it stands in a log behind its place: its size, its recipients and its body.
+fn encode_entry(publish: &Publication) -> Vec<u8> {
+    let size = Entry::size_of(&publish.selection, &publish.body);
+    let size = u32::try_from(size).unwrap_or(u32::MAX);
+    let mut writer = Writer::default();
+    writer.array(2);
+    writer.options(&publish.selection);
+    writer.binary(&publish.body);
+    [&size.to_be_bytes()[..], &writer.into_bytes()].concat()
+}
+
+fn encode_beat(beat: &Beat) -> Vec<u8> {
+    let mut writer = Writer::default();
+    writer.array(8);
+    writer.unsigned(beat.number);
+    writer.unsigned(beat.acknowledged);
+    match &beat.known {
+        Some(known) => {
+            writer.text(&known.epoch.to_string());
+            writer.unsigned(known.era.number());
+            writer.unsigned(known.position.number());
+        }
+        None => {
+            writer.boolean(false);
+            writer.unsigned(0);
+            writer.unsigned(0);
+        }
+    }
+    writer.unsigned(beat.floor.number());
+    writer.unsigned(beat.seen.number());
+    writer.array(beat.heads.len());
+    for log in &beat.heads {
+        writer.text(&log_text(log));
+    }
+    writer.into_bytes()
+}
+
+fn write_open(writer: &mut Writer, open: &Open) {
+    writer.array(5);
+    writer.text(open.secret.expose());
+    writer.text(&open.sid);
+    write_optional(writer, open.user.as_ref().map(|it| it.as_bytes()));
+    write_optional(writer, open.data.as_deref());
+    write_names(writer, &open.rooms);
+}
+
+fn write_write(writer: &mut Writer, write: &Write) {
+    writer.array(3);
+    writer.text(write.secret.expose());
+    writer.unsigned(write.generation);
+    writer.array(write.changes.len());
+    for change in &write.changes {
+        match change {
+            Change::Join(rooms) => {
+                writer.array(2);
+                writer.text("J");
+                write_names(writer, rooms);
+            }
+            Change::Leave { rooms, until } => {
+                writer.array(3);
+                writer.text("L");
+                write_names(writer, rooms);
+                writer.unsigned(until.number());
+            }
+            Change::Data(data) => {
+                writer.array(2);
+                writer.text("D");
+                write_optional(writer, data.as_deref());
+            }
+            Change::Away => {
+                writer.array(1);
+                writer.text("A");
+            }
+            Change::End => {
+                writer.array(1);
+                writer.text("E");
+            }
+        }
+    }
+}
+
+fn write_claim(writer: &mut Writer, claim: &Claim) {
+    writer.array(6);
+    writer.text(claim.pid.secret().expose());
+    write_offset(writer, Some(&claim.pid.start));
+    write_offset(writer, claim.offset.as_ref());
+    write_optional(writer, claim.user.as_ref().map(|it| it.as_bytes()));
+}
+
+fn write_offset(writer: &mut Writer, offset: Option<&Offset>) {
+    match offset {
+        Some(offset) => {
+            writer.text(&offset.epoch.to_string());
+            writer.unsigned(offset.position.number());
+        }
+        None => {
+            writer.boolean(false);
+            writer.unsigned(0);
+        }
+    }
+}
+
+/// In Lua `false` stands for what is not there.
+fn write_optional(writer: &mut Writer, bytes: Option<&[u8]>) {
+    match bytes {
+        Some(bytes) => writer.lua_string(bytes),
+        None => writer.boolean(false),
+    }
+}
+
+fn write_names(writer: &mut Writer, names: &[Arc<str>]) {
+    writer.array(names.len());
+    names.iter().for_each(|name| writer.text(name));
+}
