@@ -39,6 +39,8 @@ pub(crate) enum Count {
     Returns,
     /// Of these, those that got their session back.
     Recovered,
+    /// Of these, those whose socket has another id.
+    Renamed,
     /// Events that a recovered client got, and that had been published before it asked.
     Replayed,
     /// Publishes that the server has refused.

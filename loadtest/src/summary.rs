@@ -329,6 +329,11 @@ const FIGURES: &[(&str, Unit, &str)] = &[
         "returns with a new session; the client is told so",
     ),
     (
+        "renamed",
+        Unit::Number,
+        "recovered with another socket id, which no server should do",
+    ),
+    (
         "replayed",
         Unit::Number,
         "missed events that recovered clients got on their return",

@@ -118,14 +118,17 @@ echo "== each planted fault is told"
 coproc faulty { exec node "$here/faulty-server.js"; }
 pids+=("$faulty_PID")
 read -r _ port <&"${faulty[0]}"
-faults="none lose twice swap part deny roomless refuse dismiss forbid reject slow behind without"
-runs=()
-for fault in $faults; do
-  $loadtest jitter --url "http://127.0.0.1:$port" --path "/$fault/" --rooms 2 --members 20 --rate 20 --broadcast-rate 5 \
-    --every 1s --away 200ms --duration 4s --quiet --json "$work/$fault.json" >"$work/$fault.txt" 2>&1 &
-  runs+=($!)
+# Five at a time: a machine that is busy otherwise has to keep up.
+faults=("none lose twice swap part" "deny roomless rename refuse dismiss" "forbid reject slow behind without")
+for five in "${faults[@]}"; do
+  runs=()
+  for fault in $five; do
+    $loadtest jitter --url "http://127.0.0.1:$port" --path "/$fault/" --rooms 2 --members 10 --rate 20 --broadcast-rate 5 \
+      --every 1s --away 200ms --duration 4s --quiet --json "$work/$fault.json" >"$work/$fault.txt" 2>&1 &
+    runs+=($!)
+  done
+  for run in "${runs[@]}"; do wait "$run" || fail "a run against a planted fault did not end well"; done
 done
-for run in "${runs[@]}"; do wait "$run" || fail "a run against a planted fault did not end well"; done
 eval "exec ${faulty[1]}>&-"
 read -r planted <&"${faulty[0]}"
 echo "$planted" >"$work/planted.json"
@@ -137,23 +140,25 @@ holds() {
   [ "$found" = true ] || { cat "$work/$1.txt" "$work/planted.json"; fail "$1: $2 does not hold"; }
   echo "ok: $1: $2"
 }
-clean='f.lost === 0 && f.missed <= 20 && f.duplicated === 0 && f.out_of_order === 0'
-none='f.refused === 0 && f.turned_away === 0 && f.publishes_refused === 0 && f.unsure === 0'
-holds none "$clean && $none && f.returns > 50 && f.recovered > 0.9 && f.replayed > 100 && f.brought_back === 1"
+clean='f.lost === 0 && f.missed === 0 && f.duplicated === 0 && f.out_of_order === 0'
+none='f.refused === 0 && f.turned_away === 0 && f.publishes_refused === 0 && f.unsure === 0 && f.renamed === 0'
+holds none "$clean && $none && f.returns > 20 && f.recovered === 1 && f.replayed > 50 && f.brought_back === 1"
 holds lose 'P > 0 && f.lost === P && f.lost_connected + f.lost_away === P && f.duplicated === 0 && f.out_of_order === 0'
 holds twice 'P > 0 && f.duplicated === P && f.lost === 0 && f.out_of_order === 0'
-holds swap 'P > 0 && f.out_of_order === P * 20 && f.out_of_order_unsure === 0 && f.lost === 0 && f.duplicated === 0'
-holds part 'P > 0 && f.lost === P && f.lost_away === P && f.recovered > 0.9'
+holds swap 'P > 0 && f.out_of_order === P * 10 && f.out_of_order_unsure === 0 && f.lost === 0 && f.duplicated === 0'
+holds part 'P > 0 && f.lost === P && f.recovered === 1'
 holds deny 'P > 0 && f.not_recovered === P && f.lost === 0 && f.duplicated === 0 && f.out_of_order === 0'
-holds deny "f.missed >= $(planted denied_messages) && f.missed <= $(planted denied_messages) + 50"
-holds roomless 'P > 0 && f.lost > P && f.recovered > 0.9'
+holds deny "f.missed >= $(planted denied_messages) && f.missed <= $(planted denied_messages) + 10 * P"
+holds roomless 'P > 0 && f.lost > P && f.recovered === 1'
+holds rename "P > 0 && f.renamed === P && $clean"
 holds refuse 'P > 0 && f.refused === P && f.turned_away === 0 && f.lost === 0'
-holds dismiss 'P > 0 && f.refused === P && f.lost === 0'
+# Some may be cut at that very moment, and never hear it.
+holds dismiss 'f.refused > 0 && f.refused <= P && f.lost === 0'
 holds forbid "P > 0 && f.turned_away === P && f.refused === 0 && $clean"
 holds reject "P > 0 && f.publishes_refused === P && f.unsure === P && $clean"
 holds slow "$clean && f.replay_p50 >= 0.3"
 holds behind "P > 0 && $clean && f.replay_p50 >= 0.3"
-holds without 'f.recovered === 0 && f.not_recovered === f.returns && f.lost === f.lost_away && f.lost > 100 && f.missed === 0'
+holds without 'f.recovered === 0 && f.not_recovered === f.returns && f.lost_away > f.lost / 2 && f.lost > 30 && f.missed === 0'
 grep -q 'offers no recovery' "$work/without.txt" || fail "a server without recovery is not named"
 
 # How exactly a server keeps its order: socketioxide runs every event in a task of its own.
@@ -182,6 +187,28 @@ witnessed() {
     equal "$name: without a gap" "$(value "$work/seen.json" 'run.every((w) => w.gapless)')" true
   fi
   equal "$name: payloads whole" "$(value "$work/seen.json" 'run.every((w) => w.sizes.join() === "100")')" true
+  wait "$witness_pid"
+}
+
+# recovered NAME URL: official clients whose connections break see the same as the tool's.
+recovered() {
+  local name=$1 url=$2 sent
+  echo "== $name: official clients are recovered and miss nothing"
+  coproc witness { exec node "$here/witness.js" "$url" r0 600; }
+  local witness_pid=$witness_PID
+  pids+=("$witness_pid")
+  read -r ready <&"${witness[0]}"
+  [ "$ready" = ready ] || fail "the witnesses of $name are not in their room"
+  $loadtest jitter --url "$url" --members 50 --rate 50 --every 2s --away 300ms --duration 5s $quiet \
+    --expect 'recovered>=98%,lost=0,duplicated=0,out_of_order=0,refused=0,turned_away=0'
+  sent=$(value "$work/run.json" 'f.sent')
+  echo "$sent" >&"${witness[1]}"
+  read -r seen <&"${witness[0]}"
+  echo "$seen" >"$work/seen.json"
+  equal "$name: events at the official clients" "$(value "$work/seen.json" 'run.map((w) => w.count).join()')" \
+    "$sent,$sent,$sent"
+  equal "$name: without a gap" "$(value "$work/seen.json" 'run.every((w) => w.gapless)')" true
+  equal "$name: recovered each time" "$(value "$work/seen.json" 'run.every((w) => w.recovered > 0 && w.anew === 0)')" true
   wait "$witness_pid"
 }
 
@@ -257,8 +284,9 @@ code=0
 $loadtest kill $common --node "node -e 'process.exit(3)'" $quiet --ready-within 2s >"$work/out" 2>&1 || code=$?
 equal "exit code of a node that does not start" "$code" 2
 
-echo "== recovery in one command"
 start recovering env RECOVERY_WINDOW=120000 node "$peers/node/server.js" 0
+recovered node "http://127.0.0.1:$port"
+echo "== recovery in one command"
 code=0
 $loadtest recovery --url "http://127.0.0.1:$port" --clients 40 --duration 4s --every 2s --away 300ms $quiet >"$work/out" 2>&1 ||
   code=$?

@@ -263,7 +263,8 @@ impl Scenario for RecoveryArgs {
 }
 
 /// What a server with recovery has to show.
-const RECOVERY: &str = "recovered=100%,lost=0,duplicated=0,out_of_order=0,refused=0,turned_away=0";
+const RECOVERY: &str =
+    "recovered=100%,renamed=0,lost=0,duplicated=0,out_of_order=0,refused=0,turned_away=0";
 
 /// `loadtest avalanche`
 #[derive(Debug, Args)]

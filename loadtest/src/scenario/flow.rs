@@ -348,7 +348,9 @@ impl Scenario for Flow {
         io.count(Count::Offers, u64::from(member.ticket.is_offered()));
         if member.is_away() {
             io.count(Count::Returns, 1);
-            io.count(Count::Recovered, u64::from(welcome == Welcome::Recovered));
+            let recovered = matches!(welcome, Welcome::Recovered | Welcome::Renamed);
+            io.count(Count::Recovered, u64::from(recovered));
+            io.count(Count::Renamed, u64::from(welcome == Welcome::Renamed));
         }
         for event in std::mem::take(&mut member.early) {
             self.delivered(client, &event, io);

@@ -81,7 +81,7 @@ impl Member {
         self.connection = Connection::Joined;
         let welcome = self.ticket.answered(reply);
         match welcome {
-            Welcome::Recovered => {
+            Welcome::Recovered | Welcome::Renamed => {
                 self.replay = Some(Replay {
                     from,
                     until: now,

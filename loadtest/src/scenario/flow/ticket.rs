@@ -7,6 +7,8 @@ use crate::client::engine::string_of;
 #[derive(Debug, Default)]
 pub(crate) struct Ticket {
     pid: Option<Box<[u8]>>,
+    /// The socket's id.
+    sid: Option<Box<[u8]>>,
     /// Empty as long as no event carried one.
     offset: Vec<u8>,
 }
@@ -16,6 +18,8 @@ pub(crate) struct Ticket {
 pub(crate) enum Welcome {
     /// With the session that was asked for.
     Recovered,
+    /// The same, but the socket has another id: other clients reach it no more.
+    Renamed,
     /// With another one: the client is told that it is not recovered.
     Anew,
     /// The client asked for no session, since no server had offered it one.
@@ -27,8 +31,12 @@ impl Ticket {
     pub(crate) fn answered(&mut self, reply: &[u8]) -> Welcome {
         let shown = self.pid.take();
         self.pid = string_of(reply, b"\"pid\":\"").map(Box::from);
+        let sid = string_of(reply, b"\"sid\":\"").map(Box::from);
+        let renamed = sid != self.sid;
+        self.sid = sid;
         match shown {
             None => Welcome::Plain,
+            Some(_) if shown == self.pid && renamed => Welcome::Renamed,
             Some(_) if shown == self.pid => Welcome::Recovered,
             Some(_) => Welcome::Anew,
         }
@@ -99,6 +107,10 @@ mod tests {
         assert_eq!(
             ticket.answered(br#"{"sid":"a","pid":"P"}"#),
             Welcome::Recovered
+        );
+        assert_eq!(
+            ticket.answered(br#"{"sid":"b","pid":"P"}"#),
+            Welcome::Renamed
         );
     }
 

@@ -145,6 +145,7 @@ impl Verdict {
             summary.add("recovered", recovered as f64 / returns as f64);
         }
         summary.add("not_recovered", returns.saturating_sub(recovered) as f64);
+        summary.add("renamed", since(Count::Renamed) as f64);
         summary.add("replayed", since(Count::Replayed) as f64);
         let names = ["replay_p50", "replay_p99", "replay_max"];
         summary.add_series(times, Series::Replay, names);
