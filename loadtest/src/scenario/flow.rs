@@ -245,7 +245,9 @@ impl Flow {
         let (Some((stamp, sent)), Some(track)) = (stamped, place) else {
             return io.count(Count::Strays, 1);
         };
-        if member.deliver(track, stamp.sequence, sent, io.now) {
+        let delivery = member.deliver(track, stamp.sequence, sent, io.now);
+        io.count(Count::Replayed, u64::from(delivery.is_replayed));
+        if delivery.is_new {
             io.count(Count::Delivered, 1);
             io.record(Series::Latency, io.now.saturating_sub(stamp.sent));
         }
@@ -297,7 +299,6 @@ impl Flow {
     fn record_replay(&mut self, client: u32, io: &mut Io) {
         if let Some(replay) = self.clients[client as usize].take_replay() {
             io.times.record(Series::Replay, replay.took());
-            io.count(Count::Replayed, replay.events);
         }
     }
 

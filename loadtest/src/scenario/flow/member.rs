@@ -55,8 +55,15 @@ pub(crate) struct Replay {
     from: u64,
     /// When the last missed event came; or the answer to CONNECT, if there was none.
     until: u64,
-    /// Events that had been published before CONNECT was sent.
-    pub(crate) events: u64,
+}
+
+/// What a message is to its receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Delivery {
+    /// It has not had it before.
+    pub(crate) is_new: bool,
+    /// It was published before the receiver asked for its session, and comes after that.
+    pub(crate) is_replayed: bool,
 }
 
 impl Replay {
@@ -82,11 +89,7 @@ impl Member {
         let welcome = self.ticket.answered(reply);
         match welcome {
             Welcome::Recovered | Welcome::Renamed => {
-                self.replay = Some(Replay {
-                    from,
-                    until: now,
-                    events: 0,
-                });
+                self.replay = Some(Replay { from, until: now });
             }
             Welcome::Anew => {
                 self.in_room = false;
@@ -110,15 +113,18 @@ impl Member {
         self.in_room
     }
 
-    /// Notes a message that was published at a time; whether it is a new one.
-    pub(crate) fn deliver(&mut self, track: usize, sequence: u32, sent: u64, now: u64) -> bool {
-        if let Some(replay) = &mut self.replay
-            && sent < replay.from
-        {
+    /// Notes a message that was published at a time.
+    pub(crate) fn deliver(&mut self, track: usize, sequence: u32, sent: u64, now: u64) -> Delivery {
+        let replay = self.replay.as_mut();
+        let replay = replay.filter(|replay| sent < replay.from);
+        let is_replayed = replay.is_some();
+        if let Some(replay) = replay {
             replay.until = now;
-            replay.events += 1;
         }
-        self.tracks[track].deliver(sequence)
+        Delivery {
+            is_new: self.tracks[track].deliver(sequence),
+            is_replayed,
+        }
     }
 
     /// Its connection is gone; whether it was in its room until now.
@@ -202,11 +208,12 @@ mod tests {
         member.leave(3);
         member.ask(10);
         assert_eq!(member.answered(br#"{"pid":"P"}"#, 12), Welcome::Recovered);
-        member.deliver(0, 0, 5, 15);
-        member.deliver(1, 0, 9, 17);
-        member.deliver(0, 1, 11, 30);
+        let replayed = [(0, 0, 5, 15), (1, 0, 9, 17), (0, 1, 11, 30)]
+            .map(|(track, sequence, sent, now)| member.deliver(track, sequence, sent, now))
+            .map(|delivery| delivery.is_replayed);
+        assert_eq!(replayed, [true, true, false]);
         let replay = member.take_replay().unwrap();
-        assert_eq!((replay.took(), replay.events), (7, 2));
+        assert_eq!(replay.took(), 7);
         assert_eq!(member.take_replay(), None);
     }
 
@@ -219,7 +226,7 @@ mod tests {
         member.answered(br#"{"pid":"P"}"#, 12);
         member.deliver(0, 0, 11, 30);
         let replay = member.take_replay().unwrap();
-        assert_eq!((replay.took(), replay.events), (2, 0));
+        assert_eq!(replay.took(), 2);
     }
 
     #[test]
