@@ -1,7 +1,7 @@
 //! Recovery: what was promised to a client is kept when nodes and Redis die. Pure: no I/O, no clock, no randomness.
 //!
-//! The gateway does not use it yet. docs/recovery-design.md tells the mechanism with its diagrams, what it
-//! assumes, and the holes that the simulator found.
+//! docs/recovery-design.md tells the mechanism with its diagrams, what it assumes, and the holes that the simulator
+//! found.
 //!
 //! A namespace has one [`Store`], which puts everything in order; with Redis a script does what it does.
 //! Everything else belongs to a node. A call goes out of the node's [`Writer`], and its reply comes back in.

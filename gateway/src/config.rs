@@ -36,8 +36,9 @@ pub use pattern::Pattern;
 pub use route::{Route, Target};
 pub use secret::{Keys, Secret};
 pub use section::{
-    Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, LogFormat, Metrics, Proxy, Redis,
-    RedisInterest, RedisMode, SameSite, Shutdown, SubscriptionMode, Tls, TlsVerify, Trust, Webhook,
+    Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, LogFormat, Metrics, Proxy, Recovery,
+    Redis, RedisInterest, RedisMode, SameSite, Shutdown, SubscriptionMode, Tls, TlsVerify, Trust,
+    Webhook,
 };
 pub use setting::{Default, Setting};
 pub use source::{Foreign, Sources};
@@ -92,6 +93,8 @@ pub struct Config {
     pub redis: Option<Redis>,
     /// How the other nodes know this one.
     pub cluster: Cluster,
+    /// Clients that come back.
+    pub recovery: Recovery,
     /// Clients' tokens.
     pub auth: Auth,
     /// The backend.

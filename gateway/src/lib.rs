@@ -40,7 +40,7 @@
 //! Inside, the source is in rooms, and each room uses only those below it:
 //!
 //! ```text
-//! server -> backend -> apps -> http -> forward -> socketio -> engine -> peers -> cluster -> net -> count -> config
+//! server -> backend -> apps -> http -> forward -> socketio -> engine -> peers -> recovery -> cluster -> net -> count -> config
 //! ```
 //!
 //! The page at the top of each room says what it is for.
@@ -55,6 +55,7 @@ mod forward;
 mod http;
 mod net;
 mod peers;
+mod recovery;
 mod server;
 mod socketio;
 
@@ -67,6 +68,7 @@ pub use net::outbound::OutboundError;
 pub use net::tls::TlsError;
 pub use net::{assets, encoding, ids, trust};
 pub use protocol::websocket;
+pub use recovery::Unpublished;
 pub use server::{Running, Server, StartError};
 pub use socketio::Gateway;
 pub use socketio::list::Page;

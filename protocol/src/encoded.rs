@@ -38,6 +38,25 @@ impl Encoded {
         )
     }
 
+    /// `CONNECT` of a client that can come back: `40/ns,{"sid":"..","pid":".."}`.
+    pub fn connect_recoverable(namespace: &str, socket_id: &str, pid: &str) -> Self {
+        let [namespace, comma] = prefix(namespace);
+        let (socket_id, pid) = (json::escaped(socket_id), json::escaped(pid));
+        Self::new(
+            &[
+                b"40",
+                namespace,
+                comma,
+                b"{\"sid\":\"",
+                &socket_id,
+                b"\",\"pid\":\"",
+                &pid,
+                b"\"}",
+            ],
+            &[],
+        )
+    }
+
     /// `CONNECT_ERROR`: `44/ns,{"message":"..","data":..}`; `data` is JSON that the caller vouches
     /// for.
     pub fn connect_error(namespace: &str, message: &str, data: Option<&str>) -> Self {

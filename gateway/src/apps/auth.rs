@@ -213,7 +213,7 @@ impl Application for Authenticated {
         self.0.application.has_namespace(namespace)
     }
 
-    fn connect(&self, socket: &Socket) -> Connect {
+    fn identify(&self, socket: &Socket) -> Connect {
         let verification = match self.0.sources.presented(socket) {
             Ok(token) => self.0.verifier.verify(bare(&token)),
             Err(error) => {
@@ -223,21 +223,25 @@ impl Application for Authenticated {
         };
         match verification {
             Verification::Now(result) => match self.0.decided(socket, result) {
-                Ok(()) => self.0.application.connect(socket),
+                Ok(()) => self.0.application.identify(socket),
                 Err(refusal) => Connect::Refuse(refusal),
             },
             Verification::Later(result) => {
                 let (shared, socket) = (Arc::clone(&self.0), socket.clone());
                 Connect::Pending(Box::pin(async move {
                     shared.decided(&socket, result.await)?;
-                    match shared.application.connect(&socket) {
-                        Connect::Accept => Ok(()),
-                        Connect::Refuse(refusal) => Err(refusal),
-                        Connect::Pending(decision) => decision.await,
-                    }
+                    shared.application.identify(&socket).decided().await
                 }))
             }
         }
+    }
+
+    fn connect(&self, socket: &Socket) -> Connect {
+        self.0.application.connect(socket)
+    }
+
+    fn recovered(&self, socket: &Socket) {
+        self.0.application.recovered(socket);
     }
 
     fn connected(&self, socket: &Socket) {

@@ -6,12 +6,15 @@ use std::time::Duration;
 use adapter::Away;
 use indexmap::IndexSet;
 use protocol::socketio::{Arguments, is_reserved, json};
+use tokio::sync::oneshot;
 use tracing::debug;
 
 use crate::apps::auth::Right;
 use crate::config::{Config, Pattern};
 use crate::net::ids::{NodeTag, SocketId, is_id_shaped, is_private, user_of_room};
+use crate::recovery::Unpublished;
 use crate::socketio::application::{Application, Flow};
+use crate::socketio::emitter::Emitter;
 use crate::socketio::event::{Ack, EmitError, Event};
 use crate::socketio::socket::{Joined, Socket};
 
@@ -61,6 +64,8 @@ enum RelayError {
     TooManyNames,
     #[error("the socket sends more events than it may")]
     RateLimited,
+    #[error("too many events wait to be put in order")]
+    Overloaded,
     #[error("the socket joined on this node, which cannot reach the other nodes now")]
     Unavailable,
     /// Whether it is the room of a socket of a Node server.
@@ -80,7 +85,7 @@ impl RelayError {
             Self::Forbidden => "forbidden",
             Self::TooManyRooms | Self::TooManyNames => "too_many_rooms",
             Self::RateLimited => "rate_limited",
-            Self::Unavailable | Self::Undecided => "unavailable",
+            Self::Unavailable | Self::Undecided | Self::Overloaded => "unavailable",
         }
     }
 }
@@ -112,7 +117,7 @@ impl Relay {
                 let to = rooms
                     .into_iter()
                     .fold(socket.broadcast(), |to, room| to.to(room));
-                emitted(to.emit(&name, arguments))?;
+                return published(&to, &name, arguments);
             }
             "broadcast" => {
                 let (name, arguments) = named(event.arguments())?;
@@ -122,7 +127,7 @@ impl Relay {
                 {
                     return Err(RelayError::Forbidden);
                 }
-                emitted(socket.broadcast().emit(&name, arguments))?;
+                return published(&socket.broadcast(), &name, arguments);
             }
             _ => return Err(RelayError::UnknownEvent),
         }
@@ -173,6 +178,17 @@ impl Application for Relay {
         let done = match done {
             Ok(Done::Now) => Ok(Entered::default()),
             Ok(Done::Once(entered)) => Ok(entered),
+            Ok(Done::Published(published)) => {
+                if let Some(ack) = ack {
+                    tokio::task::spawn_local(async move {
+                        // Of a sender that is elsewhere by now nobody waits for an answer.
+                        if let Ok(Ok(())) = published.await {
+                            ack.accept();
+                        }
+                    });
+                }
+                return Flow::Done;
+            }
             Ok(Done::OnceAsked(rooms)) => {
                 let (socket, most) = (socket.clone(), self.rooms_per_socket);
                 return Flow::Pending(Box::pin(async move {
@@ -196,6 +212,8 @@ enum Done {
     Now,
     /// Once the join holds on every node.
     Once(Entered),
+    /// Once it is in the log.
+    Published(oneshot::Receiver<Result<(), Unpublished>>),
     /// Once the Node servers said that these rooms are no sockets' own.
     OnceAsked(Vec<String>),
 }
@@ -350,6 +368,11 @@ fn named(arguments: Arguments<'_>) -> Result<(Cow<'_, str>, Arguments<'_>), Rela
 }
 
 /// What came in as an event can go out as one: its name was checked, and its attachments are few.
-fn emitted(result: Result<(), EmitError>) -> Result<(), RelayError> {
-    result.map_err(|_| RelayError::BadEvent)
+fn published(to: &Emitter, name: &str, arguments: Arguments<'_>) -> Result<Done, RelayError> {
+    match to.publish_or_emit(name, arguments.into()) {
+        Ok(None) => Ok(Done::Now),
+        Ok(Some(published)) => Ok(Done::Published(published)),
+        Err(EmitError::Overloaded) => Err(RelayError::Overloaded),
+        Err(_) => Err(RelayError::BadEvent),
+    }
 }

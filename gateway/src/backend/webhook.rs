@@ -162,7 +162,7 @@ impl Http {
     /// Asks whether the socket may connect, and does what has to be done before it is.
     async fn ask(&self, backend: usize, socket: &Socket, lane: &Lane) -> Result<(), Refusal> {
         let id = call::id();
-        let call = Call::connect(socket, &id);
+        let call = Call::connect(socket, lane, &id);
         let reply = match self.call(backend, &call, Repeat::Always).await {
             Ok(reply) => reply,
             Err(failure) => {
@@ -186,7 +186,7 @@ impl Http {
         if let Some(user) = &reply.user {
             socket.set_user(&user.0);
         }
-        lane.set_data(reply.data);
+        keep_data(socket, lane, reply.data);
         for action in reply.actions {
             match action {
                 // In force on every node before the client is told that it is connected.
@@ -230,7 +230,7 @@ impl Http {
             };
             match result {
                 Ok(mut reply) if taken.queued.len() > 1 => {
-                    lane.set_data(reply.data.take());
+                    keep_data(&socket, &lane, reply.data.take());
                     perform(&socket, std::mem::take(&mut reply.actions)).await;
                     for (queued, reply) in taken.queued.into_iter().zip(reply.replies) {
                         answered(&socket, &lane, queued, reply).await;
@@ -269,7 +269,7 @@ impl Application for WebhookApplication {
     }
 
     fn connect(&self, socket: &Socket) -> Connect {
-        socket.set_data(Lane::default());
+        open_lane(socket);
         let Some(lane) = socket.data::<Lane>() else {
             return Connect::Accept;
         };
@@ -289,6 +289,10 @@ impl Application for WebhookApplication {
                 }
             },
         }
+    }
+
+    fn recovered(&self, socket: &Socket) {
+        open_lane(socket);
     }
 
     fn connected(&self, socket: &Socket) {
@@ -401,8 +405,25 @@ impl Application for WebhookApplication {
     }
 }
 
+/// Keeps what the backend wants kept with a socket; `None` leaves what there is.
+fn keep_data(socket: &Socket, lane: &Lane, data: Data) {
+    if data.is_some() {
+        lane.set_data(data);
+        socket.tell_data();
+    }
+}
+
+/// Gives a socket its lane, with the data that a client that came back had.
+fn open_lane(socket: &Socket) {
+    let restored = socket.restored();
+    let lane = Lane::default();
+    let text = restored.and_then(|it| String::from_utf8(it.to_vec()).ok());
+    lane.set_data(text.and_then(|it| RawValue::from_string(it).ok()));
+    socket.set_data(lane);
+}
+
 async fn answered(socket: &Socket, lane: &Lane, queued: Queued, reply: Reply) {
-    lane.set_data(reply.data);
+    keep_data(socket, lane, reply.data);
     let joined = perform(socket, reply.actions).await;
     let Some(ack) = queued.ack() else {
         return;

@@ -12,8 +12,8 @@ use super::memory;
 use super::pattern::NamespacePattern;
 use super::secret::Secret;
 use super::section::{
-    Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, Metrics, Proxy, Redis, Shutdown, Tls,
-    Trust, Webhook,
+    Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, Metrics, Proxy, Recovery, Redis,
+    Shutdown, Tls, Trust, Webhook,
 };
 use super::setting::Default as Fallback;
 use super::table::setting;
@@ -144,6 +144,18 @@ impl Effective {
                     .unwrap_or_else(|| HostPort::from(internal_listen)),
                 secret: self.find("cluster.secret"),
                 request_timeout: self.read("cluster.request_timeout"),
+            },
+            recovery: Recovery {
+                window: self.find("recovery.window"),
+                namespaces: self
+                    .read::<Vec<NamespacePattern>>("recovery.namespaces")
+                    .into_iter()
+                    .map(|namespace| namespace.0)
+                    .collect(),
+                max_messages: self.read("recovery.max_messages"),
+                max_bytes: self.read::<Size>("recovery.max_bytes").0,
+                replay_bytes: self.read::<Size>("recovery.replay_bytes").0,
+                ask_backend: self.read("recovery.ask_backend"),
             },
             auth: Auth {
                 jwt_secret: self.find("auth.jwt_secret"),

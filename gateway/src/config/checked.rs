@@ -169,6 +169,12 @@ fn magnitudes(config: &Config) -> Vec<(&'static str, u128)> {
             "cluster.request_timeout",
             config.cluster.request_timeout.magnitude(),
         ),
+        (
+            "recovery.max_messages",
+            config.recovery.max_messages.magnitude(),
+        ),
+        ("recovery.max_bytes", size(config.recovery.max_bytes)),
+        ("recovery.replay_bytes", size(config.recovery.replay_bytes)),
         ("auth.jwks_refresh", auth.jwks_refresh.magnitude()),
         ("auth.leeway", auth.leeway.magnitude()),
         ("auth.grace", auth.grace.magnitude()),
@@ -180,6 +186,9 @@ fn magnitudes(config: &Config) -> Vec<(&'static str, u128)> {
         ("api.max_body", size(config.api.max_body)),
         ("shutdown.drain", config.shutdown.drain.magnitude()),
     ];
+    if let Some(window) = config.recovery.window {
+        all.push(("recovery.window", window.magnitude()));
+    }
     if let Some(redis) = &config.redis {
         all.push(("redis.private_patterns", redis.private_patterns.magnitude()));
         all.push(("redis.buffer_bytes", size(redis.buffer_bytes)));
@@ -245,6 +254,13 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
              redis.subscription_mode = \"static\" on all servers is the same there",
         );
     }
+    if config.recovery.window.is_some() && config.redis.as_ref().is_some_and(is_sharded) {
+        refuse(
+            &["recovery.window", "redis.mode"],
+            "cannot go with redis.mode = \"sharded\", whose channels have no common order; \
+             use \"pubsub\"",
+        );
+    }
     let advertise = &config.cluster.advertise;
     if advertise.is_unspecified() {
         refuse(
@@ -277,7 +293,7 @@ mod tests {
     fn every_setting_with_a_range_is_looked_at() {
         let config = Config::from_toml(
             "redis.url = \"redis://h\"\nbackend.url = \"http://b\"\n\
-             backend.secret = \"0123456789abcdef\"",
+             backend.secret = \"0123456789abcdef\"\nrecovery.window = \"1m\"",
         );
         let looked_at: BTreeSet<_> = magnitudes(&config.unwrap())
             .into_iter()

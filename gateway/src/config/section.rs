@@ -10,6 +10,7 @@ pub use adapter_redis::wire::SubscriptionMode;
 
 use super::address::{HostPort, Network, Origins};
 use super::name::{Cookie, EnginePath, Level, StreamName, Transports};
+use super::pattern::Pattern;
 use super::route::Route;
 use super::secret::{Keys, Secret};
 use super::url::{HttpUrl, RedisUrl};
@@ -111,6 +112,32 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long a request's body may take to arrive.
     pub body_timeout: Duration,
+}
+
+/// What clients that come back are given again (`recovery.*`).
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// For how long a client may be away; without it there is no recovery.
+    pub window: Option<Duration>,
+    /// In which namespaces.
+    pub namespaces: Vec<Pattern>,
+    /// Most events that are kept for one room.
+    pub max_messages: NonZeroUsize,
+    /// Most bytes of events that are kept for one room.
+    pub max_bytes: usize,
+    /// Most bytes that one client is sent again.
+    pub replay_bytes: usize,
+    /// Whether backends are asked about a `connect` of a client that is recovered.
+    pub ask_backend: bool,
+}
+
+impl Recovery {
+    /// Whether clients of a namespace are recovered.
+    #[must_use]
+    pub fn covers(&self, namespace: &str) -> bool {
+        self.window.is_some() && self.namespaces.iter().any(|it| it.matches(namespace))
+    }
 }
 
 /// The link between the nodes (`redis.*`); there is none without `redis.url`.

@@ -396,6 +396,54 @@ pub static SETTINGS: &[Setting] = &[
     )
     .between("1ms", "1h")
     .needs(&["redis.url"]),
+    Setting::optional::<Duration>(
+        "recovery.window",
+        "clients that come back are new ones",
+        "2m",
+        "For how long a client may be away and come back to its session (`maxDisconnectionDuration` of Node). It \
+         has its socket id, rooms and data, and gets the events that it missed. Listeners then see one argument more, the \
+         offset, as with Node. Without Redis the node's memory keeps it until the node ends.",
+    )
+    .between("1s", "1d"),
+    Setting::with::<Vec<NamespacePattern>>(
+        "recovery.namespaces",
+        "/*",
+        "/,/chat-*",
+        "In which namespaces clients are recovered.",
+    )
+    .needs(&["recovery.window"]),
+    Setting::with::<NonZeroUsize>(
+        "recovery.max_messages",
+        "1000",
+        "200",
+        "Most events that are kept for one room. A client that missed more is not recovered.",
+    )
+    .between("1", "1000000")
+    .needs(&["recovery.window"]),
+    Setting::with::<Size>(
+        "recovery.max_bytes",
+        "4MiB",
+        "1MiB",
+        "Most bytes of events that are kept for one room. A client that missed more is not recovered.",
+    )
+    .between("1KiB", "1GiB")
+    .needs(&["recovery.window"]),
+    Setting::with::<Size>(
+        "recovery.replay_bytes",
+        "4MiB",
+        "512KiB",
+        "Most bytes of events that one client is sent again. A client that missed more is not recovered.",
+    )
+    .between("1KiB", "1GiB")
+    .needs(&["recovery.window"]),
+    Setting::with::<bool>(
+        "recovery.ask_backend",
+        "true",
+        "false",
+        "Whether the gateway asks backends about the `connect` of a client that is recovered. Node's \
+         `skipMiddlewares` is the opposite. The gateway verifies tokens either way.",
+    )
+    .needs(&["recovery.window"]),
     Setting::optional::<Keys>(
         "auth.jwt_secret",
         "tokens of this kind are not taken",

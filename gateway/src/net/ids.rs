@@ -197,6 +197,11 @@ pub(crate) fn random_characters<const N: usize>() -> [u8; N] {
     POOL.with_borrow_mut(|pool| std::array::from_fn(|_| ALPHABET[usize::from(pool.next() & 63)]))
 }
 
+/// Bytes of the operating system's random numbers.
+pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
+    POOL.with_borrow_mut(|pool| std::array::from_fn(|_| pool.next()))
+}
+
 thread_local! {
     static POOL: RefCell<Pool> = const { RefCell::new(Pool { bytes: [0; Pool::SIZE], left: 0 }) };
 }

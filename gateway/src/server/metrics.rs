@@ -15,10 +15,12 @@ use crate::count::{
 };
 use crate::engine::node::Node;
 use crate::engine::shard::Shard;
+use crate::recovery::RecoveryCounters;
+use crate::socketio::SocketIo;
 
 mod table;
 
-use table::{ALIASES, CLUSTER, METRICS};
+use table::{ALIASES, CLUSTER, METRICS, RECOVERY};
 
 /// The name that every library of Prometheus has for it.
 const CPU_SECONDS: &str = "process_cpu_seconds_total";
@@ -37,6 +39,15 @@ struct Reading<'a> {
     members: usize,
     adapter: &'a AdapterCounters,
     requests: &'a RequestCounters,
+    recovery: &'a RecoveryCounters,
+}
+
+/// What a node that stands alone, or recovers nobody, counts of that.
+#[derive(Default)]
+struct Nothing {
+    adapter: AdapterCounters,
+    requests: RequestCounters,
+    recovery: RecoveryCounters,
 }
 
 /// What only the registries of a shard know.
@@ -63,9 +74,9 @@ pub(crate) async fn gather(node: &Arc<Node>, exports: &[Arc<dyn Export>]) -> Vec
         .await
         .into_iter()
         .fold(Census::default(), Census::join);
-    let alone = (AdapterCounters::default(), RequestCounters::default());
-    let reading = Reading::new(node, census, &alone);
-    let mut tables = vec![METRICS, CLUSTER];
+    let nothing = Nothing::default();
+    let reading = Reading::new(node, census, &nothing);
+    let mut tables = vec![METRICS, CLUSTER, RECOVERY];
     if node.config().metrics.socket_io_aliases {
         tables.push(ALIASES);
     }
@@ -82,8 +93,8 @@ pub(crate) async fn gather(node: &Arc<Node>, exports: &[Arc<dyn Export>]) -> Vec
 }
 
 impl<'a> Reading<'a> {
-    /// `alone` is what a node without others counts of them.
-    fn new(node: &'a Node, census: Census, alone: &'a (AdapterCounters, RequestCounters)) -> Self {
+    fn new(node: &'a Node, census: Census, nothing: &'a Nothing) -> Self {
+        let recovery = SocketIo::of(node).recovery.as_ref();
         let cluster = node.cluster();
         let adapter = cluster.map(|cluster| cluster.adapter());
         Self {
@@ -92,9 +103,18 @@ impl<'a> Reading<'a> {
             census,
             is_up: adapter.is_none_or(|adapter| adapter.is_up()),
             members: adapter.map_or(1, |adapter| adapter.members().len()),
-            adapter: adapter.map_or(&alone.0, |adapter| adapter.counters()),
-            requests: cluster.map_or(&alone.1, |cluster| cluster.counters()),
+            adapter: adapter.map_or(&nothing.adapter, |adapter| adapter.counters()),
+            requests: cluster.map_or(&nothing.requests, |cluster| cluster.counters()),
+            recovery: recovery.map_or(&nothing.recovery, |it| it.counters()),
         }
+    }
+
+    /// Clients that came back, by what became of them.
+    fn recoveries(&self) -> Vec<(Labels, u64)> {
+        let results = self.recovery.results().into_iter();
+        results
+            .map(|(result, count)| (vec![("result", result.to_owned())], count))
+            .collect()
     }
 
     /// A counter of all shards.

@@ -13,10 +13,13 @@ use crate::engine::drain::Purpose;
 use crate::net::outbound::Outbound;
 use crate::server::acceptor::Acceptor;
 use crate::server::draining;
-use crate::socketio::Gateway;
+use crate::socketio::{Gateway, SocketIo};
 
 /// How long the end waits for the last entries of `backend.stream` to be written.
 const LAST_ENTRIES: Duration = Duration::from_secs(5);
+
+/// How long the end waits until it is written that the node's clients are away.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// A node that serves.
 ///
@@ -84,6 +87,11 @@ impl Running {
         node.vitals().end();
         self.acceptor.take();
         draining::take_leave(&node).await;
+        if let Some(recovery) = &SocketIo::of(&node).recovery
+            && recovery.retire(LAST_WORDS).await.is_err()
+        {
+            warn!(target: "gateway::server", "the node ended before it was written that its clients are away; they can come back all the same");
+        }
         self.internal.abort();
         let shards = std::mem::take(&mut self.shards);
         let ended = tokio::task::spawn_blocking(move || drop(shards)).await;

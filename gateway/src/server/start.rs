@@ -1,7 +1,7 @@
 //! Starting a node.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use adapter::{Adapter, Inbox as AdapterInbox, NodeId, NodeTag};
 use tokio::task::JoinHandle;
@@ -19,7 +19,7 @@ use super::shard_thread::ShardThread;
 use crate::backend::api::Api;
 use crate::backend::event_stream::EventStream;
 use crate::cluster::Cluster;
-use crate::config::Config;
+use crate::config::{Config, Pattern};
 use crate::engine::application::BareEngine;
 use crate::engine::mail::Inbox;
 use crate::engine::node::{Mount, Node};
@@ -28,9 +28,12 @@ use crate::net::ids::random_characters;
 use crate::net::outbound::Outbound;
 use crate::net::tls::Certificate;
 use crate::net::trust;
+use crate::recovery::Begun;
 use crate::socketio::Gateway;
+use crate::socketio::SocketIo;
 use crate::socketio::application::{Application, EngineApplication};
 use crate::socketio::incoming::Arrivals;
+use crate::socketio::ordered::NodeOutlet;
 
 /// A node that has not started: its configuration, and what decides about its clients.
 ///
@@ -150,6 +153,7 @@ impl Server {
             let patience = config.cluster.request_timeout;
             node.join_cluster(Cluster::new(adapter, patience, &config.namespaces));
         }
+        begin_recovery(&node)?;
         let event_stream = stream.map(|stream| write_stream(&node, stream));
         let shards = ShardThread::start_all(&node, letterboxes).map_err(StartError::Thread)?;
         let clients = Acceptor::start(ports.clients, Arc::clone(&node));
@@ -177,6 +181,31 @@ impl Server {
             shards,
         })
     }
+}
+
+/// Has the namespaces with recovery put in order.
+fn begin_recovery(node: &Arc<Node>) -> Result<(), StartError> {
+    let Some(recovery) = &SocketIo::of(node).recovery else {
+        return Ok(());
+    };
+    let adapter = node.cluster().map(|it| Arc::clone(it.adapter()));
+    let name = NodeId::new(&node.name()).map_err(|error| StartError::Redis(error.to_string()))?;
+    let weak = Arc::downgrade(node);
+    let runtime = tokio::runtime::Handle::current();
+    let begun = Begun {
+        node: name,
+        shards: node.shard_count(),
+        adapter,
+        outlet: Arc::new(NodeOutlet(Weak::clone(&weak))),
+        spawn: Box::new(move |task| {
+            if let Some(node) = weak.upgrade() {
+                runtime.spawn(node.vitals().watch("recovery", task));
+            }
+        }),
+    };
+    let names = node.config().namespaces.iter().filter_map(Pattern::as_name);
+    recovery.begin(begun, names);
+    Ok(())
 }
 
 /// Runs a task that the node cannot be without.

@@ -64,10 +64,24 @@ pub trait Application: Send + Sync + 'static {
     /// Whether clients may ask for this namespace. Others are told "Invalid namespace".
     fn has_namespace(&self, namespace: &str) -> bool;
 
-    /// A client asks to connect to the socket's namespace.
+    /// Who a client is that asks to connect: called before [`connect`](Self::connect), and before the session of a
+    /// client that comes back is given to it.
+    fn identify(&self, socket: &Socket) -> Connect {
+        let _ = socket;
+        Connect::Accept
+    }
+
+    /// A client asks to connect to the socket's namespace. One that comes back says
+    /// [`recovered`](Socket::recovered).
     fn connect(&self, socket: &Socket) -> Connect {
         let _ = socket;
         Connect::Accept
+    }
+
+    /// A client came back, and the configuration wants nobody asked whether it may: called in place of
+    /// [`connect`](Self::connect).
+    fn recovered(&self, socket: &Socket) {
+        let _ = socket;
     }
 
     /// The client was accepted. It is told once the rooms that it was made to join, here too, are in force on
@@ -110,6 +124,17 @@ pub enum Connect {
     Refuse(Refusal),
     /// It takes time to tell. The future is dropped when the client goes away meanwhile.
     Pending(LocalFuture<Result<(), Refusal>>),
+}
+
+impl Connect {
+    /// What is decided in the end.
+    pub(crate) async fn decided(self) -> Result<(), Refusal> {
+        match self {
+            Self::Accept => Ok(()),
+            Self::Refuse(refusal) => Err(refusal),
+            Self::Pending(decision) => decision.await,
+        }
+    }
 }
 
 /// What a refused client gets as its `connect_error`.

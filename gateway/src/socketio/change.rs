@@ -65,6 +65,8 @@ struct Change {
     /// Those that it is still to be done to.
     left: vec::IntoIter<Socket>,
     is_nobody: bool,
+    /// Joins that are still to be written, where there is recovery.
+    unwritten: Joined,
 }
 
 impl Change {
@@ -86,6 +88,7 @@ impl Change {
             message: Arc::clone(message),
             is_nobody: selected.is_empty(),
             left: selected.into_iter(),
+            unwritten: Joined::default(),
         }
     }
 
@@ -94,7 +97,10 @@ impl Change {
         let mut spell = Spell::begin();
         for socket in self.left.by_ref() {
             match &*self.message {
-                ClusterMessage::Join { rooms, .. } => socket.join(rooms),
+                ClusterMessage::Join { rooms, .. } => {
+                    socket.join(rooms);
+                    self.unwritten.and_all(socket.unwritten());
+                }
                 ClusterMessage::Leave { rooms, .. } => {
                     socket.leave_all(rooms.iter().map(String::as_str));
                 }
@@ -114,12 +120,13 @@ impl Change {
     }
 
     /// What has to be in force for those who joined to be reached.
-    fn in_force(&self) -> Joined {
+    fn in_force(&mut self) -> Joined {
+        let mut joined = std::mem::take(&mut self.unwritten);
         if let ClusterMessage::Join { rooms, .. } = &*self.message
             && !self.is_nobody
         {
-            return self.shard.in_force(&self.namespace, rooms);
+            joined.and_all(self.shard.in_force(&self.namespace, rooms));
         }
-        Joined::default()
+        joined
     }
 }

@@ -19,6 +19,7 @@ use crate::socketio::socket::Socket;
 
 mod backlog;
 mod packets;
+mod recoverable;
 
 use backlog::Backlog;
 
@@ -65,7 +66,8 @@ impl Client {
     }
 
     fn part_with(&self, session: &Session, socket: &Socket, reason: DisconnectReason) {
-        let was_connected = socket.is_connected();
+        let was_connected = socket.is_connected() || socket.is_accepted_in_vain();
+        self.unseat(session, socket, is_for_good(reason));
         if was_connected {
             session.shard().counters().disconnects.increment();
             debug!(target: "gateway::session",
@@ -90,6 +92,15 @@ impl Client {
         sockets
             .find(|socket| socket.namespace() == namespace)
             .cloned()
+    }
+}
+
+/// Whether a client that ends so does not mean to come back to its session.
+fn is_for_good(reason: DisconnectReason) -> bool {
+    match reason {
+        DisconnectReason::ClientNamespaceDisconnect
+        | DisconnectReason::ServerNamespaceDisconnect => true,
+        DisconnectReason::Closed(_) => false,
     }
 }
 

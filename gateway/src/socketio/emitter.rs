@@ -3,20 +3,23 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use adapter::recovery::Generation;
 use adapter::{
     Answer, Broadcast as Published, ClusterMessage, EventBuf, List, Question, Selection,
 };
 use protocol::Encoded;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::{Asked, Gathered, ask};
 use crate::count::{Origin, PacketType};
+use crate::recovery::Unpublished;
 use crate::socketio::acks::{AckRequest, Progress, Tally};
 use crate::socketio::arguments::{EmitError, IntoArguments, OwnedArguments, check_name};
 use crate::socketio::broadcast::Broadcast;
 use crate::socketio::gateway::Gateway;
 use crate::socketio::layer::SocketIo;
 use crate::socketio::list::{Count, Entry, MAX_ENTRIES, Page, Walk, names};
+use crate::socketio::ordered::Unlogged;
 use crate::socketio::socket::{Socket, SocketInfo};
 
 /// Emits to a namespace, or to some of its sockets: `gateway.of("/").to("room").emit("hi", ())?`.
@@ -48,6 +51,8 @@ pub struct Emitter {
     selection: Selection,
     /// Whether fetched sockets tell what their requests said.
     handshakes: bool,
+    /// The socket that emits, in a namespace with recovery, and how often its session was claimed.
+    sender: Option<(Arc<str>, Generation)>,
 }
 
 /// Bytes of what is fetched at once, at most.
@@ -81,9 +86,11 @@ impl Socket {
 
     /// An emitter to everybody in the namespace, on every node, except this socket.
     pub fn broadcast(&self) -> Emitter {
-        self.gateway()
-            .of(self.namespace())
-            .except(self.id().as_str())
+        let everybody = self.gateway().of(self.namespace());
+        Emitter {
+            sender: self.sender(),
+            ..everybody.except(self.id().as_str())
+        }
     }
 }
 
@@ -94,6 +101,7 @@ impl Emitter {
             namespace: namespace.into(),
             selection: Selection::everybody(),
             handshakes: false,
+            sender: None,
         }
     }
 
@@ -128,14 +136,62 @@ impl Emitter {
     /// A reserved name, arguments that clients do not take, or too many broadcasts that wait for a shard: see
     /// [`EmitError`]. Then nobody gets the event.
     pub fn emit(&self, event: &str, arguments: impl IntoArguments) -> Result<(), EmitError> {
-        let arguments = arguments.into_arguments()?;
+        self.publish(event, arguments).map(drop)
+    }
+
+    /// Emits, and tells when the event is promised to arrive. In a namespace with recovery that is once it is in the
+    /// log: every recipient then gets it, at once or when it comes back. Elsewhere, and for volatile and local events,
+    /// nothing more is promised than that it was emitted, and the future is ready at once.
+    ///
+    /// # Errors
+    ///
+    /// At once as [`emit`](Self::emit). Later [`Unpublished`], if nobody gets the event.
+    pub fn publish(
+        &self,
+        event: &str,
+        arguments: impl IntoArguments,
+    ) -> Result<impl Future<Output = Result<(), Unpublished>> + Send + 'static, EmitError> {
+        let published = self.publish_or_emit(event, arguments.into_arguments()?)?;
+        Ok(async move {
+            match published {
+                Some(published) => published.await.unwrap_or(Err(Unpublished::Ended)),
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// The same; `None` if nothing has to be waited for.
+    pub(crate) fn publish_or_emit(
+        &self,
+        event: &str,
+        arguments: OwnedArguments,
+    ) -> Result<Option<oneshot::Receiver<Result<(), Unpublished>>>, EmitError> {
         let node = self.gateway.node();
-        node.deliver(self.broadcast(event, &arguments, None)?)?;
-        if let Some(cluster) = node.cluster() {
-            let message = self.message(self.selection.clone(), event, arguments);
-            cluster.publish(&self.namespace, &message);
+        let Some(order) = SocketIo::of(node).order(&self.namespace) else {
+            node.deliver(self.broadcast(event, &arguments, None)?)?;
+            if let Some(cluster) = node.cluster() {
+                let message = self.message(self.selection.clone(), event, arguments);
+                cluster.publish(&self.namespace, &message);
+            }
+            return Ok(None);
+        };
+        check_name(event)?;
+        let event = EventBuf {
+            name: event.to_owned(),
+            arguments: arguments.into(),
+        };
+        if self.selection.flags.local {
+            node.deliver_unlogged(Unlogged {
+                order,
+                selection: self.selection.clone(),
+                event,
+                origin: Origin::Local,
+                since: Instant::now(),
+            });
+            return Ok(None);
         }
-        Ok(())
+        let published = order.publish(self.selection.clone(), &event, self.sender.clone());
+        published.map(Some).ok_or(EmitError::Overloaded)
     }
 
     /// Emits and waits until all recipients have acknowledged, at most for `timeout`. Of recipients

@@ -13,12 +13,14 @@ use tokio::sync::mpsc;
 use crate::cluster::Cluster;
 use crate::count::{Origin, PacketType};
 use crate::engine::node::Node;
+use crate::recovery::Order;
 use crate::socketio::acks::{AckRequest, Progress, Tally};
 use crate::socketio::application::{Application, ServerSideAck, ServerSideEvent};
 use crate::socketio::arguments::OwnedArguments;
 use crate::socketio::broadcast::Broadcast;
 use crate::socketio::gateway::Gateway;
 use crate::socketio::layer::SocketIo;
+use crate::socketio::ordered::Unlogged;
 
 mod answers;
 
@@ -56,7 +58,11 @@ impl Inbox for Arrivals {
             Incoming::Response { response, .. } => cluster.handle_response(response),
             Incoming::Members(members) => cluster.handle_members(&members),
             Incoming::Up(up) => cluster.handle_up(up, Instant::now()),
-            Incoming::Store { .. } => {}
+            Incoming::Store { namespace, told } => {
+                if let Some(recovery) = &SocketIo::of(&node).recovery {
+                    recovery.tell(&namespace, told);
+                }
+            }
         }
     }
 
@@ -82,7 +88,10 @@ fn handle_message(
     };
     match message {
         ClusterMessage::Broadcast(published) => match reply_to {
-            None => deliver(node, namespace, &published, None),
+            None => match SocketIo::of(node).order(&namespace) {
+                Some(order) => deliver_unlogged(node, order, published),
+                None => deliver(node, namespace, &published, None),
+            },
             Some(to) => deliver_and_answer(node, cluster, namespace, &published, to),
         },
         ClusterMessage::Join { .. }
@@ -131,6 +140,20 @@ fn deliver(
         selection: selection.clone(),
         origin: Origin::Cluster,
         ack,
+        since: Instant::now(),
+    });
+}
+
+/// An event of a Node server or an emitter, in a namespace with recovery.
+fn deliver_unlogged(node: &Node, order: Arc<Order>, published: Published) {
+    if let Some(recovery) = &SocketIo::of(node).recovery {
+        recovery.counters().unlogged.increment();
+    }
+    node.deliver_unlogged(Unlogged {
+        order,
+        selection: published.selection,
+        event: published.event,
+        origin: Origin::Cluster,
         since: Instant::now(),
     });
 }

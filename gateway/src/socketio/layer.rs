@@ -11,6 +11,7 @@ use crate::engine::handshake::Handshake;
 use crate::engine::layer::{Layer, SessionHalf};
 use crate::engine::node::Node;
 use crate::net::rate::Rate;
+use crate::recovery::{Order, Recovery};
 use crate::socketio::acks::Acks;
 use crate::socketio::application::{Application, Guarded};
 use crate::socketio::client::Client;
@@ -26,6 +27,8 @@ pub(crate) struct SocketIo {
     pub(crate) lists: Lists,
     /// Of the events of one socket.
     pub(crate) event_rate: Option<Rate>,
+    /// How clients are recovered, if they are.
+    pub(crate) recovery: Option<Recovery>,
     last_ack_id: AtomicU64,
 }
 
@@ -36,8 +39,21 @@ impl SocketIo {
             acks: Acks::default(),
             lists: Lists::default(),
             event_rate: config.limits.events_per_second.map(Rate::new),
+            recovery: Recovery::new(config),
             last_ack_id: AtomicU64::new(0),
         }
+    }
+
+    /// The order of a namespace, if its clients are recovered.
+    pub(crate) fn order(&self, namespace: &str) -> Option<Arc<Order>> {
+        self.recovery.as_ref()?.order(namespace)
+    }
+
+    /// Whether a backend is asked about a client that is recovered.
+    pub(crate) fn asks_about_recovered(&self) -> bool {
+        self.recovery
+            .as_ref()
+            .is_none_or(|it| it.config().ask_backend)
     }
 
     /// That of a node.

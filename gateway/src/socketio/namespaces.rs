@@ -11,6 +11,7 @@ use crate::config::Pattern;
 use crate::engine::node::Node;
 use crate::engine::shard::Shard;
 use crate::net::ids::SocketId;
+use crate::recovery::Seat;
 use crate::socketio::namespace::Namespace;
 use crate::socketio::socket::{Joined, Socket};
 
@@ -19,11 +20,15 @@ const OTHER_NAMESPACE: &str = "other";
 
 /// The namespaces that have a socket on a shard, by their names.
 #[derive(Default)]
-pub(crate) struct Namespaces(RefCell<HashMap<Rc<str>, Rc<Namespace>>>);
+pub(crate) struct Namespaces {
+    by_name: RefCell<HashMap<Rc<str>, Rc<Namespace>>>,
+    /// Sockets of namespaces with recovery.
+    seats: RefCell<HashMap<Seat, Socket>>,
+}
 
 impl Shard {
     fn namespaces(&self) -> &RefCell<HashMap<Rc<str>, Rc<Namespace>>> {
-        &self.half::<Namespaces>().0
+        &self.half::<Namespaces>().by_name
     }
 
     /// The namespace of this name, if it has a socket here.
@@ -32,16 +37,35 @@ impl Shard {
     }
 
     /// The namespace of this name; it begins with its first socket.
-    pub(crate) fn namespace(&self, name: &str) -> Rc<Namespace> {
+    /// With `is_kept` a keeper sees to what other nodes publish.
+    pub(crate) fn namespace(&self, name: &str, is_kept: bool) -> Rc<Namespace> {
         if let Some(namespace) = self.found_namespace(name) {
             return namespace;
         }
-        let cluster = self.node().cluster();
+        let cluster = self.node().cluster().filter(|_| !is_kept);
         let adapter = cluster.map(|cluster| Arc::clone(cluster.adapter()));
         let namespace = Rc::new(Namespace::new(name, adapter));
         let mut namespaces = self.namespaces().borrow_mut();
         namespaces.insert(name.into(), Rc::clone(&namespace));
         namespace
+    }
+
+    /// Keeps a socket of a namespace with recovery until it is gone.
+    pub(crate) fn seat(&self, seat: Seat, socket: &Socket) {
+        let seats = &self.half::<Namespaces>().seats;
+        seats.borrow_mut().insert(seat, socket.clone());
+    }
+
+    /// The socket of this seat.
+    pub(crate) fn seated(&self, seat: Seat) -> Option<Socket> {
+        let seats = &self.half::<Namespaces>().seats;
+        seats.borrow().get(&seat).cloned()
+    }
+
+    /// A socket is gone.
+    pub(crate) fn unseat(&self, seat: Seat) {
+        let seats = &self.half::<Namespaces>().seats;
+        seats.borrow_mut().remove(&seat);
     }
 
     /// Ends a namespace that no socket is in.

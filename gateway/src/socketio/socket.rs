@@ -29,10 +29,12 @@ mod emit;
 mod info;
 mod joined;
 mod rooms;
+mod seating;
 
 pub use emit::AckError;
 pub use info::SocketInfo;
 pub use joined::Joined;
+use seating::Seating;
 
 /// A client in a namespace: what handlers get to work with.
 ///
@@ -69,7 +71,7 @@ struct Inner {
     /// The last broadcast that reached or excluded this socket, so that it gets one copy.
     stamp: Cell<u32>,
     state: Cell<State>,
-    id: SocketId,
+    id: Cell<SocketId>,
     namespace: Rc<Namespace>,
     /// When its next event is due, if their rate is limited.
     event_due: Cell<Due>,
@@ -98,6 +100,8 @@ struct Extra {
     claims: Option<Rc<Claims>>,
     /// Until its client is told that it is connected.
     arrival: Option<Box<Arrival>>,
+    /// What it is to recovery, in a namespace that has it.
+    seating: Option<Box<Seating>>,
 }
 
 /// What a socket has until its client is told that it is connected.
@@ -156,7 +160,7 @@ impl Socket {
         namespace.hold();
         let shard = session.shard();
         Self(Rc::new(Inner {
-            id: SocketId::random(shard.node().tag(), shard.index()),
+            id: Cell::new(SocketId::random(shard.node().tag(), shard.index())),
             namespace,
             state: Cell::new(State::Connecting),
             stamp: Cell::new(0),
@@ -185,7 +189,7 @@ impl Socket {
 
     /// Its public id, which is also the name of a room that it alone is in.
     pub fn id(&self) -> SocketId {
-        self.0.id
+        self.0.id.get()
     }
 
     /// Its namespace's name.
@@ -267,6 +271,7 @@ impl Socket {
     pub fn set_data<T: Serialize + 'static>(&self, data: T) {
         let before = self.0.extra.borrow_mut().data.replace(Rc::new(data));
         drop(before);
+        self.tell_data();
     }
 
     /// The value that is kept with the socket, if it is of this type.
@@ -294,7 +299,7 @@ impl Socket {
     pub(crate) fn set_accepted(&self) {
         self.0.state.set(State::Accepted);
         self.0.namespace.enter(self);
-        let private = self.0.namespace.open_room(self.0.id.as_str());
+        let private = self.0.namespace.open_room(self.id().as_str());
         let private = private.filter(|interest| !interest.is_covered());
         self.0.extra.borrow_mut().private = private.map(Box::new);
         let mut rooms = self.0.rooms.borrow_mut();
@@ -306,7 +311,7 @@ impl Socket {
     /// When everything reaches it that other nodes emit to it, to its rooms, and to its namespace.
     /// Nothing has to be waited for if the others cannot be heard now anyway.
     pub(crate) fn reachable(&self) -> Joined {
-        let mut joined = Joined::default();
+        let mut joined = self.unwritten();
         let namespace = &self.0.namespace;
         if !namespace.is_up() {
             return joined;
@@ -366,7 +371,7 @@ impl Socket {
             info::Request::Elsewhere(self.handshake().to_short_json().into())
         };
         SocketInfo::of_this_node(
-            self.0.id.to_string(),
+            self.id().to_string(),
             self.namespace(),
             self.rooms(),
             self.data_json(),
@@ -393,7 +398,7 @@ impl Hash for Socket {
 impl std::fmt::Debug for Socket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Socket")
-            .field("id", &self.0.id)
+            .field("id", &self.id())
             .field("namespace", &self.namespace())
             .finish()
     }

@@ -33,6 +33,7 @@ const PROGRAMS = {
   bursts: ["GATEWAY_BIN"],
   heartbeats: ["GATEWAY_BIN"],
   drain: ["GATEWAY_BIN"],
+  recovery: ["GATEWAY_BIN"],
   tls: ["GATEWAY_BIN"],
 };
 

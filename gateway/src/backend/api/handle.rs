@@ -130,8 +130,16 @@ pub(super) async fn emit(gateway: &Gateway, call: Emit) -> Result<Emitted, ApiEr
         return Ok(done);
     };
     let Some(timeout) = call.ack_timeout else {
-        to.emit(&call.event.0, arguments).map_err(refused)?;
-        return Ok(done);
+        let published = to.publish(&call.event.0, arguments).map_err(refused)?;
+        let patience = gateway.node().config().cluster.request_timeout;
+        return match tokio::time::timeout(patience, published).await {
+            Ok(Ok(())) => Ok(done),
+            Ok(Err(error)) => Err(ApiError::new(Code::Overloaded, error.to_string())),
+            Err(_) => Err(ApiError::new(
+                Code::Overloaded,
+                "the event is not in the log yet; it may still be published",
+            )),
+        };
     };
     let gathered = to.emit_with_ack(&call.event.0, arguments, timeout.0);
     let (answers, missing, missing_nodes) = match gathered.map_err(refused)?.await {

@@ -55,6 +55,9 @@ pub(super) struct Call<'a> {
     args: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ack: Option<bool>,
+    /// Whether a client that connects came back to its session; only where there is recovery.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovered: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     auth: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,7 +91,7 @@ impl<'a> Call<'a> {
     /// A socket asks to connect. The backend gets the claims of a token that was verified, and not the
     /// token, with which it or its logs could pass for the client. One that nobody has verified is for
     /// the backend to verify.
-    pub(super) fn connect(socket: &'a Socket, id: &'a str) -> Self {
+    pub(super) fn connect(socket: &'a Socket, lane: &Lane, id: &'a str) -> Self {
         let claims = socket.claims();
         let token = if claims.is_some() {
             Token::LeftOut
@@ -97,11 +100,11 @@ impl<'a> Call<'a> {
         };
         Self {
             claims: claims.and_then(|claims| claims.text().map(RawValue::to_owned)),
-            ..Self::connect_with(socket, id, token)
+            ..Self::connect_with(socket, lane, id, token)
         }
     }
 
-    fn connect_with(socket: &'a Socket, id: &'a str, token: Token) -> Self {
+    fn connect_with(socket: &'a Socket, lane: &Lane, id: &'a str, token: Token) -> Self {
         let mut handshake = socket.handshake().to_json(None);
         if let Some(fields) = handshake.as_object_mut() {
             fields.remove("auth");
@@ -114,23 +117,17 @@ impl<'a> Call<'a> {
         Self {
             auth: auth(&socket.auth_json(), token),
             handshake: Some(handshake),
-            ..Self::new(CallKind::Connect, socket, id, socket.rooms(), None)
+            recovered: socket.place().map(|_| socket.recovered()),
+            ..Self::new(CallKind::Connect, socket, id, socket.rooms(), lane.data())
         }
     }
 
     /// A socket has connected, for the stream: what is written there stays, so no token is.
     pub(super) fn connected(socket: &'a Socket, lane: &Lane, id: &'a str) -> Self {
         let claims = socket.claims();
-        let call = Self {
-            claims: claims.and_then(|claims| claims.text().map(RawValue::to_owned)),
-            ..Self::connect_with(socket, id, Token::LeftOut)
-        };
         Self {
-            socket: SocketPart {
-                data: lane.data(),
-                ..call.socket
-            },
-            ..call
+            claims: claims.and_then(|claims| claims.text().map(RawValue::to_owned)),
+            ..Self::connect_with(socket, lane, id, Token::LeftOut)
         }
     }
 
@@ -217,6 +214,7 @@ impl<'a> Call<'a> {
             event: None,
             args: None,
             ack: None,
+            recovered: None,
             auth: None,
             claims: None,
             handshake: None,

@@ -320,6 +320,75 @@ pub(super) const CLUSTER: &[Metric] = &[
     ),
 ];
 
+/// Clients that come back. A node without recovery counts nothing, and exports it all the same.
+pub(super) const RECOVERY: &[Metric] = &[
+    counters(
+        "gateway_recovery_total",
+        "Clients that came back, by whether they were recovered, or why not.",
+        |it| it.recoveries(),
+    ),
+    durations(
+        "gateway_recovery_duration_seconds",
+        "From what a client shows to the last event that it missed.",
+        |it| &it.recovery.duration,
+    ),
+    counter(
+        "gateway_recovery_replayed_events_total",
+        "Events sent again to clients that came back.",
+        |it| it.recovery.replayed.value(),
+    ),
+    counter(
+        "gateway_recovery_published_total",
+        "Events that this node published and that were put in order.",
+        |it| it.recovery.published.value(),
+    ),
+    durations(
+        "gateway_recovery_publish_duration_seconds",
+        "From publishing an event to its place in the order.",
+        |it| &it.recovery.publish_duration,
+    ),
+    counter(
+        "gateway_recovery_refused_events_total",
+        "Events refused, since too much waits to be put in order.",
+        |it| it.recovery.refused.value(),
+    ),
+    counter(
+        "gateway_recovery_unlogged_events_total",
+        "Events of Node servers and emitters, which are in no log.",
+        |it| it.recovery.unlogged.value(),
+    ),
+    counter(
+        "gateway_recovery_session_writes_total",
+        "Changes of sessions that were written.",
+        |it| it.recovery.session_writes.value(),
+    ),
+    counter(
+        "gateway_recovery_fills_total",
+        "Parts of logs read because this node did not hear them.",
+        |it| it.recovery.fills.value(),
+    ),
+    counter(
+        "gateway_recovery_filled_events_total",
+        "Events that came by that.",
+        |it| it.recovery.filled.value(),
+    ),
+    counter(
+        "gateway_recovery_given_up_total",
+        "Connections closed because what their node missed cannot be had.",
+        |it| it.recovery.given_up.value(),
+    ),
+    counter(
+        "gateway_recovery_renewals_total",
+        "Times that a log was another one than before: Redis lost what it had.",
+        |it| it.recovery.renewed.value(),
+    ),
+    gauge(
+        "gateway_recovery_waiting",
+        "Events and changes of sessions that wait to be written.",
+        |it| it.recovery.waiting.value(),
+    ),
+];
+
 /// The same under the names of npm's `socket.io-prometheus-metrics`, without its labels: an event's
 /// name is the client's to choose.
 pub(super) const ALIASES: &[Metric] = &[

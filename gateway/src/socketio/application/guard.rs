@@ -43,18 +43,16 @@ impl Application for Guarded {
         guard("has_namespace", || self.0.has_namespace(namespace)).unwrap_or(false)
     }
 
+    fn identify(&self, socket: &Socket) -> Connect {
+        decide("identify", || self.0.identify(socket))
+    }
+
     fn connect(&self, socket: &Socket) -> Connect {
-        match guard("connect", || self.0.connect(socket)) {
-            Some(Connect::Pending(decision)) => Connect::Pending(Box::pin(async {
-                let decided = AssertUnwindSafe(decision).catch_unwind().await;
-                decided.unwrap_or_else(|_| {
-                    tell("connect");
-                    Err(Refusal::new(INTERNAL_ERROR))
-                })
-            })),
-            Some(connect) => connect,
-            None => Connect::Refuse(Refusal::new(INTERNAL_ERROR)),
-        }
+        decide("connect", || self.0.connect(socket))
+    }
+
+    fn recovered(&self, socket: &Socket) {
+        guard("recovered", || self.0.recovered(socket)).unwrap_or_else(|| close(socket));
     }
 
     fn connected(&self, socket: &Socket) {
@@ -98,6 +96,20 @@ impl Application for Guarded {
         guard("server_side_event", || {
             self.0.server_side_event(gateway, event)
         });
+    }
+}
+
+fn decide(name: &'static str, ask: impl FnOnce() -> Connect) -> Connect {
+    match guard(name, ask) {
+        Some(Connect::Pending(decision)) => Connect::Pending(Box::pin(async move {
+            let decided = AssertUnwindSafe(decision).catch_unwind().await;
+            decided.unwrap_or_else(|_| {
+                tell(name);
+                Err(Refusal::new(INTERNAL_ERROR))
+            })
+        })),
+        Some(connect) => connect,
+        None => Connect::Refuse(Refusal::new(INTERNAL_ERROR)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a client's messages mean to Socket.IO.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::Encoded;
@@ -12,7 +13,7 @@ use super::Client;
 use crate::count::PacketType;
 use crate::engine::session::Session;
 use crate::engine::session::masked::{self, Masked};
-use crate::socketio::application::{Application, Connect, Refusal};
+use crate::socketio::application::{Application, Connect, LocalFuture, Refusal};
 use crate::socketio::event::{self, Ack};
 use crate::socketio::reason::DisconnectReason;
 use crate::socketio::socket::{Socket, State, Waiter};
@@ -129,31 +130,70 @@ impl Client {
             refuse(session, namespace, &Refusal::new("Too many namespaces"));
             return Ok(());
         }
-        let socket = Socket::new(Rc::clone(session), shard.namespace(namespace), auth);
-        self.sockets.borrow_mut().push(socket.clone());
-        match application.connect(&socket) {
-            Connect::Accept => self.decided(session, &socket, Ok(())),
-            Connect::Refuse(refusal) => self.decided(session, &socket, Err(refusal)),
-            Connect::Pending(decision) => {
-                let (session, connecting) = (Rc::clone(session), socket.clone());
-                let task = tokio::task::spawn_local(async move {
-                    let decision = decision.await;
-                    Self::of(&session).decided(&session, &connecting, decision);
-                });
-                socket.set_waiting(task.abort_handle());
+        match self.socket_io.order(namespace) {
+            None => {
+                let socket =
+                    Socket::new(Rc::clone(session), shard.namespace(namespace, false), auth);
+                self.begin(session, socket);
             }
+            Some(order) => self.begin_recoverable(session, namespace, auth, order),
         }
         Ok(())
     }
 
+    /// Asks the application about a client that may come back to nothing.
+    fn begin(&self, session: &Rc<Session>, socket: Socket) {
+        let application = &self.socket_io.application;
+        self.sockets.borrow_mut().push(socket.clone());
+        let pending = match application.identify(&socket) {
+            Connect::Refuse(refusal) => return self.decided(session, &socket, Err(refusal)),
+            Connect::Accept => match application.connect(&socket) {
+                Connect::Accept => return self.decided(session, &socket, Ok(())),
+                Connect::Refuse(refusal) => return self.decided(session, &socket, Err(refusal)),
+                Connect::Pending(decision) => decision,
+            },
+            Connect::Pending(identified) => {
+                let (socket_io, socket) = (Arc::clone(&self.socket_io), socket.clone());
+                Box::pin(async move {
+                    identified.await?;
+                    socket_io.application.connect(&socket).decided().await
+                })
+            }
+        };
+        self.decide_later(session, &socket, pending);
+    }
+
+    pub(super) fn decide_later(
+        &self,
+        session: &Rc<Session>,
+        socket: &Socket,
+        pending: LocalFuture<Result<(), Refusal>>,
+    ) {
+        let (session, connecting) = (Rc::clone(session), socket.clone());
+        let task = tokio::task::spawn_local(async move {
+            let decision = pending.await;
+            Self::of(&session).decided(&session, &connecting, decision);
+        });
+        socket.set_waiting(task.abort_handle());
+    }
+
     /// The application decided about a socket that may be gone by now.
-    fn decided(&self, session: &Rc<Session>, socket: &Socket, decision: Result<(), Refusal>) {
+    pub(super) fn decided(
+        &self,
+        session: &Rc<Session>,
+        socket: &Socket,
+        decision: Result<(), Refusal>,
+    ) {
         if socket.state() != State::Connecting {
             return;
         }
         let Err(refusal) = decision else {
-            return self.admit(session, socket);
+            return match socket.place() {
+                Some((order, seat)) => self.admit_recoverable(session, socket, &order, seat),
+                None => self.admit(session, socket),
+            };
         };
+        self.unseat(session, socket, true);
         self.sockets
             .borrow_mut()
             .retain(|candidate| candidate != socket);
@@ -177,6 +217,12 @@ impl Client {
     fn admit(&self, session: &Rc<Session>, socket: &Socket) {
         session.set_used();
         socket.set_accepted();
+        self.let_in(session, socket);
+    }
+
+    /// The application hears of a socket that has entered its namespace; its client does once what it is made to join
+    /// is in force.
+    pub(super) fn let_in(&self, session: &Rc<Session>, socket: &Socket) {
         debug!(target: "gateway::session::packets",
             session = %session.log_name(),
             socket = %socket.id(),
@@ -247,7 +293,7 @@ fn trace_packet(session: &Session, packet: &Packet<'_>) {
     }
 }
 
-fn refuse(session: &Rc<Session>, namespace: &str, refusal: &Refusal) {
+pub(super) fn refuse(session: &Rc<Session>, namespace: &str, refusal: &Refusal) {
     debug!(target: "gateway::session::packets", session = %session.log_name(), namespace, reason = refusal.message, "connect refused");
     let packet = Encoded::connect_error(namespace, &refusal.message, refusal.data.as_deref());
     session.push(&session.parcel(packet), PacketType::ConnectError, false);

@@ -96,6 +96,12 @@ impl Socket {
         volatile: bool,
     ) -> Result<bool, EmitError> {
         check_name(event)?;
+        if ack.is_none()
+            && let Some((order, _)) = self.place()
+        {
+            let _nobody_waits = self.publish_to_it(&order, (event, arguments), volatile)?;
+            return Ok(true);
+        }
         let arguments = arguments.as_ref();
         let kind = PacketType::event(!arguments.attachments().is_empty());
         let packet = Encoded::event(self.namespace(), ack, event, arguments);
@@ -185,7 +191,7 @@ impl Socket {
         }
         self.0.state.set(State::Connected);
         let arrival = self.0.extra.borrow_mut().arrival.take();
-        let reply = Encoded::connect(self.namespace(), self.id().as_str());
+        let reply = self.greeting();
         self.push_control(reply, PacketType::Connect);
         self.0.session.outbox().borrow_mut().part();
         for (packet, kind) in arrival.map_or_else(Vec::new, |arrival| arrival.held) {

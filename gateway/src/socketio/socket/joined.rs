@@ -18,6 +18,11 @@ impl Joined {
         self.0.extend(in_force.filter(|it| !it.is_open()));
     }
 
+    /// As well.
+    pub(crate) fn and_all(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// Without what Redis refuses.
     pub(crate) fn without_refused(mut self) -> Self {
         self.0.retain(|it| !it.is_refused());

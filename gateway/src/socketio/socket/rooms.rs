@@ -15,19 +15,25 @@ impl Socket {
     /// [`join_everywhere`](Self::join_everywhere).
     pub fn join<R: AsRef<str>>(&self, rooms: impl IntoIterator<Item = R>) {
         let mut known: Option<FxHashSet<Rc<str>>> = None;
+        let mut joined = Vec::new();
         for (count, room) in rooms.into_iter().enumerate() {
             let room = room.as_ref();
             if count == FEW_ROOMS {
                 known = Some(self.0.rooms.borrow().iter().cloned().collect());
             }
             let Some(known) = &mut known else {
-                self.join_one(room);
+                if !self.is_in(room) {
+                    joined.extend(self.enter_room(room));
+                }
                 continue;
             };
-            if !known.contains(room) && self.0.id.as_str() != room {
-                known.extend(self.enter_room(room));
+            if !known.contains(room) && self.id().as_str() != room {
+                let name = self.enter_room(room);
+                joined.extend(name.clone());
+                known.extend(name);
             }
         }
+        self.tell_joined(&joined);
     }
 
     /// Joins rooms, and tells when everything that any node publishes to them reaches the socket.
@@ -41,6 +47,7 @@ impl Socket {
             }
         }
         joined.and(self.0.namespace.in_force());
+        joined.and_all(self.unwritten());
         joined
     }
 
@@ -49,7 +56,9 @@ impl Socket {
         let mut rooms = self.0.rooms.borrow_mut();
         if let Some(position) = rooms.iter().position(|joined| **joined == *room) {
             rooms.swap_remove(position);
+            drop(rooms);
             self.0.namespace.leave(room, self);
+            self.tell_left(&[room]);
         }
     }
 
@@ -58,14 +67,17 @@ impl Socket {
         if rooms.len() <= FEW_ROOMS {
             return rooms.for_each(|room| self.leave(room));
         }
-        let left: FxHashSet<&str> = rooms.collect();
+        let named: FxHashSet<&str> = rooms.collect();
+        let mut left = Vec::new();
         self.0.rooms.borrow_mut().retain(|room| {
-            let stays = !left.contains(&**room);
+            let stays = !named.contains(&**room);
             if !stays {
                 self.0.namespace.leave(room, self);
+                left.extend(named.get(&**room).copied());
             }
             stays
         });
+        self.tell_left(&left);
     }
 
     /// Those of these different rooms that it is not in.
@@ -75,7 +87,7 @@ impl Socket {
         }
         let joined = self.0.rooms.borrow();
         let joined: FxHashSet<&str> = joined.iter().map(AsRef::as_ref).collect();
-        let id = self.0.id;
+        let id = self.id();
         rooms
             .filter(|room| !joined.contains(room) && id.as_str() != *room)
             .collect()
@@ -83,7 +95,7 @@ impl Socket {
 
     /// The rooms that it is in, its own first.
     pub fn rooms(&self) -> Vec<String> {
-        let own = std::iter::once(self.0.id.to_string());
+        let own = std::iter::once(self.id().to_string());
         own.chain(self.0.rooms.borrow().iter().map(|room| room.to_string()))
             .collect()
     }
@@ -105,12 +117,13 @@ impl Socket {
 
     /// Whether it is in a room.
     pub fn is_in(&self, room: &str) -> bool {
-        self.0.id.as_str() == room || self.0.rooms.borrow().iter().any(|joined| **joined == *room)
+        self.id().as_str() == room || self.0.rooms.borrow().iter().any(|joined| **joined == *room)
     }
 
     pub(super) fn join_one(&self, room: &str) {
         if !self.is_in(room) {
-            self.enter_room(room);
+            let joined = self.enter_room(room);
+            self.tell_joined(joined.as_slice());
         }
     }
 

@@ -1,0 +1,643 @@
+//! What puts a namespace in order on a node: the machines of [`adapter::recovery`], and what drives them.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use adapter::recovery::{
+    Act, Bounds, Call, Change, Done, Effect, Floors, Heard, Link, LogName, Offset, Position,
+    Process, Reads, Receiver, Reply, Request, Settings, Span, State, Ticket, Told, Why, Writer,
+    WriterLimits,
+};
+use adapter::{Adapter, Interest, Latch};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
+use tracing::{info, warn};
+
+use super::memory::MemoryLink;
+use super::order::{Ask, MAX_WAITING};
+use super::seats::Sitting;
+use super::{Begun, HEARTBEAT, Order, Outlet, RecoveryCounters, Seat, Unpublished, Whom, rand_u64};
+
+/// How often a keeper looks at its clocks.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Most asks that are taken before anything else is done.
+const ASKS_AT_ONCE: usize = 512;
+
+/// Most bytes, and most acts, of one call.
+const CALL_BYTES: usize = 256 * 1024;
+const CALL_ACTS: usize = 256;
+
+/// Bytes of acts that may wait: events are refused long before, sessions have the rest.
+const QUEUE_BYTES: usize = 4 * MAX_WAITING;
+
+/// Bytes that are held while something before them is missing, and that are read to fill it.
+const HELD_BYTES: usize = 32 * 1024 * 1024;
+
+/// Most logs that are read by one call.
+const LOGS_AT_ONCE: usize = 64;
+
+/// Most logs whose last place a heartbeat asks for.
+const HEADS: usize = 64;
+
+/// What a keeper is made with.
+pub(super) struct Limits {
+    pub(super) store: Settings,
+    pub(super) proven: Duration,
+    pub(super) replay_bytes: usize,
+}
+
+/// Opens the order of a namespace. Its keeper is to be run.
+pub(super) fn open(
+    namespace: &str,
+    process: Process,
+    limits: Limits,
+    begun: &Begun,
+    counters: Arc<RecoveryCounters>,
+) -> (Arc<Order>, Keeper) {
+    let name: Arc<str> = namespace.into();
+    let adapter = begun.adapter.clone();
+    let interest = adapter.as_ref().map(|it| it.open_namespace(namespace));
+    let in_force = interest.as_ref().map(Interest::in_force);
+    let counted = Arc::clone(&counters);
+    let (order, asks) = Order::new(Arc::clone(&name), begun.shards, interest, counted);
+    let order = Arc::new(order);
+    let link = adapter
+        .as_ref()
+        .and_then(|it| it.open_store(namespace, &limits.store));
+    let link = link.unwrap_or_else(|| {
+        let weak: Weak<Order> = Arc::downgrade(&order);
+        order.tell(Told::Connected(1));
+        order.tell(Told::Listening(true));
+        Box::new(MemoryLink::new(limits.store, weak))
+    });
+    let coming = FuturesUnordered::new();
+    if let Some(in_force) = in_force {
+        coming.push(when_in_force(LogName::Everybody, in_force));
+    }
+    let everybody = Wanted {
+        wants: 1,
+        interest: None,
+        is_open: false,
+        waiting: Vec::new(),
+    };
+    let keeper = Keeper {
+        writer: Writer::new(
+            process,
+            WriterLimits {
+                queue_bytes: QUEUE_BYTES,
+                call_bytes: CALL_BYTES,
+                call_acts: CALL_ACTS,
+            },
+        ),
+        receiver: Receiver::new(Bounds {
+            held_bytes: HELD_BYTES,
+            fill_bytes: HELD_BYTES,
+        }),
+        reads: Reads::default(),
+        floors: Floors::new(limits.proven, 2 * HEARTBEAT),
+        link,
+        connection: None,
+        asked: VecDeque::new(),
+        is_listening: false,
+        adapter,
+        wanted: HashMap::from([(LogName::Everybody, everybody)]),
+        coming,
+        seats: HashMap::new(),
+        returning: BTreeSet::new(),
+        unsettled: BTreeSet::new(),
+        tickets: HashMap::new(),
+        overflow: VecDeque::new(),
+        beat_due: Instant::now(),
+        retiring: Vec::new(),
+        replay_bytes: limits.replay_bytes,
+        outlet: Arc::clone(&begun.outlet),
+        order: Arc::clone(&order),
+        asks,
+        counters,
+    };
+    (order, keeper)
+}
+
+/// A log comes into force.
+type Coming = Pin<Box<dyn Future<Output = LogName> + Send>>;
+
+fn when_in_force(log: LogName, in_force: adapter::InForce) -> Coming {
+    Box::pin(async move {
+        in_force.await;
+        log
+    })
+}
+
+/// The task behind an [`Order`].
+pub(super) struct Keeper {
+    pub(super) writer: Writer,
+    pub(super) receiver: Receiver,
+    pub(super) reads: Reads<Reader>,
+    floors: Floors,
+    link: Box<dyn Link>,
+    connection: Option<u64>,
+    /// What was asked by this connection and is not answered.
+    asked: VecDeque<Asked>,
+    is_listening: bool,
+    adapter: Option<Arc<dyn Adapter>>,
+    pub(super) wanted: HashMap<LogName, Wanted>,
+    coming: FuturesUnordered<Coming>,
+    pub(super) seats: HashMap<Seat, Sitting>,
+    /// Clients that come back and are not welcome yet.
+    pub(super) returning: BTreeSet<Seat>,
+    /// Those whose claim is to be made again.
+    pub(super) unsettled: BTreeSet<Seat>,
+    tickets: HashMap<Ticket, Pending>,
+    /// Acts that must not be lost, for which the writer has no room now.
+    overflow: VecDeque<(Act, Pending)>,
+    beat_due: Instant,
+    retiring: Vec<oneshot::Sender<()>>,
+    pub(super) replay_bytes: usize,
+    pub(super) outlet: Arc<dyn Outlet>,
+    pub(super) order: Arc<Order>,
+    asks: mpsc::UnboundedReceiver<Ask>,
+    pub(super) counters: Arc<RecoveryCounters>,
+}
+
+enum Asked {
+    Beat,
+    Acts,
+    Read(Vec<Span>),
+}
+
+/// A log that somebody here is to hear.
+pub(super) struct Wanted {
+    pub(super) wants: usize,
+    interest: Option<Interest>,
+    /// It is heard without a hole.
+    pub(super) is_open: bool,
+    /// Who goes on once it is open.
+    pub(super) waiting: Vec<Seat>,
+}
+
+/// Who reads.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Reader {
+    Receiver,
+    Comeback(Seat),
+}
+
+/// What an act is for.
+pub(super) enum Pending {
+    Publish {
+        size: usize,
+        done: Option<oneshot::Sender<Result<(), Unpublished>>>,
+        since: Instant,
+    },
+    Open(Seat),
+    Join {
+        seat: Seat,
+        rooms: Arc<[Arc<str>]>,
+        written: Arc<Latch>,
+    },
+    Claim(Seat, adapter::recovery::PidSecret),
+    Retire,
+    Nothing,
+}
+
+impl Keeper {
+    pub(super) async fn run(mut self) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                ask = self.asks.recv() => {
+                    let Some(ask) = ask else {
+                        return;
+                    };
+                    self.handle(ask);
+                    for _ in 1..ASKS_AT_ONCE {
+                        let Ok(ask) = self.asks.try_recv() else {
+                            break;
+                        };
+                        self.handle(ask);
+                    }
+                }
+                Some(log) = self.coming.next(), if !self.coming.is_empty() => {
+                    self.handle_in_force(&log);
+                }
+                _ = tick.tick() => self.tick(),
+            }
+            self.pump();
+            self.counters.waiting.set(self.tickets.len() as u64);
+        }
+    }
+
+    fn handle(&mut self, ask: Ask) {
+        match ask {
+            Ask::Publish {
+                publication,
+                size,
+                done,
+                since,
+            } => {
+                let pending = Pending::Publish { size, done, since };
+                self.push(Act::Publish(publication), pending);
+            }
+            Ask::Open {
+                seat,
+                arrival,
+                secret,
+            } => self.open_seat(seat, arrival, secret),
+            Ask::Claim {
+                seat,
+                shown,
+                user,
+                answer,
+            } => self.claim(seat, &shown, user, answer),
+            Ask::Enter(seat) => self.enter(seat),
+            Ask::Join {
+                seat,
+                rooms,
+                written,
+            } => self.join(seat, rooms, written),
+            Ask::Leave { seat, rooms, until } => self.leave(seat, rooms, until),
+            Ask::Data { seat, data } => self.write(seat, Change::Data(data), Pending::Nothing),
+            Ask::Gone { seat, change } => self.leave_seat(seat, Some(change)),
+            Ask::Told(told) => self.handle_told(told),
+            Ask::Retire(done) => {
+                if self.retiring.is_empty() {
+                    self.push(Act::Retire, Pending::Retire);
+                }
+                self.retiring.push(done);
+            }
+        }
+    }
+
+    fn handle_told(&mut self, told: Told) {
+        match told {
+            Told::Connected(number) => {
+                self.connection = Some(number);
+                self.asked.clear();
+                self.beat();
+            }
+            Told::Broken => self.lose_connection(),
+            Told::Reply(reply) => self.handle_reply(&reply),
+            Told::Heard(heard) => {
+                if let Heard::Mark(process, _) = &heard
+                    && process != self.writer.process()
+                {
+                    return;
+                }
+                self.receiver.handle(heard);
+            }
+            Told::Listening(true) => self.handle_listening(),
+            Told::Listening(false) => {
+                self.is_listening = false;
+                self.receiver.handle_down();
+                self.reads.forget(&Reader::Receiver);
+                self.wanted.values_mut().for_each(|it| it.is_open = false);
+            }
+        }
+    }
+
+    fn lose_connection(&mut self) {
+        self.connection = None;
+        self.writer.handle_broken();
+        for asked in std::mem::take(&mut self.asked) {
+            if let Asked::Read(spans) = asked {
+                self.reads.handle_failed(&spans);
+            }
+        }
+    }
+
+    fn handle_listening(&mut self) {
+        self.is_listening = true;
+        let mut waiting = Vec::new();
+        for (log, wanted) in &mut self.wanted {
+            let is_in_force = wanted.interest.as_ref().is_none_or(Interest::is_in_force);
+            if is_in_force && !wanted.is_open {
+                wanted.is_open = true;
+                self.receiver.open(log.clone());
+                waiting.append(&mut wanted.waiting);
+            }
+        }
+        self.receiver.handle_up();
+        self.go_on(waiting);
+    }
+
+    /// A subscription is in force, or refused.
+    fn handle_in_force(&mut self, log: &LogName) {
+        let Some(wanted) = self.wanted.get_mut(log) else {
+            return;
+        };
+        if !self.is_listening || wanted.is_open {
+            return;
+        }
+        if let Some(interest) = &wanted.interest
+            && !interest.is_in_force()
+        {
+            let in_force = interest.in_force();
+            if in_force.is_refused() {
+                let waiting = std::mem::take(&mut wanted.waiting);
+                return self.refuse_room(log, waiting);
+            }
+            self.coming.push(when_in_force(log.clone(), in_force));
+            return;
+        }
+        wanted.is_open = true;
+        self.receiver.open(log.clone());
+        let waiting = std::mem::take(&mut wanted.waiting);
+        self.go_on(waiting);
+    }
+
+    /// Wants to hear of a log, for one more.
+    pub(super) fn keep(&mut self, log: &LogName) {
+        if let Some(wanted) = self.wanted.get_mut(log) {
+            wanted.wants += 1;
+            return;
+        }
+        let mut wanted = Wanted {
+            wants: 1,
+            interest: None,
+            is_open: false,
+            waiting: Vec::new(),
+        };
+        if let (Some(adapter), LogName::Room(room)) = (&self.adapter, log) {
+            let interest = adapter.open_room(self.order.namespace(), room);
+            let in_force = interest.in_force();
+            match self.is_listening && in_force.is_open() {
+                true => wanted.is_open = true,
+                false => self.coming.push(when_in_force(log.clone(), in_force)),
+            }
+            wanted.interest = Some(interest);
+        } else {
+            wanted.is_open = self.is_listening;
+        }
+        if wanted.is_open {
+            self.receiver.open(log.clone());
+        }
+        self.wanted.insert(log.clone(), wanted);
+    }
+
+    pub(super) fn release(&mut self, log: &LogName) {
+        let Some(wanted) = self.wanted.get_mut(log) else {
+            return;
+        };
+        wanted.wants -= 1;
+        if wanted.wants == 0 {
+            self.wanted.remove(log);
+            self.receiver.close(log);
+        }
+    }
+
+    pub(super) fn beat(&mut self) {
+        self.beat_due = Instant::now() + HEARTBEAT;
+        if self.connection.is_none() {
+            return;
+        }
+        let floor = match self.receiver.released() {
+            Some(known) => {
+                self.writer.note(known);
+                let handed = self.order.handed_by_all(known.epoch);
+                self.floors.beat(Instant::now(), handed)
+            }
+            None => Position::ZERO,
+        };
+        let heads = self.receiver.heads(HEADS);
+        let call = self.writer.beat(floor, heads, rand_u64());
+        self.ask(&call, Asked::Beat);
+    }
+
+    fn ask(&mut self, call: &Call, asked: Asked) {
+        if let Some(connection) = self.connection {
+            self.asked.push_back(asked);
+            self.link.call(connection, call);
+        }
+    }
+
+    fn handle_reply(&mut self, reply: &Reply) {
+        let asked = self.asked.pop_front();
+        if let Reply::Beaten { known, .. } = reply {
+            self.receiver.begin(*known);
+        }
+        if let Some(Asked::Read(spans)) = &asked {
+            match reply {
+                Reply::Pieces { epoch, pieces } if pieces.len() == spans.len() => {
+                    for piece in pieces {
+                        for (reader, piece) in self.reads.handle(piece.clone()) {
+                            match reader {
+                                Reader::Receiver => {
+                                    self.counters.filled.add(piece.entries.len() as u64);
+                                    self.receiver.handle_piece(*epoch, &piece);
+                                }
+                                Reader::Comeback(seat) => self.handle_piece(seat, *epoch, &piece),
+                            }
+                        }
+                    }
+                }
+                Reply::Pieces { .. }
+                | Reply::Beaten { .. }
+                | Reply::Done { .. }
+                | Reply::BeatFirst
+                | Reply::Outdated
+                | Reply::Page(_) => self.reads.handle_failed(spans),
+            }
+        }
+        let resolved = self.writer.handle(reply);
+        for taken in &resolved.taken {
+            self.handle_taken(taken);
+        }
+        for (ticket, done) in resolved.done {
+            if let Some(pending) = self.tickets.remove(&ticket) {
+                self.handle_done(pending, &done);
+            }
+        }
+        let is_beating = self.asked.iter().any(|it| matches!(it, Asked::Beat));
+        if self.writer.must_beat() && !is_beating {
+            self.beat();
+        }
+    }
+
+    pub(super) fn push(&mut self, act: Act, pending: Pending) {
+        if !self.overflow.is_empty() {
+            return self.overflow.push_back((act, pending));
+        }
+        match self.writer.push(act.clone()) {
+            Ok(ticket) => {
+                self.tickets.insert(ticket, pending);
+            }
+            Err(_full) => self.overflow.push_back((act, pending)),
+        }
+    }
+
+    fn handle_done(&mut self, pending: Pending, done: &Done) {
+        match (pending, done) {
+            (Pending::Publish { size, done, since }, outcome) => {
+                self.order.settled(size);
+                let result = match outcome {
+                    Done::Published(_) => {
+                        self.counters.published.increment();
+                        self.counters.publish_duration.observe(since.elapsed());
+                        Ok(())
+                    }
+                    Done::Opened(_)
+                    | Done::Written(_)
+                    | Done::NotOwned
+                    | Done::Claimed(_)
+                    | Done::NotClaimed(_)
+                    | Done::Retired => Err(Unpublished::NotOwned),
+                };
+                if let Some(done) = done {
+                    let _nobody_waits = done.send(result);
+                }
+            }
+            (Pending::Open(seat), Done::Opened(pid)) => self.handle_opened(seat, *pid),
+            (
+                Pending::Join {
+                    seat,
+                    rooms,
+                    written,
+                },
+                Done::Written(since),
+            ) => {
+                self.counters.session_writes.increment();
+                let is_live = matches!(self.receiver.state(), State::Live);
+                let is_behind = self
+                    .receiver
+                    .released()
+                    .is_none_or(|it| it.position < *since);
+                if !is_live && is_behind {
+                    self.outlet.joined(seat, rooms, *since);
+                }
+                written.open();
+            }
+            (Pending::Join { seat, .. }, Done::NotOwned) => {
+                self.close_seat(seat, "its session is another node's");
+            }
+            (Pending::Claim(seat, secret), done) => self.handle_claim(seat, secret, done),
+            (Pending::Retire, _) => {
+                for retired in self.retiring.drain(..) {
+                    let _gone = retired.send(());
+                }
+            }
+            (Pending::Nothing, Done::Written(_)) => self.counters.session_writes.increment(),
+            (Pending::Open(_) | Pending::Join { .. } | Pending::Nothing, _) => {}
+        }
+    }
+
+    fn tick(&mut self) {
+        if Instant::now() >= self.beat_due {
+            self.beat();
+        }
+        self.tick_seats();
+    }
+
+    /// Does what the machines want done.
+    fn pump(&mut self) {
+        while let Some((act, _)) = self.overflow.front() {
+            let Ok(ticket) = self.writer.push(act.clone()) else {
+                break;
+            };
+            if let Some((_, pending)) = self.overflow.pop_front() {
+                self.tickets.insert(ticket, pending);
+            }
+        }
+        while let Some(effect) = self.receiver.poll() {
+            match effect {
+                Effect::Release(entry) => {
+                    if let Some(known) = self.receiver.released() {
+                        self.hold(&entry);
+                        self.outlet.release(&self.order, known.epoch, &entry);
+                    }
+                }
+                Effect::Marked(mark) => {
+                    let offset = Offset {
+                        epoch: mark.known.epoch,
+                        position: mark.known.position,
+                    };
+                    self.outlet.marked(&self.order, offset);
+                    self.handle_mark(&mark);
+                }
+                Effect::Beat => self.beat(),
+                Effect::Read(span) => {
+                    self.counters.fills.increment();
+                    self.reads.want(Reader::Receiver, span);
+                }
+                Effect::GiveUp(gave_up) => self.give_up(&gave_up.log, gave_up.why),
+                Effect::Renewed(_) => self.handle_renewed(),
+            }
+        }
+        if self.connection.is_none() {
+            return;
+        }
+        if let Some(call) = self.writer.next_call(rand_u64()) {
+            self.ask(&call, Asked::Acts);
+        }
+        let is_reading = self.asked.iter().any(|it| matches!(it, Asked::Read(_)));
+        if !is_reading {
+            let spans = self.reads.next(LOGS_AT_ONCE);
+            if !spans.is_empty() {
+                let call = Call {
+                    process: self.writer.process().clone(),
+                    request: Request::Read(spans.clone()),
+                    random: rand_u64(),
+                };
+                self.ask(&call, Asked::Read(spans));
+            }
+        }
+    }
+
+    fn give_up(&mut self, log: &LogName, why: Why) {
+        let is_in = |sitting: &Sitting| match log {
+            LogName::Everybody => true,
+            LogName::Room(_) => sitting.keeps(log),
+        };
+        let seats = self.seats.iter().filter(|it| is_in(it.1));
+        let seats: Vec<_> = seats.map(|it| *it.0).collect();
+        self.counters.given_up.add(seats.len() as u64);
+        let reason = match why {
+            Why::Trimmed => "what its node missed is not kept any more",
+            Why::TooLarge => "what its node missed is too much",
+            Why::Late => "what its node missed comes too late",
+        };
+        warn!(target: "gateway::recovery",
+            namespace = %self.order.namespace(),
+            clients = seats.len(),
+            reason,
+            "clients are closed, since this node cannot give them what it missed"
+        );
+        for seat in seats {
+            let change = match why {
+                Why::Trimmed | Why::TooLarge => Change::Away,
+                Why::Late => Change::End,
+            };
+            self.leave_seat(seat, Some(change));
+            self.close_whom(Whom::Seat(seat), reason);
+        }
+    }
+
+    /// What was promised of the log before is gone: nobody here is told that he is whole.
+    fn handle_renewed(&mut self) {
+        self.counters.renewed.increment();
+        info!(target: "gateway::recovery",
+            namespace = %self.order.namespace(),
+            clients = self.seats.len(),
+            "Redis lost what it had confirmed, or was empty: all clients of the namespace begin anew"
+        );
+        let seats: Vec<_> = self.seats.keys().copied().collect();
+        for seat in seats {
+            self.leave_seat(seat, Some(Change::Away));
+        }
+        self.close_whom(Whom::Everybody, "the log of the namespace is another one");
+    }
+
+    pub(super) fn close_seat(&mut self, seat: Seat, why: &'static str) {
+        self.leave_seat(seat, None);
+        self.close_whom(Whom::Seat(seat), why);
+    }
+
+    pub(super) fn close_whom(&self, whom: Whom, why: &'static str) {
+        self.outlet.close(self.order.namespace(), whom, why);
+    }
+}
