@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::crew::{Finished, Mark, describe_failures};
+use crate::scenario::flow::findings::{Finding, Findings};
 use crate::stats::{Count, Series, Times, Totals};
 use crate::timeline::Moment;
 use crate::units::{show_number, show_seconds};
@@ -48,6 +49,9 @@ pub(crate) struct Summary {
     pub(crate) figures: Vec<Figure>,
     /// What else is worth a sentence.
     pub(crate) notes: Vec<String>,
+    /// Messages that went wrong, the first thousand.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) findings: Vec<Finding>,
     /// The distribution of latencies: quantile and seconds.
     pub(crate) latencies: Vec<(f64, f64)>,
     /// The run second by second.
@@ -62,6 +66,7 @@ impl Summary {
             work,
             figures: Vec::new(),
             notes: Vec::new(),
+            findings: Vec::new(),
             latencies: Vec::new(),
             moments: Vec::new(),
         }
@@ -143,6 +148,13 @@ impl Summary {
         self.add(max, histogram.max() as f64 / 1e6);
     }
 
+    /// Takes the messages that went wrong, and names the first of them.
+    pub(crate) fn take_findings(&mut self, findings: Findings) {
+        self.findings = findings.into_found();
+        let first = self.findings.iter().take(NAMED).map(Finding::to_string);
+        self.notes.extend(first);
+    }
+
     /// Takes the plots' points.
     pub(crate) fn take_moments<P>(&mut self, finished: &mut Finished<P>) {
         self.moments = std::mem::take(&mut finished.moments);
@@ -165,6 +177,9 @@ impl Summary {
         text
     }
 }
+
+/// Messages that went wrong and are named in the text; the others stand in the JSON.
+const NAMED: usize = 3;
 
 /// Part of its threads' time above which the tool itself is what slows a run down.
 const BUSY: f64 = 0.95;

@@ -144,6 +144,9 @@ clean='f.lost === 0 && f.missed === 0 && f.duplicated === 0 && f.out_of_order ==
 none='f.refused === 0 && f.turned_away === 0 && f.publishes_refused === 0 && f.unsure === 0 && f.renamed === 0'
 holds none "$clean && $none && f.returns > 20 && f.recovered === 1 && f.replayed > 50 && f.brought_back === 1"
 holds lose 'P > 0 && f.lost === P && f.lost_connected + f.lost_away === P && f.duplicated === 0 && f.out_of_order === 0'
+equal 'lose: messages named' "$(value "$work/lose.json" 'run.findings.filter((it) => it.fault === "lost").length')" \
+  "$(planted lose)"
+grep -q 'lost: client .*, sent .*, acknowledged ' "$work/lose.txt" || fail 'the lost messages are not named'
 holds twice 'P > 0 && f.duplicated === P && f.lost === 0 && f.out_of_order === 0'
 holds swap 'P > 0 && f.out_of_order === P * 10 && f.out_of_order_unsure === 0 && f.lost === 0 && f.duplicated === 0'
 holds part 'P > 0 && f.lost === P && f.recovered === 1'

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::Phase;
+use super::flow::findings::Findings;
 use super::flow::verdict::Verdict;
 use super::flow::{Flow, Work};
 use crate::crew::{Crew, Setup};
@@ -44,7 +45,10 @@ pub(crate) fn run(setup: Setup, work: &Work, within: Duration) -> Result<Summary
     if all_back {
         summary.add("all_back", seconds_between(&begin, &end));
     }
-    Verdict::of(&finished.parts).report(&mut summary, &begin, &last, &finished.times);
+    let mut findings = Findings::new(work.layout);
+    let verdict = Verdict::of(&finished.parts, &mut findings);
+    verdict.report(&mut summary, &begin, &last, &finished.times);
+    summary.take_findings(findings);
     summary.add(
         "attempts",
         (end.totals.failed() - begin.totals.failed()) as f64,

@@ -5,6 +5,7 @@
 //! what they were told when they came back. The [`verdict`] puts both together at the end: only what a server has
 //! acknowledged can be lost, and a client that it calls recovered must have all of it.
 
+pub(crate) mod findings;
 pub(crate) mod layout;
 pub(crate) mod member;
 pub(crate) mod ticket;
@@ -126,6 +127,8 @@ pub(crate) struct Part {
 /// A client with what it was to receive.
 #[derive(Debug)]
 pub(crate) struct Receiver {
+    /// Its number.
+    pub(crate) client: usize,
     /// By track of the member.
     pub(crate) streams: [Option<u32>; 2],
     /// Its memory.
@@ -424,9 +427,14 @@ impl Scenario for Flow {
     fn finish(mut self) -> Part {
         let layout = self.work.layout;
         let clients = std::mem::take(&mut self.clients);
-        let receiver = |(client, member)| Receiver {
-            streams: layout.received_by(self.share.global(client)),
-            member,
+        let receiver = |(client, member)| {
+            let client = self.share.global(client);
+            let streams = layout.received_by(client);
+            Receiver {
+                client,
+                streams,
+                member,
+            }
         };
         Part {
             receivers: (0..).zip(clients).map(receiver).collect(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::Phase;
+use super::flow::findings::Findings;
 use super::flow::verdict::Verdict;
 use super::flow::{Disturbance, Flow, Work};
 use crate::crew::{Crew, Setup};
@@ -27,7 +28,10 @@ pub(crate) fn run(setup: Setup, work: &Work, duration: Duration) -> Result<Summa
 
     let deliveries = end.totals.since(&begin.totals, Count::Delivered) as f64;
     let mut summary = Summary::new(setup.name, describe(work, duration));
-    Verdict::of(&finished.parts).report(&mut summary, &begin, &last, &finished.times);
+    let mut findings = Findings::new(work.layout);
+    let verdict = Verdict::of(&finished.parts, &mut findings);
+    verdict.report(&mut summary, &begin, &last, &finished.times);
+    summary.take_findings(findings);
     summary.add("cuts", last.totals.of_count(Count::Cuts) as f64);
     summary.add("rate", deliveries / seconds_between(&begin, &end));
     summary.add_latencies(&finished.times);

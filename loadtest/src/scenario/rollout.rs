@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::Phase;
+use super::flow::findings::Findings;
 use super::flow::verdict::Verdict;
 use super::flow::{Flow, Work};
 use super::nodes::{self, End, Nodes};
@@ -55,7 +56,10 @@ pub(crate) fn run(setup: Setup, work: &Work, plan: &Plan) -> Result<Summary> {
 
     let text = format!("{}, {} {}", work.describe(), plan.times, plan.figure);
     let mut summary = Summary::new(setup.name, text);
-    Verdict::of(&finished.parts).report(&mut summary, &begin, &end, &finished.times);
+    let mut findings = Findings::new(work.layout);
+    let verdict = Verdict::of(&finished.parts, &mut findings);
+    verdict.report(&mut summary, &begin, &end, &finished.times);
+    summary.take_findings(findings);
     summary.add(plan.figure, plan.times as f64);
     summary.add_latencies(&finished.times);
     summary.add("sent", end.totals.since(&begin.totals, Count::Sent) as f64);

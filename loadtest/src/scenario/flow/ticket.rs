@@ -42,6 +42,12 @@ impl Ticket {
         }
     }
 
+    /// The socket's id, which is public.
+    pub(crate) fn socket(&self) -> String {
+        let sid = self.sid.as_deref().unwrap_or_default();
+        String::from_utf8_lossy(sid).into_owned()
+    }
+
     /// Whether the server offers to recover the session.
     pub(crate) fn is_offered(&self) -> bool {
         self.pid.is_some()

@@ -3,8 +3,8 @@
 /// A client's memory of one stream: the numbered messages of one publisher to one room, or to everyone.
 #[derive(Debug, Default)]
 pub(crate) struct Track {
-    /// Deliveries that it had already.
-    pub(crate) duplicated: u64,
+    /// Messages that it had already.
+    pub(crate) duplicated: Vec<u32>,
     /// Messages that came behind a later one.
     pub(crate) overtaken: Vec<u32>,
     received: Vec<u64>,
@@ -19,7 +19,7 @@ impl Track {
             self.received.resize(word + 1, 0);
         }
         if self.received[word] & bit != 0 {
-            self.duplicated += 1;
+            self.duplicated.push(sequence);
             return false;
         }
         self.received[word] |= bit;
@@ -52,7 +52,7 @@ mod tests {
         let mut track = Track::default();
         let news = [0, 2, 2, 1, 70].map(|sequence| track.deliver(sequence));
         assert_eq!(news, [true, true, false, true, true]);
-        assert_eq!(track.duplicated, 1);
+        assert_eq!(track.duplicated, [2]);
         assert_eq!(track.overtaken, [1]);
         assert_eq!(track.next(), 71);
         assert!(track.has(70));

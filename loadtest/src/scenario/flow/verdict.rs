@@ -1,6 +1,7 @@
 //! What became of every message, from both ends' memories.
 
-use super::member::{Gap, Member};
+use super::findings::{Fault, Findings};
+use super::member::Gap;
 use super::{Message, Part, Receiver};
 use crate::crew::Mark;
 use crate::stats::{Count, Series, Times};
@@ -33,7 +34,7 @@ pub(crate) struct Verdict {
 
 impl Verdict {
     /// Puts all threads' memories together.
-    pub(crate) fn of(parts: &[Part]) -> Self {
+    pub(crate) fn of(parts: &[Part], findings: &mut Findings) -> Self {
         let streams = parts.iter().map(|part| part.published.len()).max();
         let mut published: Vec<&[Message]> = vec![&[]; streams.unwrap_or(0)];
         for part in parts {
@@ -50,13 +51,15 @@ impl Verdict {
             verdict.unsure += unsure.count() as u64;
         }
         for receiver in parts.iter().flat_map(|part| &part.receivers) {
-            verdict.add(&published, receiver);
+            verdict.add(&published, receiver, findings);
         }
         verdict
     }
 
-    fn add(&mut self, published: &[&[Message]], receiver: &Receiver) {
-        let Receiver { streams, member } = receiver;
+    fn add(&mut self, published: &[&[Message]], receiver: &Receiver, findings: &mut Findings) {
+        let Receiver {
+            streams, member, ..
+        } = receiver;
         self.clients += 1;
         self.missing += u64::from(member.is_away());
         let messages = streams.map(|stream| match stream {
@@ -70,13 +73,16 @@ impl Verdict {
             .collect();
         for (track, messages) in messages.into_iter().enumerate() {
             let got = &member.tracks[track];
-            self.duplicated += got.duplicated;
+            self.duplicated += got.duplicated.len() as u64;
             self.out_of_order += got.overtaken.len() as u64;
-            let unsure = |sequence: &&u32| {
-                let message = messages.get(**sequence as usize);
-                message.is_none_or(|message| message.acked.is_none())
-            };
-            self.out_of_order_unsure += got.overtaken.iter().filter(unsure).count() as u64;
+            let numbered = |sequence: &u32| Some((*sequence, messages.get(*sequence as usize)?));
+            for message in got.duplicated.iter().filter_map(numbered) {
+                findings.note(Fault::Duplicated, receiver, track, message);
+            }
+            for message in got.overtaken.iter().filter_map(numbered) {
+                self.out_of_order_unsure += u64::from(message.1.acked.is_none());
+                findings.note(Fault::OutOfOrder, receiver, track, message);
+            }
             for (sequence, message) in messages.iter().enumerate() {
                 let Some(acked) = message.acked else {
                     continue;
@@ -86,19 +92,19 @@ impl Verdict {
                     let told = spans
                         .iter()
                         .any(|span| span.covers(track, sequence, message.sent, acked));
-                    self.count_missing(member, message.sent, told);
+                    if told {
+                        self.missed += 1;
+                        continue;
+                    }
+                    let numbered = (sequence as u32, message);
+                    findings.note(Fault::Lost, receiver, track, numbered);
+                    if member.missed(message.sent) {
+                        self.lost_away += 1;
+                    } else {
+                        self.lost_connected += 1;
+                    }
                 }
             }
-        }
-    }
-
-    fn count_missing(&mut self, member: &Member, sent: u64, told: bool) {
-        if told {
-            self.missed += 1;
-        } else if member.missed(sent) {
-            self.lost_away += 1;
-        } else {
-            self.lost_connected += 1;
         }
     }
 
@@ -196,6 +202,8 @@ impl<'a> Span<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::layout::Layout;
+    use super::super::member::Member;
     use super::super::ticket::Welcome;
     use super::*;
 
@@ -217,11 +225,22 @@ mod tests {
         let other = Part {
             published: vec![Vec::new(), Vec::new()],
             receivers: vec![Receiver {
+                client: 0,
                 streams: [Some(0), Some(1)],
                 member,
             }],
         };
-        Verdict::of(&[publisher, other])
+        let mut findings = Findings::new(Layout {
+            rooms: 1,
+            members: 1,
+            active: 1,
+            broadcasts: true,
+        });
+        let verdict = Verdict::of(&[publisher, other], &mut findings);
+        let found = verdict.lost_connected + verdict.lost_away;
+        let found = found + verdict.duplicated + verdict.out_of_order;
+        assert_eq!(findings.into_found().len() as u64, found);
+        verdict
     }
 
     fn take(member: &mut Member, track: usize, sequences: &[u32]) {
