@@ -172,8 +172,8 @@ fn taken(reply: &resp::Reply<'_>) -> Option<Vec<Taken>> {
     items.collect()
 }
 
-/// Bytes of the place and of the size of an entry, which stand before it.
-const HEAD: (usize, usize) = (8, 4);
+/// Bytes of the size of an entry, which stands behind its place.
+const SIZE: usize = 4;
 
 fn entries(reply: &resp::Reply<'_>) -> Option<Vec<Arc<Entry>>> {
     let entries = reply.items()?.iter();
@@ -181,15 +181,9 @@ fn entries(reply: &resp::Reply<'_>) -> Option<Vec<Arc<Entry>>> {
 }
 
 fn entry(bytes: &[u8]) -> Option<Entry> {
-    let (place, rest) = bytes.split_at_checked(HEAD.0)?;
-    let (_, blob) = rest.split_at_checked(HEAD.1)?;
-    let place = f64::from_be_bytes(place.try_into().ok()?);
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "saturates"
-    )]
-    let position = Position::new(place as u64);
+    let (place, rest) = bytes.split_at_checked(Position::LENGTH)?;
+    let (_, blob) = rest.split_at_checked(SIZE)?;
+    let position = Position::parse(std::str::from_utf8(place).ok()?)?;
     let mut text = String::new();
     let mut items = Raw::parse(blob, &mut text).ok()?.items()?;
     Some(Entry {

@@ -55,14 +55,22 @@ const LEFT_ALONE: u64 = 600_000;
 
 impl Script {
     /// The script itself, for `SCRIPT LOAD`.
-    pub const SOURCE: &str = include_str!("store.lua");
+    pub const SOURCE: &str = concat!(
+        include_str!("store/life.lua"),
+        include_str!("store/logs.lua"),
+        include_str!("store/sessions.lua"),
+        include_str!("store/acts.lua"),
+        include_str!("store/beat.lua"),
+        include_str!("store/reads.lua"),
+        include_str!("store/run.lua"),
+    );
 
     /// The store of the namespace of `wire`, whose channels and keys begin with `prefix`. `node` names this node's
     /// channel.
     pub fn new(wire: Arc<Wire>, prefix: &str, node: u64, settings: &Settings) -> Self {
         let namespace = &wire.namespace;
         Self {
-            base: format!("{}#{namespace}#", Self::tag(prefix)),
+            base: format!("{}#{}#{namespace}#", Self::tag(prefix), namespace.len()),
             marks: format!("{prefix}-gateway#mark#{node:016x}#{namespace}#"),
             settings: encode_settings(settings),
             wire,

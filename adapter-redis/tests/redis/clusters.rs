@@ -263,14 +263,14 @@ impl Cluster {
 }
 
 /// A master, its replica, and three sentinels.
-struct Sentinels {
-    master: Redis,
+pub(crate) struct Sentinels {
+    pub(crate) master: Redis,
     replica: Redis,
     sentinels: Vec<Redis>,
 }
 
 impl Sentinels {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let master = Redis::start();
         let port = master.port.to_string();
         let replica = Redis::start_with(&["--replicaof", "127.0.0.1", &port]);
@@ -294,7 +294,7 @@ impl Sentinels {
         setup
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let hosts = self
             .sentinels
             .iter()

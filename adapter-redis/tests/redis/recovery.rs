@@ -6,4 +6,6 @@
 )]
 
 mod agree;
+mod breaks;
+mod measure;
 mod wire;

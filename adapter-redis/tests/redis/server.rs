@@ -126,11 +126,14 @@ impl Redis {
         while !reply.ends_with(b"$3\r\nEND\r\n") {
             let count = stream.read(&mut buffer).ok().filter(|count| *count > 0)?;
             reply.extend_from_slice(&buffer[..count]);
+            if reply.starts_with(b"-LOADING") {
+                // Neither command is answered before the data is there.
+                return None;
+            }
         }
         reply.truncate(reply.len() - b"$3\r\nEND\r\n".len());
-        let reply = String::from_utf8_lossy(&reply).into_owned();
-        let is_ready = !reply.starts_with("-LOADING");
-        is_ready.then(|| reply.trim_end().to_owned())
+        let reply = String::from_utf8_lossy(&reply);
+        Some(reply.trim_end().to_owned())
     }
 
     /// How many subscribe to `channel` exactly.

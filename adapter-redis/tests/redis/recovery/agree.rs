@@ -66,8 +66,8 @@ const PLANTED: &[(&str, &str)] = &[
         "last = min(max(now, last + 2), MAX_POSITION)",
     ),
     (
-        "if log.count <= keep_messages and log.bytes <= keep_bytes then",
-        "if log.count < keep_messages and log.bytes <= keep_bytes then",
+        "local count = log.count - keep_messages",
+        "local count = log.count - keep_messages - 1",
     ),
     (
         "if size > budget and #found > 0 or budget == 0 then",
@@ -77,7 +77,7 @@ const PLANTED: &[(&str, &str)] = &[
         "if not stay[3] or stay[3] > stay[2] then",
         "if not stay[3] or stay[3] >= stay[2] then",
     ),
-    ("if floor >= session[ATTACHED] then", "if floor > 0 then"),
+    ("if known >= session[ATTACHED] then", "if known > 0 then"),
     (
         "return (newest_taken[sid] or 0) > generation",
         "return false",

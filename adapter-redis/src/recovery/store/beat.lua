@@ -1,0 +1,155 @@
+-- Heartbeats: a process lives, and something is cleared away each time.
+
+local function beat()
+  local all = sessions()
+
+  -- Whether a place is here, or belongs to an epoch before this one.
+  local function has(known_epoch, known_era, known)
+    if known_epoch ~= epoch then
+      return known < begin
+    end
+    for index, it in ipairs(all_eras()) do
+      if it[1] == known_era then
+        local following = eras[index + 1]
+        return known <= (following and following[2] or last)
+      end
+    end
+    return false
+  end
+
+  local function sweep_process(name)
+    local owned = of_epoch('#o#' .. name)
+    local secrets = call('ZRANGEBYSCORE', owned, 0, 0, 'LIMIT', 0, sweep_count)
+    for _, secret in ipairs(call('ZRANGEBYSCORE', owned, 1, 1, 'LIMIT', 0, sweep_count)) do
+      secrets[#secrets + 1] = secret
+    end
+    table.sort(secrets)
+    for index = 1, min(sweep_count, #secrets) do
+      local session = all.load(secrets[index])
+      if session then
+        all.remove(secrets[index], session)
+      else
+        call('ZREM', owned, secrets[index])
+      end
+    end
+  end
+
+  local function sweep_sessions()
+    local last_away = back(now, window)
+    local away = of_epoch('#away')
+    for _, secret in ipairs(call('ZRANGEBYSCORE', away, '-inf', '(' .. text(last_away), 'LIMIT', 0, sweep_count)) do
+      local session = all.load(secret)
+      if session then
+        all.remove(secret, session)
+      else
+        call('ZREM', away, secret)
+      end
+    end
+    local last_beat = back(last_away, lease)
+    local dead = call('ZRANGEBYSCORE', base .. 'beats', '-inf', '(' .. text(last_beat))
+    for _, name in ipairs(dead) do
+      call('UNLINK', of_epoch('#t#' .. name))
+      if call('EXISTS', of_epoch('#o#' .. name)) == 1 then
+        sweep_process(name)
+        break
+      end
+    end
+    for index = 1, #dead - departed do
+      local name = dead[index]
+      if call('EXISTS', of_epoch('#o#' .. name)) == 0 then
+        call('ZREM', base .. 'beats', name)
+        call('UNLINK', peer_key(name), of_epoch('#t#' .. name))
+      end
+    end
+  end
+
+  local function sweep_logs()
+    local horizon = back(last, keep_back)
+    local from = swept and '(' .. swept or '-'
+    local names = call('ZRANGEBYLEX', of_epoch('#names'), from, '+', 'LIMIT', 0, sweep_count)
+    swept = #names == sweep_count and names[#names] or false
+    set('swept', swept or '')
+    for _, name in ipairs(names) do
+      local log = load_log(name)
+      if log then
+        local count = log.count
+        if count > 0 and log.last < horizon then
+          call('UNLINK', log.key)
+          lose_entries(log)
+        else
+          trim(log, last)
+        end
+        if log.count == 0 and log.last < horizon then
+          forgotten = max(forgotten, log.trimmed)
+          set('forgotten', text(forgotten))
+          log_count = log_count - 1
+          set('logs', text(log_count))
+          call('HDEL', of_epoch('#logs'), name)
+          call('ZREM', of_epoch('#names'), name)
+          logs[name] = nil
+        elseif log.count ~= count then
+          touch(name, log)
+        end
+      end
+    end
+  end
+
+  -- Nothing is left behind for ever: what nobody refreshes expires.
+  local function refresh()
+    expire(base)
+    expire(base .. 'beats')
+    expire(peer_key(process))
+    if now <= refreshed + ttl * 250 then
+      return
+    end
+    set('refreshed', text(now))
+    for _, name in ipairs({ '#logs', '#names', '#away' }) do
+      expire(of_epoch(name))
+    end
+    for character in ALPHABET:gmatch('.') do
+      expire(of_epoch('#s#' .. character))
+    end
+    for _, name in ipairs(call('ZRANGE', base .. 'beats', 0, -1)) do
+      expire(peer_key(name))
+      expire(of_epoch('#o#' .. name))
+      expire(of_epoch('#t#' .. name))
+    end
+  end
+
+  local number, acknowledged, known_epoch, known_era, known, floor, seen, heads = unpack(cmsgpack.unpack(take()))
+  be_sure()
+  local peer = call('HMGET', peer_key(process), 'number', 'floor')
+  local is_of_now = known_epoch == epoch
+  local last_number = tonumber(peer[1]) or 0
+  if known_epoch and not has(known_epoch, known_era, known) or is_of_now and last_number < acknowledged then
+    changes_of_life().renew(known_epoch and known)
+  end
+  local previous = last
+  advance()
+  local still = {}
+  for _, name in ipairs(awaited) do
+    if name ~= process then
+      still[#still + 1] = name
+    end
+  end
+  if #still < #awaited then
+    set_awaited(still)
+  end
+  floor = max(tonumber(peer[2]) or 0, floor)
+  call('HSET', peer_key(process), 'era', text(era), 'number', text(max(last_number, acknowledged)), 'floor', text(floor))
+  call('ZADD', base .. 'beats', text(now), process)
+  load_taken(seen)
+  local places = {}
+  for _, name in ipairs(heads) do
+    local log = load_log(name)
+    places[#places + 1] = name
+    places[#places + 1] = log and log.last or 0
+  end
+  local mark = cmsgpack.pack({ process, number, epoch, era, last, previous, places })
+  messages = { take(), mark }
+  sweep_sessions()
+  sweep_logs()
+  save_logs()
+  refresh()
+  return { 'B', number, epoch, era, last, taken }
+end

@@ -1,0 +1,185 @@
+//! Figures for docs/redis.md, not tests: `cargo test -p adapter-redis --test redis recovery::measure -- --ignored
+//! --nocapture --test-threads 1`.
+
+use std::io::{Read, Write as _};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use adapter::recovery::{Act, Beat, Call, Position, Process, Request, ServerId, Settings};
+use adapter::{ClusterMessage, NodeId, Selection};
+use adapter_redis::recovery::{EncodedCall, Script};
+use adapter_redis::wire::{Channels, Format, Uid, Wire};
+use testkit::wait::until;
+
+use super::wire::{SETTINGS, publication};
+use crate::gateway::{broadcast, rooms};
+use crate::server::Redis;
+
+const FORMAT: Format = Format::Classic {
+    specific_responses: false,
+};
+
+#[test]
+#[ignore = "a measurement"]
+fn publishes() {
+    let redis = Redis::start();
+    let mut subscriber = TcpStream::connect(("127.0.0.1", redis.port)).unwrap();
+    let channels: String = (0..100)
+        .map(|room| format!("$16\r\nsocket.io#/#r{room:02}#\r\n"))
+        .collect();
+    let command = format!("*101\r\n$9\r\nSUBSCRIBE\r\n{channels}");
+    subscriber.write_all(command.as_bytes()).unwrap();
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 1 << 20];
+        while subscriber.read(&mut buffer).is_ok_and(|count| count > 0) {}
+    });
+    until("subscribed", || redis.subscribers("socket.io#/#r99#") == 1);
+    let wire = Wire {
+        format: FORMAT,
+        namespace: "/".into(),
+        channels: Channels::new("socket.io", "/"),
+        uid: Uid::new(FORMAT, 1, "/"),
+        node: NodeId::new("gw-a").unwrap(),
+        max_message: 1 << 20,
+    };
+    let json = format!("\"{}\"", "x".repeat(126));
+    let count = 200_000;
+    let plain = Plain {
+        wire: &wire,
+        json: &json,
+    };
+    let before = cpu(&redis);
+    plain.run(&redis, count);
+    let spent = (cpu(&redis) - before) / count as f64 * 1e6;
+    eprintln!("PUBLISH: {spent:.2} us of Redis' CPU");
+    for (batch, kept) in [(1, 1000), (16, 1000), (64, 1000), (256, 1000), (256, 20)] {
+        let mut settings = SETTINGS;
+        settings.keep.messages = kept;
+        let mut store = Calls::new(&redis, &wire, &settings);
+        store.publish(batch, 20_000, &json);
+        let before = cpu(&redis);
+        store.publish(batch, count, &json);
+        let spent = (cpu(&redis) - before) / count as f64 * 1e6;
+        eprintln!("recoverable, {batch} in a call, {kept} kept: {spent:.2} us of Redis' CPU");
+    }
+    let memory = redis.call(&["INFO", "memory"]);
+    let stats = redis.call(&["INFO", "commandstats"]);
+    let lines = memory.lines().filter(|it| it.starts_with("used_memory:"));
+    for line in lines.chain(stats.lines().filter(|it| it.starts_with("cmdstat"))) {
+        eprintln!("{line}");
+    }
+}
+
+struct Plain<'a> {
+    wire: &'a Wire,
+    json: &'a str,
+}
+
+impl Plain<'_> {
+    fn run(&self, redis: &Redis, count: usize) {
+        let mut stream = TcpStream::connect(("127.0.0.1", redis.port)).unwrap();
+        for from in (0..count).step_by(200) {
+            let mut out = Vec::new();
+            for index in from..from + 200 {
+                let arguments = adapter::ArgumentsBuf::from_json(self.json);
+                let room = format!("r{:02}", index % 100);
+                let message: ClusterMessage = broadcast(rooms(&[&room]), "hello", arguments);
+                let outgoing = self.wire.encode(&message, None).unwrap();
+                let parts = [b"PUBLISH", outgoing.channel.as_bytes(), &outgoing.payload];
+                out.extend_from_slice(b"*3\r\n");
+                for part in parts {
+                    out.extend_from_slice(format!("${}\r\n", part.len()).as_bytes());
+                    out.extend_from_slice(part);
+                    out.extend_from_slice(b"\r\n");
+                }
+            }
+            stream.write_all(&out).unwrap();
+            let mut replies = vec![0; 4 * 200];
+            stream.read_exact(&mut replies).unwrap();
+        }
+    }
+}
+
+struct Calls {
+    script: Script,
+    hash: String,
+    stream: TcpStream,
+    process: Process,
+    number: u64,
+}
+
+impl Calls {
+    fn new(redis: &Redis, wire: &Wire, settings: &Settings) -> Self {
+        redis.call(&["FLUSHALL"]);
+        let hash = redis.call(&["SCRIPT", "LOAD", Script::SOURCE]);
+        let hash = hash.lines().nth(1).unwrap().to_owned();
+        let stream = TcpStream::connect(("127.0.0.1", redis.port)).unwrap();
+        let mut calls = Self {
+            script: Script::new(Arc::new(wire.clone()), "socket.io", 1, settings),
+            hash,
+            stream,
+            process: Process {
+                node: NodeId::new("gw-a").unwrap(),
+                seed: 1,
+            },
+            number: 0,
+        };
+        let beat = Request::Beat(Beat {
+            number: 1,
+            acknowledged: 0,
+            known: None,
+            floor: Position::ZERO,
+            heads: Vec::new(),
+            seen: Position::ZERO,
+        });
+        calls.call(beat);
+        calls
+    }
+
+    fn publish(&mut self, batch: usize, count: usize, json: &str) {
+        for from in (0..count).step_by(batch) {
+            let acts = (from..from + batch).map(|index| {
+                let selection: Selection = rooms(&[&format!("r{:02}", index % 100)]);
+                publication(selection, "hello", json)
+            });
+            let acts: Vec<Act> = acts.collect();
+            self.number += 1;
+            self.call(Request::Acts {
+                number: self.number,
+                acts,
+                seen: Position::ZERO,
+            });
+        }
+    }
+
+    fn call(&mut self, request: Request) {
+        let call = Call {
+            process: self.process.clone(),
+            request,
+            random: 1,
+        };
+        let encoded: EncodedCall = self.script.encode(&call);
+        let mut out = Vec::new();
+        self.script
+            .push(&mut out, &encoded, &self.hash, ServerId(1), None);
+        self.stream.write_all(&out).unwrap();
+        let mut reply = Vec::new();
+        let mut buffer = [0; 65536];
+        while self.script.read(&encoded.asked, &reply).is_err() {
+            let count = self.stream.read(&mut buffer).unwrap();
+            reply.extend_from_slice(&buffer[..count]);
+            assert!(!reply.starts_with(b"-"), "{}", reply.escape_ascii());
+        }
+    }
+}
+
+/// Seconds of CPU of Redis.
+fn cpu(redis: &Redis) -> f64 {
+    let info = redis.call(&["INFO", "cpu"]);
+    let lines = info.lines().filter_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let is_its = ["used_cpu_user", "used_cpu_sys"].contains(&name);
+        is_its.then(|| value.parse::<f64>().unwrap())
+    });
+    lines.sum()
+}
