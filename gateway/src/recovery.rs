@@ -27,6 +27,7 @@ mod counters;
 mod keeper;
 mod memory;
 mod order;
+mod questions;
 mod seats;
 
 pub(crate) use counters::RecoveryCounters;

@@ -21,6 +21,7 @@ mod answers;
 mod calls;
 mod error;
 mod handle;
+mod history;
 mod idempotency;
 mod openapi;
 mod requests;

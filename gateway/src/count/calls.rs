@@ -14,6 +14,7 @@ label! {
         Rooms = "rooms",
         Presence = "presence",
         Nodes = "nodes",
+        History = "history",
     }
 }
 
@@ -23,6 +24,7 @@ label! {
         BadRequest = "bad_request",
         Unauthorized = "unauthorized",
         NotFound = "not_found",
+        NoHistory = "no_history",
         MethodNotAllowed = "method_not_allowed",
         IdempotencyConflict = "idempotency_conflict",
         InProgress = "in_progress",

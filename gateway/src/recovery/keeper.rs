@@ -6,9 +6,9 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use adapter::recovery::{
-    Act, Bounds, Call, Change, Done, Effect, Floors, Heard, Link, LogName, Offset, Position,
-    Process, Reads, Receiver, Reply, Request, Settings, Span, State, Ticket, Told, Why, Writer,
-    WriterLimits,
+    Act, Bounds, Call, Change, Done, Effect, Floors, Heard, Link, LogName, Offset, PastPage,
+    Position, Process, Reads, Receiver, Reply, Request, Settings, Span, State, Ticket, Told, Why,
+    Writer, WriterLimits,
 };
 use adapter::{Adapter, Interest, Latch};
 use futures_util::StreamExt as _;
@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use super::memory::MemoryLink;
 use super::order::{Ask, MAX_WAITING};
+use super::questions::{Asker, Question, Questions};
 use super::seats::Sitting;
 use super::{Begun, HEARTBEAT, Order, Outlet, RecoveryCounters, Seat, Unpublished, Whom, rand_u64};
 
@@ -103,6 +104,7 @@ pub(super) fn open(
         link,
         connection: None,
         asked: VecDeque::new(),
+        questions: Questions::default(),
         is_listening: false,
         adapter,
         wanted: HashMap::from([(LogName::Everybody, everybody)]),
@@ -143,6 +145,8 @@ pub(super) struct Keeper {
     connection: Option<u64>,
     /// What was asked by this connection and is not answered.
     asked: VecDeque<Asked>,
+    /// What of the past is to be asked.
+    pub(super) questions: Questions,
     is_listening: bool,
     adapter: Option<Arc<dyn Adapter>>,
     pub(super) wanted: HashMap<LogName, Wanted>,
@@ -168,6 +172,7 @@ enum Asked {
     Beat,
     Acts,
     Read(Vec<Span>),
+    History(Question),
 }
 
 /// A log that somebody here is to hear.
@@ -264,6 +269,11 @@ impl Keeper {
             Ask::Leave { seat, rooms, until } => self.leave(seat, rooms, until),
             Ask::Data { seat, data } => self.write(seat, Change::Data(data), Pending::Nothing),
             Ask::Gone { seat, change } => self.leave_seat(seat, Some(change)),
+            Ask::History { log, past, answer } => self.questions.push(Question {
+                log,
+                past,
+                asker: Asker::Caller(answer),
+            }),
             Ask::Told(told) => self.handle_told(told),
             Ask::Retire(done) => {
                 if self.retiring.is_empty() {
@@ -277,6 +287,7 @@ impl Keeper {
     fn handle_told(&mut self, told: Told) {
         match told {
             Told::Connected(number) => {
+                self.lose_questions();
                 self.connection = Some(number);
                 self.asked.clear();
                 self.beat();
@@ -304,11 +315,25 @@ impl Keeper {
     fn lose_connection(&mut self) {
         self.connection = None;
         self.writer.handle_broken();
+        self.lose_questions();
         for asked in std::mem::take(&mut self.asked) {
             if let Asked::Read(spans) = asked {
                 self.reads.handle_failed(&spans);
             }
         }
+    }
+
+    /// Questions about the past that this connection does not answer any more.
+    fn lose_questions(&mut self) {
+        let (questions, others): (VecDeque<_>, _) = std::mem::take(&mut self.asked)
+            .into_iter()
+            .partition(|it| matches!(it, Asked::History(_)));
+        self.asked = others;
+        let questions = questions.into_iter().filter_map(|it| match it {
+            Asked::History(question) => Some(question),
+            Asked::Beat | Asked::Acts | Asked::Read(_) => None,
+        });
+        self.questions.handle_broken(questions);
     }
 
     fn handle_listening(&mut self) {
@@ -444,6 +469,12 @@ impl Keeper {
                 | Reply::Page(_) => self.reads.handle_failed(spans),
             }
         }
+        if let Some(Asked::History(question)) = asked {
+            self.questions.handle_answered();
+            if let Reply::Page(page) = reply {
+                self.handle_page(question, page);
+            }
+        }
         let resolved = self.writer.handle(reply);
         for taken in &resolved.taken {
             self.handle_taken(taken);
@@ -456,6 +487,15 @@ impl Keeper {
         let is_beating = self.asked.iter().any(|it| matches!(it, Asked::Beat));
         if self.writer.must_beat() && !is_beating {
             self.beat();
+        }
+    }
+
+    fn handle_page(&mut self, question: Question, page: &PastPage) {
+        match question.asker {
+            Asker::Caller(answer) => {
+                let _gone = answer.send(page.clone());
+            }
+            Asker::Rewind(..) => {}
         }
     }
 
@@ -573,6 +613,17 @@ impl Keeper {
         }
         if let Some(call) = self.writer.next_call(rand_u64()) {
             self.ask(&call, Asked::Acts);
+        }
+        while let Some(question) = self.questions.next() {
+            let call = Call {
+                process: self.writer.process().clone(),
+                request: Request::History {
+                    log: question.log.clone(),
+                    past: question.past,
+                },
+                random: rand_u64(),
+            };
+            self.ask(&call, Asked::History(question));
         }
         let is_reading = self.asked.iter().any(|it| matches!(it, Asked::Read(_)));
         if !is_reading {

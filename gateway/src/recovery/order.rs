@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use adapter::recovery::{
-    Change, Epoch, Generation, NotRecovered, Offset, PidSecret, Position, Publication, Told,
+    Change, Epoch, Generation, LogName, NotRecovered, Offset, Past, PastPage, PidSecret, Position,
+    Publication, Told,
 };
 use adapter::{EventBuf, InForce, Interest, Latch, Selection};
 use bytes::Bytes;
@@ -74,6 +75,11 @@ pub(super) enum Ask {
     Gone {
         seat: Seat,
         change: Change,
+    },
+    History {
+        log: LogName,
+        past: Past,
+        answer: oneshot::Sender<PastPage>,
     },
     Told(Told),
     Retire(oneshot::Sender<()>),
@@ -248,6 +254,14 @@ impl Order {
     pub(crate) fn unreachable(&self, seat: Seat) {
         self.counters.note(NotRecovered::Unreachable.as_str());
         self.gone(seat, false);
+    }
+
+    /// Asks for something of the past. No answer comes if too many ask, or if the store is gone meanwhile; while it
+    /// is away none comes either, so that the caller's patience decides.
+    pub(crate) fn history(&self, log: LogName, past: Past) -> oneshot::Receiver<PastPage> {
+        let (answer, page) = oneshot::channel();
+        self.ask(Ask::History { log, past, answer });
+        page
     }
 
     pub(crate) fn tell(&self, told: Told) {

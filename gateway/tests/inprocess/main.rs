@@ -10,6 +10,7 @@ mod edges;
 mod emit;
 mod forward;
 mod handlers;
+mod history;
 mod joins;
 mod limits;
 mod lists;

@@ -134,6 +134,34 @@ pub(crate) struct NodeEntry {
     pub(crate) is_self: bool,
 }
 
+/// A page of what is kept of the past.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct History {
+    /// In their order.
+    pub(crate) events: Vec<HistoryEvent>,
+    /// What the next page is to be asked for with as `after`; null at the end.
+    pub(crate) next: Option<String>,
+    /// The offset of the newest event. What comes later is behind it.
+    pub(crate) newest: String,
+    /// With `after`: whether events between it and the first one of the page are not kept any more.
+    pub(crate) is_cut: bool,
+}
+
+/// One event of the past.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct HistoryEvent {
+    /// Its place in the order of the namespace.
+    pub(crate) offset: String,
+    pub(crate) event: String,
+    /// Binary is `{"$binary": base64}`.
+    #[schemars(with = "Vec<serde_json::Value>")]
+    pub(crate) args: Box<RawValue>,
+    /// The rooms that it was for; none if it was for everybody.
+    pub(crate) rooms: Vec<String>,
+    /// The rooms and sockets that it was not for.
+    pub(crate) except: Vec<String>,
+}
+
 /// What became of each call, in their order: its own answer, or its error.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Results {

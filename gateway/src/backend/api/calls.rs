@@ -7,9 +7,10 @@ use schemars::{Schema, SchemaGenerator};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::answers::{Changed, Emitted, Nodes, Presence, Results, Rooms, Sockets};
+use super::answers::{Changed, Emitted, History, Nodes, Presence, Results, Rooms, Sockets};
 use super::error::ApiError;
 use super::handle::{self, Query};
+use super::history;
 use super::requests::{Batch, Disconnect, Move};
 use crate::backend::words::Emit;
 use crate::count::{CallName, Code};
@@ -41,6 +42,9 @@ pub(super) enum Parameter {
     Limit,
     Cursor,
     Counts,
+    /// The room whose past is asked for.
+    PastRoom,
+    After,
 }
 
 /// Every call there is.
@@ -164,6 +168,23 @@ pub(super) static CALLS: &[Call] = &[
         body: None,
         answer: schema::<Nodes>,
         run: |gateway, _, _| Box::pin(async move { written(handle::nodes(&gateway)) }),
+    },
+    Call {
+        name: CallName::History,
+        method: "GET",
+        path: "history",
+        summary: "The events of a room that a namespace with recovery keeps: the last ones, or page by page",
+        query: &[
+            Parameter::Namespace,
+            Parameter::PastRoom,
+            Parameter::Limit,
+            Parameter::After,
+        ],
+        body: None,
+        answer: schema::<History>,
+        run: |gateway, query, _| {
+            Box::pin(async move { written(history::history(&gateway, query).await?) })
+        },
     },
 ];
 

@@ -14,6 +14,7 @@ use super::answers::{
 };
 use super::calls::Parameter;
 use super::error::ApiError;
+use super::history::After;
 use super::requests::{Batch, Disconnect, Move, Select};
 use crate::backend::binary::{from_backend, to_backend};
 use crate::backend::words::{Emit, MAX_NAME, NamespaceName, RoomName, User};
@@ -42,12 +43,13 @@ pub(super) const MAX_CURSOR: usize = MAX_NAME;
 /// What stood in the query.
 #[derive(Debug)]
 pub(super) struct Query {
-    namespace: NamespaceName,
-    room: Option<RoomName>,
+    pub(super) namespace: NamespaceName,
+    pub(super) room: Option<RoomName>,
     user: Option<User>,
     counts: bool,
-    limit: usize,
+    pub(super) limit: usize,
     cursor: Option<String>,
+    pub(super) after: Option<After>,
 }
 
 impl Query {
@@ -59,6 +61,7 @@ impl Query {
             counts: false,
             limit: USUAL_LIMIT,
             cursor: None,
+            after: None,
         };
         for (name, value) in crate::net::query::pairs(query) {
             let Some(parameter) = known.iter().find(|known| known.name() == name) else {
@@ -70,8 +73,11 @@ impl Query {
                 Parameter::Namespace => {
                     NamespaceName::try_from(value).map(|it| parsed.namespace = it)
                 }
-                Parameter::Room => RoomName::try_from(value).map(|it| parsed.room = Some(it)),
+                Parameter::Room | Parameter::PastRoom => {
+                    RoomName::try_from(value).map(|it| parsed.room = Some(it))
+                }
                 Parameter::User => User::try_from(value).map(|it| parsed.user = Some(it)),
+                Parameter::After => After::try_from(value).map(|it| parsed.after = Some(it)),
                 Parameter::Counts => match value.as_str() {
                     "true" | "false" => {
                         parsed.counts = value == "true";
@@ -483,6 +489,7 @@ mod tests {
         Parameter::Limit,
         Parameter::Cursor,
         Parameter::Counts,
+        Parameter::After,
     ];
 
     #[test]
@@ -498,6 +505,8 @@ mod tests {
             "namespace=a",
             "room=",
             "counts=1",
+            "after=x",
+            "after=AAAAAAAA.000000000000000x",
             "x=1",
         ] {
             assert!(Query::parse(query, ALL).is_err(), "{query}");

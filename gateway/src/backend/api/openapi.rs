@@ -1,5 +1,6 @@
 //! The OpenAPI file, made from the table of calls.
 
+use adapter::recovery::Offset;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -57,6 +58,9 @@ fn operation(call: &Call, generator: &mut SchemaGenerator) -> Value {
         Code::TooManyRequests,
         Code::Overloaded,
     ];
+    if call.query.contains(&Parameter::After) {
+        refusals.push(Code::NoHistory);
+    }
     if call.body.is_some() {
         refusals.extend([Code::BodyTooLarge, Code::IdempotencyConflict]);
         parameters.push(json!({
@@ -97,11 +101,12 @@ impl Parameter {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Namespace => "namespace",
-            Self::Room => "room",
+            Self::Room | Self::PastRoom => "room",
             Self::User => "user",
             Self::Limit => "limit",
             Self::Cursor => "cursor",
             Self::Counts => "counts",
+            Self::After => "after",
         }
     }
 
@@ -114,6 +119,15 @@ impl Parameter {
             Self::Room => (
                 "Only members of this room.",
                 generator.subschema_for::<RoomName>().to_value(),
+            ),
+            Self::PastRoom => (
+                "The room; without it, what was for everybody.",
+                generator.subschema_for::<RoomName>().to_value(),
+            ),
+            Self::After => (
+                "Events behind this offset, the oldest first; empty: from the oldest that is kept. \
+                 Without it the last events come.",
+                json!({"type": "string", "maxLength": Offset::LENGTH}),
             ),
             Self::User => (
                 "Only sockets of this user.",
@@ -144,6 +158,7 @@ impl Code {
             Self::BadRequest => "The request is wrong.",
             Self::Unauthorized => "The key is missing or wrong.",
             Self::NotFound => "There is no such call.",
+            Self::NoHistory => "The namespace has no recovery, so nothing of it is kept.",
             Self::MethodNotAllowed => "The call has another method.",
             Self::IdempotencyConflict | Self::InProgress => {
                 "The idempotency key belongs to another call, or to one that is under way."
