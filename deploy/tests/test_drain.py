@@ -14,7 +14,7 @@ import unittest
 import urllib.request
 
 import programs
-from test_proxies import haproxy, nginx, temporary
+from test_proxies import of_each_proxy, temporary
 
 FULL = os.environ.get("DRAIN_FULL") == "1"
 LOADTEST = os.environ["LOADTEST_BIN"]
@@ -24,31 +24,24 @@ ROOMS = 20 if FULL else 6
 CLIENTS = 2000 if FULL else 180
 # Messages per second in each room.
 RATE = 5 if FULL else 2
-DRAIN_SECONDS = 30 if FULL else 12
+DRAIN_SECONDS = 30 if FULL else 8
 POLLING_SHARE = 0.1
 
-# What a proxy writes for a request that its client gave up.
-GAVE_UP = {"nginx": "499", "HAProxy": "-1"}
 
-
+@of_each_proxy
 class Drain(unittest.TestCase):
     def setUp(self):
         self.folder = temporary(self)
-        self.nodes = programs.cluster(self, self.folder, NODES, SHUTDOWN_DRAIN=f"{DRAIN_SECONDS}s", LIMITS_CONNECTIONS="100000")
+        self.nodes = programs.cluster(self, self.folder, NODES, apart=True, SHUTDOWN_DRAIN=f"{DRAIN_SECONDS}s", LIMITS_CONNECTIONS="100000")
 
-    def test_behind_nginx(self):
-        self.drain("nginx", *nginx(self, self.folder, [node.port for node in self.nodes]))
-
-    def test_behind_haproxy(self):
-        self.drain("HAProxy", *haproxy(self, self.folder, [(node.port, node.internal) for node in self.nodes]))
-
-    def drain(self, name, port, proxy):
+    def each_passes_its_clients_on(self, kind):
+        proxy = kind(self, self.folder, self.nodes)
         leaving, staying = self.nodes[0], self.nodes[1:]
         watch = Watch(self.nodes)
         summary = pathlib.Path(self.folder) / "rollout.json"
         command = [
             LOADTEST, "rollout", "--quiet", "--json", str(summary),
-            "--url", f"http://127.0.0.1:{port}",
+            "--url", f"http://127.0.0.1:{proxy.port}",
             "--rooms", str(ROOMS), "--members", str(CLIENTS // ROOMS - 1), "--rate", str(RATE),
             "--polling-share", str(POLLING_SHARE),
             "--concurrency", "100",
@@ -66,9 +59,9 @@ class Drain(unittest.TestCase):
         figures = {figure["name"]: figure["value"] for figure in json.loads(summary.read_text())["figures"]}
         moved = watch.moved(leaving)
         came = watch.opened_after(leaving, staying)
-        answers = statuses(proxy.log())
+        answers = dict(proxy.answers())
         print(
-            f"\n{name}: {moved} of {CLIENTS} clients moved in {watch.seconds_of_drain(leaving):.1f} s; handshakes per second on the other nodes: "
+            f"\n{kind.name}: {moved} of {CLIENTS} clients moved in {watch.seconds_of_drain(leaving):.1f} s; handshakes per second on the other nodes: "
             f"at most {max(came)}, {came}; {figures['due']:.0f} deliveries due, {figures['lost']:.0f} lost, "
             f"{figures['lost_connected']:.0f} of them by clients that were connected; "
             f"{figures['connected']:.0f} connects, {figures['failures']:.0f} attempts failed or connections ended; the draining node refused {watch.rejected(leaving)}; answers {answers}",
@@ -86,7 +79,7 @@ class Drain(unittest.TestCase):
         # "http": a connection that the proxy kept for later and did not use in time.
         self.assertLessEqual(set(watch.rejected(leaving)), {"draining", "unknown_sid", "http"})
         # A request of a session that was just closed may meet its end (400, unknown_sid), and clients give up their polls.
-        self.assertLessEqual(set(answers) - {"400", GAVE_UP[name]}, {"101", "200"})
+        self.assertLessEqual(set(answers) - {"400", kind.gave_up}, {"101", "200"})
         # An even stream: never a quarter of them in one of the seconds.
         self.assertLess(max(came), max(moved / 4, 5))
 
@@ -150,7 +143,7 @@ class Watch:
 def totals(node):
     """Each series, and the sum of each metric's series by its name."""
     sums = {}
-    with urllib.request.urlopen(f"http://127.0.0.1:{node.internal}/metrics", timeout=30) as answer:
+    with urllib.request.urlopen(f"http://{node.host}:{node.internal}/metrics", timeout=30) as answer:
         for line in answer.read().decode().splitlines():
             if not line.startswith("#"):
                 series, value = line.rsplit(" ", 1)
@@ -158,17 +151,6 @@ def totals(node):
                 sums[name] = sums.get(name, 0) + float(value)
                 sums[series] = float(value)
     return sums
-
-
-def statuses(log):
-    """How often the proxy answered with which status; 'GET /socket.io/ 200' in both logs."""
-    counts = {}
-    for line in log.splitlines():
-        words = line.split()
-        if "/socket.io/" in words:
-            status = words[words.index("/socket.io/") + 1]
-            counts[status] = counts.get(status, 0) + 1
-    return counts
 
 
 if __name__ == "__main__":

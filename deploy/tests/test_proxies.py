@@ -1,6 +1,7 @@
-"""nginx and HAProxy with the files of nginx/ and haproxy/: they take them, and clients come through."""
+"""The five proxies with their deployed files: they take them, and clients come through."""
 
 import contextlib
+import functools
 import http.client
 import http.server
 import pathlib
@@ -10,94 +11,119 @@ import subprocess
 import tempfile
 import threading
 import time
+import types
 import unittest
 
+import requests
 import socketio
+import websocket
 
 import programs
+import proxies
 from programs import DEPLOY
+from proxies import ALL, NODES, ask, connect, upgrade
 
-NODES = 3
 CLIENTS = 20
 ECHOES = 5
 
+# Longer than engine.ping_interval + engine.ping_timeout.
+SILENCE_SECONDS = 50
 
+
+def of_each_proxy(tests):
+    """Makes a test for each proxy of every method each_WHAT(self, proxy)."""
+    for name, method in list(vars(tests).items()):
+        if name.startswith("each_"):
+            for proxy in ALL:
+                setattr(tests, f"test_{proxy.name}_{name.removeprefix('each_')}", functools.partialmethod(method, proxy))
+    return tests
+
+
+@of_each_proxy
 class Files(unittest.TestCase):
-    def setUp(self):
-        self.folder = temporary(self)
-
-    def test_nginx_takes_its_file(self):
+    def each_takes_its_file(self, proxy):
+        folder = temporary(self)
         for variants in ([], ["tls"], ["proxy"], ["tls", "proxy"]):
             with self.subTest(variants=variants):
-                config = nginx_files(self.folder, [3000] * NODES, 8080, variants)
-                status, said = programs.run_tool("nginx", "-t", "-p", self.folder, "-c", config)
+                if proxy is proxies.Traefik:
+                    # It has no command that checks its file.
+                    node = Node(self, programs.hosts(1)[0])
+                    said = proxy(self, folder, [node], variants).process.log()
+                    self.assertNotIn('ERR', said)
+                    continue
+                status, said = proxy.takes(folder, variants)
                 self.assertEqual(status, 0, said)
-
-    def test_haproxy_takes_its_file(self):
-        for variants in ([], ["tls"], ["proxy"], ["tls", "proxy"]):
-            with self.subTest(variants=variants):
-                config = haproxy_file(self.folder, [(3000, 3001)] * NODES, 8080, variants)
-                status, said = programs.run_tool("haproxy", "-c", "-f", config)
-                self.assertEqual(status, 0, said)
-                self.assertNotIn("[WARNING]", said)
+                self.assertNotIn("warn", said.lower(), said)
 
     def test_the_nodes_are_those_of_compose(self):
         nodes = [f"gateway-{number}" for number in range(1, NODES + 1)]
-        listed = re.findall(r"^server (\S+):3000 ", (DEPLOY / "nginx/upstream.conf").read_text(), flags=re.M)
-        self.assertEqual(listed, nodes)
-        listed = re.findall(r"^ +server (\S+) \1:3000$", (DEPLOY / "haproxy/haproxy.cfg").read_text(), flags=re.M)
-        self.assertEqual(listed, nodes)
+        for file, line in (
+            ("nginx/upstream.conf", r"^server (\S+):3000 "),
+            ("haproxy/haproxy.cfg", r"^ +server (\S+) \1:3000$"),
+            ("envoy/envoy.yaml", r"address: (gateway\S+), port_value: 3000"),
+            ("traefik/gateways.yml", r"url: http://(\S+):3000$"),
+            ("caddy/Caddyfile", r"(gateway-\d):3000"),
+        ):
+            self.assertEqual(re.findall(line, (DEPLOY / file).read_text(), flags=re.M), nodes, file)
 
     def test_silence_may_last_as_long_as_the_heartbeats_allow(self):
         silence = sum(programs.seconds(programs.default(f"GATEWAY_ENGINE_PING_{name}")) for name in ("INTERVAL", "TIMEOUT"))
         limits = re.findall(r"proxy_(?:read|send)_timeout +(\w+);", (DEPLOY / "nginx/nginx.conf").read_text())
         limits += re.findall(r"timeout (?:client|server|tunnel) +(\w+)", (DEPLOY / "haproxy/haproxy.cfg").read_text())
-        self.assertEqual(len(limits), 5)
+        limits += re.findall(r"stream_idle_timeout: (\w+)", (DEPLOY / "envoy/envoy.yaml").read_text())
+        self.assertEqual(len(limits), 6)
         for limit in limits:
             self.assertGreater(programs.seconds(limit), silence)
+        self.assertEqual(re.findall(r" timeout: (\w+)", (DEPLOY / "envoy/envoy.yaml").read_text()), ["0s", "0s", "1s"])
 
     def test_idle_connections_to_a_node_are_closed_before_the_node_does(self):
         kept = re.findall(r"^ +keepalive_timeout +(\w+);", (DEPLOY / "nginx/nginx.conf").read_text().split("server {")[0], flags=re.M)
         kept += re.findall(r"pool-purge-delay (\w+)", (DEPLOY / "haproxy/haproxy.cfg").read_text())
-        self.assertEqual(len(kept), 3)
+        kept += re.findall(r" common_http_protocol_options: {idle_timeout: (\w+)}\n +explicit", (DEPLOY / "envoy/envoy.yaml").read_text())
+        kept += re.findall(r"idleConnTimeout: (\w+)", (DEPLOY / "traefik/gateways.yml").read_text())
+        kept += re.findall(r"^\t+keepalive (\w+)$", (DEPLOY / "caddy/Caddyfile").read_text(), flags=re.M)
+        self.assertEqual(len(kept), 6)
         for limit in kept:
             self.assertLess(programs.seconds(limit), programs.seconds(programs.default("GATEWAY_LIMITS_HEADER_TIMEOUT")))
 
 
+@of_each_proxy
 class Gateways(unittest.TestCase):
     """Real nodes behind each proxy."""
 
-    def setUp(self):
-        self.folder = temporary(self)
-        self.nodes = programs.cluster(self, self.folder, NODES)
-
-    def test_clients_come_through_nginx(self):
-        port, proxy = nginx(self, self.folder, [node.port for node in self.nodes])
-        self.come_through(port, proxy)
-
-    def test_clients_come_through_haproxy(self):
-        port, proxy = haproxy(self, self.folder, [(node.port, node.internal) for node in self.nodes])
-        self.come_through(port, proxy)
-
-    def come_through(self, port, proxy):
+    def each_lets_clients_through(self, proxy):
+        folder = temporary(self)
+        nodes = programs.cluster(self, folder, NODES, apart=True)
+        for node in nodes:
+            self.addCleanup(node.child.kill)
+        it = proxy(self, folder, nodes, ["tls"])
         for transports, ends_with in (["websocket"], "websocket"), (["polling"], "polling"), (["polling", "websocket"], "websocket"):
             with self.subTest(transports=transports):
-                clients = [socketio.Client(reconnection=False) for _ in range(CLIENTS)]
-                for client in clients:
-                    client.connect(f"http://127.0.0.1:{port}", transports=transports, wait_timeout=programs.PATIENCE_SECONDS)
-                for echo in range(ECHOES):
-                    for number, client in enumerate(clients):
-                        self.assertEqual(client.call("echo", f"{number}-{echo}", timeout=programs.PATIENCE_SECONDS), f"{number}-{echo}")
-                self.assertEqual({client.transport() for client in clients}, {ends_with})
-                for client in clients:
-                    client.disconnect()
-        status, headers = upgrade(port)
+                self.talk(f"http://127.0.0.1:{it.port}", transports, ends_with, CLIENTS)
+                self.talk(f"https://127.0.0.1:{it.tls}", transports, ends_with, 3)
+        for node in nodes:
+            self.assertGreater(programs.number(node, "gateway_connections_opened_total"), CLIENTS // 2, "every node has its share")
+        status, headers = upgrade(it.port)
         self.assertEqual(status, 101)
         self.assertEqual(headers["upgrade"].lower(), "websocket")
-        self.assertIn("/socket.io/", proxy.log())
-        self.assertNotIn("sid=", proxy.log(), "a session's id is a secret")
+        it.process.until("its log has the requests", lambda: it.answers()["200"] > CLIENTS)
+        self.assertNotIn("sid=", it.process.log(), "a session's id is a secret")
+        doctor = subprocess.run([programs.GATEWAY, "doctor", f"http://127.0.0.1:{it.port}", "--idle-timeout", "0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.assertEqual(doctor.returncode, 0, doctor.stdout)
+
+    def talk(self, url, transports, ends_with, count):
+        clients = [socketio.Client(reconnection=False, ssl_verify=False, http_session=unchecked()) for _ in range(count)]
+        for client in clients:
+            client.connect(url, transports=transports, wait_timeout=programs.PATIENCE_SECONDS)
+        for echo in range(ECHOES):
+            for number, client in enumerate(clients):
+                self.assertEqual(client.call("echo", f"{number}-{echo}", timeout=programs.PATIENCE_SECONDS), f"{number}-{echo}")
+        self.assertEqual({client.transport() for client in clients}, {ends_with})
+        for client in clients:
+            client.disconnect()
 
 
+@of_each_proxy
 class Addresses(unittest.TestCase):
     """What real nodes take for the address of a client behind each proxy."""
 
@@ -110,24 +136,30 @@ class Addresses(unittest.TestCase):
     def start(self, **settings):
         self.node = programs.Gateway(self, self.folder, LOG_LEVEL="info,gateway::session=debug", **settings)
         self.node.ready()
+        # It would wait for the sessions of whoever asked whether a proxy answers.
+        self.addCleanup(self.node.child.kill)
         return self.node
 
-    def test_nginx_is_believed_if_it_is_trusted(self):
+    def each_is_believed_if_it_is_trusted(self, proxy):
         for trusted, address in (self.PROXY, self.CLIENT), ("10.0.0.0/8", self.PROXY):
             with self.subTest(trusted=trusted):
                 node = self.start(PROXY_TRUSTED=trusted)
-                self.connect(nginx(self, self.folder, [node.port])[0], address)
+                self.connect(proxy(self, self.folder, [node]).port, address)
 
-    def test_haproxy_is_believed_if_it_is_trusted(self):
-        for trusted, address in (self.PROXY, self.CLIENT), ("10.0.0.0/8", self.PROXY):
-            with self.subTest(trusted=trusted):
-                node = self.start(PROXY_TRUSTED=trusted)
-                self.connect(haproxy(self, self.folder, [(node.port, node.internal)])[0], address)
+    def each_reads_it_from_the_proxy_protocol(self, proxy):
+        """Of a balancer of TCP in front of it."""
+        node = self.start(PROXY_TRUSTED=self.PROXY, PROXY_PROTOCOL=str(proxy.passes_it_on).lower())
+        it = proxy(self, self.folder, [node], ["proxy"])
+        before = len(self.opened())
+        with socket.create_connection(("127.0.0.1", it.proxied), 30) as client:
+            client.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n")
+            client.sendall(b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            self.assertIn(b" 200 ", client.recv(65536).split(b"\r\n")[0])
+        self.saw("192.0.2.7", before)
 
     def test_haproxy_says_it_by_the_proxy_protocol(self):
         node = self.start(PROXY_TRUSTED=self.PROXY, PROXY_PROTOCOL="true")
-        port, _ = haproxy(self, self.folder, [(node.port, node.internal)], ["proxy"])
-        self.connect(port, self.CLIENT)
+        self.connect(proxies.HAProxy(self, self.folder, [node], ["proxy"]).port, self.CLIENT)
 
     def connect(self, port, address):
         """One client, that says it were somebody else."""
@@ -136,28 +168,30 @@ class Addresses(unittest.TestCase):
         client.request("GET", "/socket.io/?EIO=4&transport=polling", headers={"X-Forwarded-For": "6.6.6.6"})
         self.assertEqual(client.getresponse().status, 200)
         client.close()
-        self.node.until("the session is in the log", lambda: len(self.opened()) > before)
-        self.assertEqual(self.opened()[before:], [address])
+        self.saw(address, before)
+
+    def saw(self, address, before):
+        self.node.until("the session is in the log", lambda: address in self.opened()[before:])
+        # The proxy's own address is that of whoever asked whether it answers.
+        self.assertLessEqual(set(self.opened()[before:]), {address, self.PROXY})
 
     def opened(self):
         lines = [line for line in self.node.log().splitlines() if "session opened" in line]
         return [re.search(r"address=([\d.]+):", line)[1] for line in lines]
 
 
+@of_each_proxy
 class Requests(unittest.TestCase):
     """What a proxy makes of requests, seen by servers that stand in the place of nodes."""
 
-    def setUp(self):
-        self.folder = temporary(self)
-        self.servers = [Node(self) for _ in range(NODES)]
-
-    def test_nginx_passes_them_on(self):
-        port, _ = nginx(self, self.folder, [node.port for node in self.servers])
-        self.pass_on(port)
-
-    def test_haproxy_passes_them_on(self):
-        port, _ = haproxy(self, self.folder, [(node.port, node.port) for node in self.servers])
-        self.pass_on(port)
+    def each_passes_them_on(self, proxy):
+        self.servers = [Node(self, place) for place in programs.hosts(NODES)]
+        it = proxy(self, temporary(self), self.servers, ["tls"])
+        self.assertEqual(ask(it.tls, tls=True, headers={"X-Forwarded-Proto": "http"}), 200)
+        self.assertEqual([node.seen["x-forwarded-proto"][-1] for node in self.servers if "https" in node.seen["x-forwarded-proto"]], ["https"])
+        for node in self.servers:
+            node.forget()
+        self.pass_on(it.port)
 
     def pass_on(self, port):
         with self.subTest("what a client says of its address does not count"):
@@ -166,14 +200,16 @@ class Requests(unittest.TestCase):
             self.assertEqual({value for node in self.servers for value in node.seen["x-forwarded-proto"]}, {"http"})
 
         with self.subTest("all nodes get their share, on few connections"):
-            before = sum(node.connections for node in self.servers)
+            # Some proxies ask for the health of each first.
+            self.wait_for(lambda: ask(port) == 200 and all(node.requests for node in self.servers))
+            before, earlier = sum(node.connections for node in self.servers), [node.requests for node in self.servers]
             client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
             for _ in range(30):
                 client.request("GET", "/socket.io/?EIO=4&transport=polling&sid=x")
                 self.assertEqual(client.getresponse().read(), b"ok")
             client.close()
-            for node in self.servers:
-                self.assertGreaterEqual(node.requests, 8)
+            for node, requests in zip(self.servers, earlier):
+                self.assertGreaterEqual(node.requests - requests, 8)
             self.assertLessEqual(sum(node.connections for node in self.servers) - before, 10)
 
         with self.subTest("a node learns at once that a client gave up its poll"):
@@ -213,11 +249,13 @@ class Requests(unittest.TestCase):
 class Node:
     """Answers like a node, as far as a proxy can tell, and keeps what it saw."""
 
-    def __init__(self, test):
+    def __init__(self, test, place):
+        self.host, self.port, _ = place
+        self.internal = self.port
         self.requests = self.connections = self.held = 0
         self.sockets = []
         self.refuses = False
-        self.seen = {"x-forwarded-for": [], "x-forwarded-proto": []}
+        self.forget()
         node = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -263,14 +301,16 @@ class Node:
             def log_message(self, *_):
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = http.server.ThreadingHTTPServer((self.host, self.port), Handler)
         self.server.daemon_threads = True
         # A proxy that ends resets its connections.
         self.server.handle_error = lambda *_: None
-        self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         self.open = True
         test.addCleanup(self.close)
+
+    def forget(self):
+        self.seen = {"x-forwarded-for": [], "x-forwarded-proto": []}
 
     def close(self):
         """As a process that is killed: its connections end, too."""
@@ -283,62 +323,92 @@ class Node:
                     connection.shutdown(socket.SHUT_RDWR)
 
 
-def nginx(test, folder, nodes):
-    """Starts nginx in front of these ports, and returns its own."""
-    (port,) = programs.free_ports(1)
-    config = nginx_files(folder, nodes, port)
-    proxy = programs.Process(test, folder, programs.tool("nginx"), "-p", folder, "-c", config, "-g", "daemon off;")
-    proxy.until("nginx answers", lambda: ask(port) == 200)
-    return port, proxy
+def setUpModule():
+    """What takes long begins now, and its test is the last."""
+    Silence.begin()
 
 
-def haproxy(test, folder, nodes, variants=()):
-    """Starts HAProxy in front of these ports and internal ports, and returns its own."""
-    port, announced = programs.free_ports(2)
-    config = haproxy_file(folder, nodes, port, variants)
-    file = pathlib.Path(config)
-    file.write_text(file.read_text().replace("bind :8081", f"bind 127.0.0.1:{announced}"))
-    proxy = programs.Process(test, folder, programs.tool("haproxy"), "-db", "-f", config)
-    proxy.until("HAProxy answers", lambda: ask(port) == 200)
-    return port, proxy
+class Silence(unittest.TestCase):
+    """Clients behind each proxy that hear nothing for longer than the heartbeats allow by default."""
+
+    # Of each client, by its proxy and its name: what went wrong, None if nothing did.
+    ends = {}
+    threads = []
+
+    @classmethod
+    def begin(cls):
+        module = types.SimpleNamespace(addCleanup=unittest.addModuleCleanup)
+        folder = temporary(module)
+        node = programs.Gateway(module, folder, ENGINE_PING_INTERVAL=f"{SILENCE_SECONDS}s")
+        node.ready()
+        for proxy in ALL:
+            own = pathlib.Path(folder) / proxy.name
+            own.mkdir()
+            it = proxy(module, str(own), [node])
+            for client in (poll, listen):
+                cls.threads.append(threading.Thread(target=cls.attempt, args=(proxy, client, it.port), daemon=True))
+                cls.threads[-1].start()
+
+    @classmethod
+    def attempt(cls, proxy, client, port):
+        began, wrong = time.monotonic(), None
+        try:
+            client(port)
+            if time.monotonic() - began < SILENCE_SECONDS - 1:
+                wrong = "heard something too early"
+        except Exception as error:
+            wrong = repr(error)
+        cls.ends[proxy.name, client.__name__] = wrong
+
+    def test_it_ends_no_poll_and_no_websocket(self):
+        for thread in self.threads:
+            thread.join()
+        self.assertEqual(self.ends, {(proxy.name, client): None for proxy in ALL for client in ("poll", "listen")})
 
 
-def nginx_files(folder, nodes, port, variants=()):
-    """The deployed files with other addresses."""
-    text = (DEPLOY / "nginx/upstream.conf").read_text()
-    for number, node in enumerate(nodes, 1):
-        text = text.replace(f"server gateway-{number}:3000", f"server 127.0.0.1:{node}")
-    # Those that are not there.
-    text = re.sub(r"^server gateway.*\n", "", text, flags=re.M)
-    (pathlib.Path(folder) / "upstream.conf").write_text(text)
-    text = vary((DEPLOY / "nginx/nginx.conf").read_text(), variants)
-    text = text.replace("listen 8080", f"listen 127.0.0.1:{port}").replace("/tmp/nginx", f"{folder}/nginx")
-    text = text.replace("/etc/nginx/tls", folder)
-    config = pathlib.Path(folder) / "nginx.conf"
-    config.write_text(text)
-    return str(config)
+def poll(port):
+    """Connects by polling, and waits for the first ping."""
+
+    def request(method, sid="", body=None):
+        connection = connect(port)
+        connection.timeout = 2 * SILENCE_SECONDS
+        try:
+            connection.request(method, f"/socket.io/?EIO=4&transport=polling{sid}", body=body)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+            assert answer.status == 200, (answer.status, text)
+            return text
+        finally:
+            connection.close()
+
+    sid = "&sid=" + re.search(r'"sid":"([^"]+)"', request("GET"))[1]
+    request("POST", sid, "40")
+    assert request("GET", sid).startswith("40")
+    heard = request("GET", sid)
+    assert heard == "2", heard
 
 
-def haproxy_file(folder, nodes, port, variants=()):
-    text = vary((DEPLOY / "haproxy/haproxy.cfg").read_text(), variants)
-    for number in range(1, NODES + 1):
-        line = f"server gateway-{number} gateway-{number}:3000"
-        if number > len(nodes):
-            text = text.replace(line, "")
-            continue
-        clients, internal = nodes[number - 1]
-        text = text.replace(line, f"server gateway-{number} 127.0.0.1:{clients} port {internal}")
-    text = text.replace("bind :8080", f"bind 127.0.0.1:{port}").replace("/usr/local/etc/haproxy", folder)
-    config = pathlib.Path(folder) / "haproxy.cfg"
-    config.write_text(text)
-    return str(config)
+def listen(port):
+    """Connects with a WebSocket, waits for the first ping, and calls."""
+    client = websocket.create_connection(f"ws://127.0.0.1:{port}/socket.io/?EIO=4&transport=websocket", timeout=2 * SILENCE_SECONDS)
+    try:
+        assert client.recv().startswith("0")
+        client.send("40")
+        assert client.recv().startswith("40")
+        heard = client.recv()
+        assert heard == "2", heard
+        client.send("3")
+        client.send('420["echo","still here"]')
+        assert client.recv() == '430["still here"]'
+    finally:
+        client.close()
 
 
-def vary(text, variants):
-    """Takes the marks of variants away."""
-    for variant in variants:
-        text = text.replace(f"#{variant}: ", "")
-    return text
+def unchecked():
+    """A session of requests that takes any certificate, whatever the environment says."""
+    session = requests.Session()
+    session.trust_env, session.verify = False, False
+    return session
 
 
 def temporary(test):
@@ -346,37 +416,8 @@ def temporary(test):
     folder = tempfile.TemporaryDirectory()
     test.addCleanup(folder.cleanup)
     pathlib.Path(folder.name).chmod(0o755)
-    if isinstance(test, Files):
-        key, certificate = pathlib.Path(folder.name) / "tls.key", pathlib.Path(folder.name) / "tls.crt"
-        request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
-        subprocess.run([*request, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-        (pathlib.Path(folder.name) / "tls.pem").write_text(certificate.read_text() + key.read_text())
+    proxies.certificate(folder.name)
     return folder.name
-
-
-def ask(port, query="", method="GET", headers=None):
-    return status_of(port, method, f"/socket.io/?EIO=4&transport=polling{query}", headers or {})
-
-
-def status_of(port, method, target, headers):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    try:
-        connection.request(method, target, body=b"x" if method == "POST" else None, headers=headers)
-        return connection.getresponse().status
-    finally:
-        connection.close()
-
-
-def upgrade(port):
-    """Status and headers of a WebSocket's handshake."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    try:
-        headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
-        connection.request("GET", "/socket.io/?EIO=4&transport=websocket", headers=headers)
-        answer = connection.getresponse()
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}
-    finally:
-        connection.close()
 
 
 if __name__ == "__main__":
