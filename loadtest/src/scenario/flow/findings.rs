@@ -1,4 +1,4 @@
-//! Which messages went wrong, for whom, and when: what somebody needs who looks for the reason.
+//! Messages that went wrong, with all that helps to find the reason.
 
 use std::time::SystemTime;
 
