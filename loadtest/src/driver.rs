@@ -82,8 +82,9 @@ impl<S: Scenario> Driver<S> {
                 if event.is_writable() {
                     self.handle_writable(client, lane);
                 }
-                if event.is_readable() || event.is_read_closed() || event.is_error() {
-                    self.handle_readable(client, lane);
+                let is_ended = event.is_read_closed() || event.is_error();
+                if event.is_readable() || is_ended {
+                    self.handle_readable(client, lane, is_ended);
                 }
                 self.settle();
             }
@@ -136,6 +137,20 @@ impl<S: Scenario> Driver<S> {
                         self.close(client, Some(Failure::Timeout));
                     }
                 }
+                Timer::Heartbeat { client, attempt } => {
+                    let connection = &self.connections[client as usize];
+                    let dead_at = connection.pace.dead_at();
+                    if connection.attempt != attempt || connection.session.is_none() {
+                        continue;
+                    }
+                    if dead_at > self.io.now {
+                        self.io
+                            .timers
+                            .set(dead_at, Timer::Heartbeat { client, attempt });
+                        continue;
+                    }
+                    self.close(client, Some(Failure::Silent));
+                }
                 Timer::Greeting { .. } | Timer::Connect(_) | Timer::Cut(_) | Timer::Send(_) => {
                     self.scenario.handle_timer(at, timer, &mut self.io);
                 }
@@ -151,7 +166,7 @@ impl<S: Scenario> Driver<S> {
         }
     }
 
-    fn handle_readable(&mut self, client: u32, lane: Lane) {
+    fn handle_readable(&mut self, client: u32, lane: Lane, is_ended: bool) {
         loop {
             let connection = &mut self.connections[client as usize];
             let read = match connection.receive(lane, &mut self.scratch) {
@@ -165,8 +180,9 @@ impl<S: Scenario> Driver<S> {
                 return self.close(client, Some(failure));
             }
             self.settle();
-            // A short read has emptied the socket; with edge-triggered readiness more bytes are another event.
-            if read < self.scratch.len() {
+            // A short read has emptied the socket; with edge-triggered readiness more bytes are another event. But an
+            // end that came together with the last bytes is none.
+            if read < self.scratch.len() && !is_ended {
                 return;
             }
         }
@@ -179,6 +195,7 @@ impl<S: Scenario> Driver<S> {
             outs,
             pace,
             target,
+            attempt,
             ..
         } = connection;
         let Some(session) = session else {
@@ -194,8 +211,14 @@ impl<S: Scenario> Driver<S> {
                 outs,
                 &mut |event| match event {
                     Event::Message(message) => scenario.handle_message(client, message, io),
-                    Event::Opened { ping_interval } => {
-                        pace.handle_opened(ping_interval, io.now);
+                    Event::Opened {
+                        ping_interval,
+                        ping_timeout,
+                    } => {
+                        pace.handle_opened(ping_interval, ping_timeout, io.now);
+                        let attempt = *attempt;
+                        io.timers
+                            .set(pace.dead_at(), Timer::Heartbeat { client, attempt });
                         scenario.handle_opened(client, io);
                     }
                     Event::Joined(reply) => {
@@ -313,8 +336,16 @@ impl<S: Scenario> Driver<S> {
         let transport = self.dialler.transport(global);
         let connection = &mut self.connections[client as usize];
         let attempt = connection.begin(self.io.now);
-        connection.target =
-            (self.scenario.node(client) + attempt as usize - 1) % self.dialler.targets.len();
+        let targets = self.dialler.targets.len();
+        connection.target = if attempt == 1 {
+            self.scenario.node(client) % targets
+        } else if targets > 1 {
+            // Another one than before, and not the same for all who were there.
+            let step = (self.io.random() * (targets - 1) as f64) as usize;
+            (connection.target + 1 + step) % targets
+        } else {
+            0
+        };
         let target = &self.dialler.targets[connection.target];
         let payload = connection
             .payload

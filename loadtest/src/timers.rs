@@ -13,6 +13,13 @@ pub(crate) enum Timer {
         /// Which of its attempts.
         attempt: u32,
     },
+    /// The server's heartbeat may be overdue.
+    Heartbeat {
+        /// Which client.
+        client: u32,
+        /// Which of its attempts.
+        attempt: u32,
+    },
     /// The client's first event was not answered; sent again while that attempt lives.
     Greeting {
         /// Which client.

@@ -138,6 +138,34 @@ const faults = {
     },
   },
 
+  // The server ends the connections of a room right behind an event, so that both reach the client at once.
+  vanish: {
+    publish({ socket, io, room, emit }, nth) {
+      emit(socket.to(room));
+      if (nth % EVERY !== 0) return;
+      for (const id of io.of("/").adapter.rooms.get(room) ?? []) {
+        const member = io.sockets.sockets.get(id);
+        if (!member) continue;
+        member.conn.transport.socket._socket.end();
+        counts.vanish += 1;
+      }
+    },
+  },
+
+  // The server falls silent for a client, now and then: no event, no heartbeat, no end. It lets the client come back.
+  silence: {
+    options: { pingInterval: 300, pingTimeout: 300 },
+    publish({ socket, io, room, emit }, nth) {
+      emit(socket.to(room));
+      const victim = nth % EVERY === 0 && someone(io, room);
+      if (!victim) return;
+      const { conn } = io.sockets.sockets.get(victim);
+      conn.transport.socket.send = () => {};
+      conn.transport.socket._sender.sendFrame = () => {};
+      counts.silence += 1;
+    },
+  },
+
   // Every tenth handshake, once all are there, is answered with an HTTP error.
   forbid: {
     options: {

@@ -119,7 +119,8 @@ coproc faulty { exec node "$here/faulty-server.js"; }
 pids+=("$faulty_PID")
 read -r _ port <&"${faulty[0]}"
 # Five at a time: a machine that is busy otherwise has to keep up.
-faults=("none lose twice swap part" "deny roomless rename refuse dismiss" "forbid reject slow behind without")
+faults=("none lose twice swap part" "deny roomless rename refuse dismiss" "forbid reject slow behind without"
+  "vanish silence")
 for five in "${faults[@]}"; do
   runs=()
   for fault in $five; do
@@ -161,6 +162,8 @@ holds forbid "P > 0 && f.turned_away === P && f.refused === 0 && $clean"
 holds reject "P > 0 && f.publishes_refused === P && f.unsure === P && $clean"
 holds slow "$clean && f.replay_p50 >= 0.3"
 holds behind "P > 0 && $clean && f.replay_p50 >= 0.3"
+holds vanish "P > 0 && $clean && $none && f.brought_back === 1 && f.failures >= P - 2 && f.failures <= P"
+holds silence "P > 0 && f.lost === 0 && f.duplicated === 0 && f.brought_back === 1 && f.failures > 0"
 holds without 'f.recovered === 0 && f.not_recovered === f.returns && f.lost_away > f.lost / 2 && f.lost > 30 && f.missed === 0'
 grep -q 'offers no recovery' "$work/without.txt" || fail "a server without recovery is not named"
 

@@ -3,10 +3,12 @@
 /// What a session reports while it takes bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event<'a> {
-    /// The server's handshake; its heartbeat interval in milliseconds.
+    /// The server's handshake; its heartbeat in milliseconds.
     Opened {
         /// `pingInterval` of the handshake.
         ping_interval: u64,
+        /// `pingTimeout` of the handshake.
+        ping_timeout: u64,
     },
     /// The namespace is joined; the JSON of the CONNECT reply.
     Joined(&'a [u8]),
@@ -31,19 +33,22 @@ pub(crate) enum Failure {
     Dismissed,
     /// Not answered in time.
     Timeout,
+    /// No heartbeat in time.
+    Silent,
     /// Bytes that make no sense.
     Protocol,
 }
 
 impl Failure {
     /// All of them, in the order of their index.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Transport,
         Self::Closed,
         Self::Status,
         Self::Refused,
         Self::Dismissed,
         Self::Timeout,
+        Self::Silent,
         Self::Protocol,
     ];
 
@@ -56,6 +61,7 @@ impl Failure {
             Self::Refused => "refused with connect_error, or at join",
             Self::Dismissed => "dismissed with disconnect",
             Self::Timeout => "timeout",
+            Self::Silent => "no heartbeat in time",
             Self::Protocol => "protocol error",
         }
     }
@@ -89,7 +95,11 @@ pub(crate) fn handle_packet(
         }
         [b'0', open @ ..] => {
             let ping_interval = number_of(open, b"\"pingInterval\":").ok_or(Failure::Protocol)?;
-            on(Event::Opened { ping_interval });
+            let ping_timeout = number_of(open, b"\"pingTimeout\":").ok_or(Failure::Protocol)?;
+            on(Event::Opened {
+                ping_interval,
+                ping_timeout,
+            });
             return Ok(Reply::Connect);
         }
         [b'6'] => {}
@@ -133,7 +143,7 @@ mod tests {
         let (reply, events) =
             handle(r#"0{"sid":"a","upgrades":[],"pingInterval":25000,"pingTimeout":1}"#);
         assert_eq!(reply, Ok(Reply::Connect));
-        assert_eq!(events, ["Opened { ping_interval: 25000 }"]);
+        assert_eq!(events, ["Opened { ping_interval: 25000, ping_timeout: 1 }"]);
     }
 
     #[test]
@@ -151,6 +161,10 @@ mod tests {
         assert_eq!(handle("").0, Err(Failure::Protocol));
         assert_eq!(handle("x").0, Err(Failure::Protocol));
         assert_eq!(handle("0{}").0, Err(Failure::Protocol));
+        assert_eq!(
+            handle(r#"0{"pingInterval":1,"a":2}"#).0,
+            Err(Failure::Protocol)
+        );
     }
 
     #[test]

@@ -183,8 +183,11 @@ mod tests {
 
         fn joined() -> Self {
             let mut pair = Self::new();
-            pair.respond(Lane::Main, r#"0{"sid":"abc","pingInterval":25000}"#)
-                .unwrap();
+            pair.respond(
+                Lane::Main,
+                r#"0{"sid":"abc","pingInterval":25000,"pingTimeout":20000}"#,
+            )
+            .unwrap();
             pair.respond(Lane::Post, "ok").unwrap();
             pair.respond(Lane::Main, r#"40{"sid":"x"}"#).unwrap();
             pair.outs = Outputs::default();
@@ -198,8 +201,11 @@ mod tests {
         let mut pair = Pair::new();
         let first = pair.requested(Lane::Main);
         assert!(first.starts_with("GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\n"));
-        pair.respond(Lane::Main, r#"0{"sid":"abc","pingInterval":25000}"#)
-            .unwrap();
+        pair.respond(
+            Lane::Main,
+            r#"0{"sid":"abc","pingInterval":25000,"pingTimeout":20000}"#,
+        )
+        .unwrap();
         assert!(
             pair.requested(Lane::Post)
                 .ends_with("Content-Length: 2\r\n\r\n40")

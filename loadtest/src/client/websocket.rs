@@ -143,7 +143,9 @@ mod tests {
 
     fn conversation() -> Vec<u8> {
         let mut bytes = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n".to_vec();
-        bytes.extend(server_frame(br#"0{"sid":"s","pingInterval":25000}"#));
+        bytes.extend(server_frame(
+            br#"0{"sid":"s","pingInterval":25000,"pingTimeout":20000}"#,
+        ));
         bytes.extend(server_frame(br#"40{"sid":"x"}"#));
         let long = format!(r#"42["m","{}"]"#, "x".repeat(300));
         bytes.extend(server_frame(long.as_bytes()));
@@ -192,7 +194,7 @@ mod tests {
         );
         take(
             &mut client,
-            &server_frame(br#"0{"sid":"s","pingInterval":1}"#),
+            &server_frame(br#"0{"sid":"s","pingInterval":1,"pingTimeout":1}"#),
             &mut out,
         );
         assert_eq!(unmask(&out), br#"40{"token":"t"}"#);

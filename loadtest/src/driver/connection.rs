@@ -147,13 +147,21 @@ pub(crate) struct Pace {
     dialled: Option<u64>,
     heartbeat_due: u64,
     heartbeat_interval: u64,
+    /// How late a heartbeat may be before the client believes the connection dead.
+    heartbeat_grace: u64,
 }
 
 impl Pace {
-    /// The server has told its interval.
-    pub(crate) fn handle_opened(&mut self, milliseconds: u64, now: u64) {
-        self.heartbeat_interval = milliseconds.saturating_mul(1_000_000);
+    /// The server has told its interval and its timeout, in milliseconds.
+    pub(crate) fn handle_opened(&mut self, interval: u64, timeout: u64, now: u64) {
+        self.heartbeat_interval = interval.saturating_mul(1_000_000);
+        self.heartbeat_grace = timeout.saturating_mul(1_000_000);
         self.heartbeat_due = now.saturating_add(self.heartbeat_interval);
+    }
+
+    /// When the connection is dead, unless a heartbeat comes until then.
+    pub(crate) fn dead_at(&self) -> u64 {
+        self.heartbeat_due.saturating_add(self.heartbeat_grace)
     }
 
     /// The first time, tells when the attempt began.

@@ -204,7 +204,7 @@ impl Scenario for Echo {
                 self.greeting
                     .handle_timer(timer, io, |packet| packet.extend_from_slice(GREETING));
             }
-            Timer::Send(_) | Timer::Cut(_) | Timer::Attempt { .. } => {}
+            Timer::Send(_) | Timer::Cut(_) | Timer::Attempt { .. } | Timer::Heartbeat { .. } => {}
         }
     }
 

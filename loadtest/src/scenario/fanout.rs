@@ -281,7 +281,7 @@ impl Scenario for Fanout {
                 let greet = self.greet(client);
                 self.greeting.handle_timer(timer, io, greet);
             }
-            Timer::Send(_) | Timer::Cut(_) | Timer::Attempt { .. } => {}
+            Timer::Send(_) | Timer::Cut(_) | Timer::Attempt { .. } | Timer::Heartbeat { .. } => {}
         }
     }
 

@@ -420,7 +420,7 @@ impl Scenario for Flow {
                 let greet = self.greet(client);
                 self.greeting.handle_timer(timer, io, greet);
             }
-            Timer::Cut(_) | Timer::Send(_) | Timer::Attempt { .. } => {}
+            Timer::Cut(_) | Timer::Send(_) | Timer::Attempt { .. } | Timer::Heartbeat { .. } => {}
         }
     }
 

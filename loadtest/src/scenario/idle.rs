@@ -198,7 +198,11 @@ impl Scenario for Idle {
             {
                 self.send(client, io);
             }
-            Timer::Greeting { .. } | Timer::Attempt { .. } | Timer::Cut(_) | Timer::Send(_) => {}
+            Timer::Greeting { .. }
+            | Timer::Heartbeat { .. }
+            | Timer::Attempt { .. }
+            | Timer::Cut(_)
+            | Timer::Send(_) => {}
         }
     }
 
