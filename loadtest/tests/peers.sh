@@ -2,7 +2,7 @@
 # loadtest against real servers, and its counts against independent ones. `make loadtest` runs it. Needs node and npm;
 # nothing is skipped when one is missing, the script fails.
 #
-# LOADTEST_FULL=1 also runs all scenarios against Node and socketioxide, and restarts nodes over Redis; it needs cargo and
+# LOADTEST_FULL=1 also runs all scenarios against Node and socketioxide, and ends nodes over Redis; it needs cargo and
 # redis-server, and takes minutes.
 #
 # INSTALL_ONLY=1 ends before the tests.
@@ -301,6 +301,32 @@ equal "exit code of a recovery that is not whole" "$code" 1
 grep -q 'expected recovered=100%: it was' "$work/out" || fail "the part that is recovered is not named"
 stop "$pid"
 
+gateway_nodes() {
+  local node node_port
+  urls= nodes=()
+  for ((node = 0; node < $1; node++)); do
+    node_port=$(free_port)
+    urls=$urls,http://127.0.0.1:$node_port
+    nodes+=(--node "$gateway serve --listen 127.0.0.1:$node_port --internal-listen 127.0.0.1:0 --demo false \
+      --recovery-window 2m ${*:2} >>$work/node-$node.log 2>&1")
+  done
+  urls=${urls#,}
+}
+
+gateway_nodes 1 --shutdown-drain 0s
+# A node alone keeps all in its memory, which ends with it: everybody is told.
+$loadtest rollout --url "$urls" --members 20 --pause 1s "${nodes[@]}" $quiet \
+  --expect 'not_recovered=21,lost=0,duplicated=0,out_of_order=0,brought_back=100%'
+"$gateway" serve --listen 127.0.0.1:0 --internal-listen 127.0.0.1:0 --demo false --recovery-window 2m \
+  >"$work/recovering.log" 2>&1 &
+pid=$!
+pids+=("$pid")
+wait_for "$work/recovering.log" ' listening ' >"$work/listening"
+gateway_url=http://$(grep -oE '127\.0\.0\.1:[0-9]+' "$work/listening" | head -n 1)
+recovered gateway "$gateway_url"
+$loadtest recovery --url "$gateway_url" --clients 40 --duration 4s --every 2s --away 300ms $quiet
+stop "$pid"
+
 echo "== the floor"
 start floor "$loadtest" floor --listen 127.0.0.1:0 --threads 2
 $loadtest fanout --url "http://127.0.0.1:$port" --members 50 --window 8 --warmup 200ms --duration 1s --pid "$pid" $quiet \
@@ -312,11 +338,19 @@ if [ -z "$full" ]; then
   exit
 fi
 
-echo "== nodes restarted in turn"
 redis_port=$(free_port)
 redis-server --bind 127.0.0.1 --port "$redis_port" --save '' --appendonly no --dir "$work" >"$work/redis.log" 2>&1 &
 pids+=($!)
 wait_for "$work/redis.log" 'Ready to accept connections' >"$work/ignored"
+
+echo "== a rollout and kills lose nothing"
+gateway_nodes 3 --redis-url "redis://127.0.0.1:$redis_port" --shutdown-drain 5s
+flow="--rooms 5 --members 20 --active-rooms 3 --rate 10 --broadcast-rate 2"
+nothing='recovered=100%,lost=0,duplicated=0,out_of_order=0,refused=0,brought_back=100%'
+$loadtest rollout --url "$urls" $flow --pause 4s "${nodes[@]}" $quiet --expect "restarts=3,$nothing"
+$loadtest kill --url "$urls" $flow --pause 4s --times 6 "${nodes[@]}" $quiet --expect "kills=6,$nothing"
+
+echo "== nodes restarted in turn"
 cat >"$work/restart" <<RESTART
 #!/usr/bin/env bash
 # restart NODE PORT: ends the node's process, if there is one, and starts it again on the same port.
