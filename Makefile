@@ -16,7 +16,7 @@ clients: export CLIENT_SUITE_BIN ?= $(DEBUG)/examples/client_suite
 cluster: export CLUSTER_NODE_BIN ?= $(DEBUG)/examples/cluster_node
 
 .PHONY: help run test fast install check fmt build unit autobahn clients loadtest cluster examples redis redis-all \
-	deploy-check deploy-write deploy-image-steps fuzz bench simulate
+	deploy-check deploy-write deploy-image-steps docs fuzz bench simulate
 
 help: ## What the targets do
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 22
@@ -64,6 +64,7 @@ install: ## What the tests need
 	INSTALL_ONLY=1 node docs/examples/run.mjs
 	INSTALL_ONLY=1 python3 deploy/tests/run.py
 	INSTALL_ONLY=1 python3 gateway/tests/autobahn/run.py
+	INSTALL_ONLY=1 python3 docs/site/build.py
 
 # Tests of a node mostly wait: twice as many as there are cores go at once.
 unit: build ## The tests of all crates
@@ -114,6 +115,11 @@ deploy-write:
 # The steps of deploy/Dockerfile without Docker: a release build, and a start as the image would start it; needs root.
 deploy-image-steps:
 	python3 deploy/tests/image_steps.py
+
+# The pages of docs/ as a site with search, in target/site/html; its links are checked.
+docs: ## The pages as a site
+	python3 docs/site/build_test.py
+	python3 docs/site/build.py
 
 fmt:
 	cargo fmt

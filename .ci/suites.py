@@ -69,6 +69,7 @@ SUITES = [
     Suite("examples", "examples", load=0.6, needs=INSTALLED),
     Suite("loadtest", "loadtest", load=0.4, needs=INSTALLED, measures=True),
     Suite("autobahn", "autobahn", load=0.6, needs=INSTALLED),
+    Suite("docs", "docs", load=0.5, needs=INSTALLED),
 ]
 
 

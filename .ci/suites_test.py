@@ -82,7 +82,7 @@ class Runner(unittest.TestCase):
         targets = {line.split(":")[0] for line in (ROOT / "Makefile").read_text().splitlines() if ": " in line or line.endswith(":")}
         made = {suite.make.split()[0] for suite in SUITES}
         self.assertLessEqual(made, targets)
-        self.assertEqual(made, {"build", "install", "check", "unit", "autobahn", "clients", "loadtest", "redis", "cluster", "examples", "deploy-check", "simulate"})
+        self.assertEqual(made, {"build", "install", "check", "unit", "autobahn", "clients", "loadtest", "redis", "cluster", "examples", "deploy-check", "simulate", "docs"})
 
     def test_a_name_brings_its_parts_and_what_they_need(self):
         suites = [Suite("build", "", load=1), Suite("one", "", load=1, needs=("build",)), Suite("one-more", "", load=1), Suite("two", "", load=1)]

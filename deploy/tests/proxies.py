@@ -34,6 +34,8 @@ class Proxy:
         self.port, self.tls, self.proxied, self.admin = programs.free_ports(4)
         command = [programs.tool(self.program), *self.start(self.write(folder, nodes, variants), folder)]
         self.process = programs.Process(test, folder, *command, environment=environment(folder))
+        # Some would wait for their clients.
+        test.addCleanup(self.process.child.kill)
         self.earlier = collections.Counter()
         self.process.until(f"{self.name} answers", lambda: ask(self.port) == 200)
         self.earlier = self.counted()

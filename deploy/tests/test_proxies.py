@@ -1,7 +1,6 @@
 """The five proxies with their deployed files: they take them, and clients come through."""
 
 import contextlib
-import functools
 import http.client
 import http.server
 import pathlib
@@ -35,8 +34,12 @@ def of_each_proxy(tests):
     for name, method in list(vars(tests).items()):
         if name.startswith("each_"):
             for proxy in ALL:
-                setattr(tests, f"test_{proxy.name}_{name.removeprefix('each_')}", functools.partialmethod(method, proxy))
+                setattr(tests, f"test_{proxy.name}_{name.removeprefix('each_')}", bound(method, proxy))
     return tests
+
+
+def bound(method, proxy):
+    return lambda test: method(test, proxy)
 
 
 @of_each_proxy
