@@ -17,6 +17,7 @@ use crate::engine::outbox::{ENTRY, Outbox, Overflow, Parcel};
 use crate::engine::shard::Shard;
 use crate::net::ids::Sid;
 
+mod leaving;
 pub(crate) mod masked;
 mod polling;
 mod socket_task;
@@ -43,6 +44,8 @@ pub(crate) struct Session {
     shard: Rc<Shard>,
     /// The client wants no binary WebSocket frames.
     base64: bool,
+    /// The node lets the client go: it is sent nothing more.
+    leaving: Cell<bool>,
     sid: Sid,
     /// Where it stands in the shard's registry.
     slot: Cell<Slot>,
@@ -114,6 +117,7 @@ impl Session {
             outbox: RefCell::default(),
             engine: RefCell::new(engine),
             base64,
+            leaving: Cell::new(false),
             sid,
             slot: Cell::default(),
             handshake,
@@ -357,6 +361,9 @@ impl Session {
 
     /// Queues a packet and sees to it that it is sent.
     fn enqueue(self: &Rc<Self>, packet: &Rc<Parcel>) -> Queued {
+        if self.leaving.get() {
+            return Queued::No;
+        }
         let (transport, has_poll) = {
             let engine = self.engine.borrow();
             if !engine.is_open() {

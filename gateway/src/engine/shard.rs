@@ -440,14 +440,14 @@ impl Shard {
     pub(crate) fn open_count(&self) -> usize {
         let registry = self.registry.borrow();
         let sessions = registry.sessions.iter();
-        sessions.filter(|(_, session)| session.is_open()).count()
+        sessions.filter(|(_, session)| session.stays()).count()
     }
 
-    /// At most `count` open sessions.
+    /// At most `count` open sessions that are not let go yet.
     pub(crate) fn first_open(&self, count: usize) -> Vec<Rc<Session>> {
         let registry = self.registry.borrow();
         let sessions = registry.sessions.iter().map(|(_, session)| session);
-        let open = sessions.filter(|session| session.is_open());
+        let open = sessions.filter(|session| session.stays());
         open.take(count).cloned().collect()
     }
 

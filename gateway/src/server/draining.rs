@@ -108,12 +108,22 @@ async fn close_evenly(shard: Rc<Shard>, period: Period) {
     let links = shard.links();
     while shard.node().drain().is_within(period) {
         let now = Instant::now();
-        close(&shard, pace.due(now, shard.open_count()));
+        let_go(&shard, pace.due(now, shard.open_count()));
         links.close_tunnels(tunnels.due(now, links.tunnel_count()));
         if pace.is_over() {
             return;
         }
         tokio::time::sleep(STEP.min(period.end().saturating_duration_since(Instant::now()))).await;
+    }
+}
+
+/// Closes sessions, where there is recovery so that what their clients have sent by then is still handled.
+fn let_go(shard: &Rc<Shard>, count: usize) {
+    if shard.node().config().recovery.window.is_none() {
+        return close(shard, count);
+    }
+    for session in shard.first_open(count) {
+        session.send_off(CloseReason::ServerShuttingDown);
     }
 }
 

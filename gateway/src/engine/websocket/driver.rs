@@ -61,6 +61,10 @@ impl Attached {
     }
 
     fn lose(&self, reason: CloseReason) {
+        let reason = match self.session.is_leaving() {
+            true => CloseReason::ServerShuttingDown,
+            false => reason,
+        };
         if self.session.has_task(&self.task) {
             self.session.drive(|engine| {
                 if engine.transport() == Transport::Polling {
@@ -409,6 +413,10 @@ impl Attached {
             }
             Received::Pong => {}
             Received::Close(code) => {
+                if self.session.is_leaving() {
+                    // Our close frame went out before.
+                    self.task.cut.set(true);
+                }
                 self.lose(CloseReason::TransportClose);
                 return Some(End { code });
             }

@@ -146,6 +146,11 @@ export class Crowd {
     }
   }
 
+  /** Waits until everybody is connected. */
+  everybody() {
+    return until("everybody is back", () => this.members.every(({ socket }) => socket.connected), 30_000);
+  }
+
   /** Cuts each member's connection once. */
   cut() {
     for (const { socket } of this.members) socket.io.engine?.close();
@@ -159,7 +164,7 @@ export class Crowd {
   async stop() {
     this.#over = true;
     await Promise.all(this.publishers.map(({ loop }) => loop));
-    await until("everybody is back", () => this.members.every(({ socket }) => socket.connected), 30_000);
+    await this.everybody();
     const faults = () => this.members.flatMap((member) => this.#faults(member));
     const end = performance.now() + 10_000;
     while (faults().some((it) => it.startsWith("lost")) && performance.now() < end) await delay(50);

@@ -1,0 +1,50 @@
+//! A client that is let go: what it has sent by then is still handled.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use protocol::Encoded;
+use protocol::engineio::{CloseReason, Transport};
+use protocol::websocket::frame::close_frame;
+
+use super::Session;
+
+/// How long a client may take to close its side.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// ```text
+///  open ──send_off: a close frame behind what is queued──► leaving ──the client's close frame, or FAREWELL──► closed
+/// ```
+///
+/// A session that leaves is read and sends nothing. A session on polling closes at once.
+impl Session {
+    pub(crate) fn send_off(self: &Rc<Self>, reason: CloseReason) {
+        if !self.stays() {
+            return;
+        }
+        let is_probing = self.engine.borrow().is_probing();
+        if self.transport() == Transport::Polling || is_probing {
+            return self.close(reason);
+        }
+        let goodbye = Encoded::control_frame(close_frame(None));
+        self.push_uncounted(&self.parcel(goodbye));
+        self.leaving.set(true);
+        let session = Rc::downgrade(self);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(FAREWELL).await;
+            if let Some(session) = session.upgrade() {
+                session.close(reason);
+            }
+        });
+    }
+
+    /// Whether it is let go.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.get()
+    }
+
+    /// Whether it is open, and is to stay so.
+    pub(crate) fn stays(&self) -> bool {
+        self.is_open() && !self.is_leaving()
+    }
+}
