@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use adapter::recovery::{LogName, Position};
 use adapter::{
     ArgumentsBuf, Broadcast, Entries, EventBuf, Flags, List, ListRequest, Piece, Selection,
     SocketDetails,
@@ -62,6 +63,82 @@ fn odd_broadcasts_are_tolerated() {
         assert_eq!(broadcast.selection, selection, "{}", payload.escape_ascii());
         assert_eq!(broadcast.event.name, "e");
     }
+}
+
+#[test]
+fn what_a_store_put_in_order_is_read_back_and_nothing_else() {
+    let namespace = "/";
+    let wire = Wire {
+        format: CLASSIC,
+        namespace: namespace.into(),
+        channels: Channels::new("socket.io", namespace),
+        uid: Uid::new(CLASSIC, 1, namespace),
+        node: NodeId::new("gw-1").unwrap(),
+        max_message: 1 << 20,
+    };
+    let event = EventBuf {
+        name: "hi".to_owned(),
+        arguments: ArgumentsBuf::from_json("1.50,[null]"),
+    };
+    let selection = Selection::room("b").to("a").except("c");
+    let prepared = wire.encode_ordered(&selection, &event, 2).unwrap();
+    assert_eq!(prepared.channel, "socket.io#/#");
+    let place = |number: u64| format!("{number:016}");
+    let message = |offset: &str, order: &str| {
+        let parts = [&prepared.before, offset.as_bytes(), &prepared.behind];
+        [&parts.concat(), order.as_bytes()].concat()
+    };
+    let order = [7, 8, 9].map(place).concat();
+    let offset = format!("AAAAAAAA.{}", place(10));
+    let whole = message(&offset, &order);
+    let ordered = |payload: &[u8]| {
+        let mut text = String::new();
+        let envelope = CLASSIC.open(Kind::Broadcast, payload, &mut text).ok()?;
+        envelope.ordered()
+    };
+    let read = ordered(&whole).unwrap().unwrap();
+    assert_eq!(read.era.number(), 7);
+    assert_eq!(read.entry.position.number(), 10);
+    assert_eq!(read.entry.selection, selection);
+    assert_eq!(read.entry.body, event.to_body());
+    let before = [("a", 8), ("b", 9)].map(|(room, at)| (LogName::room(room), Position::new(at)));
+    assert_eq!(read.before, before);
+    // Servers that know nothing of it find the offset as the last argument.
+    let Ok(Content::Message(ClusterMessage::Broadcast(plain), None)) =
+        self::read(CLASSIC, Kind::Broadcast, &whole)
+    else {
+        panic!("no broadcast");
+    };
+    assert_eq!(plain.event.name, "hi");
+
+    let bad = [
+        message(&offset.replace('.', "-"), &order),
+        message(&offset.replace('1', "x"), &order),
+        message(&offset, &order.replace('7', "x")),
+        message(&offset, &"9".repeat(48)),
+    ];
+    for payload in bad {
+        let read = ordered(&payload).unwrap();
+        assert_eq!(
+            read,
+            Err(DecodeError::WrongShape),
+            "{}",
+            payload.escape_ascii()
+        );
+    }
+    for index in 0..whole.len() {
+        for byte in [0, 0x90, 0xc0, 0xff] {
+            let mut changed = whole.clone();
+            changed[index] = byte;
+            // Whatever it is now, it is read without a panic.
+            let _ = ordered(&changed);
+            let _ = ordered(&whole[..index]);
+        }
+    }
+    let mut text = String::new();
+    let plain = b"\x93\xa1u\x81\xa4data\x91\xa1e\x80";
+    let plain = CLASSIC.open(Kind::Broadcast, plain, &mut text).unwrap();
+    assert_eq!(plain.ordered(), None);
 }
 
 #[test]

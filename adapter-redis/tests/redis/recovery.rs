@@ -8,4 +8,4 @@
 mod agree;
 mod breaks;
 mod measure;
-mod wire;
+pub(crate) mod wire;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use adapter::recovery::{LogName, Told};
 use adapter::{Adapter, Selection};
 use adapter_redis::wire::{Format, SubscriptionMode};
 use testkit::wait::PATIENCE;
@@ -10,13 +11,18 @@ use testkit::wait::PATIENCE;
 use crate::clusters::Cluster;
 use crate::gateway::{Gateway, rooms, socket};
 use crate::peer::Peer;
+use crate::recovery::wire::{Node, publication};
 use crate::server::Redis;
 
 /// The recipe of docs/redis.md for prefix `socket.io`; since Redis 7.2 there is `+client|setinfo` too.
-const COMMON: &str = "resetkeys resetchannels -@all +auth +client|setname +ping +role +select +unwatch +multi +exec \
+pub(crate) const COMMON: &str = "resetkeys resetchannels -@all +auth +client|setname +ping +role +select +unwatch +multi +exec \
      +set +get +mget +del +pexpire +sadd +srem +smembers ~socket.io-gateway{nodes}*";
-const CLASSIC: &str = "+publish +subscribe +unsubscribe +pubsub|numsub \
+pub(crate) const CLASSIC: &str = "+publish +subscribe +unsubscribe +pubsub|numsub \
      &socket.io#* &socket.io-request#* &socket.io-response#* &socket.io-gateway#*";
+/// What recovery needs beside it.
+pub(crate) const RECOVERY: &str = "+info +script|load +evalsha +time +hget +hset +hmget +hdel +hlen \
+     +zadd +zrem +zrange +zrangebyscore +zrangebylex +zscore +rpush +lpop +llen +lindex +lrange +ltrim \
+     +unlink +exists ~socket.io-gateway{recovery}*";
 const SHARDED: &str = "+spublish +ssubscribe +sunsubscribe +pubsub|shardnumsub \
      &socket.io#* &socket.io-gateway#*";
 
@@ -38,6 +44,58 @@ fn the_recipe_of_permissions_suffices() {
     gateway.close();
     let log = redis.call(&["ACL", "LOG"]);
     assert_eq!(log, "*0", "{log}");
+}
+
+#[test]
+#[ignore = "needs Redis: make test"]
+fn the_recipe_for_recovery_suffices() {
+    let redis = Redis::start();
+    let url = redis_user(&redis, "secret", &[COMMON, CLASSIC, RECOVERY]);
+    let mut node = Node::start_with(&url, "gw-a", |it| it.private_patterns = 0);
+    let _room = node.gateway.join("room1");
+    let places = node.publish(vec![publication(rooms(&["room1"]), "hi", "1")]);
+    assert_eq!(node.ordered().entry.position, places[0]);
+    let log = redis.call(&["ACL", "LOG"]);
+    assert_eq!(log, "*0", "{log}");
+}
+
+#[test]
+#[ignore = "needs Redis: make test"]
+fn a_user_that_may_not_run_the_script_is_told_and_tries_slowly() {
+    let redis = Redis::start();
+    let recovery = RECOVERY.replace("+evalsha", "");
+    let url = redis_user(&redis, "secret", &[COMMON, CLASSIC, &recovery]);
+    let gateway = Gateway::start_with(&url, "gw-a", |it| it.private_patterns = 0);
+    let mut node = Node::open(gateway);
+    for _ in 0..3 {
+        node.connect();
+        node.send_beat();
+        node.wait(|told| (*told == Told::Broken).then_some(()));
+    }
+    assert!(redis.calls("script|load") < 10, "no hot loop");
+    let refused = node.gateway.adapter.counters().store_refused.value();
+    assert_eq!(refused, 3);
+    redis.call(&["ACL", "SETUSER", "gateway", "+evalsha"]);
+    node.wait_until_whole();
+}
+
+#[test]
+#[ignore = "needs Redis: make test"]
+fn what_may_not_be_published_is_in_the_log_and_counted() {
+    let redis = Redis::start();
+    let url = redis_user(&redis, "secret", &[COMMON, CLASSIC, RECOVERY]);
+    let mut node = Node::start_with(&url, "gw-a", |it| it.private_patterns = 0);
+    let rest = CLASSIC.replace(
+        "&socket.io#*",
+        "resetchannels &socket.io#/# &socket.io#/#fine*",
+    );
+    redis_user(&redis, "secret", &[&rest]);
+    let acts = ["secret", "fine"].map(|room| publication(rooms(&[room]), "hi", "1"));
+    let places = node.publish(acts.into());
+    let found = node.read(&["secret", "fine"].map(LogName::room));
+    let found: Vec<_> = found.iter().flatten().map(|it| it.position).collect();
+    assert_eq!(found, places);
+    assert_eq!(node.gateway.adapter.counters().store_refused.value(), 1);
 }
 
 #[test]
@@ -159,7 +217,7 @@ fn a_long_name_disturbs_nobody() {
 }
 
 /// Makes the user `gateway`; the URL by which it logs in.
-fn redis_user(redis: &Redis, password: &str, rules: &[&str]) -> String {
+pub(crate) fn redis_user(redis: &Redis, password: &str, rules: &[&str]) -> String {
     let secret = format!(">{password}");
     let mut command = vec!["ACL", "SETUSER", "gateway", "on", &secret];
     command.extend(rules.iter().flat_map(|it| it.split_whitespace()));

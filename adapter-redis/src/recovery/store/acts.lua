@@ -54,7 +54,6 @@ local function acts()
     load_taken(0)
     done = call('HGET', peer_key(process), 'done') or cmsgpack.pack({})
   else
-    be_sure()
     load_taken(seen)
     local floor = tonumber(peer[3])
     local results, all = {}

@@ -117,11 +117,11 @@ local function beat()
   end
 
   local number, acknowledged, known_epoch, known_era, known, floor, seen, heads = unpack(cmsgpack.unpack(take()))
-  be_sure()
   local peer = call('HMGET', peer_key(process), 'number', 'floor')
   local is_of_now = known_epoch == epoch
   local last_number = tonumber(peer[1]) or 0
   if known_epoch and not has(known_epoch, known_era, known) or is_of_now and last_number < acknowledged then
+    be_sure()
     changes_of_life().renew(known_epoch and known)
   end
   local previous = last

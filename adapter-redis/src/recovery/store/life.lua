@@ -79,8 +79,8 @@ local function save(key, fields)
   end
 end
 
--- Nothing may be published or removed before it is sure that this server takes writes now: Redis looks at the first
--- one of a script.
+-- Nothing may be removed before it is sure that this server takes writes now: Redis looks at the first write of a
+-- script. What is published is published last.
 local function be_sure()
   call('HSET', base, 'sure', '1')
 end

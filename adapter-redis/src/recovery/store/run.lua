@@ -12,6 +12,8 @@ end
 set('last', text(last))
 if #changed > 2 or kind == 'A' or kind == 'B' then
   save(base, changed)
+end
+if #changed > 2 then
   expire(base)
 end
 -- All is written, so nothing can fail any more. What Redis may not publish is in the log, and shows as a hole.

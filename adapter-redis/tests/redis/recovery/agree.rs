@@ -17,6 +17,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use testkit::wait::PATIENCE;
 
+use crate::security::{CLASSIC, COMMON, RECOVERY, redis_user};
 use crate::server::Redis;
 
 const SECOND: u64 = 1_000_000;
@@ -233,6 +234,12 @@ impl Pair {
         };
         let script = Script::new(Arc::new(wire), "socket.io", seed, &settings);
         let [mut commands, mut subscription] = [(); 2].map(|()| connect(redis));
+        // With no more permissions than docs/redis.md tells.
+        redis_user(redis, "secret", &[COMMON, CLASSIC, RECOVERY]);
+        assert_eq!(
+            call(&mut commands, &["AUTH", "gateway", "secret"]),
+            b"+OK\r\n"
+        );
         let hash = bulk(&call(&mut commands, &["SCRIPT", "LOAD", source]));
         call(&mut subscription, &["PSUBSCRIBE", "*"]);
         let names = ["a", "a-b", "ab", "gw.z"];
@@ -286,7 +293,7 @@ impl Pair {
         self.script
             .push(&mut out, &encoded, &self.hash, self.server, now);
         // What is published stands between nothing and this.
-        out.extend_from_slice(b"*3\r\n$7\r\nPUBLISH\r\n$3\r\nend\r\n$1\r\n.\r\n");
+        out.extend_from_slice(b"*3\r\n$7\r\nPUBLISH\r\n$13\r\nsocket.io#end\r\n$1\r\n.\r\n");
         self.commands.write_all(&out).unwrap();
         let mut bytes = Vec::new();
         let (answered, used) = loop {
@@ -307,7 +314,7 @@ impl Pair {
         let mut heard = Vec::new();
         loop {
             let (channel, payload) = self.next_message();
-            if channel == "end" {
+            if channel == "socket.io#end" {
                 break;
             }
             heard.push(self.read_heard(&channel, &payload));

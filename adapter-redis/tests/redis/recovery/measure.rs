@@ -5,7 +5,9 @@ use std::io::{Read, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use adapter::recovery::{Act, Beat, Call, Position, Process, Request, ServerId, Settings};
+use adapter::recovery::{
+    Act, Beat, Call, Open, PidSecret, Position, Process, Request, ServerId, Settings,
+};
 use adapter::{ClusterMessage, NodeId, Selection};
 use adapter_redis::recovery::{EncodedCall, Script};
 use adapter_redis::wire::{Channels, Format, Uid, Wire};
@@ -34,14 +36,7 @@ fn publishes() {
         while subscriber.read(&mut buffer).is_ok_and(|count| count > 0) {}
     });
     until("subscribed", || redis.subscribers("socket.io#/#r99#") == 1);
-    let wire = Wire {
-        format: FORMAT,
-        namespace: "/".into(),
-        channels: Channels::new("socket.io", "/"),
-        uid: Uid::new(FORMAT, 1, "/"),
-        node: NodeId::new("gw-a").unwrap(),
-        max_message: 1 << 20,
-    };
+    let wire = wire();
     let json = format!("\"{}\"", "x".repeat(126));
     let count = 200_000;
     let plain = Plain {
@@ -67,6 +62,65 @@ fn publishes() {
     let lines = memory.lines().filter(|it| it.starts_with("used_memory:"));
     for line in lines.chain(stats.lines().filter(|it| it.starts_with("cmdstat"))) {
         eprintln!("{line}");
+    }
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn memory() {
+    let redis = Redis::start();
+    let wire = wire();
+    let json = format!("\"{}\"", "x".repeat(126));
+    let count = 20_000;
+    let run = |what: &str, act: &dyn Fn(usize) -> Act| {
+        let mut settings = SETTINGS;
+        settings.keep.messages = 2 * count;
+        settings.keep.bytes = 1 << 30;
+        let mut calls = Calls::new(&redis, &wire, &settings);
+        let before = memory_of(&redis);
+        for from in (0..count).step_by(100) {
+            calls.acts((from..from + 100).map(act).collect());
+        }
+        let spent = (memory_of(&redis) - before) / count as u64;
+        eprintln!("{what}: {spent} bytes");
+    };
+    run("an entry", &|_| {
+        publication(rooms(&["room1"]), "hello", &json)
+    });
+    run("a room with one entry", &|number| {
+        publication(rooms(&[&format!("room{number}")]), "hello", &json)
+    });
+    run("a session in three rooms", &|number| {
+        let mut secret = [0; PidSecret::LENGTH];
+        for (index, byte) in secret.iter_mut().enumerate() {
+            *byte = u8::try_from(number >> (6 * (index % 3)) & 63).unwrap();
+        }
+        Act::Open(Open {
+            secret: PidSecret::new(secret),
+            sid: format!("J2ul0LkVwDBp{number:08}").into(),
+            user: Some("someone".into()),
+            data: Some(bytes::Bytes::from_static(b"{\"name\":\"Some One\"}")),
+            rooms: ["lobby", "news", "game-12345"].map(Into::into).into(),
+        })
+    });
+}
+
+fn memory_of(redis: &Redis) -> u64 {
+    let info = redis.call(&["INFO", "memory"]);
+    let line = info
+        .lines()
+        .find_map(|it| it.strip_prefix("used_memory_dataset:"));
+    line.unwrap().parse().unwrap()
+}
+
+fn wire() -> Wire {
+    Wire {
+        format: FORMAT,
+        namespace: "/".into(),
+        channels: Channels::new("socket.io", "/"),
+        uid: Uid::new(FORMAT, 1, "/"),
+        node: NodeId::new("gw-a").unwrap(),
+        max_message: 1 << 20,
     }
 }
 
@@ -142,14 +196,18 @@ impl Calls {
                 let selection: Selection = rooms(&[&format!("r{:02}", index % 100)]);
                 publication(selection, "hello", json)
             });
-            let acts: Vec<Act> = acts.collect();
-            self.number += 1;
-            self.call(Request::Acts {
-                number: self.number,
-                acts,
-                seen: Position::ZERO,
-            });
+            let acts = acts.collect();
+            self.acts(acts);
         }
+    }
+
+    fn acts(&mut self, acts: Vec<Act>) {
+        self.number += 1;
+        self.call(Request::Acts {
+            number: self.number,
+            acts,
+            seen: Position::ZERO,
+        });
     }
 
     fn call(&mut self, request: Request) {

@@ -7,14 +7,15 @@ use adapter::recovery::{
     Process, Publication, Reply, Request, Settings, Span, Told,
 };
 use adapter::{Adapter, ArgumentsBuf, EventBuf, Incoming, Selection};
+use adapter_redis::recovery::Script;
 use serde_json::json;
-use testkit::wait::PATIENCE;
+use testkit::wait::{PATIENCE, until};
 
 use crate::gateway::{Gateway, rooms};
 use crate::peer::Peer;
 use crate::server::Redis;
 
-pub(super) const SETTINGS: Settings = Settings {
+pub(crate) const SETTINGS: Settings = Settings {
     keep: Keep {
         messages: 1000,
         bytes: 4 << 20,
@@ -136,30 +137,110 @@ fn nodes_clients_get_the_event_with_its_offset_as_the_last_argument() {
     }
 }
 
+#[test]
+#[ignore = "needs Redis: make test"]
+fn what_redis_evicts_is_noticed() {
+    let redis = Redis::start();
+    let mut node = Node::start(&redis.url(), "gw-a");
+    let publish =
+        |node: &mut Node| node.publish(vec![publication(rooms(&["room1"]), "hi", "1")])[0];
+    let lost = publish(&mut node);
+    let epoch = node.known.unwrap().epoch;
+    let key = |end: &str| format!("{}#1#/#{epoch}{end}", Script::tag("socket.io"));
+    let room = LogName::room("room1");
+    let pieces = |node: &Node| {
+        node.call(Request::Read(vec![Span {
+            log: room.clone(),
+            after: Position::ZERO,
+            until: Position::MAX,
+        }]));
+        match node.reply() {
+            Reply::Pieces { epoch, pieces } => (epoch, pieces[0].trimmed, pieces[0].entries.len()),
+            reply => panic!("{reply:?}"),
+        }
+    };
+    assert_eq!(redis.call(&["DEL", &key("#l#rroom1")]), ":1");
+    assert_eq!(pieces(&node), (epoch, lost, 0));
+    publish(&mut node);
+    assert_eq!(pieces(&node), (epoch, lost, 1));
+    assert_eq!(redis.call(&["DEL", &key("#logs")]), ":1");
+    let (other, ..) = pieces(&node);
+    assert_ne!(other, epoch, "nobody is told that he is whole");
+}
+
+#[test]
+#[ignore = "needs Redis: make test"]
+fn a_script_that_redis_forgot_is_given_again() {
+    let redis = Redis::start();
+    let mut node = Node::start(&redis.url(), "gw-a");
+    let first = node.connection;
+    redis.call(&["SCRIPT", "FLUSH"]);
+    node.send_beat();
+    node.wait(|told| (*told == Told::Broken).then_some(()));
+    node.connect();
+    assert!(node.connection > first);
+    // A call for the old connection is dropped.
+    node.connection = first;
+    node.send_beat();
+    node.connection = first + 1;
+    node.beat();
+    node.mark();
+}
+
+#[test]
+#[ignore = "needs Redis: make test"]
+fn a_server_that_is_a_replica_is_no_server() {
+    let [redis, other] = [Redis::start(), Redis::start()];
+    let mut node = Node::start(&redis.url(), "gw-a");
+    let epoch = node.known.unwrap().epoch;
+    redis.call(&["REPLICAOF", "127.0.0.1", &other.port.to_string()]);
+    node.send_beat();
+    node.wait(|told| (*told == Told::Broken).then_some(()));
+    node.wait_until_listening(false);
+    until("tried", || {
+        let info = redis.call(&["INFO", "replication"]);
+        info.contains("master_link_status:up")
+    });
+    assert_eq!(redis.call(&["REPLICAOF", "NO", "ONE"]), "+OK");
+    node.gateway.drain();
+    node.wait_until_whole();
+    assert_ne!(
+        node.known.unwrap().epoch,
+        epoch,
+        "it got the other's data, which is none"
+    );
+}
+
 /// A node with the store of `/` open, driven by hand.
-pub(super) struct Node {
-    pub(super) gateway: Gateway,
-    pub(super) link: Box<dyn Link>,
-    pub(super) process: Process,
-    pub(super) connection: u64,
-    pub(super) number: u64,
+pub(crate) struct Node {
+    pub(crate) gateway: Gateway,
+    pub(crate) link: Box<dyn Link>,
+    pub(crate) process: Process,
+    pub(crate) connection: u64,
+    pub(crate) number: u64,
     beats: u64,
-    pub(super) known: Option<Known>,
+    pub(crate) known: Option<Known>,
 }
 
 impl Node {
     /// One that listens, and whose first heartbeat came back.
-    pub(super) fn start(url: &str, id: &str) -> Self {
+    pub(crate) fn start(url: &str, id: &str) -> Self {
         Self::start_with(url, id, |_| {})
     }
 
-    pub(super) fn start_with(
+    pub(crate) fn start_with(
         url: &str,
         id: &str,
         change: impl FnOnce(&mut adapter_redis::Config),
     ) -> Self {
-        let gateway = Gateway::start_with(url, id, change);
-        let mut node = Self {
+        let mut node = Self::open(Gateway::start_with(url, id, change));
+        node.wait_until_whole();
+        node
+    }
+
+    /// One that is perhaps not connected yet.
+    pub(crate) fn open(gateway: Gateway) -> Self {
+        Self {
             link: gateway.adapter.open_store("/", &SETTINGS).unwrap(),
             process: Process {
                 node: gateway.adapter.node().clone(),
@@ -170,28 +251,31 @@ impl Node {
             number: 0,
             beats: 0,
             known: None,
-        };
-        node.wait_until_whole();
-        node
+        }
     }
 
     /// Waits until it is connected and listens, and its heartbeat comes back.
-    pub(super) fn wait_until_whole(&mut self) {
-        self.connection = self.wait(|told| match told {
-            Told::Connected(connection) => Some(*connection),
-            _ => None,
-        });
+    pub(crate) fn wait_until_whole(&mut self) {
+        self.connect();
         self.wait_until_listening(true);
         self.beat();
         self.mark();
     }
 
-    pub(super) fn wait_until_listening(&self, is_listening: bool) {
+    /// Waits for the next connection.
+    pub(crate) fn connect(&mut self) {
+        self.connection = self.wait(|told| match told {
+            Told::Connected(connection) => Some(*connection),
+            _ => None,
+        });
+    }
+
+    pub(crate) fn wait_until_listening(&self, is_listening: bool) {
         self.wait(|told| (*told == Told::Listening(is_listening)).then_some(()));
     }
 
     /// The first that is told and that `read` makes something of.
-    pub(super) fn wait<T>(&self, read: impl Fn(&Told) -> Option<T>) -> T {
+    pub(crate) fn wait<T>(&self, read: impl Fn(&Told) -> Option<T>) -> T {
         let told = |incoming: &Incoming| match incoming {
             Incoming::Store { told, .. } => read(told),
             _ => None,
@@ -200,23 +284,33 @@ impl Node {
         told(&found.expect("told")).unwrap()
     }
 
-    pub(super) fn call(&self, request: Request) {
+    pub(crate) fn call(&self, request: Request) {
         let call = Call {
             process: self.process.clone(),
             request,
-            random: 0x1234_5678_9abc,
+            random: fastrand::u64(..),
         };
         self.link.call(self.connection, &call);
     }
 
-    pub(super) fn reply(&self) -> Reply {
+    pub(crate) fn reply(&self) -> Reply {
         self.wait(|told| match told {
             Told::Reply(reply) => Some(reply.clone()),
             _ => None,
         })
     }
 
-    pub(super) fn beat(&mut self) -> Known {
+    pub(crate) fn beat(&mut self) -> Known {
+        self.send_beat();
+        let Reply::Beaten { number, known, .. } = self.reply() else {
+            panic!("no answer to a heartbeat");
+        };
+        assert_eq!(number, self.beats);
+        self.known = Some(known);
+        known
+    }
+
+    pub(crate) fn send_beat(&mut self) {
         self.beats += 1;
         self.call(Request::Beat(Beat {
             number: self.beats,
@@ -226,16 +320,10 @@ impl Node {
             heads: vec![LogName::room("room1")],
             seen: Position::ZERO,
         }));
-        let Reply::Beaten { number, known, .. } = self.reply() else {
-            panic!("no answer to a heartbeat");
-        };
-        assert_eq!(number, self.beats);
-        self.known = Some(known);
-        known
     }
 
     /// The next mark.
-    pub(super) fn mark(&self) -> Arc<Mark> {
+    pub(crate) fn mark(&self) -> Arc<Mark> {
         let (process, mark) = self.wait(|told| match told {
             Told::Heard(Heard::Mark(process, mark)) => Some((process.clone(), mark.clone())),
             _ => None,
@@ -244,7 +332,7 @@ impl Node {
         mark
     }
 
-    pub(super) fn acts(&mut self, acts: Vec<Act>) -> Arc<[Done]> {
+    pub(crate) fn acts(&mut self, acts: Vec<Act>) -> Arc<[Done]> {
         self.number += 1;
         let number = self.number;
         let seen = Position::ZERO;
@@ -258,7 +346,7 @@ impl Node {
         }
     }
 
-    pub(super) fn publish(&mut self, acts: Vec<Act>) -> Vec<Position> {
+    pub(crate) fn publish(&mut self, acts: Vec<Act>) -> Vec<Position> {
         let done = self.acts(acts);
         let places = done.iter().map(|done| match done {
             Done::Published(position) => *position,
@@ -267,14 +355,14 @@ impl Node {
         places.collect()
     }
 
-    pub(super) fn ordered(&self) -> Arc<Ordered> {
+    pub(crate) fn ordered(&self) -> Arc<Ordered> {
         self.wait(|told| match told {
             Told::Heard(Heard::Ordered(ordered)) => Some(ordered.clone()),
             _ => None,
         })
     }
 
-    fn read(&self, logs: &[LogName]) -> Vec<Vec<Arc<adapter::recovery::Entry>>> {
+    pub(crate) fn read(&self, logs: &[LogName]) -> Vec<Vec<Arc<adapter::recovery::Entry>>> {
         let spans = logs.iter().map(|log| Span {
             log: log.clone(),
             after: Position::ZERO,
@@ -308,7 +396,7 @@ impl Node {
     }
 }
 
-pub(super) fn publication(selection: Selection, name: &str, json: &str) -> Act {
+pub(crate) fn publication(selection: Selection, name: &str, json: &str) -> Act {
     let event = EventBuf {
         name: name.to_owned(),
         arguments: ArgumentsBuf::from_json(json),
