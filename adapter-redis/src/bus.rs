@@ -29,7 +29,6 @@ use tokio::sync::{mpsc, watch};
 use self::census::Census;
 use self::lane::Lane;
 use self::lanes::Lanes;
-pub(crate) use self::lanes::guarded;
 use self::shared::Shared;
 use crate::cluster::membership::{self, Membership};
 use crate::cluster::peers::{self, PeersCall};
@@ -37,6 +36,7 @@ use crate::link::commands::Commands;
 use crate::link::directory::Directory;
 use crate::link::lock::lock;
 use crate::link::servers::Kind;
+use crate::recovery::link;
 use crate::wire::Format;
 
 /// How long a stopping bus tries to get rid of what waits.
@@ -65,7 +65,7 @@ impl Bus {
             mut stop,
         } = self;
         let cluster = shared.cluster.clone();
-        let mut lanes = Lanes::new(shared.clone(), directory, commands.clone());
+        let mut lanes = Lanes::new(shared.clone(), directory.clone(), commands.clone());
         let current = lanes.current();
         let is_sharded_cluster = matches!(cluster.config.format, Format::Sharded(_))
             && matches!(cluster.config.servers.kind, Kind::Cluster(_));
@@ -79,6 +79,7 @@ impl Bus {
             () = heartbeat::run(&shared, Membership::new(cluster.clone(), commands.clone())) => {}
             () = settle(&shared, &commands, &current) => {}
             () = lanes.follow(), if is_sharded_cluster => {}
+            () = link::run(&shared.stores, &cluster, &directory) => {}
             () = shared.panicked.notified() => {
                 tracing::error!(target: "adapter_redis::bus", "a task of the link to Redis panicked");
                 return;

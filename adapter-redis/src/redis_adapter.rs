@@ -9,13 +9,12 @@ use adapter::{
     Adapter, Answer, Away, ClusterMessage, Counters, Inbox, Interest, Member, NodeId, PeersFuture,
     Publish, Question, ReplyTo, RequestId,
 };
-use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::bus::Bus;
 use crate::bus::queue::Queue;
 use crate::bus::shared::Shared;
 use crate::bus::status::Status;
-use crate::bus::{Bus, guarded};
 use crate::cluster::Cluster;
 use crate::cluster::interests::{Interests, Settings};
 use crate::cluster::membership::Problem;
@@ -28,7 +27,7 @@ use crate::link::lock::lock;
 use crate::link::route::{self, LaneId, Route};
 use crate::link::servers::Servers;
 use crate::recovery::Script;
-use crate::recovery::link::{self, StoreLink};
+use crate::recovery::link::StoreLink;
 use crate::wire::{Format, Uid};
 
 /// The adapter over Redis. Its connections live on a thread of their own; dropping it stops the
@@ -39,8 +38,6 @@ pub struct RedisAdapter {
     calls: mpsc::Sender<PeersCall>,
     stop: watch::Sender<bool>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// Of the thread's runtime.
-    runtime: Handle,
     directory: Arc<Directory>,
 }
 
@@ -102,7 +99,6 @@ impl RedisAdapter {
             .enable_all()
             .build()
             .map_err(StartError::System)?;
-        let handle = runtime.handle().clone();
         let thread =
             std::thread::Builder::new().name(format!("redis-{}", shared.cluster.config.node));
         let thread = thread.spawn(move || runtime.block_on(bus.run()));
@@ -111,7 +107,6 @@ impl RedisAdapter {
             calls,
             stop,
             thread: Mutex::new(Some(thread.map_err(StartError::System)?)),
-            runtime: handle,
             directory,
         })
     }
@@ -233,9 +228,7 @@ impl Adapter for RedisAdapter {
         self.directory.set_home(slot);
         let stores = self.shared.stores.clone();
         let store = stores.open(cluster, namespace, settings);
-        let link = link::run(store.clone(), self.directory.clone());
-        let task = self.runtime.spawn(guarded(self.shared.clone(), link));
-        Some(Box::new(StoreLink::new(store, stores, task.abort_handle())))
+        Some(Box::new(StoreLink::new(store, stores)))
     }
 
     fn counters(&self) -> &Counters {

@@ -227,7 +227,7 @@ fn family(format: Format) -> Family {
 }
 
 /// A task of a lane, which runs until it is aborted. If it panics, the bus ends.
-pub(crate) async fn guarded(shared: Arc<Shared>, task: impl Future<Output = ()>) {
+async fn guarded(shared: Arc<Shared>, task: impl Future<Output = ()>) {
     let guard = PanicGuard(shared);
     task.await;
     drop(guard);

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use adapter::recovery::{Call, Link, ServerId, Told};
 use tokio::io::WriteHalf;
-use tokio::task::AbortHandle;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
 
+use crate::cluster::Cluster;
 use crate::link::backoff::Backoff;
 use crate::link::connection::{self, Input, LinkError, Stream, write};
 use crate::link::directory::Directory;
@@ -15,7 +15,7 @@ use crate::link::refusal::Meaning;
 use crate::link::resp::Reply;
 use crate::link::servers::Endpoint;
 use crate::link::watchdog::{Watchdog, within};
-use crate::recovery::stores::{Store, Stores};
+use crate::recovery::stores::{Store, Stores, Waiting};
 use crate::recovery::{Answered, Asked, NoAnswer, Script};
 
 /// Bytes that are put together before they are written.
@@ -31,33 +31,32 @@ const FULL_PAUSE: Duration = Duration::from_millis(1);
 /// How often the same kind of refusal is logged.
 const LOG_PAUSE: Duration = Duration::from_secs(60);
 
-/// The way to one store.
+/// How long after a refusal a store is tried again.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+
+/// The way to one store. All stores of a node share a connection, of which each has its own idea: one that Redis
+/// refuses has another one after a pause, and the others notice nothing.
 pub(crate) struct StoreLink {
     store: Arc<Store>,
     stores: Arc<Stores>,
-    task: AbortHandle,
 }
 
 impl StoreLink {
-    /// The way to `store`, whose connection `task` keeps up.
-    pub(crate) fn new(store: Arc<Store>, stores: Arc<Stores>, task: AbortHandle) -> Self {
-        Self {
-            store,
-            stores,
-            task,
-        }
+    /// The way to `store`.
+    pub(crate) fn new(store: Arc<Store>, stores: Arc<Stores>) -> Self {
+        Self { store, stores }
     }
 }
 
 impl Link for StoreLink {
     fn call(&self, connection: u64, call: &Call) {
-        self.store.push(connection, self.store.script.encode(call));
+        let encoded = self.store.script.encode(call);
+        self.stores.push(&self.store, connection, encoded);
     }
 }
 
 impl Drop for StoreLink {
     fn drop(&mut self) {
-        self.task.abort();
         self.stores.close(&self.store);
     }
 }
@@ -70,30 +69,28 @@ impl fmt::Debug for StoreLink {
     }
 }
 
-/// Keeps a connection to the server of `store` up, for ever.
-pub(crate) async fn run(store: Arc<Store>, directory: Arc<Directory>) {
-    let timing = store.cluster.config.timing;
+/// Keeps a connection to the server of the stores up while there are any, for ever.
+pub(crate) async fn run(stores: &Stores, cluster: &Cluster, directory: &Directory) {
+    let timing = cluster.config.timing;
     let mut backoff = Backoff::new(timing.backoff);
     let mut logged = Logged::default();
-    let mut number = 0;
     loop {
-        match greet(&directory).await {
+        while stores.is_empty() {
+            stores.wake.notified().await;
+        }
+        match greet(directory).await {
             Ok((link, endpoint, server, hash)) => {
-                number += 1;
                 let connected = Instant::now();
-                store.begin(number);
-                store.tell(Told::Connected(number));
-                let mut session = Session::new(&store, link, server, hash);
-                let error = session.keep(&directory, &endpoint, &mut logged).await;
-                store.end();
-                store.tell(Told::Broken);
-                store.cluster.counters.store_breaks.increment();
-                logged.warn(&store, "connection to the store lost", &error.to_string());
-                if connected.elapsed() > timing.silence && !matches!(error, LinkError::Refused(_)) {
+                let mut session = Session::new(stores, cluster, link, (server, hash));
+                let error = session.keep(directory, &endpoint, &mut logged).await;
+                drop(session);
+                cluster.counters.store_breaks.increment();
+                logged.warn("", "connection to the stores lost", &error.to_string());
+                if connected.elapsed() > timing.silence {
                     backoff = Backoff::new(timing.backoff);
                 }
             }
-            Err(error) => logged.warn(&store, "cannot connect to the store", &error.to_string()),
+            Err(error) => logged.warn("", "cannot connect to the stores", &error.to_string()),
         }
         sleep(backoff.pause()).await;
     }
@@ -134,9 +131,10 @@ fn run_id(reply: &Reply<'_>) -> Option<ServerId> {
     Some(ServerId(id))
 }
 
-/// One connection to the server.
+/// One connection to the server. Dropping it ends those of the stores.
 struct Session<'a> {
-    store: &'a Store,
+    stores: &'a Stores,
+    cluster: &'a Cluster,
     input: Input,
     writer: WriteHalf<Stream>,
     server: ServerId,
@@ -145,20 +143,34 @@ struct Session<'a> {
     written: usize,
     flushed: bool,
     asked: VecDeque<Question>,
+    /// Stores that Redis refused, and when they are tried again.
+    refused: VecDeque<(Instant, Arc<Store>)>,
     watchdog: Watchdog,
 }
 
 struct Question {
+    store: Arc<Store>,
+    /// That of the store.
+    connection: u64,
     asked: Asked,
     /// Whether this node listened when it was asked.
     was_listening: bool,
 }
 
 impl<'a> Session<'a> {
-    fn new(store: &'a Store, link: connection::Link, server: ServerId, hash: String) -> Self {
-        let timing = store.cluster.config.timing;
+    fn new(
+        stores: &'a Stores,
+        cluster: &'a Cluster,
+        link: connection::Link,
+        (server, hash): (ServerId, String),
+    ) -> Self {
+        let timing = cluster.config.timing;
+        stores.clear();
+        stores.take_opened();
+        stores.all().iter().for_each(|store| store.begin());
         Self {
-            store,
+            stores,
+            cluster,
             input: link.input,
             writer: link.writer,
             server,
@@ -167,6 +179,7 @@ impl<'a> Session<'a> {
             written: 0,
             flushed: true,
             asked: VecDeque::new(),
+            refused: VecDeque::new(),
             watchdog: Watchdog::new(timing.silence, timing.probe, Instant::now()),
         }
     }
@@ -178,8 +191,8 @@ impl<'a> Session<'a> {
         endpoint: &Endpoint,
         logged: &mut Logged,
     ) -> LinkError {
-        let pause = self.store.cluster.config.timing.topology * 2;
-        let mut renewed = self.store.cluster.renewed.subscribe();
+        let pause = self.cluster.config.timing.topology * 2;
+        let mut renewed = self.cluster.renewed.subscribe();
         let displaced = async {
             loop {
                 sleep(pause).await;
@@ -196,15 +209,14 @@ impl<'a> Session<'a> {
     }
 
     async fn run(&mut self, logged: &mut Logged) -> LinkError {
-        let timing = self.store.cluster.config.timing;
+        let timing = self.cluster.config.timing;
         let mut tick = interval(timing.probe);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            if self.store.is_overfull() {
-                return LinkError::Refused("too many calls wait".to_owned());
-            }
+            self.welcome();
             self.refill();
-            let is_full = self.store.cluster.inbox.is_full();
+            let retry = self.refused.front().map(|it| it.0);
+            let is_full = self.cluster.inbox.is_full();
             let result = tokio::select! {
                 result = self.input.fill(), if !is_full => result.and_then(|()| self.read(logged)),
                 () = sleep(FULL_PAUSE), if is_full => {
@@ -218,11 +230,34 @@ impl<'a> Session<'a> {
                         self.written += count;
                     })
                 }
-                () = self.store.wake.notified() => Ok(()),
+                () = self.stores.wake.notified() => {
+                    self.end_overfull(logged);
+                    Ok(())
+                }
+                () = sleep_until(retry.unwrap_or_else(Instant::now).into()), if retry.is_some() => Ok(()),
                 _ = tick.tick() => self.watch(logged).await,
             };
             if let Err(error) = result {
                 return error;
+            }
+        }
+    }
+
+    /// Connects the stores that were opened since, and those that were refused long enough ago.
+    fn welcome(&mut self) {
+        for store in self.stores.take_opened() {
+            store.begin();
+        }
+        let now = Instant::now();
+        while let Some((_, store)) = self.refused.pop_front_if(|it| it.0 <= now) {
+            store.begin();
+        }
+    }
+
+    fn end_overfull(&mut self, logged: &mut Logged) {
+        for store in self.stores.all() {
+            if store.is_overfull() {
+                self.refuse(&store, "too many calls wait", logged);
             }
         }
     }
@@ -238,16 +273,22 @@ impl<'a> Session<'a> {
         }
         while self.out.len() - self.written < BATCH
             && self.asked.len() < WINDOW
-            && let Some(call) = self.store.pop()
+            && let Some(Waiting {
+                store,
+                connection,
+                call,
+            }) = self.stores.pop()
         {
-            let script = &self.store.script;
+            let script = &store.script;
             script.push(&mut self.out, &call, &self.hash, self.server, None);
             if self.asked.is_empty() {
                 self.watchdog.handle_life();
             }
             self.asked.push_back(Question {
+                was_listening: store.is_listening(),
+                store,
+                connection,
                 asked: call.asked,
-                was_listening: self.store.is_listening(),
             });
         }
     }
@@ -272,66 +313,95 @@ impl<'a> Session<'a> {
         self.watchdog.handle_life();
         while !self.input.bytes().is_empty() {
             let question = self.asked.front().ok_or(LinkError::Protocol)?;
-            let read = self.store.script.read(&question.asked, self.input.bytes());
-            match read {
-                Ok((answered, used)) => {
-                    self.input.consume(used);
-                    let was_listening = question.was_listening;
-                    self.asked.pop_front();
-                    self.handle(answered, was_listening, logged);
-                }
+            let script = &question.store.script;
+            let (answer, used) = match script.read(&question.asked, self.input.bytes()) {
+                Ok((answered, used)) => (Ok(answered), used),
+                Err(NoAnswer::Refused(text, used)) => (Err(text), used),
                 Err(NoAnswer::Incomplete) => return Ok(()),
                 Err(NoAnswer::Malformed) => return Err(LinkError::Protocol),
-                Err(NoAnswer::Refused(text)) => return Err(self.refused(text)),
+            };
+            self.input.consume(used);
+            let Some(question) = self.asked.pop_front() else {
+                return Err(LinkError::Protocol);
+            };
+            let is_awaited = question.store.is_at(question.connection);
+            match answer {
+                Ok(answered) if is_awaited => self.handle(&question, answered, logged),
+                Err(text) => self.handle_refused(&question, text, logged)?,
+                Ok(_) => {}
             }
         }
         Ok(())
     }
 
-    fn handle(&mut self, answered: Answered, was_listening: bool, logged: &mut Logged) {
+    fn handle(&mut self, question: &Question, answered: Answered, logged: &mut Logged) {
+        let store = &question.store;
         if let Some(complaint) = answered.complaint {
-            self.store.cluster.counters.store_refused.increment();
-            logged.warn(
-                self.store,
-                "an event is in its log and was not published",
-                &complaint,
-            );
+            self.cluster.counters.store_refused.increment();
+            let what = "an event is in its log and was not published";
+            logged.warn(&store.namespace, what, &complaint);
         }
-        if answered.reached == Some(0) && was_listening && self.store.is_listening() {
-            self.store.handle_elsewhere();
+        if answered.reached == Some(0) && question.was_listening && store.is_listening() {
+            store.handle_elsewhere();
         }
-        self.store.tell(Told::Reply(answered.reply));
+        store.tell(Told::Reply(answered.reply));
     }
 
-    fn refused(&self, text: String) -> LinkError {
-        self.store.cluster.counters.store_refused.increment();
+    fn handle_refused(
+        &mut self,
+        question: &Question,
+        text: String,
+        logged: &mut Logged,
+    ) -> Result<(), LinkError> {
+        self.cluster.counters.store_refused.increment();
         match Meaning::of(&text) {
             Meaning::NoMaster | Meaning::Elsewhere => {
                 // So may be the subscriber's.
-                self.store.cluster.moved.send_replace(());
-                LinkError::NotMaster(text)
+                self.cluster.moved.send_replace(());
+                return Err(LinkError::NotMaster(text));
             }
-            Meaning::Later | Meaning::WritesLater | Meaning::Login | Meaning::Never => {
-                LinkError::Refused(text)
-            }
+            Meaning::Never if text.starts_with("NOSCRIPT") => return Err(LinkError::Refused(text)),
+            Meaning::Login => return Err(LinkError::Refused(text)),
+            Meaning::Later | Meaning::WritesLater | Meaning::Never => {}
         }
+        if question.store.is_at(question.connection) {
+            self.refuse(&question.store, &text, logged);
+        }
+        Ok(())
+    }
+
+    /// Ends the connection of one store, for a while.
+    fn refuse(&mut self, store: &Arc<Store>, text: &str, logged: &mut Logged) {
+        logged.warn(&store.namespace, "a call of the store was refused", text);
+        store.end();
+        let retry = Instant::now() + REFUSED_PAUSE;
+        self.refused.push_back((retry, store.clone()));
     }
 }
 
-/// What was logged last, and when: the same is not logged over and over.
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        self.stores.all().iter().for_each(|store| store.end());
+    }
+}
+
+/// What was logged, and when: the same is not logged over and over.
 #[derive(Default)]
-struct Logged(Option<(String, Instant)>);
+struct Logged(VecDeque<(String, Instant)>);
+
+/// Most kinds of lines that are remembered as logged.
+const MAX_LOGGED: usize = 32;
 
 impl Logged {
-    fn warn(&mut self, store: &Store, what: &str, error: &str) {
-        let namespace = &*store.namespace;
-        let kind = format!("{what} {}", error.split(' ').next().unwrap_or_default());
-        let is_known = |(known, at): &(String, Instant)| *known == kind && at.elapsed() < LOG_PAUSE;
-        if self.0.as_ref().is_some_and(is_known) {
+    fn warn(&mut self, namespace: &str, what: &str, error: &str) {
+        let word = error.split(' ').next().unwrap_or_default();
+        let kind = format!("{namespace} {what} {word}");
+        self.0.retain(|(_, at)| at.elapsed() < LOG_PAUSE);
+        if self.0.len() >= MAX_LOGGED || self.0.iter().any(|(known, _)| *known == kind) {
             tracing::debug!(target: "adapter_redis::recovery", namespace, error, "Redis: {what}");
             return;
         }
         tracing::warn!(target: "adapter_redis::recovery", namespace, error, "Redis: {what}");
-        self.0 = Some((kind, Instant::now()));
+        self.0.push_back((kind, Instant::now()));
     }
 }

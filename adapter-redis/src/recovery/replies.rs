@@ -32,8 +32,8 @@ pub struct Answered {
 pub enum NoAnswer {
     /// More bytes are needed.
     Incomplete,
-    /// Redis refused the call, in its words.
-    Refused(String),
+    /// Redis refused the call, in its words, which take so many bytes.
+    Refused(String, usize),
     /// It is no answer of the script.
     Malformed,
 }
@@ -51,7 +51,7 @@ impl Script {
             Err(Stop::Invalid | Stop::Oversized { .. }) => return Err(NoAnswer::Malformed),
         };
         if let resp::Reply::Error(text) = reply {
-            return Err(NoAnswer::Refused(words(text)));
+            return Err(NoAnswer::Refused(words(text), used));
         }
         let answered = reply.items().and_then(|items| answered(asked, items));
         answered.map(|it| (it, used)).ok_or(NoAnswer::Malformed)

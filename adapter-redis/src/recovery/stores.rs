@@ -18,6 +18,19 @@ use crate::recovery::{EncodedCall, Script, read_mark};
 #[derive(Default)]
 pub(crate) struct Stores {
     open: RwLock<HashMap<Arc<str>, Arc<Store>>>,
+    /// Those that were opened since the link looked last.
+    opened: Mutex<Vec<Arc<Store>>>,
+    waiting: Mutex<VecDeque<Waiting>>,
+    /// Tells the link that there is something to do.
+    pub(crate) wake: Notify,
+}
+
+/// A call that waits to be made.
+pub(crate) struct Waiting {
+    pub(crate) store: Arc<Store>,
+    /// That of the store.
+    pub(crate) connection: u64,
+    pub(crate) call: EncodedCall,
 }
 
 /// The store of one namespace, as its link and the subscriber share it.
@@ -25,9 +38,7 @@ pub(crate) struct Store {
     pub(crate) namespace: Arc<str>,
     pub(crate) script: Script,
     pub(crate) cluster: Arc<Cluster>,
-    /// Tells that calls wait.
-    pub(crate) wake: Notify,
-    calls: Mutex<Calls>,
+    state: Mutex<State>,
     /// Open while heartbeats come back.
     marks: Arc<Latch>,
     /// What was told last.
@@ -36,15 +47,17 @@ pub(crate) struct Store {
     is_elsewhere: AtomicBool,
 }
 
-/// What waits to be called, and by which connection.
+/// Whether a store is connected, and what waits for it.
 #[derive(Default)]
-struct Calls {
+struct State {
+    /// Counts connections.
     connection: u64,
     is_connected: bool,
-    /// More was called than is held.
-    is_overfull: bool,
-    waiting: VecDeque<EncodedCall>,
+    is_closed: bool,
+    /// Bytes of calls that wait.
     bytes: usize,
+    /// More was called than is held: the connection is to be ended.
+    is_overfull: bool,
 }
 
 impl Stores {
@@ -68,8 +81,7 @@ impl Stores {
             namespace: namespace.clone(),
             script,
             cluster: cluster.clone(),
-            wake: Notify::new(),
-            calls: Mutex::default(),
+            state: Mutex::default(),
             marks,
             is_listening: AtomicBool::new(false),
             is_elsewhere: AtomicBool::new(false),
@@ -78,6 +90,8 @@ impl Stores {
         open.insert(namespace, store.clone());
         drop(open);
         cluster.interests_changed.send_replace(());
+        lock(&self.opened).push(store.clone());
+        self.wake.notify_one();
         store
     }
 
@@ -90,6 +104,7 @@ impl Stores {
             open.remove(&store.namespace);
         }
         drop(open);
+        lock(&store.state).is_closed = true;
         let marks = store.script.marks();
         let mut interests = store.cluster.interests();
         interests.release(Family::Exact, marks, Instant::now());
@@ -103,18 +118,65 @@ impl Stores {
         open.get(namespace).cloned()
     }
 
-    fn all(&self) -> Vec<Arc<Store>> {
+    /// Lets a call wait for the connection of this number, if that is there.
+    pub(crate) fn push(&self, store: &Arc<Store>, connection: u64, call: EncodedCall) {
+        let mut state = lock(&store.state);
+        if !state.is_connected || state.connection != connection || state.is_overfull {
+            return;
+        }
+        if state.bytes > store.cluster.config.limits.queue_bytes {
+            // Nothing of it is made any more, and the link tells that.
+            state.is_overfull = true;
+            drop(state);
+            return self.wake.notify_one();
+        }
+        state.bytes += call.size();
+        drop(state);
+        lock(&self.waiting).push_back(Waiting {
+            store: store.clone(),
+            connection,
+            call,
+        });
+        self.wake.notify_one();
+    }
+
+    /// The next call whose connection is there still.
+    pub(crate) fn pop(&self) -> Option<Waiting> {
+        loop {
+            let next = lock(&self.waiting).pop_front()?;
+            if next.store.take(next.connection, &next.call) {
+                return Some(next);
+            }
+        }
+    }
+
+    /// Drops what waits.
+    pub(crate) fn clear(&self) {
+        let dropped = std::mem::take(&mut *lock(&self.waiting));
+        drop(dropped);
+    }
+
+    /// Stores that were opened since this was asked last.
+    pub(crate) fn take_opened(&self) -> Vec<Arc<Store>> {
+        std::mem::take(&mut *lock(&self.opened))
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.is_empty()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Store>> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         open.values().cloned().collect()
     }
 
     /// Tells each store whether the subscriber of `lane`, which has all that it had to have or not, listens to it.
     pub(crate) fn note_synced(&self, lane: LaneId, is_synced: bool) {
-        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        if open.is_empty() {
+        if self.is_empty() {
             return;
         }
-        drop(open);
         for store in self.all() {
             let interests = store.cluster.interests();
             let is_its = interests.lane_of(store.script.marks()) == Some(lane);
@@ -176,45 +238,53 @@ impl Store {
         self.tell(Told::Heard(Heard::Ordered(Arc::new(ordered))));
     }
 
-    /// Lets calls wait for the connection of this number.
-    pub(crate) fn begin(&self, connection: u64) {
-        *lock(&self.calls) = Calls {
-            connection,
-            is_connected: true,
-            ..Calls::default()
-        };
-    }
-
-    /// Drops what waits, and what comes.
-    pub(crate) fn end(&self) {
-        lock(&self.calls).is_connected = false;
-        let dropped = std::mem::take(&mut lock(&self.calls).waiting);
-        drop(dropped);
-    }
-
-    /// Lets a call wait for the connection of this number, if that is there.
-    pub(crate) fn push(&self, connection: u64, call: EncodedCall) {
-        let mut calls = lock(&self.calls);
-        if !calls.is_connected || calls.connection != connection || calls.is_overfull {
+    /// Begins another connection, if there is none.
+    pub(crate) fn begin(&self) {
+        let mut state = lock(&self.state);
+        if state.is_connected || state.is_closed {
             return;
         }
-        calls.bytes += call.size();
-        calls.is_overfull = calls.bytes > self.cluster.config.limits.queue_bytes;
-        calls.waiting.push_back(call);
-        drop(calls);
-        self.wake.notify_one();
+        state.connection += 1;
+        state.is_connected = true;
+        (state.bytes, state.is_overfull) = (0, false);
+        let number = state.connection;
+        drop(state);
+        self.tell(Told::Connected(number));
     }
 
-    /// The next call.
-    pub(crate) fn pop(&self) -> Option<EncodedCall> {
-        let mut calls = lock(&self.calls);
-        let call = calls.waiting.pop_front()?;
-        calls.bytes -= call.size();
-        Some(call)
+    /// Ends the connection, if there is one.
+    pub(crate) fn end(&self) {
+        let mut state = lock(&self.state);
+        let was_connected = std::mem::replace(&mut state.is_connected, false);
+        let is_closed = state.is_closed;
+        drop(state);
+        if was_connected && !is_closed {
+            self.tell(Told::Broken);
+        }
     }
 
     /// Whether more was called than is held.
     pub(crate) fn is_overfull(&self) -> bool {
-        lock(&self.calls).is_overfull
+        lock(&self.state).is_overfull
+    }
+
+    /// Whether this is the number of the connection.
+    pub(crate) fn is_at(&self, connection: u64) -> bool {
+        let state = lock(&self.state);
+        state.is_connected && !state.is_closed && state.connection == connection
+    }
+
+    /// Takes a call that waited; whether its connection is there still.
+    fn take(&self, connection: u64, call: &EncodedCall) -> bool {
+        let mut state = lock(&self.state);
+        if state.is_closed
+            || !state.is_connected
+            || state.connection != connection
+            || state.is_overfull
+        {
+            return false;
+        }
+        state.bytes = state.bytes.saturating_sub(call.size());
+        true
     }
 }

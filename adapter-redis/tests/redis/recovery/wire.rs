@@ -170,6 +170,54 @@ fn what_redis_evicts_is_noticed() {
 
 #[test]
 #[ignore = "needs Redis: make test"]
+fn all_namespaces_share_a_connection_and_one_that_is_refused_disturbs_no_other() {
+    let redis = Redis::start();
+    let mut node = Node::start(&redis.url(), "gw-a");
+    let names: Vec<String> = (0..50).map(|number| format!("/chat-{number}")).collect();
+    let adapter = node.gateway.adapter.clone();
+    let open = names.iter().map(|name| {
+        let link = adapter.open_store(name, &SETTINGS).unwrap();
+        (adapter.open_namespace(name), link)
+    });
+    let open: Vec<_> = open.collect();
+    let told = |node: &Node, name: &str, wanted: Told| {
+        let is_it = |it: &Incoming| matches!(it, Incoming::Store { namespace, told } if **namespace == *name && *told == wanted);
+        assert!(
+            node.gateway.take(PATIENCE, is_it).is_some(),
+            "{wanted:?} of {name}"
+        );
+    };
+    for name in &names {
+        told(&node, name, Told::Connected(1));
+        told(&node, name, Told::Listening(true));
+    }
+    let clients = redis.call(&["CLIENT", "LIST"]);
+    assert_eq!(clients.matches("name=gateway-gw-a-store").count(), 1);
+
+    let key = format!("{}#7#/chat-3#", Script::tag("socket.io"));
+    redis.call(&["SET", &key, "of somebody else"]);
+    let call = Call {
+        process: node.process.clone(),
+        request: Request::Read(Vec::new()),
+        random: 1,
+    };
+    open[3].1.call(1, &call);
+    told(&node, &names[3], Told::Broken);
+    node.beat();
+    node.mark();
+    told(&node, &names[3], Told::Connected(2));
+    redis.call(&["DEL", &key]);
+    open[3].1.call(2, &call);
+    let epochless = |it: &Incoming| matches!(it, Incoming::Store { namespace, told: Told::Reply(Reply::Pieces { .. }) } if **namespace == *names[3]);
+    assert!(node.gateway.take(PATIENCE, epochless).is_some());
+    drop(open);
+    node.gateway.drain();
+    node.beat();
+    node.mark();
+}
+
+#[test]
+#[ignore = "needs Redis: make test"]
 fn a_script_that_redis_forgot_is_given_again() {
     let redis = Redis::start();
     let mut node = Node::start(&redis.url(), "gw-a");
