@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import ssl
 import subprocess
 
@@ -32,6 +33,7 @@ class Proxy:
 
     def __init__(self, test, folder, nodes, variants=()):
         self.port, self.tls, self.proxied, self.admin = programs.free_ports(4)
+        self.folder, self.variants = folder, variants
         command = [programs.tool(self.program), *self.start(self.write(folder, nodes, variants), folder)]
         self.process = programs.Process(test, folder, *command, environment=environment(folder))
         # Some would wait for their clients.
@@ -39,6 +41,10 @@ class Proxy:
         self.earlier = collections.Counter()
         self.process.until(f"{self.name} answers", lambda: ask(self.port) == 200)
         self.earlier = self.counted()
+
+    def put_in_front_of(self, nodes):
+        """Gives it its files with other nodes, without a stop."""
+        self.reload(self.write(self.folder, nodes, self.variants))
 
     @classmethod
     def takes(cls, folder, variants):
@@ -94,6 +100,9 @@ class Nginx(Proxy):
     def check(self, config, folder):
         return ["-t", "-p", folder, "-c", config]
 
+    def reload(self, config):
+        self.process.child.send_signal(signal.SIGHUP)
+
     def replace(self, text, nodes):
         return self.ports(text, "listen ", "listen 127.0.0.1:").replace("/tmp/nginx", f"{self.home}/nginx")
 
@@ -106,7 +115,10 @@ class HAProxy(Proxy):
     gave_up = "-1"
 
     def start(self, config, folder):
-        return ["-db", "-f", config]
+        return ["-W", "-db", "-f", config]
+
+    def reload(self, config):
+        self.process.child.send_signal(signal.SIGUSR2)
 
     def check(self, config, folder):
         return ["-c", "-f", config]
@@ -147,6 +159,9 @@ class Traefik(Proxy):
     def start(self, config, folder):
         return [f"--configfile={config}"]
 
+    def reload(self, config):
+        """It watches its file."""
+
     def replace(self, text, nodes):
         text = text.replace("port: 3001", f"port: {nodes[0].internal}")
         return self.ports(text, 'address: ":', 'address: "127.0.0.1:', '"')
@@ -165,6 +180,10 @@ class Caddy(Proxy):
 
     def start(self, config, folder):
         return ["run", "--config", config, "--adapter", "caddyfile"]
+
+    def reload(self, config):
+        command = [programs.tool(self.program), "reload", "--config", config, "--adapter", "caddyfile", "--address", f"127.0.0.1:{self.admin}"]
+        subprocess.run(command, env=environment(self.folder), check=True, capture_output=True)
 
     def check(self, config, folder):
         return ["validate", "--config", config, "--adapter", "caddyfile"]

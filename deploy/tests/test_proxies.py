@@ -33,7 +33,7 @@ def of_each_proxy(tests):
     """Makes a test for each proxy of every method each_WHAT(self, proxy)."""
     for name, method in list(vars(tests).items()):
         if name.startswith("each_"):
-            for proxy in ALL:
+            for proxy in getattr(tests, "PROXIES", ALL):
                 setattr(tests, f"test_{proxy.name}_{name.removeprefix('each_')}", bound(method, proxy))
     return tests
 
@@ -181,6 +181,36 @@ class Addresses(unittest.TestCase):
     def opened(self):
         lines = [line for line in self.node.log().splitlines() if "session opened" in line]
         return [re.search(r"address=([\d.]+):", line)[1] for line in lines]
+
+
+@of_each_proxy
+class Reloads(unittest.TestCase):
+    """Another list of nodes. Envoy reads its file once."""
+
+    PROXIES = [proxy for proxy in ALL if proxy is not proxies.Envoy]
+
+    def each_leaves_the_websockets(self, proxy):
+        folder = temporary(self)
+        stays, goes = nodes = programs.cluster(self, folder, 2, apart=True)
+        for node in nodes:
+            self.addCleanup(node.child.kill)
+        it = proxy(self, folder, nodes)
+        clients = [websocket_of(it.port) for _ in range(6)]
+        try:
+            self.assertGreater(programs.number(goes, "gateway_sockets"), 0)
+            it.put_in_front_of([stays])
+
+            def goes_is_left_out():
+                before = programs.number(goes, "gateway_connections_opened_total")
+                self.assertEqual({ask(it.port) for _ in range(8)}, {200})
+                return programs.number(goes, "gateway_connections_opened_total") == before
+
+            it.process.until("the other node gets nothing new", goes_is_left_out)
+            for client in clients:
+                self.assertEqual(echo(client), '430["still here"]')
+        finally:
+            for client in clients:
+                client.close()
 
 
 @of_each_proxy
@@ -393,18 +423,29 @@ def poll(port):
 
 def listen(port):
     """Connects with a WebSocket, waits for the first ping, and calls."""
-    client = websocket.create_connection(f"ws://127.0.0.1:{port}/socket.io/?EIO=4&transport=websocket", timeout=2 * SILENCE_SECONDS)
+    client = websocket_of(port)
     try:
-        assert client.recv().startswith("0")
-        client.send("40")
-        assert client.recv().startswith("40")
         heard = client.recv()
         assert heard == "2", heard
         client.send("3")
-        client.send('420["echo","still here"]')
-        assert client.recv() == '430["still here"]'
+        assert echo(client) == '430["still here"]'
     finally:
         client.close()
+
+
+def websocket_of(port):
+    """A WebSocket that is connected to the namespace /."""
+    client = websocket.create_connection(f"ws://127.0.0.1:{port}/socket.io/?EIO=4&transport=websocket", timeout=2 * SILENCE_SECONDS)
+    assert client.recv().startswith("0")
+    client.send("40")
+    assert client.recv().startswith("40")
+    return client
+
+
+def echo(client):
+    """What a call of echo is answered with."""
+    client.send('420["echo","still here"]')
+    return client.recv()
 
 
 def unchecked():
