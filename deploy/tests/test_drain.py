@@ -24,7 +24,7 @@ ROOMS = 20 if FULL else 6
 CLIENTS = 2000 if FULL else 180
 # Messages per second in each room.
 RATE = 5 if FULL else 2
-DRAIN_SECONDS = 30 if FULL else 8
+DRAIN_SECONDS = 30 if FULL else 12
 POLLING_SHARE = 0.1
 
 

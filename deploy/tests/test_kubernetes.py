@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 import unittest
@@ -150,6 +151,17 @@ class Program(unittest.TestCase):
             drain = programs.seconds(environment(objects)["GATEWAY_SHUTDOWN_DRAIN"])
             with self.subTest(name):
                 self.assertGreaterEqual(pod["terminationGracePeriodSeconds"], before + drain + MARGIN_SECONDS)
+
+    def test_the_page_shows_a_rollout_as_long_as_it_takes(self):
+        deployment = find(rendered()["base"], "Deployment", "gateway")["spec"]
+        before = gateway_container({"spec": deployment})["lifecycle"]["preStop"]["sleep"]["seconds"]
+        drain = int(programs.seconds(environment(rendered()["base"])["GATEWAY_SHUTDOWN_DRAIN"]))
+        table = (DEPLOY.parent / "docs/kubernetes.md").read_text().split("| seconds | what |\n")[1].split("\n\n")[0]
+        shown = re.findall(r"^\| ([\d to]+) \|", table, flags=re.M)
+        ready = int(shown[1])
+        goes = ready + deployment["minReadySeconds"]
+        ends = goes + before + drain
+        self.assertEqual(shown, ["0", str(ready), str(goes), str(goes + before), f"{goes + before} to {ends}", str(ends)])
 
     def test_an_unchanged_base_is_refused_with_words(self):
         status, said = programs.check_config(environment(rendered()["base"]))
