@@ -28,11 +28,13 @@ mod keeper;
 mod memory;
 mod order;
 mod questions;
+mod rewinds;
 mod seats;
 
 pub(crate) use counters::RecoveryCounters;
 pub use order::Unpublished;
 pub(crate) use order::{Arrival, Order, Returned, Shown};
+pub(crate) use rewinds::Rewound;
 
 /// How often a node tells the store that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -45,6 +47,9 @@ const SETTLE: Duration = Duration::from_secs(10);
 
 /// What a closing connection may take beyond the timeout of its ping.
 const CLOSING: Duration = Duration::from_secs(2);
+
+/// How long what comes for a socket may be held while it joins with history.
+pub(crate) const HOLDING: Duration = Duration::from_secs(10);
 
 /// Most bytes that one read of logs brings.
 const READ_BYTES: usize = 512 * 1024;
@@ -91,6 +96,9 @@ pub(crate) trait Outlet: Send + Sync + 'static {
     /// A join is written; what is not behind `since` is not for the member.
     fn joined(&self, seat: Seat, rooms: Arc<[Arc<str>]>, since: Position);
 
+    /// The past of rooms that a socket joined is read.
+    fn rewound(&self, seat: Seat, rewound: Rewound);
+
     /// Closes connections.
     fn close(&self, namespace: &Arc<str>, whom: Whom, why: &'static str);
 }
@@ -123,7 +131,7 @@ impl Recovery {
     pub(crate) fn new(config: &config::Config) -> Option<Self> {
         let window = config.recovery.window?;
         let engine = &config.engine;
-        let proven = engine.ping_interval + engine.ping_timeout + CLOSING;
+        let proven = engine.ping_interval + engine.ping_timeout + CLOSING + HOLDING;
         let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         Some(Self {
             store: Settings {

@@ -19,7 +19,7 @@ mod layer;
 pub(crate) mod list;
 pub(crate) mod namespace;
 mod namespaces;
-mod offset;
+pub(crate) mod offset;
 pub(crate) mod ordered;
 mod reason;
 pub mod socket;

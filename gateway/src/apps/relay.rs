@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use adapter::Away;
+use adapter::recovery::Rewind;
 use indexmap::IndexSet;
 use protocol::socketio::{Arguments, is_reserved, json};
 use tokio::sync::oneshot;
@@ -17,6 +18,8 @@ use crate::socketio::application::{Application, Flow};
 use crate::socketio::emitter::Emitter;
 use crate::socketio::event::{Ack, EmitError, Event};
 use crate::socketio::socket::{Joined, Socket};
+
+mod rewind;
 
 /// Most rooms that one event names: their number decides what it costs, however short they are.
 const MAX_NAMES: usize = 1000;
@@ -62,6 +65,12 @@ enum RelayError {
     TooManyRooms,
     #[error("an event names at most {MAX_NAMES} rooms")]
     TooManyNames,
+    #[error("a join with history names at most {} rooms", rewind::MAX_ROOMS)]
+    TooManyRewound,
+    #[error("the namespace has no recovery, so it keeps no history")]
+    NoHistory,
+    #[error("history is asked for with {{rewind: number}} or with {{after: offset}}")]
+    BadHistory,
     #[error("the socket sends more events than it may")]
     RateLimited,
     #[error("too many events wait to be put in order")]
@@ -83,7 +92,9 @@ impl RelayError {
             Self::ForbiddenRoom | Self::RefusedRoom => "forbidden_room",
             Self::BadEvent => "bad_event",
             Self::Forbidden => "forbidden",
-            Self::TooManyRooms | Self::TooManyNames => "too_many_rooms",
+            Self::TooManyRooms | Self::TooManyNames | Self::TooManyRewound => "too_many_rooms",
+            Self::NoHistory => "no_history",
+            Self::BadHistory => "bad_history",
             Self::RateLimited => "rate_limited",
             Self::Unavailable | Self::Undecided | Self::Overloaded => "unavailable",
         }
@@ -140,6 +151,13 @@ impl Relay {
             return Err(RelayError::ForbiddenRoom);
         }
         allow(socket, Right::Join, &rooms)?;
+        let wants = rewind::wanted(arguments)?;
+        if wants.is_some() && socket.place().is_none() {
+            return Err(RelayError::NoHistory);
+        }
+        if wants.is_some() && rooms.len() > rewind::MAX_ROOMS {
+            return Err(RelayError::TooManyRewound);
+        }
         let gateway = socket.gateway();
         if let Some(cluster) = gateway.node().cluster() {
             let shaped = || rooms.iter().filter_map(|room| SocketId::parse(room));
@@ -149,10 +167,14 @@ impl Relay {
             if shaped().any(|id| is_of(id.node())) {
                 return Err(RelayError::ForbiddenRoom);
             }
-            if shaped().next().is_some() {
+            if wants.is_none() && shaped().next().is_some() {
                 let rooms = rooms.into_iter().map(Cow::into_owned);
                 return Ok(Done::OnceAsked(rooms.collect()));
             }
+        }
+        if let Some(wants) = wants {
+            let rooms = rooms.into_iter().map(Cow::into_owned);
+            return Ok(Done::OnceRead(rooms.collect(), wants));
         }
         enter(socket, &rooms, self.rooms_per_socket).map(Done::Once)
     }
@@ -196,6 +218,12 @@ impl Application for Relay {
                     acknowledge(&socket, "join", ack, done);
                 }));
             }
+            Ok(Done::OnceRead(rooms, wants)) => {
+                let (socket, most) = (socket.clone(), self.rooms_per_socket);
+                return Flow::Pending(Box::pin(async move {
+                    rewind::join(&socket, &rooms, wants, most, ack).await;
+                }));
+            }
             Err(error) => Err(error),
         };
         acknowledge(socket, event.name(), ack, done);
@@ -216,6 +244,8 @@ enum Done {
     Published(oneshot::Receiver<Result<(), Unpublished>>),
     /// Once the Node servers said that these rooms are no sockets' own.
     OnceAsked(Vec<String>),
+    /// Once the past of the rooms went out.
+    OnceRead(Vec<String>, Rewind),
 }
 
 /// Rooms that a socket joined on this node.
@@ -252,17 +282,26 @@ async fn ask_and_enter(
     rooms: &[String],
     most: usize,
 ) -> Result<Entered, RelayError> {
+    ask_about(socket, rooms).await?;
+    enter(socket, rooms, most)
+}
+
+/// Whether none of the rooms is the private room of a socket of a Node server.
+async fn ask_about(socket: &Socket, rooms: &[String]) -> Result<(), RelayError> {
     let gateway = socket.gateway();
     if let Some(cluster) = gateway.node().cluster() {
         let shaped = rooms.iter().filter(|room| is_id_shaped(room));
         let shaped: Vec<String> = shaped.cloned().collect();
+        if shaped.is_empty() {
+            return Ok(());
+        }
         match cluster.has_own_room(socket.namespace(), &shaped).await {
             Ok(false) => {}
             Ok(true) => return Err(RelayError::ForbiddenRoom),
             Err(Away) => return Err(RelayError::Undecided),
         }
     }
-    enter(socket, rooms, most)
+    Ok(())
 }
 
 /// Tells the client what became of its event, a join once it holds on every node.

@@ -12,6 +12,8 @@ pub(crate) struct RecoveryCounters {
     results: Mutex<BTreeMap<&'static str, u64>>,
     /// Events that were sent again.
     pub(crate) replayed: Counter,
+    /// Events of the past that were read for joins.
+    pub(crate) rewound: Counter,
     /// From what a client shows to the events that it missed.
     pub(crate) duration: Histogram,
     /// Events that were published and confirmed.

@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use super::memory::MemoryLink;
 use super::order::{Ask, MAX_WAITING};
 use super::questions::{Asker, Question, Questions};
+use super::rewinds::Rewinds;
 use super::seats::Sitting;
 use super::{Begun, HEARTBEAT, Order, Outlet, RecoveryCounters, Seat, Unpublished, Whom, rand_u64};
 
@@ -105,6 +106,8 @@ pub(super) fn open(
         connection: None,
         asked: VecDeque::new(),
         questions: Questions::default(),
+        rewinds: Rewinds::default(),
+        max_messages: limits.store.keep.messages,
         is_listening: false,
         adapter,
         wanted: HashMap::from([(LogName::Everybody, everybody)]),
@@ -147,6 +150,9 @@ pub(super) struct Keeper {
     asked: VecDeque<Asked>,
     /// What of the past is to be asked.
     pub(super) questions: Questions,
+    /// Joins with history.
+    pub(super) rewinds: Rewinds,
+    pub(super) max_messages: usize,
     is_listening: bool,
     adapter: Option<Arc<dyn Adapter>>,
     pub(super) wanted: HashMap<LogName, Wanted>,
@@ -274,6 +280,13 @@ impl Keeper {
                 past,
                 asker: Asker::Caller(answer),
             }),
+            Ask::Rewind {
+                seat,
+                number,
+                rooms,
+                wants,
+            } => self.rewind(seat, number, rooms.iter().cloned(), wants),
+            Ask::EndRewind(seat) => self.rewinds.forget(seat),
             Ask::Told(told) => self.handle_told(told),
             Ask::Retire(done) => {
                 if self.retiring.is_empty() {
@@ -495,7 +508,7 @@ impl Keeper {
             Asker::Caller(answer) => {
                 let _gone = answer.send(page.clone());
             }
-            Asker::Rewind(..) => {}
+            Asker::Rewind(seat, number) => self.handle_page_of_rewind(seat, number, page),
         }
     }
 
@@ -598,6 +611,7 @@ impl Keeper {
                     };
                     self.outlet.marked(&self.order, offset);
                     self.handle_mark(&mark);
+                    self.handle_mark_of_rewinds(&mark);
                 }
                 Effect::Beat => self.beat(),
                 Effect::Read(span) => {
@@ -611,6 +625,7 @@ impl Keeper {
         if self.connection.is_none() {
             return;
         }
+        self.mark_rewinds();
         if let Some(call) = self.writer.next_call(rand_u64()) {
             self.ask(&call, Asked::Acts);
         }

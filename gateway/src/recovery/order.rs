@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use adapter::recovery::{
     Change, Epoch, Generation, LogName, NotRecovered, Offset, Past, PastPage, PidSecret, Position,
-    Publication, Told,
+    Publication, Rewind, Told,
 };
 use adapter::{EventBuf, InForce, Interest, Latch, Selection};
 use bytes::Bytes;
@@ -81,6 +81,13 @@ pub(super) enum Ask {
         past: Past,
         answer: oneshot::Sender<PastPage>,
     },
+    Rewind {
+        seat: Seat,
+        number: u64,
+        rooms: Arc<[Arc<str>]>,
+        wants: Rewind,
+    },
+    EndRewind(Seat),
     Told(Told),
     Retire(oneshot::Sender<()>),
 }
@@ -262,6 +269,22 @@ impl Order {
         let (answer, page) = oneshot::channel();
         self.ask(Ask::History { log, past, answer });
         page
+    }
+
+    /// Reads the past of rooms that a socket joined, up to where it gets everything live:
+    /// [`Outlet::rewound`](super::Outlet::rewound) follows.
+    pub(crate) fn rewind(&self, seat: Seat, number: u64, rooms: Arc<[Arc<str>]>, wants: Rewind) {
+        self.ask(Ask::Rewind {
+            seat,
+            number,
+            rooms,
+            wants,
+        });
+    }
+
+    /// Nobody waits for that any more.
+    pub(crate) fn end_rewind(&self, seat: Seat) {
+        self.ask(Ask::EndRewind(seat));
     }
 
     pub(crate) fn tell(&self, told: Told) {

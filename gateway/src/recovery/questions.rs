@@ -23,7 +23,6 @@ pub(super) struct Question {
 /// Who wants to know.
 pub(super) enum Asker {
     Caller(oneshot::Sender<PastPage>),
-    #[expect(dead_code, reason = "joins with history follow")]
     /// A socket that joins with history: that rewind of it.
     Rewind(Seat, u64),
 }
@@ -45,6 +44,11 @@ impl Questions {
             }
         }
         self.waiting.push_back(question);
+    }
+
+    /// One that goes on with what was begun: it is asked before the others, so that few are begun and not ended.
+    pub(super) fn push_first(&mut self, question: Question) {
+        self.waiting.push_front(question);
     }
 
     /// The next one to ask, if another may be asked now.

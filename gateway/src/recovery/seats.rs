@@ -412,6 +412,7 @@ impl Keeper {
             return;
         };
         self.returning.remove(&seat);
+        self.rewinds.forget(seat);
         self.reads.forget(&Reader::Comeback(seat));
         for joining in &sitting.joining {
             joining.written.refuse();

@@ -1,7 +1,7 @@
 //! Events as clients of a namespace with recovery get them: the offset is their last argument.
 
 use adapter::EventBuf;
-use adapter::recovery::Offset;
+use adapter::recovery::{Offset, Position};
 use bytes::Bytes;
 use protocol::Encoded;
 use protocol::socketio::Arguments;
@@ -18,29 +18,70 @@ pub(crate) fn encode(
     Some(encode_event(namespace, event, Some(offset)))
 }
 
+/// An event of the past as clients get it. A client shows the offset of the last event when it comes back; if it has
+/// what is behind that, its offset says so.
+pub(super) fn encode_past(
+    namespace: &str,
+    body: &Bytes,
+    offset: Offset,
+    have: Position,
+) -> Option<(Encoded, PacketType)> {
+    let event = EventBuf::from_body(body)?;
+    let text = match have > offset.position {
+        true => format!("{offset}{HAVE}{have}"),
+        false => offset.to_string(),
+    };
+    Some(encode_with(namespace, event, &text))
+}
+
+/// The offset of an event that a client shows, as it is in the log.
+pub(crate) fn offset_in_log(text: &str) -> &str {
+    text.split_once(HAVE).map_or(text, |(offset, _)| offset)
+}
+
+/// The offset up to which a client has everything, that shows this one. What is none stays as it is.
+pub(super) fn offset_to_come_back_with(text: &str) -> String {
+    let parts = text.split_once(HAVE);
+    let parts = parts.and_then(|(offset, have)| Some((offset.split_once('.')?.0, have)));
+    match parts {
+        Some((epoch, have)) => format!("{epoch}.{have}"),
+        None => text.to_owned(),
+    }
+}
+
 /// The same of an event that is at hand, and may be without an offset.
 pub(super) fn encode_event(
     namespace: &str,
     event: EventBuf,
     offset: Option<Offset>,
 ) -> (Encoded, PacketType) {
-    let EventBuf {
-        name,
-        mut arguments,
-    } = event;
     if let Some(offset) = offset {
-        let comma = if arguments.json.is_empty() { "" } else { "," };
-        arguments.json.push_str(&format!("{comma}\"{offset}\""));
+        return encode_with(namespace, event, &offset.to_string());
     }
+    encode_as_it_is(namespace, &event)
+}
+
+fn encode_with(namespace: &str, mut event: EventBuf, offset: &str) -> (Encoded, PacketType) {
+    let arguments = &mut event.arguments;
+    let comma = if arguments.json.is_empty() { "" } else { "," };
+    arguments.json.push_str(&format!("{comma}\"{offset}\""));
+    encode_as_it_is(namespace, &event)
+}
+
+fn encode_as_it_is(namespace: &str, event: &EventBuf) -> (Encoded, PacketType) {
+    let EventBuf { name, arguments } = event;
     let kind = PacketType::event(!arguments.attachments.is_empty());
     let arguments = Arguments::from_raw(&arguments.json, &arguments.attachments);
-    (Encoded::event(namespace, None, &name, arguments), kind)
+    (Encoded::event(namespace, None, name, arguments), kind)
 }
+
+/// Between the offset of an event of the past, and the place up to which the client has everything.
+const HAVE: char = '~';
 
 #[cfg(test)]
 mod tests {
     use adapter::ArgumentsBuf;
-    use adapter::recovery::{Epoch, Position};
+    use adapter::recovery::Epoch;
 
     use super::*;
 
@@ -63,5 +104,33 @@ mod tests {
             assert_eq!(kind, PacketType::Event);
         }
         assert!(encode("/", &Bytes::from_static(b"x"), offset).is_none());
+    }
+
+    #[test]
+    fn the_past_tells_how_far_the_client_is_whole() {
+        let event = EventBuf {
+            name: "x".to_owned(),
+            arguments: ArgumentsBuf::from_json("1"),
+        };
+        let body = event.to_body();
+        let offset = Offset {
+            epoch: Epoch::new(0),
+            position: Position::new(7),
+        };
+        for (have, text, to_come_back_with) in [
+            (
+                9,
+                "AAAAAAAA.0000000000000007~0000000000000009",
+                "AAAAAAAA.0000000000000009",
+            ),
+            (7, "AAAAAAAA.0000000000000007", "AAAAAAAA.0000000000000007"),
+            (0, "AAAAAAAA.0000000000000007", "AAAAAAAA.0000000000000007"),
+        ] {
+            let (packet, _) = encode_past("/", &body, offset, Position::new(have)).unwrap();
+            assert_eq!(packet.text(), Some(&*format!(r#"42["x",1,"{text}"]"#)));
+            assert_eq!(offset_in_log(text), offset.to_string());
+            assert_eq!(offset_to_come_back_with(text), to_come_back_with);
+        }
+        assert_eq!(offset_to_come_back_with("no offset"), "no offset");
     }
 }

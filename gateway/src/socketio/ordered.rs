@@ -15,7 +15,7 @@ use crate::engine::node::Node;
 use crate::engine::outbox::SharedPacket;
 use crate::engine::shard::Shard;
 use crate::net::ids::SocketId;
-use crate::recovery::{Order, Outlet, Seat, Whom};
+use crate::recovery::{Order, Outlet, Rewound, Seat, Whom};
 use crate::socketio::client::Client;
 use crate::socketio::offset::{encode, encode_event};
 
@@ -57,9 +57,8 @@ impl SharedJob for OrderedBroadcast {
             && let Some((packet, kind)) = &self.packet
         {
             let packet = packet.parcel();
-            let (selection, position) = (&self.entry.selection, self.entry.position);
-            namespace.for_each(selection, |socket| {
-                let pushed = socket.push_ordered(&packet, *kind, position, selection);
+            namespace.for_each(&self.entry.selection, |socket| {
+                let pushed = socket.push_ordered(&packet, *kind, &self.entry);
                 recipients += u64::from(pushed);
             });
         }
@@ -86,8 +85,9 @@ impl SharedJob for Unlogged {
             let (packet, kind) = encode_event(name, self.event.clone(), offset);
             let packet = shard.node().outbox_memory().share(packet).parcel();
             let volatile = self.selection.flags.volatile;
+            let place = offset.map(|it| it.position);
             namespace.for_each(&self.selection, |socket| {
-                recipients += u64::from(socket.push(&packet, kind, volatile));
+                recipients += u64::from(socket.push_unlogged(&packet, kind, volatile, place));
             });
         }
         count(shard, self.origin, recipients, began);
@@ -186,6 +186,14 @@ impl Outlet for NodeOutlet {
         self.post(seat, move |shard| {
             if let Some(socket) = shard.seated(seat) {
                 socket.set_since(&rooms, since);
+            }
+        });
+    }
+
+    fn rewound(&self, seat: Seat, rewound: Rewound) {
+        self.post(seat, move |shard| {
+            if let Some(socket) = shard.seated(seat) {
+                socket.rewound(rewound);
             }
         });
     }

@@ -28,12 +28,14 @@ use crate::socketio::namespace::Namespace;
 mod emit;
 mod info;
 mod joined;
+mod rewinding;
 mod rooms;
 mod seating;
 
 pub use emit::AckError;
 pub use info::SocketInfo;
 pub use joined::Joined;
+pub(crate) use rewinding::Told;
 use seating::Seating;
 
 /// A client in a namespace: what handlers get to work with.

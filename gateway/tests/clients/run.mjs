@@ -34,6 +34,7 @@ const PROGRAMS = {
   heartbeats: ["GATEWAY_BIN"],
   drain: ["GATEWAY_BIN"],
   recovery: ["GATEWAY_BIN"],
+  history: ["GATEWAY_BIN"],
   tls: ["GATEWAY_BIN"],
 };
 

@@ -11,6 +11,7 @@ use crate::backend::binary::to_backend;
 use crate::count::Code;
 use crate::recovery::Order;
 use crate::socketio::application::Application as _;
+use crate::socketio::offset::offset_in_log;
 use crate::socketio::{Gateway, SocketIo};
 
 /// Where the caller wants to begin.
@@ -28,7 +29,7 @@ impl TryFrom<String> for After {
         if text.is_empty() {
             return Ok(Self::Start);
         }
-        let offset = Offset::parse(&text).map_err(|error| error.to_string())?;
+        let offset = Offset::parse(offset_in_log(&text)).map_err(|error| error.to_string())?;
         Ok(Self::Offset(offset))
     }
 }

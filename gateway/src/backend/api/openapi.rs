@@ -1,6 +1,6 @@
 //! The OpenAPI file, made from the table of calls.
 
-use adapter::recovery::Offset;
+use adapter::recovery::{Offset, Position};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -127,7 +127,7 @@ impl Parameter {
             Self::After => (
                 "Events behind this offset, the oldest first; empty: from the oldest that is kept. \
                  Without it the last events come.",
-                json!({"type": "string", "maxLength": Offset::LENGTH}),
+                json!({"type": "string", "maxLength": Offset::LENGTH + 1 + Position::LENGTH}),
             ),
             Self::User => (
                 "Only sockets of this user.",

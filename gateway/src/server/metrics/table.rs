@@ -368,6 +368,11 @@ pub(super) const RECOVERY: &[Metric] = &[
         |it| it.recovery.fills.value(),
     ),
     counter(
+        "gateway_recovery_history_events_total",
+        "Events of the past that were read for joins.",
+        |it| it.recovery.rewound.value(),
+    ),
+    counter(
         "gateway_recovery_filled_events_total",
         "Events that came by that.",
         |it| it.recovery.filled.value(),

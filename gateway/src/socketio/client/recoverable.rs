@@ -21,6 +21,7 @@ use super::Client;
 use crate::engine::session::Session;
 use crate::recovery::{Order, Seat, Shown};
 use crate::socketio::application::{Application, Connect};
+use crate::socketio::offset::offset_to_come_back_with;
 use crate::socketio::socket::{Socket, State};
 
 /// How long a client waits for the store before its session is closed, so that it tries again.
@@ -53,7 +54,7 @@ fn shown(auth: Option<&str>) -> (Option<Shown>, Option<String>) {
         return (None, rest);
     };
     let offset = match offset {
-        Value::String(offset) => Some(offset),
+        Value::String(offset) => Some(offset_to_come_back_with(&offset)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
             None
         }
@@ -214,6 +215,10 @@ mod tests {
                 (shows("p", Some("o")), r#"{"token":"t"}"#),
             ),
             (r#"{"pid":"p"}"#, (shows("p", None), "")),
+            (
+                r#"{"pid":"p","offset":"e.1~2"}"#,
+                (shows("p", Some("e.2")), ""),
+            ),
             (r#"{"pid":"p","offset":null}"#, (shows("p", None), "")),
             (r#"{"pid":1,"token":"t"}"#, (None, r#"{"token":"t"}"#)),
             (r#"{"token":"t"}"#, (None, r#"{"token":"t"}"#)),

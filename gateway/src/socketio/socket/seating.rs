@@ -10,6 +10,7 @@ use protocol::Encoded;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
+use super::rewinding::Rewinding;
 use super::{Joined, Socket, State};
 use crate::count::PacketType;
 use crate::engine::outbox::Parcel;
@@ -28,16 +29,26 @@ pub(super) struct Seating {
     /// The application accepted it, and its session is not written yet.
     accepted: bool,
     /// It gets nothing that is not behind this.
-    from: Position,
+    pub(super) from: Position,
     /// Rooms of which it gets nothing that is not behind these.
     since: Vec<(Arc<str>, Position)>,
     /// Joins that are not written yet.
     unwritten: Vec<InForce>,
+    /// The join with history that is under way.
+    pub(super) rewinding: Option<Box<Rewinding>>,
     /// What the application kept with it before it came back.
     restored: Option<Bytes>,
     /// What its session was opened with.
     announced: Vec<Arc<str>>,
     announced_data: Option<Bytes>,
+}
+
+/// Whether a socket is to get an event.
+enum Takes {
+    Not,
+    Now,
+    /// Behind the past of rooms that it joins.
+    Later,
 }
 
 impl Socket {
@@ -77,6 +88,7 @@ impl Socket {
             from: Position::MAX,
             since: Vec::new(),
             unwritten: Vec::new(),
+            rewinding: None,
             restored: None,
             announced: Vec::new(),
             announced_data: None,
@@ -260,6 +272,9 @@ impl Socket {
 
     /// It is gone: away, or for good.
     pub(crate) fn unseat(&self, for_good: bool) {
+        if let Some(seating) = &mut self.0.extra.borrow_mut().seating {
+            seating.rewinding = None;
+        }
         if let Some((order, seat)) = self.place() {
             order.gone(seat, for_good);
         }
@@ -276,20 +291,24 @@ impl Socket {
     }
 
     /// Whether it is to get an event at this place.
-    fn takes(&self, position: Position, selection: &Selection) -> bool {
+    fn takes(&self, position: Position, selection: &Selection) -> Takes {
         let mut extra = self.0.extra.borrow_mut();
         let Some(seating) = &mut extra.seating else {
-            return false;
+            return Takes::Not;
         };
         if position <= seating.from {
-            return false;
+            return Takes::Not;
         }
+        let taken = match seating.rewinding {
+            Some(_) => Takes::Later,
+            None => Takes::Now,
+        };
         if seating.since.is_empty() {
-            return true;
+            return taken;
         }
         seating.since.retain(|(_, since)| *since >= position);
         if selection.rooms.is_empty() {
-            return true;
+            return taken;
         }
         let late = |room: &String| seating.since.iter().any(|(it, _)| **it == **room);
         let rooms = self.0.rooms.borrow();
@@ -297,7 +316,10 @@ impl Socket {
             self.id().as_str() == room.as_str() || rooms.iter().any(|it| **it == **room)
         };
         let mut selected = selection.rooms.iter();
-        selected.any(|room| is_in(room) && !late(room))
+        match selected.any(|room| is_in(room) && !late(room)) {
+            true => taken,
+            false => Takes::Not,
+        }
     }
 
     /// Queues an event that is in order.
@@ -305,10 +327,26 @@ impl Socket {
         &self,
         packet: &Rc<Parcel>,
         kind: PacketType,
-        position: Position,
-        selection: &Selection,
+        entry: &Arc<Entry>,
     ) -> bool {
-        self.takes(position, selection) && self.push(packet, kind, selection.flags.volatile)
+        let (position, volatile) = (entry.position, entry.selection.flags.volatile);
+        match self.takes(position, &entry.selection) {
+            Takes::Not => false,
+            Takes::Now => self.push(packet, kind, volatile),
+            Takes::Later => self.hold_back(packet, kind, volatile, (position, Some(entry))),
+        }
+    }
+
+    /// Queues an event that is in no log, whose offset says that the client has everything up to `place`.
+    pub(crate) fn push_unlogged(
+        &self,
+        packet: &Rc<Parcel>,
+        kind: PacketType,
+        volatile: bool,
+        place: Option<Position>,
+    ) -> bool {
+        let place = place.unwrap_or(Position::ZERO);
+        self.hold_back(packet, kind, volatile, (place, None)) || self.push(packet, kind, volatile)
     }
 
     /// Emits to this client alone, in order.

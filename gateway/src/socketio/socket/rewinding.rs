@@ -1,0 +1,260 @@
+//! A socket that joins with history: what comes for it is held until the past went out.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use adapter::recovery::{Entry, Offset, Position, Rewind};
+use protocol::engineio::CloseReason;
+use tokio::sync::oneshot;
+use tracing::debug;
+
+use super::Socket;
+use crate::count::PacketType;
+use crate::engine::outbox::Parcel;
+use crate::recovery::Rewound;
+use crate::socketio::offset::encode_past;
+
+/// What a socket has while the past of rooms that it joins is read. It gets no event in order meanwhile: the offsets
+/// that its client sees would not rise, so it could come back with one that is wrong.
+pub(super) struct Rewinding {
+    number: u64,
+    rooms: Vec<Arc<str>>,
+    /// Of these the ones that it was not in before.
+    new: Vec<Arc<str>>,
+    /// Everything up to here that is for it in its other rooms went out.
+    have: Position,
+    held: Vec<Held>,
+    bytes: usize,
+    done: oneshot::Sender<Told>,
+}
+
+/// An event that is held.
+struct Held {
+    /// Its place, or the one up to which its offset says that the client has everything.
+    position: Position,
+    packet: Rc<Parcel>,
+    kind: PacketType,
+    volatile: bool,
+    /// `None` if it is in no log.
+    entry: Option<Arc<Entry>>,
+}
+
+/// What the client is told of the past that it got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// Whether nothing is missing.
+    pub(crate) is_whole: bool,
+    /// Up to where it has everything.
+    pub(crate) offset: Offset,
+}
+
+/// A join with history, from before the join to the end of its past. Dropped before, it lets out what was held.
+pub(crate) struct Rewinds {
+    socket: Socket,
+    number: u64,
+    rooms: Arc<[Arc<str>]>,
+    told: oneshot::Receiver<Told>,
+}
+
+/// Joins with history so far.
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
+
+impl Socket {
+    /// Begins to hold what comes, for a join with history. `None` if its namespace keeps none.
+    pub(crate) fn begin_rewind(&self, rooms: &[String]) -> Option<Rewinds> {
+        let (order, _) = self.place()?;
+        let new = self.not_in(rooms.iter().map(String::as_str));
+        let new = new.into_iter().map(Arc::from).collect();
+        let rooms: Arc<[Arc<str>]> = rooms.iter().map(|it| Arc::from(&**it)).collect();
+        let handed = order.handed(self.0.session.shard().index());
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        let (done, told) = oneshot::channel();
+        let before = {
+            let mut extra = self.0.extra.borrow_mut();
+            let seating = extra.seating.as_mut()?;
+            let handed = handed.map_or(Position::ZERO, |it| it.position);
+            seating.rewinding.replace(Box::new(Rewinding {
+                number,
+                rooms: rooms.to_vec(),
+                new,
+                have: handed.max(seating.from),
+                held: Vec::new(),
+                bytes: 0,
+                done,
+            }))
+        };
+        // The events of a client come one at a time.
+        debug_assert!(before.is_none());
+        if let Some(before) = before {
+            self.let_out(before.held);
+        }
+        Some(Rewinds {
+            socket: self.clone(),
+            number,
+            rooms,
+            told,
+        })
+    }
+
+    /// Holds an event, if it is to come behind the past.
+    pub(super) fn hold_back(
+        &self,
+        packet: &Rc<Parcel>,
+        kind: PacketType,
+        volatile: bool,
+        (place, entry): (Position, Option<&Arc<Entry>>),
+    ) -> bool {
+        let limit = self.replay_bytes();
+        let is_too_much = {
+            let mut extra = self.0.extra.borrow_mut();
+            let rewinding = extra.seating.as_mut().and_then(|it| it.rewinding.as_mut());
+            let Some(rewinding) = rewinding else {
+                return false;
+            };
+            rewinding.held.push(Held {
+                position: place,
+                packet: Rc::clone(packet),
+                kind,
+                volatile,
+                entry: entry.cloned(),
+            });
+            let before = rewinding.bytes;
+            rewinding.bytes += packet.packet().frames().len();
+            before <= limit && rewinding.bytes > limit
+        };
+        if is_too_much {
+            // It comes back, and gets it all. Its namespace is being walked through now, so it leaves later.
+            let socket = self.clone();
+            tokio::task::spawn_local(async move {
+                debug!(target: "gateway::recovery",
+                    socket = %socket.id(),
+                    reason = "too much came while it joined with history",
+                    "client closed"
+                );
+                socket.close_session(CloseReason::TransportClose);
+            });
+        }
+        true
+    }
+
+    fn replay_bytes(&self) -> usize {
+        let node = self.0.session.shard().node();
+        node.config().recovery.replay_bytes
+    }
+
+    /// The past is read: it goes out, and then what was held.
+    pub(crate) fn rewound(&self, rewound: Rewound) {
+        let Some(rewinding) = self.take_rewinding(rewound.number) else {
+            return;
+        };
+        let Rewinding {
+            rooms,
+            new,
+            have,
+            held,
+            done,
+            ..
+        } = *rewinding;
+        let mut past = rewound.events;
+        past.retain(|_, entry| {
+            let selection = &entry.selection;
+            let is_of = |room: &String| rooms.iter().any(|it| **it == **room) && self.is_in(room);
+            selection.rooms.iter().any(is_of) && !selection.except.iter().any(|it| self.is_in(it))
+        });
+        let is_wanted = |room: &String, position: Position| {
+            let from = rewound.from.iter().find(|it| *it.0 == **room);
+            from.is_some_and(|it| position >= it.1)
+        };
+        let mut held: Vec<Held> = held
+            .into_iter()
+            .filter(|held| {
+                let Some(entry) = held.entry.as_ref().filter(|_| !held.volatile) else {
+                    return true;
+                };
+                let is_new = |room: &&String| new.iter().any(|it| **it == ***room);
+                let names = entry.selection.rooms.iter();
+                let mut names = names.filter(|it| self.is_in(it));
+                // Before the mark what is only of new rooms comes as far as their past was asked for.
+                held.position > rewound.mark.position
+                    || entry.selection.rooms.is_empty()
+                    || names.any(|room| !is_new(&room) || is_wanted(room, held.position))
+            })
+            .collect();
+        for held in &held {
+            if held.entry.is_some() {
+                past.remove(&held.position);
+            }
+        }
+        let mut all = self.encoded(&past, rewound.mark, have);
+        all.append(&mut held);
+        all.sort_by_key(|it| it.position);
+        self.let_out(all);
+        let _gone = done.send(Told {
+            is_whole: rewound.is_whole,
+            offset: rewound.mark,
+        });
+    }
+
+    fn encoded(
+        &self,
+        past: &BTreeMap<Position, Arc<Entry>>,
+        mark: Offset,
+        have: Position,
+    ) -> Vec<Held> {
+        let encode = |entry: &Arc<Entry>| {
+            let offset = Offset {
+                position: entry.position,
+                ..mark
+            };
+            let (packet, kind) = encode_past(self.namespace(), &entry.body, offset, have)?;
+            Some(Held {
+                position: entry.position,
+                packet: self.0.session.parcel(packet),
+                kind,
+                volatile: false,
+                entry: Some(Arc::clone(entry)),
+            })
+        };
+        past.values().filter_map(encode).collect()
+    }
+
+    fn let_out(&self, held: Vec<Held>) {
+        for Held {
+            packet,
+            kind,
+            volatile,
+            ..
+        } in held
+        {
+            self.push(&packet, kind, volatile);
+        }
+    }
+
+    fn take_rewinding(&self, number: u64) -> Option<Box<Rewinding>> {
+        let mut extra = self.0.extra.borrow_mut();
+        let rewinding = &mut extra.seating.as_mut()?.rewinding;
+        rewinding.take_if(|it| it.number == number)
+    }
+}
+
+impl Rewinds {
+    /// Once the join is in force: waits until the past went out. `None` if it does not.
+    pub(crate) async fn read(&mut self, wants: Rewind) -> Option<Told> {
+        let (order, seat) = self.socket.place()?;
+        order.rewind(seat, self.number, Arc::clone(&self.rooms), wants);
+        (&mut self.told).await.ok()
+    }
+}
+
+impl Drop for Rewinds {
+    fn drop(&mut self) {
+        if let Some(rewinding) = self.socket.take_rewinding(self.number) {
+            self.socket.let_out(rewinding.held);
+            if let Some((order, seat)) = self.socket.place() {
+                order.end_rewind(seat);
+            }
+        }
+    }
+}
