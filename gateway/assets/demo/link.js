@@ -2,6 +2,8 @@
 
 const ANSWER_MS = 5_000;
 const ECHO_MS = 3_000;
+/** As many as a gateway keeps, unless it is set up otherwise. */
+const PAST_EVENTS = 1_000;
 
 const CODES = {
   unknown_event: "The gateway does not know this event. Is its application not the relay?",
@@ -40,8 +42,12 @@ export class RequestError extends Error {
 export class Link {
   #socket;
   #on;
+  /** Whether the gateway keeps what was; it says if it does not. */
+  #keeps = true;
+  /** Of the last event: what comes later is behind it. */
+  #offset = null;
 
-  /** `on`: status(state, words), detail(transport, latency), up(), down(), problem(words). */
+  /** `on`: status(state, words), detail(transport, latency), up(recovered), down(), problem(words). */
   constructor(io, path, on) {
     this.#on = on;
     const wanted = new URLSearchParams(location.search).get("transport");
@@ -56,10 +62,32 @@ export class Link {
   }
 
   listen(event, handler) {
-    this.#socket.on(event, handler);
+    this.#socket.on(event, (value, offset) => {
+      if (typeof offset === "string") this.#offset = offset;
+      handler(value);
+    });
   }
 
-  /** Resolves when the gateway says ok. */
+  /**
+   * Joins a room. Where the gateway keeps what was, its last events come before this resolves, or when joining `again`
+   * those that were missed.
+   */
+  async join(room, again) {
+    if (this.#keeps && (!again || this.#offset)) {
+      try {
+        const past = again ? { after: this.#offset } : { rewind: PAST_EVENTS };
+        const { offset } = await this.request("join", room, past);
+        if (typeof offset === "string") this.#offset = offset;
+        return;
+      } catch (error) {
+        if (error.code !== "no_history") throw error;
+        this.#keeps = false;
+      }
+    }
+    await this.request("join", room);
+  }
+
+  /** Resolves with the answer when the gateway says ok. */
   request(event, ...args) {
     return new Promise((resolve, reject) => {
       if (!this.connected) {
@@ -70,7 +98,7 @@ export class Link {
       const timer = setTimeout(late, ANSWER_MS);
       this.#socket.emit(event, ...args, (answer) => {
         clearTimeout(timer);
-        if (answer?.ok === true) resolve();
+        if (answer?.ok === true) resolve(answer);
         else reject(refused(answer?.error));
       });
     });
@@ -82,7 +110,7 @@ export class Link {
       this.#on.status("online", "Connected");
       this.#showDetail(null);
       socket.io.engine.on("upgrade", () => this.#showDetail(null));
-      this.#on.up();
+      this.#on.up(socket.recovered === true);
       this.#measure();
     });
     socket.on("disconnect", (reason) => {

@@ -36,6 +36,10 @@ let link = null;
 /** The room that this page is in or wants to be in, and whether the gateway has confirmed it. */
 let room = null;
 let inRoom = false;
+/** Whether it was confirmed when the connection was lost. */
+let wasInRoom = false;
+/** While a room's past comes: the round of that time, if there was one. */
+let past = null;
 let strokeEvery = STROKE_EVERY_MS;
 /** Newcomers that wait for an answer, with the timer of ours. */
 const asking = new Map();
@@ -83,7 +87,8 @@ async function enter(wanted) {
 async function joinRoom(again = false) {
   const wanted = room;
   try {
-    await link.request("join", ROOM_PREFIX + wanted);
+    past = { round: null };
+    await link.join(ROOM_PREFIX + wanted, again);
   } catch (error) {
     if (room !== wanted || !link.connected) return;
     showNotice(`The room “${wanted}” cannot be joined. ${error.message}`);
@@ -93,6 +98,8 @@ async function joinRoom(again = false) {
       showLobby();
     }
     return;
+  } finally {
+    if (room === wanted) past = null;
   }
   if (room !== wanted || inRoom) return;
   showStatus("online", "Connected");
@@ -124,16 +131,25 @@ function showLobby() {
   $("join-button").disabled = !link?.connected;
 }
 
-function connected() {
+function connected(recovered) {
   showNotice("");
   $("join-button").disabled = false;
   if (!room) return;
+  if (recovered && wasInRoom) {
+    inRoom = true;
+    chat.tell("Connected again. What you missed follows.");
+    tellRoom("hello", { ask: false });
+    game.resume();
+    showAll();
+    return;
+  }
   const again = document.body.dataset.view === "room";
   if (again) showStatus("waiting", "Rejoining…");
   joinRoom(again);
 }
 
 function disconnected(words) {
+  wasInRoom = inRoom;
   inRoom = false;
   $("join-button").disabled = true;
   if (room) chat.tell(`${words} Trying again…`, "trouble");
@@ -192,6 +208,10 @@ function receive(event, value) {
   const message = room && read(event, room, value);
   if (!message || message.from.id === me.id) return;
   const { from } = message;
+  if (past) {
+    PAST[event]?.(from, message);
+    return;
+  }
   if (event === "bye") {
     forget(people.drop(from.id), "left");
     return;
@@ -241,6 +261,28 @@ const HANDLERS = {
   hit: (from, message) => game.handleHit(from, message),
   over: (from, message) => game.handleOver(from, message),
 };
+
+/** What is shown of the room's past: who was there may be gone, and rounds are over, or told of by those who play. */
+const PAST = {
+  chat: (from, { text }) => chat.say(from, text, false),
+  stroke(from, { stroke }) {
+    if (!past.round || past.round.drawer === from.id) board.extend(stroke);
+  },
+  clear(from) {
+    if (!past.round || past.round.drawer === from.id) board.clear();
+  },
+  round(from, { round }) {
+    if (round.drawer !== from.id || round.key === past.round?.key) return;
+    past.round = round;
+    board.clear();
+  },
+  hit: endPastRound,
+  over: endPastRound,
+};
+
+function endPastRound(from, { round }) {
+  if (round === past.round?.key && from.id === past.round.drawer) past.round = null;
+}
 
 function forget(person, how) {
   if (!person) return;

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, afterEach, before, test } from "node:test";
 import { chromium } from "playwright-core";
+import { Door } from "./lib/door.mjs";
 import { FOLDER, startRelay } from "./lib/target.mjs";
 
 const WITHIN_MS = 15_000;
@@ -20,7 +21,7 @@ after(async () => {
 });
 
 /** A page of its own browser profile that fails the test when a script of it fails. */
-async function open({ query = "", ...options } = {}) {
+async function open({ query = "", url = server.url, ...options } = {}) {
   const context = await browser.newContext({ viewport: { width: 1200, height: 820 }, ...options });
   context.setDefaultTimeout(WITHIN_MS);
   const page = await context.newPage();
@@ -28,9 +29,9 @@ async function open({ query = "", ...options } = {}) {
   page.on("pageerror", (error) => page.failures.push(error));
   // Only the gateway is asked for anything.
   page.on("request", (request) => {
-    if (!request.url().startsWith(server.url) && !request.url().startsWith("data:")) page.failures.push(new Error(`asked for ${request.url()}`));
+    if (!request.url().startsWith(url) && !request.url().startsWith("data:")) page.failures.push(new Error(`asked for ${request.url()}`));
   });
-  const response = await page.goto(`${server.url}/${query}`);
+  const response = await page.goto(`${url}/${query}`);
   assert.equal(response.status(), 200);
   assert.match(response.headers()["content-type"], /^text\/html/);
   return page;
@@ -154,4 +155,47 @@ test("the page fits a phone", async () => {
   const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   assert.equal(overflow, 0);
   for (const id of ["board", "message-input", "send-button"]) assert.ok(await at(page, id).isVisible(), id);
+});
+
+/** Text of the messages that are shown, from the first to the last. */
+const said = (page) => at(page, "messages").locator(".text").allInnerTexts();
+
+test("with recovery, who comes late sees the drawing and the messages, and a dropped connection loses nothing", async () => {
+  const settings = ["--client-dir", join(FOLDER, "node_modules/socket.io-client/dist"), "--recovery-window", "1m"];
+  const keeping = await startRelay(settings);
+  const door = await Door.start(keeping);
+  try {
+    const url = door.url;
+    const ann = await open({ url });
+    await enter(ann, "Ann", "studio");
+    await say(ann, "Is anybody here?");
+    await draw(ann, PICTURE);
+    const drawn = await inked(ann);
+    await say(ann, "Then I go");
+    await ann.close();
+    // Nobody is there who could tell him.
+    const bob = await open({ url });
+    await enter(bob, "Bob", "studio");
+    await untilInked(bob, drawn * 0.9);
+    assert.deepEqual(await said(bob), ["Is anybody here?", "Then I go"]);
+
+    const eve = await open({ url });
+    await enter(eve, "Eve", "studio");
+    await say(eve, "Hello Bob");
+    await shows(bob, "messages", "Hello Bob");
+    await shows(bob, "users", "Eve");
+    for (let round = 0; round < 3; round += 1) {
+      door.cut();
+      await shows(bob, "messages", "Trying again");
+      await shows(eve, "status", "Connected");
+      await say(eve, `Round ${round}`);
+      await shows(bob, "messages", `Round ${round}`);
+    }
+    await bob.getByText("Connected again. What you missed follows.").nth(2).waitFor();
+    assert.deepEqual(await said(bob), ["Is anybody here?", "Then I go", "Hello Bob", "Round 0", "Round 1", "Round 2"]);
+    assert.deepEqual([...bob.failures, ...eve.failures], []);
+  } finally {
+    await door.stop();
+    await keeping.stop();
+  }
 });
