@@ -293,6 +293,9 @@ fn over_tls() {
     a.emit(rooms(&["room1"]), "large", &text);
     assert_eq!(b.next_event().2.json, text);
     a.wait_until("known", || a.adapter.members().len() == 2);
+    let mut node = Node::open(a);
+    node.wait_until_whole();
+    node.publish(vec![publication(Selection::everybody(), "hi", "1")]);
 }
 
 /// Not a test: the same with another authority.
