@@ -181,9 +181,7 @@ impl SubscriberSession<'_> {
         if is_news {
             shared.handle_status_change();
         }
-        shared
-            .stores
-            .note_synced(self.lane.id, is_synced && is_whole);
+        shared.stores.note_synced(is_synced && is_whole);
     }
 
     /// Asks for a sign of life, and gives up where there was none for long.
@@ -354,7 +352,7 @@ fn command_name(command: &Command) -> &'static str {
 impl Drop for SubscriberSession<'_> {
     fn drop(&mut self) {
         let shared = &self.lane.shared;
-        shared.stores.handle_down(self.lane.id);
+        shared.stores.handle_down();
         shared.cluster.interests().handle_disconnected(self.lane.id);
         shared.cluster.handle_interests_change();
         let mut status = shared.status();

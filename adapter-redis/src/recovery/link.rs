@@ -22,7 +22,7 @@ use crate::recovery::{Answered, Asked, NoAnswer, Script};
 const BATCH: usize = 256 << 10;
 /// Most calls that await an answer.
 const WINDOW: usize = 1024;
-/// Bytes of an answer beside what it reads of logs.
+/// Bytes of an answer, beside an entry that is larger than what is read at a time.
 const ANSWER: usize = 16 << 20;
 /// How long the server may take to tell who it is, and to take the script.
 const GREETING: Duration = Duration::from_secs(2);
@@ -78,7 +78,9 @@ pub(crate) async fn run(stores: &Stores, cluster: &Cluster, directory: &Director
         while stores.is_empty() {
             stores.wake.notified().await;
         }
-        match greet(directory).await {
+        // What it reads of logs, and one entry that is as large as can be.
+        let limit = ANSWER + 2 * cluster.config.limits.message_bytes;
+        match greet(directory, limit).await {
             Ok((link, endpoint, server, hash)) => {
                 let connected = Instant::now();
                 let mut session = Session::new(stores, cluster, link, (server, hash));
@@ -99,8 +101,9 @@ pub(crate) async fn run(stores: &Stores, cluster: &Cluster, directory: &Director
 /// Connects, asks the server which one it is, and gives it the script.
 async fn greet(
     directory: &Directory,
+    limit: usize,
 ) -> Result<(connection::Link, Endpoint, ServerId, String), LinkError> {
-    let (mut link, endpoint) = directory.connect(None, "store", ANSWER).await?;
+    let (mut link, endpoint) = directory.connect(None, "store", limit).await?;
     let greeting = async {
         let asked = link.call(&[b"INFO", b"server"], run_id);
         let server = asked.await?.ok_or(LinkError::Protocol)?;
@@ -255,10 +258,8 @@ impl<'a> Session<'a> {
     }
 
     fn end_overfull(&mut self, logged: &mut Logged) {
-        for store in self.stores.all() {
-            if store.is_overfull() {
-                self.refuse(&store, "too many calls wait", logged);
-            }
+        for store in self.stores.take_overfull() {
+            self.refuse(&store, "too many calls wait", logged);
         }
     }
 

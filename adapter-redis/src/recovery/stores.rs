@@ -11,7 +11,6 @@ use crate::cluster::Cluster;
 use crate::cluster::interests::Purpose;
 use crate::link::lock::lock;
 use crate::link::resp::Family;
-use crate::link::route::LaneId;
 use crate::recovery::{EncodedCall, Script, read_mark};
 
 /// The stores of a node that are open.
@@ -20,6 +19,12 @@ pub(crate) struct Stores {
     open: RwLock<HashMap<Arc<str>, Arc<Store>>>,
     /// Those that were opened since the link looked last.
     opened: Mutex<Vec<Arc<Store>>>,
+    /// Those to which this node does not listen yet. All others are looked at when the subscriber loses its connection.
+    deaf: Mutex<Vec<Arc<Store>>>,
+    /// Whether the subscriber has all that it had to have.
+    is_synced: AtomicBool,
+    /// More is called of a store than is held.
+    is_overfull: AtomicBool,
     waiting: Mutex<VecDeque<Waiting>>,
     /// Tells the link that there is something to do.
     pub(crate) wake: Notify,
@@ -91,6 +96,7 @@ impl Stores {
         drop(open);
         cluster.interests_changed.send_replace(());
         lock(&self.opened).push(store.clone());
+        lock(&self.deaf).push(store.clone());
         self.wake.notify_one();
         store
     }
@@ -128,6 +134,7 @@ impl Stores {
             // Nothing of it is made any more, and the link tells that.
             state.is_overfull = true;
             drop(state);
+            self.is_overfull.store(true, Ordering::Relaxed);
             return self.wake.notify_one();
         }
         state.bytes += call.size();
@@ -172,27 +179,38 @@ impl Stores {
         open.values().cloned().collect()
     }
 
-    /// Tells each store whether the subscriber of `lane`, which has all that it had to have or not, listens to it.
-    pub(crate) fn note_synced(&self, lane: LaneId, is_synced: bool) {
-        if self.is_empty() {
-            return;
-        }
-        for store in self.all() {
-            let interests = store.cluster.interests();
-            let is_its = interests.lane_of(store.script.marks()) == Some(lane);
-            drop(interests);
-            if is_its {
-                store.note_synced(is_synced);
+    /// Tells the stores whether the subscriber has all that it had to have, so that this node listens to them.
+    pub(crate) fn note_synced(&self, is_synced: bool) {
+        let was_synced = self.is_synced.swap(is_synced, Ordering::Relaxed);
+        if !is_synced && was_synced {
+            let all = self.all();
+            for store in &all {
+                store.note_synced(false);
             }
+            *lock(&self.deaf) = all;
+        }
+        if is_synced {
+            let mut deaf = std::mem::take(&mut *lock(&self.deaf));
+            deaf.retain(|store| !store.note_synced(true) && !lock(&store.state).is_closed);
+            lock(&self.deaf).append(&mut deaf);
         }
     }
 
-    /// The subscriber of `lane` lost its connection. To be called before another one brings anything.
-    pub(crate) fn handle_down(&self, lane: LaneId) {
-        self.note_synced(lane, false);
+    /// The subscriber lost its connection. To be called before another one brings anything.
+    pub(crate) fn handle_down(&self) {
+        self.note_synced(false);
         for store in self.all() {
             store.is_elsewhere.store(false, Ordering::Relaxed);
         }
+    }
+
+    /// Stores of which more was called than is held since this was asked last.
+    pub(crate) fn take_overfull(&self) -> Vec<Arc<Store>> {
+        if !self.is_overfull.swap(false, Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let all = self.all().into_iter();
+        all.filter(|store| lock(&store.state).is_overfull).collect()
     }
 }
 
@@ -215,7 +233,8 @@ impl Store {
         self.cluster.moved.send_replace(());
     }
 
-    fn note_synced(&self, is_synced: bool) {
+    /// Whether this node listens to it.
+    fn note_synced(&self, is_synced: bool) -> bool {
         let is_listening = is_synced
             && !self.is_elsewhere.load(Ordering::Relaxed)
             && self.marks.is_open()
@@ -223,6 +242,7 @@ impl Store {
         if self.is_listening.swap(is_listening, Ordering::Relaxed) != is_listening {
             self.tell(Told::Listening(is_listening));
         }
+        is_listening
     }
 
     /// A heartbeat came back; whether it is one.
@@ -261,11 +281,6 @@ impl Store {
         if was_connected && !is_closed {
             self.tell(Told::Broken);
         }
-    }
-
-    /// Whether more was called than is held.
-    pub(crate) fn is_overfull(&self) -> bool {
-        lock(&self.state).is_overfull
     }
 
     /// Whether this is the number of the connection.

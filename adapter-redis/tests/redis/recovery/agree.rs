@@ -27,7 +27,8 @@ const STEPS: usize = 4000;
 #[ignore = "needs Redis: make test"]
 fn the_script_answers_and_publishes_what_the_pure_store_does() {
     let redis = Redis::start();
-    let first: u64 = std::env::var("AGREE_SEED").map_or(1, |seed| seed.parse().unwrap());
+    let seed = std::env::var("AGREE_SEED").ok();
+    let first: u64 = seed.as_ref().map_or(1, |seed| seed.parse().unwrap());
     let mut counts = BTreeMap::new();
     for seed in first..first + 6 {
         let mut pair = Pair::new(&redis, seed, Script::SOURCE);
@@ -38,9 +39,12 @@ fn the_script_answers_and_publishes_what_the_pure_store_does() {
         pair.check_keys(&redis);
     }
     println!("{counts:?}");
-    // What never happened is not tested.
+    // What never happened is not tested. Other seeds are for looking further.
     for kind in KINDS {
-        assert!(counts.contains_key(*kind), "no {kind} in {counts:?}");
+        assert!(
+            seed.is_some() || counts.contains_key(*kind),
+            "no {kind} in {counts:?}"
+        );
     }
 }
 

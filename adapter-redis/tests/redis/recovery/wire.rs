@@ -218,6 +218,26 @@ fn all_namespaces_share_a_connection_and_one_that_is_refused_disturbs_no_other()
 
 #[test]
 #[ignore = "needs Redis: make test"]
+fn what_waits_for_a_redis_that_stands_still_is_bounded() {
+    let redis = Redis::start();
+    let mut node = Node::start_with(&redis.url(), "gw-a", |it| {
+        it.limits.queue_bytes = 100_000;
+        // The connection is not given up meanwhile.
+        it.timing.silence = PATIENCE;
+    });
+    redis.freeze();
+    for _ in 0..3000 {
+        node.call(Request::Read(Vec::new()));
+    }
+    node.wait(|told| (*told == Told::Broken).then_some(()));
+    redis.thaw();
+    node.connect();
+    node.beat();
+    node.mark();
+}
+
+#[test]
+#[ignore = "needs Redis: make test"]
 fn a_script_that_redis_forgot_is_given_again() {
     let redis = Redis::start();
     let mut node = Node::start(&redis.url(), "gw-a");
