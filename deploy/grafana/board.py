@@ -54,6 +54,16 @@ def rows():
             graph("Slow readers", "Sessions closed since too much waited for them, and volatile packets that a client was not ready for.", (f"sum(rate(gateway_slow_consumers_total[][{RATE}]))", "closed"), (f"sum(rate(gateway_volatile_dropped_total[][{RATE}]))", "volatile packets dropped"), unit="cps"),
         ),
         row(
+            "Recovery",
+            graph("Clients that came back", "By whether they were recovered, or why not.", (f"sum by (result) (rate(gateway_recovery_total[][{RATE}])) > 0", "{{result}}"), unit="cps", stack=True),
+            graph("Until everything is sent again", "From what a client shows to the last event that it missed.", (quantile(0.5, "gateway_recovery_duration_seconds"), "median"), (quantile(0.99, "gateway_recovery_duration_seconds"), "99 %"), unit="s"),
+            graph("Put in order", "Events that nodes published, events sent again, and events of others, which are in no log.", (f"sum(rate(gateway_recovery_published_total[][{RATE}]))", "published"), (f"sum(rate(gateway_recovery_replayed_events_total[][{RATE}]))", "sent again"), (f"sum(rate(gateway_recovery_unlogged_events_total[][{RATE}]))", "in no log"), unit="cps"),
+            graph("Time of a publish", "Until an event has its place in the order.", (quantile(0.5, "gateway_recovery_publish_duration_seconds"), "median"), (quantile(0.99, "gateway_recovery_publish_duration_seconds"), "99 %"), unit="s"),
+            graph("Sessions", "Changes of sessions that were written.", (f"sum by (instance) (rate(gateway_recovery_session_writes_total[][{RATE}]))", "{{instance}}"), unit="cps"),
+            graph("What went wrong", "Events that nodes read because they had not heard them, connections closed since what they lack cannot be had, events refused, and logs that were lost; in five minutes.", ("sum(increase(gateway_recovery_filled_events_total[][5m]))", "read"), ("sum(increase(gateway_recovery_given_up_total[][5m]))", "closed"), ("sum(increase(gateway_recovery_refused_events_total[][5m]))", "refused"), ("sum(increase(gateway_recovery_renewals_total[][5m]))", "logs lost"), unit="none"),
+            graph("Waiting", "Events and changes of sessions that wait for Redis.", ("sum by (instance) (gateway_recovery_waiting[])", "{{instance}}"), unit="none"),
+        ),
+        row(
             "Rooms",
             graph("Sockets by namespace", "Connected sockets. Namespaces of one pattern are counted together.", ("sum by (namespace) (label_replace(gateway_sockets[], \"namespace\", \"$1\", \"exported_namespace\", \"(.+)\"))", "{{namespace}}"), stack=True),
             graph("Rooms by namespace", "Rooms with members, counted once on each shard that has members of them.", ("sum by (namespace) (label_replace(gateway_rooms[], \"namespace\", \"$1\", \"exported_namespace\", \"(.+)\"))", "{{namespace}}"), stack=True),

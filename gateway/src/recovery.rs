@@ -13,6 +13,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -106,13 +107,24 @@ pub(crate) trait Outlet: Send + Sync + 'static {
 /// A task that has to go on for as long as the node lives.
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// Most namespaces that are in order at a time. Those of a pattern end when nobody uses them.
+pub(crate) const MAX_ORDERS: usize = 10_000;
+
+/// Most bytes of events that were heard and wait for their keepers; then the wire is read no further.
+const MAX_HEARD: usize = 64 * 1024 * 1024;
+
+/// The orders of a node, by namespace.
+type Orders = Arc<Mutex<HashMap<Arc<str>, Arc<Order>>>>;
+
 /// How this node recovers clients.
 pub(crate) struct Recovery {
     config: config::Recovery,
     store: Settings,
     /// How long after an event was handed to a connection it is proven that it arrived.
     proven: Duration,
-    orders: Mutex<HashMap<Arc<str>, Arc<Order>>>,
+    orders: Orders,
+    /// Bytes of events that were heard and wait for their keepers.
+    heard: Arc<AtomicUsize>,
     begun: OnceLock<Begun>,
     counters: Arc<RecoveryCounters>,
 }
@@ -150,19 +162,46 @@ impl Recovery {
             },
             proven,
             config: config.recovery.clone(),
-            orders: Mutex::default(),
+            orders: Orders::default(),
+            heard: Arc::default(),
             begun: OnceLock::new(),
             counters: Arc::default(),
         })
     }
 
-    /// To be called once, before the shards start.
-    pub(crate) fn begin<'a>(&self, begun: Begun, namespaces: impl Iterator<Item = &'a str>) {
+    /// To be called once, before the shards start. Orders of `namespaces` are kept for as long as the node lives.
+    /// `false` if the wire between the nodes has no store.
+    pub(crate) fn begin<'a>(
+        &self,
+        begun: Begun,
+        namespaces: impl Iterator<Item = &'a str>,
+    ) -> bool {
+        let adapter = begun.adapter.as_ref();
+        if adapter.is_some_and(|it| it.open_store("/", &self.store).is_none()) {
+            return false;
+        }
         let is_first = self.begun.set(begun).is_ok();
         debug_assert!(is_first);
         for name in namespaces {
-            let _kept = self.order(name);
+            if let Some(order) = self.order(name) {
+                order.keep();
+            }
         }
+        true
+    }
+
+    /// Whether a namespace with recovery cannot be put in order, since too many others are.
+    pub(crate) fn is_full(&self, namespace: &str) -> bool {
+        if !self.config.covers(namespace) {
+            return false;
+        }
+        let orders = self.lock();
+        orders.len() >= MAX_ORDERS && !orders.contains_key(namespace)
+    }
+
+    /// Whether so much of what was heard waits that no more should be read.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.heard.load(Ordering::Relaxed) > MAX_HEARD
     }
 
     pub(crate) fn counters(&self) -> &RecoveryCounters {
@@ -186,6 +225,9 @@ impl Recovery {
         if let Some(order) = orders.get(namespace) {
             return Some(Arc::clone(order));
         }
+        if orders.len() >= MAX_ORDERS {
+            return None;
+        }
         let process = Process {
             node: begun.node.clone(),
             seed: rand_u64(),
@@ -194,6 +236,8 @@ impl Recovery {
             store: self.store,
             proven: self.proven,
             replay_bytes: self.config.replay_bytes,
+            heard: Arc::clone(&self.heard),
+            orders: Arc::clone(&self.orders),
         };
         let (order, keeper) = keeper::open(
             namespace,

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use adapter::recovery::{
@@ -22,7 +23,9 @@ use super::order::{Ask, MAX_WAITING};
 use super::questions::{Asker, Question, Questions};
 use super::rewinds::Rewinds;
 use super::seats::Sitting;
-use super::{Begun, HEARTBEAT, Order, Outlet, RecoveryCounters, Seat, Unpublished, Whom, rand_u64};
+use super::{
+    Begun, HEARTBEAT, Order, Orders, Outlet, RecoveryCounters, Seat, Unpublished, Whom, rand_u64,
+};
 
 /// How often a keeper looks at its clocks.
 const TICK: Duration = Duration::from_millis(100);
@@ -43,6 +46,9 @@ const HELD_BYTES: usize = 32 * 1024 * 1024;
 /// Most logs that are read by one call.
 const LOGS_AT_ONCE: usize = 64;
 
+/// How long after the window an order of a pattern stays that nobody uses.
+const UNUSED: Duration = Duration::from_secs(60);
+
 /// Most logs whose last place a heartbeat asks for.
 const HEADS: usize = 64;
 
@@ -51,6 +57,9 @@ pub(super) struct Limits {
     pub(super) store: Settings,
     pub(super) proven: Duration,
     pub(super) replay_bytes: usize,
+    /// Bytes of events that were heard and wait for keepers.
+    pub(super) heard: Arc<AtomicUsize>,
+    pub(super) orders: Orders,
 }
 
 /// Opens the order of a namespace. Its keeper is to be run.
@@ -66,7 +75,13 @@ pub(super) fn open(
     let interest = adapter.as_ref().map(|it| it.open_namespace(namespace));
     let in_force = interest.as_ref().map(Interest::in_force);
     let counted = Arc::clone(&counters);
-    let (order, asks) = Order::new(Arc::clone(&name), begun.shards, interest, counted);
+    let (order, asks) = Order::new(
+        Arc::clone(&name),
+        begun.shards,
+        interest,
+        counted,
+        limits.heard,
+    );
     let order = Arc::new(order);
     let link = adapter
         .as_ref()
@@ -119,6 +134,9 @@ pub(super) fn open(
         overflow: VecDeque::new(),
         beat_due: Instant::now(),
         retiring: Vec::new(),
+        used: Instant::now(),
+        unused: UNUSED + Duration::from_micros(limits.store.window),
+        orders: limits.orders,
         replay_bytes: limits.replay_bytes,
         outlet: Arc::clone(&begun.outlet),
         order: Arc::clone(&order),
@@ -167,6 +185,11 @@ pub(super) struct Keeper {
     overflow: VecDeque<(Act, Pending)>,
     beat_due: Instant,
     retiring: Vec<oneshot::Sender<()>>,
+    /// When somebody asked for something last.
+    used: Instant,
+    /// After so long without that it ends.
+    unused: Duration,
+    orders: Orders,
     pub(super) replay_bytes: usize,
     pub(super) outlet: Arc<dyn Outlet>,
     pub(super) order: Arc<Order>,
@@ -237,14 +260,37 @@ impl Keeper {
                 Some(log) = self.coming.next(), if !self.coming.is_empty() => {
                     self.handle_in_force(&log);
                 }
-                _ = tick.tick() => self.tick(),
+                _ = tick.tick() => {
+                    self.tick();
+                    if self.is_unused() {
+                        return;
+                    }
+                }
             }
             self.pump();
             self.counters.waiting.set(self.tickets.len() as u64);
         }
     }
 
+    /// Whether nobody uses it any more: then it is no order of the node either.
+    fn is_unused(&self) -> bool {
+        let is_idle = self.seats.is_empty() && self.tickets.is_empty() && self.overflow.is_empty();
+        if self.order.is_kept() || !is_idle || self.used.elapsed() < self.unused {
+            return false;
+        }
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        // The node's and this one: who takes another takes it from the node's, under its lock.
+        let is_unused = Arc::strong_count(&self.order) == 2;
+        if is_unused {
+            orders.remove(self.order.namespace());
+        }
+        is_unused
+    }
+
     fn handle(&mut self, ask: Ask) {
+        if !matches!(ask, Ask::Told(_)) {
+            self.used = Instant::now();
+        }
         match ask {
             Ask::Publish {
                 publication,
@@ -287,7 +333,10 @@ impl Keeper {
                 wants,
             } => self.rewind(seat, number, rooms.iter().cloned(), wants),
             Ask::EndRewind(seat) => self.rewinds.forget(seat),
-            Ask::Told(told) => self.handle_told(told),
+            Ask::Told(told) => {
+                self.order.took(&told);
+                self.handle_told(told);
+            }
             Ask::Retire(done) => {
                 if self.retiring.is_empty() {
                     self.push(Act::Retire, Pending::Retire);

@@ -1,12 +1,12 @@
 //! The shards' end of a keeper.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use adapter::recovery::{
-    Change, Epoch, Generation, LogName, NotRecovered, Offset, Past, PastPage, PidSecret, Position,
-    Publication, Rewind, Told,
+    Change, Epoch, Generation, Heard, LogName, NotRecovered, Offset, Past, PastPage, PidSecret,
+    Position, Publication, Rewind, Told,
 };
 use adapter::{EventBuf, InForce, Interest, Latch, Selection};
 use bytes::Bytes;
@@ -33,6 +33,10 @@ pub(crate) struct Order {
     /// The offset up to which each shard has given its sockets everything.
     handed: Box<[Mutex<Option<Offset>>]>,
     counters: Arc<RecoveryCounters>,
+    /// Bytes of events that were heard and wait for keepers.
+    heard: Arc<AtomicUsize>,
+    /// Whether it stays although nobody uses it.
+    is_kept: AtomicBool,
     /// Lets this node hear the namespace.
     _interest: Option<Interest>,
 }
@@ -135,6 +139,7 @@ impl Order {
         shards: usize,
         interest: Option<Interest>,
         counters: Arc<RecoveryCounters>,
+        heard: Arc<AtomicUsize>,
     ) -> (Self, mpsc::UnboundedReceiver<Ask>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let order = Self {
@@ -143,6 +148,8 @@ impl Order {
             waiting: Arc::default(),
             handed: (0..shards).map(|_| Mutex::default()).collect(),
             counters,
+            heard,
+            is_kept: AtomicBool::new(false),
             _interest: interest,
         };
         (order, receiver)
@@ -288,7 +295,22 @@ impl Order {
     }
 
     pub(crate) fn tell(&self, told: Told) {
+        self.heard.fetch_add(size_of_told(&told), Ordering::Relaxed);
         self.ask(Ask::Told(told));
+    }
+
+    /// What was told is taken.
+    pub(super) fn took(&self, told: &Told) {
+        self.heard.fetch_sub(size_of_told(told), Ordering::Relaxed);
+    }
+
+    /// It stays although nobody uses it.
+    pub(super) fn keep(&self) {
+        self.is_kept.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        self.is_kept.load(Ordering::Relaxed)
     }
 
     pub(super) fn retire(&self) -> oneshot::Receiver<()> {
@@ -322,6 +344,18 @@ impl Order {
     /// A keeper ends with its node, and nobody waits for it then.
     fn ask(&self, ask: Ask) {
         let _ended = self.asks.send(ask);
+    }
+}
+
+/// Bytes of an event that was heard.
+fn size_of_told(told: &Told) -> usize {
+    match told {
+        Told::Heard(Heard::Ordered(ordered)) => ordered.entry.size(),
+        Told::Heard(Heard::Mark(..))
+        | Told::Connected(_)
+        | Told::Broken
+        | Told::Reply(_)
+        | Told::Listening(_) => 0,
     }
 }
 

@@ -41,6 +41,11 @@ pub enum StartError {
     /// A key for clients' tokens cannot be used.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The adapter that a program gave has no store for recovery.
+    #[error(
+        "recovery.window: the adapter that joins this node to others has no store for recovery"
+    )]
+    Recovery,
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
@@ -69,7 +74,8 @@ impl StartError {
             | Self::Tls(_)
             | Self::Redis(_)
             | Self::Trust(_)
-            | Self::Key(_) => true,
+            | Self::Key(_)
+            | Self::Recovery => true,
             Self::Several(errors) => errors.iter().any(Self::is_configuration),
         }
     }

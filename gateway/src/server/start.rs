@@ -204,8 +204,10 @@ fn begin_recovery(node: &Arc<Node>) -> Result<(), StartError> {
         }),
     };
     let names = node.config().namespaces.iter().filter_map(Pattern::as_name);
-    recovery.begin(begun, names);
-    Ok(())
+    match recovery.begin(begun, names) {
+        true => Ok(()),
+        false => Err(StartError::Recovery),
+    }
 }
 
 /// Runs a task that the node cannot be without.

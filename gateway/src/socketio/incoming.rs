@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::cluster::Cluster;
 use crate::count::{Origin, PacketType};
 use crate::engine::node::Node;
-use crate::recovery::Order;
+use crate::recovery::{Order, Recovery};
 use crate::socketio::acks::{AckRequest, Progress, Tally};
 use crate::socketio::application::{Application, ServerSideAck, ServerSideEvent};
 use crate::socketio::arguments::OwnedArguments;
@@ -67,7 +67,10 @@ impl Inbox for Arrivals {
     }
 
     fn is_full(&self) -> bool {
-        self.0.upgrade().is_some_and(|node| node.is_congested())
+        self.0.upgrade().is_some_and(|node| {
+            let recovery = SocketIo::of(&node).recovery.as_ref();
+            node.is_congested() || recovery.is_some_and(Recovery::is_behind)
+        })
     }
 }
 

@@ -49,6 +49,12 @@ impl SocketIo {
         self.recovery.as_ref()?.order(namespace)
     }
 
+    /// Whether a namespace with recovery cannot be put in order, since too many others are.
+    pub(crate) fn is_full(&self, namespace: &str) -> bool {
+        let recovery = self.recovery.as_ref();
+        recovery.is_some_and(|it| it.is_full(namespace))
+    }
+
     /// Whether a backend is asked about a client that is recovered.
     pub(crate) fn asks_about_recovered(&self) -> bool {
         self.recovery

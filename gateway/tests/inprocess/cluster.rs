@@ -355,3 +355,17 @@ async fn a_node_of_a_cluster_is_ready_and_counts_what_it_hears() {
     let heard = r#"gateway_broadcasts_total{origin="cluster"}"#;
     a.until_metric(heard, 2.0).await;
 }
+
+#[tokio::test]
+async fn recovery_wants_a_wire_that_has_a_store() {
+    let mut settings = config();
+    settings.recovery.window = Some(Duration::from_secs(60));
+    let server = node(&Cluster::default(), "a", settings);
+    let Err(error) = server.start().await else {
+        panic!("a node of a cluster without a store started");
+    };
+    assert!(
+        error.to_string().starts_with("recovery.window: "),
+        "{error}"
+    );
+}

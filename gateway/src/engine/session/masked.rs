@@ -8,18 +8,27 @@ const SHOWN: usize = 200;
 /// What every JSON Web Token begins with: a JSON object in base64.
 const BEGINS: &str = "eyJ";
 
-/// The beginning of a packet or of its arguments. What looks like a JSON Web Token is left out.
+/// What stands before the secret with which a client comes back, in the answer to its `CONNECT`.
+const PID: &str = "\"pid\":\"";
+
+/// The beginning of a packet or of its arguments. What looks like a JSON Web Token, or is a pid, is left out.
 pub(crate) struct Masked<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Masked<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let end = self.0.char_indices().nth(SHOWN).map(|(index, _)| index);
         let mut rest = &self.0[..end.unwrap_or(self.0.len())];
-        while let Some(at) = rest.find(BEGINS) {
-            let (before, token) = rest.split_at(at);
+        loop {
+            let (at, shown) = match (rest.find(BEGINS), rest.find(PID)) {
+                (Some(token), Some(pid)) if pid < token => (pid + PID.len(), "(pid)"),
+                (None, Some(pid)) => (pid + PID.len(), "(pid)"),
+                (Some(token), _) => (token, "(token)"),
+                (None, None) => break,
+            };
+            let (before, secret) = rest.split_at(at);
             f.write_str(before)?;
-            f.write_str("(token)")?;
-            rest = token.trim_start_matches(is_of_token);
+            f.write_str(shown)?;
+            rest = secret.trim_start_matches(is_of_token);
         }
         f.write_str(rest)?;
         match end {
@@ -67,6 +76,14 @@ mod tests {
                 format!("{}(token)…", "é".repeat(190)),
             ),
             ("x".repeat(201), format!("{}…", "x".repeat(200))),
+            (
+                r#"40{"sid":"a","pid":"Ab-_.AAAA.0000000000000001"}"#.to_owned(),
+                r#"40{"sid":"a","pid":"(pid)"}"#.to_owned(),
+            ),
+            (
+                format!(r#"["x",{{"pid":"{token}","t":"{token}"}}]"#),
+                r#"["x",{"pid":"(pid)","t":"(token)"}]"#.to_owned(),
+            ),
         ] {
             assert_eq!(Masked(&text).to_string(), shown);
         }

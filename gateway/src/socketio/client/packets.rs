@@ -130,6 +130,10 @@ impl Client {
             refuse(session, namespace, &Refusal::new("Too many namespaces"));
             return Ok(());
         }
+        if self.socket_io.is_full(namespace) {
+            refuse(session, namespace, &Refusal::new("Too many namespaces"));
+            return Ok(());
+        }
         match self.socket_io.order(namespace) {
             None => {
                 let socket =
