@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use adapter::EventBuf;
 use adapter::recovery::{
@@ -50,8 +51,8 @@ struct Arguments {
     bytes: Vec<u8>,
 }
 
-/// Keys live on for so long, beside twice the time for which somebody may come back: in milliseconds.
-const LEFT_ALONE: u64 = 600_000;
+/// Keys live on for so long, beside twice the time for which somebody may come back.
+const LEFT_ALONE: Duration = Duration::from_secs(600);
 
 impl Script {
     /// The script itself, for `SCRIPT LOAD`.
@@ -280,7 +281,7 @@ fn encode_settings(settings: &Settings) -> Vec<u8> {
         stays as u64,
         sweep as u64,
         departed as u64,
-        forgotten / 500 + LEFT_ALONE,
+        forgotten / 500 + LEFT_ALONE.as_secs() * 1000,
     ];
     let exact = numbers.map(|it| it.min(Position::MAX.number()) as f64);
     exact.iter().flat_map(|it| it.to_be_bytes()).collect()
