@@ -41,7 +41,7 @@ pub(super) async fn history(gateway: &Gateway, query: Query) -> Result<History, 
     let namespace = &*query.namespace.0;
     // Whether it is one is asked first: a namespace with recovery takes room from its first use on.
     let is_one = socket_io.application.has_namespace(namespace);
-    let order = socket_io.order(namespace).filter(|_| is_one);
+    let order = is_one.then(|| socket_io.order(namespace)).flatten();
     let order = order.ok_or_else(|| {
         ApiError::new(
             Code::NoHistory,
