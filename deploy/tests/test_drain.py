@@ -14,7 +14,7 @@ import unittest
 import urllib.request
 
 import programs
-from test_proxies import of_each_proxy, temporary
+from test_proxies import in_turn, of_each_proxy, temporary
 
 FULL = os.environ.get("DRAIN_FULL") == "1"
 LOADTEST = os.environ["LOADTEST_BIN"]
@@ -33,9 +33,13 @@ class Drain(unittest.TestCase):
     def setUp(self):
         self.folder = temporary(self)
         self.nodes = programs.cluster(self, self.folder, NODES, apart=True, SHUTDOWN_DRAIN=f"{DRAIN_SECONDS}s", LIMITS_CONNECTIONS="100000")
+        for node in self.nodes:
+            # Those that stay would drain, too.
+            self.addCleanup(node.child.kill)
 
     def each_passes_its_clients_on(self, kind):
         proxy = kind(self, self.folder, self.nodes)
+        in_turn(proxy, self.nodes)
         leaving, staying = self.nodes[0], self.nodes[1:]
         watch = Watch(self.nodes)
         summary = pathlib.Path(self.folder) / "rollout.json"
