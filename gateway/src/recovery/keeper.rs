@@ -129,6 +129,9 @@ pub(super) fn open(
         coming,
         seats: HashMap::new(),
         returning: BTreeSet::new(),
+        returning_to: HashMap::new(),
+        marking: BTreeSet::new(),
+        is_mark_wanted: false,
         unsettled: BTreeSet::new(),
         tickets: HashMap::new(),
         overflow: VecDeque::new(),
@@ -178,6 +181,12 @@ pub(super) struct Keeper {
     pub(super) seats: HashMap<Seat, Sitting>,
     /// Clients that come back and are not welcome yet.
     pub(super) returning: BTreeSet<Seat>,
+    /// Those of them that are to hear of a log.
+    pub(super) returning_to: HashMap<LogName, BTreeSet<Seat>>,
+    /// Those of them that wait for a mark.
+    pub(super) marking: BTreeSet<Seat>,
+    /// A heartbeat is to be made: many may wait for its mark.
+    pub(super) is_mark_wanted: bool,
     /// Those whose claim is to be made again.
     pub(super) unsettled: BTreeSet<Seat>,
     tickets: HashMap<Ticket, Pending>,

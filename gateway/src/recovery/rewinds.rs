@@ -122,7 +122,7 @@ impl Keeper {
             }
         }
         if is_wanted {
-            self.beat();
+            self.is_mark_wanted = true;
         }
     }
 

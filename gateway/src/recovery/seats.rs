@@ -1,6 +1,6 @@
 //! The sockets of a keeper, from their arrival to their end.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -168,6 +168,12 @@ impl Keeper {
                 sitting.kept = logs;
                 sitting.kept.retain(|log| *log != LogName::Everybody);
                 sitting.stage = Stage::Returning(comeback, answer);
+                for log in &sitting.kept {
+                    self.returning_to
+                        .entry(log.clone())
+                        .or_default()
+                        .insert(seat);
+                }
                 self.returning.insert(seat);
                 self.keep_all(seat);
             }
@@ -220,7 +226,6 @@ impl Keeper {
     pub(super) fn go_on(&mut self, mut seats: Vec<Seat>) {
         seats.sort_unstable();
         seats.dedup();
-        let mut is_mark_wanted = false;
         for seat in seats {
             let Some(sitting) = self.seats.get(&seat) else {
                 continue;
@@ -230,7 +235,7 @@ impl Keeper {
                     let kept = sitting.kept.clone();
                     let logs = kept.iter().chain([&LogName::Everybody]);
                     if !self.wait_for(seat, logs) {
-                        is_mark_wanted |= self.go_on_arriving(seat);
+                        self.go_on_arriving(seat);
                     }
                 }
                 Stage::Connected => self.go_on_joining(seat),
@@ -240,21 +245,18 @@ impl Keeper {
                 | Stage::Deciding(_) => {}
             }
         }
-        if is_mark_wanted {
-            self.beat();
-        }
     }
 
-    /// All interests of a client that arrives are in force. Returns whether a mark is wanted.
-    fn go_on_arriving(&mut self, seat: Seat) -> bool {
+    /// All interests of a client that arrives are in force.
+    fn go_on_arriving(&mut self, seat: Seat) {
         let next_beat = self.writer.next_beat();
         let Some(sitting) = self.seats.get_mut(&seat) else {
-            return false;
+            return;
         };
         match std::mem::replace(&mut sitting.stage, Stage::Writing) {
             Stage::Opening(arrival) => {
                 let Some(secret) = sitting.secret else {
-                    return false;
+                    return;
                 };
                 let open = Open {
                     secret,
@@ -264,12 +266,12 @@ impl Keeper {
                     rooms: arrival.rooms,
                 };
                 self.push(Act::Open(open), Pending::Open(seat));
-                false
             }
             Stage::Returning(mut comeback, answer) => {
                 comeback.handle_in_force(next_beat);
                 sitting.stage = Stage::Reading(comeback, answer);
-                true
+                self.marking.insert(seat);
+                self.is_mark_wanted = true;
             }
             other @ (Stage::Writing
             | Stage::Claiming { .. }
@@ -277,7 +279,6 @@ impl Keeper {
             | Stage::Deciding(_)
             | Stage::Connected) => {
                 sitting.stage = other;
-                false
             }
         }
     }
@@ -327,9 +328,11 @@ impl Keeper {
         else {
             return;
         };
-        self.returning.remove(&seat);
+        let kept = sitting.kept.clone();
+        let since = sitting.since;
+        self.end_return(seat, &kept);
         self.counters.note("recovered");
-        self.counters.duration.observe(sitting.since.elapsed());
+        self.counters.duration.observe(since.elapsed());
         let Deciding { welcome, held, .. } = *deciding;
         let through = held.back().map_or(welcome.through, |it| it.position);
         let events: Vec<_> = welcome.events.into_iter().chain(held).collect();
@@ -397,6 +400,7 @@ impl Keeper {
             });
             if let Some(place) = sitting.kept.iter().position(|it| it == log) {
                 sitting.kept.swap_remove(place);
+                self.end_return_to(seat, log);
                 self.release(log);
             }
             self.go_on(vec![seat]);
@@ -420,6 +424,26 @@ impl Keeper {
         if !matches!(sitting.stage, Stage::Claiming { .. }) {
             for log in &sitting.kept {
                 self.release(log);
+            }
+        }
+    }
+
+    /// A client is welcome, or gone.
+    fn end_return(&mut self, seat: Seat, kept: &[LogName]) {
+        if !self.returning.remove(&seat) {
+            return;
+        }
+        self.marking.remove(&seat);
+        for log in kept {
+            self.end_return_to(seat, log);
+        }
+    }
+
+    fn end_return_to(&mut self, seat: Seat, log: &LogName) {
+        if let Some(seats) = self.returning_to.get_mut(log) {
+            seats.remove(&seat);
+            if seats.is_empty() {
+                self.returning_to.remove(log);
             }
         }
     }
@@ -489,13 +513,15 @@ impl Keeper {
     }
 
     pub(super) fn handle_mark(&mut self, mark: &Mark) {
-        let seats: Vec<_> = self.returning.iter().copied().collect();
-        for seat in seats {
+        for seat in std::mem::take(&mut self.marking) {
             if let Some(sitting) = self.seats.get_mut(&seat)
                 && let Stage::Reading(comeback, _) = &mut sitting.stage
             {
                 let (epoch, position) = (mark.known.epoch, mark.known.position);
                 let next = comeback.handle_mark(mark.number, epoch, position);
+                if matches!(next, Next::Wait) {
+                    self.marking.insert(seat);
+                }
                 self.follow(seat, next);
             }
         }
@@ -518,7 +544,15 @@ impl Keeper {
         let limit = self.replay_bytes;
         let is_for = |claimed: &Claimed| claimed.is_for(&entry.selection, entry.position);
         let (mut next, mut too_much) = (Vec::new(), Vec::new());
-        for seat in &self.returning {
+        let concerned: BTreeSet<Seat> = match entry.selection.rooms.is_empty() {
+            true => self.returning.clone(),
+            false => {
+                let logs = LogName::of(&entry.selection);
+                let seats = logs.iter().filter_map(|log| self.returning_to.get(log));
+                seats.flatten().copied().collect()
+            }
+        };
+        for seat in &concerned {
             let Some(sitting) = self.seats.get_mut(seat) else {
                 continue;
             };

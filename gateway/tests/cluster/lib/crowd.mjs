@@ -71,6 +71,8 @@ export class Crowd {
   publishers = [];
   /** By room and publisher: the numbers that were acknowledged. */
   promised = new Map();
+  /** By room and publisher: the number that was sent last. */
+  sent = new Map();
   notRecovered = 0;
   recovered = 0;
   #over = false;
@@ -95,7 +97,7 @@ export class Crowd {
       member.lives.push(life);
       while (!this.#over && life.since === undefined && socket.id === life.id) {
         const answer = await socket.timeout(20_000).emitWithAck("join", room).catch(() => undefined);
-        if (answer?.ok) life.since = this.#promisedNow(room);
+        if (answer?.ok) life.since = new Map(this.sent);
       }
     };
     socket.on("n", (publisher, number, offset, ...rest) => {
@@ -123,10 +125,6 @@ export class Crowd {
     await arrived;
   }
 
-  #promisedNow(room) {
-    return new Map([...this.promised].filter(([key]) => key.startsWith(`${room} `)).map(([key, numbers]) => [key, numbers.at(-1) ?? -1]));
-  }
-
   /** Publishes to each room every `milliseconds`, until `stop`. */
   async publish(rooms, milliseconds) {
     for (const room of rooms) {
@@ -137,6 +135,7 @@ export class Crowd {
       this.promised.set(key, []);
       const loop = (async () => {
         for (let number = 0; !this.#over; number += 1) {
+          this.sent.set(key, number);
           const answer = await socket.timeout(3_000).emitWithAck("publish", room, "n", publisher, number).catch(() => undefined);
           if (answer?.ok) this.promised.get(key).push(number);
           await delay(milliseconds);
@@ -189,6 +188,7 @@ export class Crowd {
       if (place < lives.length - 1 || life.since === undefined) continue;
       for (const [key, promised] of this.promised) {
         if (!key.startsWith(`${room} `)) continue;
+        // What was on its way when the member joined may have been put in order before that.
         const begin = life.since.get(key) ?? -1;
         const got = new Set(life.got.get(key));
         const lost = promised.filter((number) => number > begin && !got.has(number));
