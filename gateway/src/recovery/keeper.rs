@@ -684,6 +684,11 @@ impl Keeper {
             return;
         }
         self.mark_rewinds();
+        let is_beating = self.asked.iter().any(|it| matches!(it, Asked::Beat));
+        if self.is_mark_wanted && !is_beating {
+            self.is_mark_wanted = false;
+            self.beat();
+        }
         if let Some(call) = self.writer.next_call(rand_u64()) {
             self.ask(&call, Asked::Acts);
         }

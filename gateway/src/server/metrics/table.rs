@@ -387,6 +387,16 @@ pub(super) const RECOVERY: &[Metric] = &[
         "Times that a log was another one than before: Redis lost what it had.",
         |it| it.recovery.renewed.value(),
     ),
+    counter(
+        "gateway_recovery_store_refused_total",
+        "Answers of Redis by which it refused something of recovery.",
+        |it| it.adapter.store_refused.value(),
+    ),
+    counter(
+        "gateway_recovery_store_breaks_total",
+        "Times that the way to the store of a namespace broke.",
+        |it| it.adapter.store_breaks.value(),
+    ),
     gauge(
         "gateway_recovery_waiting",
         "Events and changes of sessions that wait to be written.",
