@@ -1,6 +1,5 @@
 //! The OpenAPI file, made from the table of calls.
 
-use adapter::recovery::{Offset, Position};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -10,6 +9,9 @@ use super::handle::{MAX_CURSOR, MAX_LIMIT, USUAL_LIMIT};
 use crate::backend::words::{Failure, NamespaceName, RoomName, User};
 use crate::count::Code;
 use crate::count::Label;
+
+/// What an offset looks like, or nothing.
+const OFFSET: &str = r"^([A-Za-z0-9_-]{8}\.[0-8][0-9]{15}(~[0-8][0-9]{15})?)?$";
 
 /// The whole document.
 pub(crate) fn document() -> Value {
@@ -127,7 +129,7 @@ impl Parameter {
             Self::After => (
                 "Events behind this offset, the oldest first; empty: from the oldest that is kept. \
                  Without it the last events come.",
-                json!({"type": "string", "maxLength": Offset::LENGTH + 1 + Position::LENGTH}),
+                json!({"type": "string", "pattern": OFFSET}),
             ),
             Self::User => (
                 "Only sockets of this user.",
