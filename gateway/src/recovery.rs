@@ -125,6 +125,8 @@ pub(crate) struct Recovery {
     orders: Orders,
     /// Bytes of events that were heard and wait for their keepers.
     heard: Arc<AtomicUsize>,
+    /// Bytes of events that wait to be put in order.
+    waiting: Arc<AtomicUsize>,
     begun: OnceLock<Begun>,
     counters: Arc<RecoveryCounters>,
 }
@@ -164,6 +166,7 @@ impl Recovery {
             config: config.recovery.clone(),
             orders: Orders::default(),
             heard: Arc::default(),
+            waiting: Arc::default(),
             begun: OnceLock::new(),
             counters: Arc::default(),
         })
@@ -237,6 +240,7 @@ impl Recovery {
             proven: self.proven,
             replay_bytes: self.config.replay_bytes,
             heard: Arc::clone(&self.heard),
+            waiting: Arc::clone(&self.waiting),
             orders: Arc::clone(&self.orders),
         };
         let (order, keeper) = keeper::open(

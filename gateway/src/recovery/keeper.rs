@@ -59,6 +59,8 @@ pub(super) struct Limits {
     pub(super) replay_bytes: usize,
     /// Bytes of events that were heard and wait for keepers.
     pub(super) heard: Arc<AtomicUsize>,
+    /// Bytes of events that wait to be put in order.
+    pub(super) waiting: Arc<AtomicUsize>,
     pub(super) orders: Orders,
 }
 
@@ -81,6 +83,7 @@ pub(super) fn open(
         interest,
         counted,
         limits.heard,
+        limits.waiting,
     );
     let order = Arc::new(order);
     let link = adapter
@@ -416,6 +419,10 @@ impl Keeper {
                 wanted.is_open = true;
                 self.receiver.open(log.clone());
                 waiting.append(&mut wanted.waiting);
+            } else if let Some(interest) = &wanted.interest {
+                // What told that it is in force before may have told the connection before.
+                let in_force = interest.in_force();
+                self.coming.push(when_in_force(log.clone(), in_force));
             }
         }
         self.receiver.handle_up();

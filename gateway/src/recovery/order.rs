@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{RecoveryCounters, Seat};
 use crate::net::ids::random_bytes;
 
-/// Most bytes of events that wait to be put in order.
+/// Most bytes of events that wait to be put in order, in all namespaces of a node.
 pub(super) const MAX_WAITING: usize = 64 * 1024 * 1024;
 
 /// What an event that waits takes beside its content, about.
@@ -28,7 +28,7 @@ static SEATS: AtomicU64 = AtomicU64::new(0);
 pub(crate) struct Order {
     namespace: Arc<str>,
     asks: mpsc::UnboundedSender<Ask>,
-    /// Bytes of events that wait.
+    /// Bytes of events that wait, in all namespaces of the node.
     waiting: Arc<AtomicUsize>,
     /// The offset up to which each shard has given its sockets everything.
     handed: Box<[Mutex<Option<Offset>>]>,
@@ -140,12 +140,13 @@ impl Order {
         interest: Option<Interest>,
         counters: Arc<RecoveryCounters>,
         heard: Arc<AtomicUsize>,
+        waiting: Arc<AtomicUsize>,
     ) -> (Self, mpsc::UnboundedReceiver<Ask>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let order = Self {
             namespace,
             asks: sender,
-            waiting: Arc::default(),
+            waiting,
             handed: (0..shards).map(|_| Mutex::default()).collect(),
             counters,
             heard,
