@@ -29,8 +29,8 @@ pub struct Writer {
     beats: u64,
     last_ticket: u64,
     known: Option<Known>,
-    /// What the last heartbeat told.
-    told: Option<Known>,
+    /// What heartbeats told that are not answered.
+    told: VecDeque<(u64, Option<Known>)>,
     /// The floor that the last heartbeat told.
     floor: Position,
     seen: Position,
@@ -92,7 +92,7 @@ impl Writer {
             beats: 0,
             last_ticket: 0,
             known: None,
-            told: None,
+            told: VecDeque::new(),
             floor: Position::ZERO,
             seen: Position::ZERO,
             must_beat: true,
@@ -169,7 +169,7 @@ impl Writer {
     /// connected still, and for whole up to there.
     pub fn beat(&mut self, floor: Position, heads: Vec<LogName>, random: u64) -> Call {
         self.beats += 1;
-        self.told = self.known;
+        self.told.push_back((self.beats, self.known));
         if !self.is_away_pending() {
             self.floor = self.floor.max(floor);
         }
@@ -187,6 +187,11 @@ impl Writer {
     /// The connection broke: what was asked is to be asked again, behind a heartbeat, since the server may be
     /// another.
     pub fn handle_broken(&mut self) {
+        self.told.clear();
+        self.ask_again();
+    }
+
+    fn ask_again(&mut self) {
         self.must_beat = true;
         if let Some(under_way) = &mut self.under_way {
             under_way.is_asked = false;
@@ -208,9 +213,14 @@ impl Writer {
                 number,
                 known,
                 taken,
-            } if *number == self.beats => {
+            } => {
+                // Several may be under way, on a slow way always.
+                self.told.retain(|it| it.0 >= *number);
+                let Some((_, told)) = self.told.pop_front_if(|it| it.0 == *number) else {
+                    return Resolved::default();
+                };
                 // What was heard meanwhile of another era the store was not told yet.
-                let is_told = self.known == self.told;
+                let is_told = self.known == told;
                 let is_same = self.known.is_some_and(|it| it.is_with(known));
                 if is_same {
                     self.note(*known);
@@ -240,12 +250,10 @@ impl Writer {
                 self.take_over(taken, done)
             }
             Reply::BeatFirst => {
-                self.handle_broken();
+                self.ask_again();
                 Resolved::default()
             }
-            Reply::Beaten { .. } | Reply::Outdated | Reply::Pieces { .. } | Reply::Page(_) => {
-                Resolved::default()
-            }
+            Reply::Outdated | Reply::Pieces { .. } | Reply::Page(_) => Resolved::default(),
         }
     }
 
@@ -375,6 +383,27 @@ mod tests {
         let resolved = writer.handle(&done(2, &[22], vec![]));
         assert_eq!(resolved.done[0].0, second);
         assert!(writer.is_idle() && writer.bytes() == 0);
+    }
+
+    #[test]
+    fn the_answer_to_a_heartbeat_counts_while_another_one_is_under_way() {
+        let mut writer = ready();
+        writer.push(publish("a", 1)).unwrap();
+        writer.handle_broken();
+        let mut number = || {
+            let call = writer.beat(Position::ZERO, vec![], 0);
+            let Request::Beat(beat) = call.request else {
+                panic!("no beat");
+            };
+            beat.number
+        };
+        let numbers = [number(), number()];
+        writer.handle(&beaten(numbers[0], known(20), vec![]));
+        assert!(!writer.must_beat());
+        assert!(writer.next_call(0).is_some());
+        writer.handle(&beaten(numbers[1], known(21), vec![]));
+        writer.handle(&beaten(numbers[1], known(9), vec![]));
+        assert!(!writer.must_beat());
     }
 
     #[test]
