@@ -42,7 +42,7 @@ pub use section::{
 };
 pub use setting::{Default, Setting};
 pub use source::{Foreign, Sources};
-pub use table::{SETTINGS, setting};
+pub use table::{SETTINGS, nearest, setting};
 pub use url::{HttpUrl, RedisUrl};
 pub use value::duration;
 

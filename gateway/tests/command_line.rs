@@ -216,16 +216,52 @@ fn a_mistake_on_the_command_line_has_its_message() {
     };
     assert_eq!(
         errors(&["serve", "--lisen=1", "--engine.path", "--redis-uri=a"]),
-        "--lisen: unknown setting; the nearest known one is --listen\n\
-         --engine.path: unknown setting; the nearest known one is --engine-path\n\
-         --redis-uri: unknown setting; the nearest known one is --redis-url\n"
+        "--lisen: unknown flag; the nearest known one is --listen\n\
+         --engine.path: unknown flag; the nearest known one is --engine-path\n\
+         --redis-uri: unknown flag; the nearest known one is --redis-url\n"
     );
     assert!(errors(&["--demo=true", "--demo=true"]).contains("cannot be used multiple times"));
     assert!(errors(&["--demo"]).contains("a value is required for '--demo <BOOLEAN>'"));
-    assert_eq!(
-        errors(&["chek-config"]),
-        "chek-config: unknown command or flag; see gateway --help\n"
-    );
+    for (arguments, said) in [
+        (
+            &["chek-config"][..],
+            "chek-config: unknown command; the nearest known one is check-config\n",
+        ),
+        (
+            &["help", "toke"],
+            "toke: unknown command; the nearest known one is token\n",
+        ),
+        (
+            &["start"],
+            "start: unknown command; gateway help lists them\n",
+        ),
+        (
+            &["--port=3000"],
+            "--port: unknown flag; the nearest known one is --listen\n",
+        ),
+        (
+            &["serve", "--colour=1"],
+            "--colour: unknown flag; --help lists them\n",
+        ),
+        (
+            &["doctor", "http://a", "--idle-timout=1"],
+            "--idle-timout: unknown flag; the nearest known one is --idle-timeout\n",
+        ),
+        (
+            &["doctor", "http://a", "--listen=1"],
+            "--listen: unknown flag; --help lists them\n",
+        ),
+        (
+            &["token", "--roms=1"],
+            "--roms: unknown flag; the nearest known one is --rooms\n",
+        ),
+        (
+            &["man", "tokens"],
+            "there is no such command; the nearest known one is token\n",
+        ),
+    ] {
+        assert_eq!(errors(arguments), said);
+    }
     assert_eq!(
         errors(&["--demo=true", "serve"]),
         "--demo: flags go after the command: gateway serve --demo ..\n"
@@ -246,11 +282,182 @@ fn booleans_take_a_value() {
 
 #[test]
 fn the_version_is_printed() {
-    let output = gateway(&["--version"], &[]);
-    let version = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(0));
+    let version = printed(&["--version"]);
     let number = format!("gateway {}", env!("CARGO_PKG_VERSION"));
     assert!(version.starts_with(&number), "{version}");
+    assert_eq!(printed(&["version"]), version);
+}
+
+const COMMANDS: &[&str] = &[
+    "serve",
+    "check-config",
+    "default-config",
+    "token",
+    "healthcheck",
+    "doctor",
+    "runbook",
+    "completions",
+    "man",
+    "version",
+];
+
+#[test]
+fn help_is_short_and_serve_has_every_setting() {
+    let list = printed(&["help"]);
+    assert_eq!(list, printed(&["--help"]));
+    for command in COMMANDS {
+        let help = printed(&["help", command]);
+        assert_eq!(help, printed(&[command, "--help"]));
+        assert!(list.contains(&format!("\n  {command} ")), "{list}");
+        let settings = SETTINGS
+            .iter()
+            .filter(|it| help.contains(&format!("--{} <", it.flag())));
+        let settings = settings.count();
+        match *command {
+            "serve" => assert_eq!(settings, SETTINGS.len()),
+            _ => assert!(
+                settings <= 5 && help.lines().count() < 60,
+                "{command}: {help}"
+            ),
+        }
+    }
+    assert!(list.lines().count() < 40, "{list}");
+    for (command, flag) in [
+        ("token", "--auth-jwt-secret"),
+        ("healthcheck", "--internal-listen"),
+    ] {
+        assert!(printed(&[command, "--help"]).contains(flag), "{command}");
+    }
+    // What is not shown is taken all the same.
+    let taken = gateway(&["check-config", "--shards=1"], &[]);
+    assert_eq!(taken.status.code(), Some(0), "{}", stderr(&taken));
+}
+
+#[test]
+fn the_page_of_the_command_line_has_the_statuses_of_the_help() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/command-line.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    for command in COMMANDS {
+        let help = printed(&[command, "--help"]);
+        let (_, statuses) = help.split_once("Exit status:\n").unwrap();
+        let meanings: Vec<_> = statuses.lines().map(|line| &line[5..]).collect();
+        assert_eq!(meanings.len(), 3, "{help}");
+        let row = format!("| `{command}` | {} |", meanings.join(" | "));
+        assert!(page.contains(&row), "{row}");
+    }
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    assert_eq!(rows.count(), COMMANDS.len());
+}
+
+#[test]
+fn shells_complete_every_command_and_every_flag() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = printed(&["completions", shell]);
+        for command in COMMANDS {
+            assert!(script.contains(command), "{shell}: {command}");
+        }
+        // fish has names without dashes.
+        for setting in SETTINGS {
+            assert!(
+                script.contains(&setting.flag()),
+                "{shell}: {}",
+                setting.name
+            );
+        }
+    }
+    let unknown = gateway(&["completions", "csh"], &[]);
+    assert_eq!(unknown.status.code(), Some(2));
+}
+
+#[test]
+fn the_manual_has_a_page_for_every_command() {
+    let page = printed(&["man"]);
+    for part in [
+        ".TH GATEWAY 1",
+        ".SH NAME",
+        ".SH \"EXIT STATUS\"",
+        ".SH ENVIRONMENT",
+        ".SH FILES",
+        "gateway\\-serve(1)",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let directory = scratch().join("manual");
+    let out = directory.to_str().unwrap();
+    assert_eq!(printed(&["man", "--out", out]), "");
+    assert_eq!(
+        std::fs::read_to_string(directory.join("gateway.1")).unwrap(),
+        page
+    );
+    for command in COMMANDS {
+        let file = directory.join(format!("gateway-{command}.1"));
+        let written = std::fs::read_to_string(file).unwrap();
+        assert_eq!(written, printed(&["man", command]));
+        assert!(written.contains(".SH \"EXIT STATUS\""), "{written}");
+    }
+    assert_eq!(
+        std::fs::read_dir(&directory).unwrap().count(),
+        1 + COMMANDS.len()
+    );
+    let serve = printed(&["man", "serve"]);
+    assert!(serve.contains("redis\\-url"), "{serve}");
+    let nowhere = gateway(&["man", "--out", "/dev/null/pages"], &[]);
+    assert_eq!(nowhere.status.code(), Some(1));
+}
+
+#[test]
+fn a_token_gives_what_is_spelled_rightly_and_nothing_else() {
+    let secret = "--auth-jwt-secret=0123456789abcdef";
+    let claims = |flags: &[&str]| {
+        let token = printed(&[&["token", secret], flags].concat());
+        printed(&["token", secret, "--verify", token.trim()])
+    };
+    for rights in ["chat:*=read", "chat:*=", "=join", "a=join=read", ""] {
+        let rooms = format!("--rooms={rights}");
+        let output = gateway(&["token", secret, &rooms], &[]);
+        assert_eq!(output.status.code(), Some(2), "{rights}");
+        assert!(output.stdout.is_empty(), "{rights}");
+        assert!(stderr(&output).contains("--rooms"), "{}", stderr(&output));
+    }
+    let given = claims(&["--rooms=news=join", "--rooms=news=publish,chat:*=join"]);
+    let plain: String = given.split_whitespace().collect();
+    for part in [r#""news":["join","publish"]"#, r#""chat:*":["join"]"#] {
+        assert!(plain.contains(part), "{given}");
+    }
+    let given = claims(&["--namespace=chat,/news"]);
+    assert!(
+        given.contains("\"/chat\"") && given.contains("\"/news\""),
+        "{given}"
+    );
+    for empty in ["--namespace=", "--events=a,"] {
+        let output = gateway(&["token", secret, empty], &[]);
+        assert_eq!(output.status.code(), Some(2), "{empty}");
+    }
+    let times = |ttl: &str| {
+        let given = claims(&[ttl]);
+        let number = |name: &str| -> u64 {
+            let (_, rest) = given.split_once(&format!("\"{name}\": ")).unwrap();
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            digits.parse().unwrap()
+        };
+        number("exp") - number("iat")
+    };
+    assert_eq!(times("--ttl=600"), 600);
+    assert_eq!(times("--ttl=10m"), 600);
+}
+
+#[test]
+fn nothing_has_colours() {
+    for arguments in [&["--help"][..], &["--demo"], &["nonsense"]] {
+        let output = gateway(arguments, &[("CLICOLOR_FORCE", "1"), ("FORCE_COLOR", "1")]);
+        assert!(!output.stdout.contains(&0x1b) && !output.stderr.contains(&0x1b));
+    }
+}
+
+fn printed(arguments: &[&str]) -> String {
+    let output = gateway(arguments, &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]

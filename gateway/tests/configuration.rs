@@ -221,6 +221,10 @@ fn an_unknown_key_names_the_nearest_known_one() {
              log.level",
         ),
         (
+            "colour = 1",
+            "colour: unknown setting (gateway.toml, line 1); gateway default-config prints all",
+        ),
+        (
             "[[engine]]\npath = \"/a/\"",
             "engine: is a section of settings, not a setting (gateway.toml, line 1)",
         ),
@@ -238,13 +242,13 @@ fn a_wrong_value_says_where_it_stands_and_what_would_be_right() {
     for (text, expected) in [
         (
             "engine.ping_interval = 25",
-            "engine.ping_interval: 25 has no unit (ms, s, m, h, d); is 25s meant? (gateway.toml, \
-             line 1); for example ping_interval = \"20s\"",
+            "engine.ping_interval: 25 has no unit (ms, s, m, h, d): 25s counts seconds, and 25ms \
+             milliseconds, as Socket.IO's options do (gateway.toml, line 1); for example ping_interval = \"20s\"",
         ),
         (
             "engine.max_payload = 0x10",
-            "engine.max_payload: 16 has no unit (B, kB, KB, MB, GB, KiB, MiB, GiB); is 16KiB \
-             meant? (gateway.toml, line 1); for example max_payload = \"256KiB\"",
+            "engine.max_payload: 16 has no unit (B, kB, KB, MB, GB, KiB, MiB, GiB): 16B counts bytes, \
+             as Socket.IO's options do, 16KiB 1024 of them (gateway.toml, line 1); for example max_payload = \"256KiB\"",
         ),
         (
             "engine.ping_interval = 0",
@@ -400,14 +404,12 @@ fn a_variable_that_may_be_somebody_elses_is_a_warning() {
     for (name, nearest) in [
         (
             "GATEWAY_ENGINE_PING_INTERVALL",
-            "GATEWAY_ENGINE_PING_INTERVAL",
+            "; the nearest known one is GATEWAY_ENGINE_PING_INTERVAL",
         ),
-        ("GATEWAY_CONFG", "GATEWAY_CONFIG"),
-        ("GATEWAY_INTERFACE", "GATEWAY_REDIS_INTEREST"),
+        ("GATEWAY_CONFG", "; the nearest known one is GATEWAY_CONFIG"),
+        ("GATEWAY_INTERFACE", ""),
     ] {
-        let ignored = format!(
-            "{name}: ignored, since no setting has this name; the nearest known one is {nearest}"
-        );
+        let ignored = format!("{name}: ignored, since no setting has this name{nearest}");
         assert_eq!(warnings(name, "CGI/1.1"), [ignored]);
     }
     let nothing: [&str; 0] = [];

@@ -42,17 +42,14 @@ impl From<Vec<Error>> for Errors {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// A key, variable or flag that is none of ours.
-    #[error(
-        "{key}: unknown setting{}; the nearest known one is {nearest}",
-        line(place)
-    )]
+    #[error("{key}: unknown {}{}", kind(place), hint(nearest.as_deref(), place))]
     Unknown {
         /// As it was written.
         key: String,
         /// Where it was written.
         place: Place,
-        /// The nearest that exists, in the same spelling.
-        nearest: String,
+        /// The nearest that exists, in the same spelling, if one is near.
+        nearest: Option<String>,
     },
     /// A section of the file that is used as if it were a setting.
     #[error("{section}: is a section of settings, not a setting ({place})")]
@@ -127,14 +124,20 @@ pub enum Error {
 }
 
 impl Error {
-    /// A flag that no setting has; `name` is without the dashes before it.
+    /// A flag that does not exist. It may be meant for one of `others`, or for one of a setting. All of
+    /// them are without the dashes before them.
     #[must_use]
-    pub fn unknown_flag(name: &str) -> Self {
-        let nearest = nearest(name, names().chain(["config"]));
+    pub fn unknown_flag(name: &str, others: &[&str], or_setting: bool) -> Self {
+        let settings = names().filter(|_| or_setting);
+        let known = others
+            .iter()
+            .copied()
+            .chain(settings.map(|it| -> &str { it }));
+        let nearest = nearest(name, known);
         Self::Unknown {
             key: format!("--{name}"),
             place: Place::Flag(format!("--{name}")),
-            nearest: format!("--{}", flag(nearest)),
+            nearest: nearest.map(|nearest| format!("--{}", flag(nearest))),
         }
     }
 }
@@ -187,10 +190,23 @@ impl Place {
     }
 }
 
-/// Where in the file; other places are told by the key itself.
-fn line(place: &Place) -> String {
+/// What is unknown.
+fn kind(place: &Place) -> &'static str {
     match place {
-        Place::Line { .. } => format!(" ({place})"),
-        Place::Variable(_) | Place::Flag(_) => String::new(),
+        Place::Line { .. } | Place::Variable(_) => "setting",
+        Place::Flag(_) => "flag",
+    }
+}
+
+/// Where in the file, since other places are told by the key itself, and what may be meant.
+fn hint(nearest: Option<&str>, place: &Place) -> String {
+    let (place, all) = match place {
+        Place::Line { .. } => (format!(" ({place})"), "gateway default-config prints all"),
+        Place::Variable(_) => (String::new(), "gateway default-config prints all"),
+        Place::Flag(_) => (String::new(), "--help lists them"),
+    };
+    match nearest {
+        Some(nearest) => format!("{place}; the nearest known one is {nearest}"),
+        None => format!("{place}; {all}"),
     }
 }

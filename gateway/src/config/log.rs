@@ -3,7 +3,7 @@
 //! No thread that logs waits for the reader of the log. A thread of its own writes the lines
 //! (`lines`), and drops and counts those that it cannot write.
 
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{Write, stderr, stdout};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -36,7 +36,8 @@ pub fn init(log: &Log) {
         .log_internal_errors(false)
         .with_writer(move || writer.clone());
     let first = match log.format {
-        LogFormat::Text => subscriber.with_ansi(stderr().is_terminal()).try_init(),
+        // No part of the program has colours.
+        LogFormat::Text => subscriber.with_ansi(false).try_init(),
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
     };
     if first.is_err() || LOG.set(lines).is_err() {

@@ -105,11 +105,11 @@ directory if there is one.
   `\"none\"`). An empty list is `[]` in the file and an empty flag.
 - An empty environment variable counts as one that is not there. Variables that Kubernetes makes
   for Services (`GATEWAY_SERVICE_HOST`, `GATEWAY_PORT=tcp://..`) have no effect. Any other unknown
-  variable that begins with `GATEWAY_` is a warning with the nearest known name. It may belong to
-  another program (CGI has a `GATEWAY_INTERFACE`).
-- The start checks everything, and names all faults at once. It names unknown names with the nearest
-  known one, and wrong values with the place that they come from. It also names settings that would
-  have no effect, and settings whose feature is not built yet.
+  variable that begins with `GATEWAY_` is a warning, with the nearest known name if one is near. It
+  may belong to another program (CGI has a `GATEWAY_INTERFACE`).
+- The start checks everything, and names all faults at once. It names unknown names, with the nearest
+  known one if one is near, and wrong values with the place that they come from. It also names settings
+  that would have no effect, and settings whose feature is not built yet.
 - If all of that is right, the start reads the whole of `redis.url` and the files that settings name:
   certificates, keys, the client's files. It names all faults of these at once, too.
 - In both cases the program ends with status 2. `gateway check-config [FILE]` makes all these checks,

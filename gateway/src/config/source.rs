@@ -159,7 +159,7 @@ impl Walk<'_> {
                     section: name,
                 }),
                 (None, _) => self.errors.push(Error::Unknown {
-                    nearest: nearest(&name, names()).to_owned(),
+                    nearest: nearest(&name, names()).map(str::to_owned),
                     place: self.place(key.span().start),
                     key: name,
                 }),
@@ -264,17 +264,18 @@ fn variable(name: &OsStr, value: &OsStr, errors: &mut Vec<Error>) -> Option<Give
 pub struct Foreign {
     /// Its name.
     pub name: String,
-    /// The nearest that a setting has.
-    pub nearest: String,
+    /// The nearest that a setting has, if one is near.
+    pub nearest: Option<String>,
 }
 
 impl fmt::Display for Foreign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, nearest } = self;
-        write!(
-            f,
-            "{name}: ignored, since no setting has this name; the nearest known one is {nearest}"
-        )
+        write!(f, "{name}: ignored, since no setting has this name")?;
+        match nearest {
+            Some(nearest) => write!(f, "; the nearest known one is {nearest}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -288,7 +289,7 @@ fn foreign(name: &OsStr, value: &OsStr) -> Option<Foreign> {
     }
     let known = nearest(rest, names().chain(["config"]));
     Some(Foreign {
-        nearest: setting::variable(known),
+        nearest: known.map(setting::variable),
         name: name.into_owned(),
     })
 }

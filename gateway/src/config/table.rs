@@ -768,17 +768,64 @@ pub fn setting(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)
 }
 
-/// The known name that is nearest to one that is not known, both with dots, dashes or underscores.
-/// The last part alone is nearly as good as the whole name.
-pub(super) fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> &'a str {
+/// What others call some settings, without dots, dashes and underscores.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("address", "listen"),
+    ("bind", "listen"),
+    ("connectionstaterecovery", "recovery.window"),
+    ("debug", "log.level"),
+    ("host", "listen"),
+    ("httpport", "listen"),
+    ("maxdisconnectionduration", "recovery.window"),
+    ("maxhttpbuffersize", "engine.max_payload"),
+    ("metricsport", "internal_listen"),
+    ("port", "listen"),
+    ("requeststimeout", "cluster.request_timeout"),
+    ("threads", "shards"),
+    ("verbose", "log.level"),
+    ("workers", "shards"),
+];
+
+/// Returns the known name that is nearest to one that is not known, if one is near.
+///
+/// A near one is a slip of the finger away, or has the same words with more or fewer behind them.
+///
+/// Names may have dots, dashes or underscores. The last part alone is nearly as good as the whole name.
+///
+/// ```
+/// use gateway::config::nearest;
+///
+/// assert_eq!(nearest("pingIntervall", ["engine.ping_interval"]), Some("engine.ping_interval"));
+/// assert_eq!(nearest("port", ["tls.cert"]), None);
+/// ```
+pub fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |name: &str| name.to_lowercase().replace(['.', '-'], "_");
     let unknown = plain(unknown);
-    let distance = |name: &&str| {
+    let elsewhere = unknown.replace('_', "");
+    let elsewhere = ELSEWHERE.iter().find(|(name, _)| *name == elsewhere);
+    let most = (unknown.chars().count() / 3).max(1);
+    let distance = |name: &str| {
+        if elsewhere.is_some_and(|(_, ours)| *ours == name) {
+            return Some(0);
+        }
+        let whole = plain(name);
         let key = name.rsplit('.').next().unwrap_or(name);
-        let whole = strsim::osa_distance(&unknown, &plain(name));
-        whole.min(strsim::osa_distance(&unknown, key) + 1)
+        let slips = strsim::osa_distance(&unknown, &whole);
+        let slips = slips.min(strsim::osa_distance(&unknown, key) + 1);
+        let same_words = begins_with_words(&unknown, &whole)
+            || begins_with_words(&whole, &unknown)
+            || (key.contains('_') && begins_with_words(&unknown, key));
+        (slips <= most || same_words).then_some(slips)
     };
-    known.into_iter().min_by_key(distance).unwrap_or_default()
+    let near = known.into_iter().filter_map(|it| Some((distance(it)?, it)));
+    near.min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+/// Whether the first words of a name are those of the other.
+fn begins_with_words(name: &str, words: &str) -> bool {
+    let rest = name.strip_prefix(words);
+    rest.is_some_and(|rest| !words.is_empty() && rest.starts_with('_'))
 }
 
 #[cfg(test)]
@@ -797,8 +844,35 @@ mod tests {
             ("limit.connections", "limits.connections"),
             ("max_payload_size", "engine.max_payload"),
             ("sahrds", "shards"),
+            ("maxHttpBufferSize", "engine.max_payload"),
+            ("port", "listen"),
+            ("redis", "redis.url"),
+            ("tls_certificate", "tls.cert"),
+            ("log", "log.level"),
         ] {
-            assert_eq!(nearest(unknown, names()), expected);
+            assert_eq!(nearest(unknown, names()), Some(expected), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn what_is_far_from_every_name_has_none_near() {
+        for unknown in [
+            "",
+            "interface",
+            "colour",
+            "user",
+            "x",
+            "sticky-sessions",
+            "--",
+        ] {
+            assert_eq!(nearest(unknown, names()), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn what_others_call_a_setting_leads_to_one_that_exists() {
+        for (name, ours) in ELSEWHERE {
+            assert!(setting(ours).is_some(), "{name}: {ours}");
         }
     }
 

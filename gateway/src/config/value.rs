@@ -160,7 +160,19 @@ impl Value for Duration {
                 ("h", 3_600_000),
                 ("d", 86_400_000),
             ],
-            "s",
+            |number| {
+                // Whoever writes thousands thinks of Socket.IO's options.
+                match number.strip_suffix("000").filter(|it| !it.is_empty()) {
+                    Some(seconds) => format!(
+                        "the milliseconds of Socket.IO's options are written {number}ms here, \
+                         or {seconds}s"
+                    ),
+                    None => format!(
+                        "{number}s counts seconds, and {number}ms milliseconds, as Socket.IO's \
+                         options do"
+                    ),
+                }
+            },
         )?;
         Ok(Self::from_millis(millis))
     }
@@ -207,7 +219,11 @@ impl Value for Size {
                 ("MiB", 1 << 20),
                 ("GiB", 1 << 30),
             ],
-            "KiB",
+            |number| {
+                format!(
+                    "{number}B counts bytes, as Socket.IO's options do, {number}KiB 1024 of them"
+                )
+            },
         )?;
         usize::try_from(bytes)
             .map(Self)
@@ -220,7 +236,12 @@ impl Value for Size {
 }
 
 /// A whole number and its unit, in the smallest unit. Zero needs none.
-fn with_unit(text: &str, units: &[(&str, u64)], usual: &str) -> Result<u64, String> {
+/// `explain` says what a number without a unit may mean.
+fn with_unit(
+    text: &str,
+    units: &[(&str, u64)],
+    explain: impl Fn(&str) -> String,
+) -> Result<u64, String> {
     if text == "0" {
         return Ok(0);
     }
@@ -231,9 +252,7 @@ fn with_unit(text: &str, units: &[(&str, u64)], usual: &str) -> Result<u64, Stri
         .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     if !number.is_empty() && unit.is_empty() {
-        return Err(format!(
-            "{text} has no unit ({names}); is {text}{usual} meant?"
-        ));
+        return Err(format!("{text} has no unit ({names}): {}", explain(text)));
     }
     let factor = units.iter().find(|(name, _)| *name == unit.trim_start());
     let (Some((_, factor)), false) = (factor, number.is_empty()) else {
@@ -366,9 +385,25 @@ mod tests {
 
     #[test]
     fn what_is_no_number_with_a_unit_is_refused() {
+        for (text, problem) in [
+            (
+                "25",
+                "25 has no unit (ms, s, m, h, d): 25s counts seconds, and 25ms milliseconds, as \
+                 Socket.IO's options do",
+            ),
+            (
+                "25000",
+                "25000 has no unit (ms, s, m, h, d): the milliseconds of Socket.IO's options are \
+                 written 25000ms here, or 25s",
+            ),
+        ] {
+            assert_eq!(Duration::parse(text).unwrap_err(), problem);
+        }
+        let size = Size::parse("1000000").map(|size| size.0);
         assert_eq!(
-            Duration::parse("25").unwrap_err(),
-            "25 has no unit (ms, s, m, h, d); is 25s meant?"
+            size.unwrap_err(),
+            "1000000 has no unit (B, kB, KB, MB, GB, KiB, MiB, GiB): 1000000B counts bytes, as \
+             Socket.IO's options do, 1000000KiB 1024 of them"
         );
         for text in [
             "", "s", "-1s", "1.5s", "1x", "1S", "1 s ", "1s1s", "00", "1e3s", "٣s",

@@ -166,7 +166,7 @@ fn what_is_no_order_ends_with_2() {
         &["doctor"][..],
         &["doctor", "localhost:3000"],
         &["doctor", "ftp://localhost"],
-        &["doctor", "http://localhost", "--idle-timeout=70"],
+        &["doctor", "http://localhost", "--idle-timeout=70x"],
         &["doctor", "https://localhost", "--ca=missing.pem"],
         &["doctor", "https://localhost", "--tls-verify=some"],
         &["doctor", "https://localhost", "--cert=missing.pem"],

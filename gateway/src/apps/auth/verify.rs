@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
 
 use super::presented::bare;
 use super::verifier::{Verification, Verifier};
@@ -21,6 +22,8 @@ pub struct Verdict {
     pub claims: Option<String>,
     /// What is wrong with it, if anything is: the metric's reason, and a sentence.
     pub fault: Option<(&'static str, String)>,
+    /// What in its claims gives nothing, and perhaps was to give something.
+    pub notes: Vec<String>,
 }
 
 /// Why nothing can be said.
@@ -66,25 +69,49 @@ pub fn verify(auth: &Auth, token: &str) -> Result<Verdict, VerifyError> {
     drop(verifier);
     drop::<Option<Arc<Outbound>>>(outbound);
     let said = |fault: Fault| (fault.label(), fault.to_string());
-    let mut parts = token.split('.').map(text);
+    let mut parts = token.split('.').map(json);
+    let (header, claims) = (parts.next().flatten(), parts.next().flatten());
+    let text = |part: &Value| serde_json::to_string_pretty(part).ok();
     Ok(Verdict {
-        header: parts.next().flatten(),
-        claims: parts.next().flatten(),
+        header: header.as_ref().and_then(text),
+        claims: claims.as_ref().and_then(text),
         fault: result.err().map(said),
+        notes: claims.as_ref().map(without_effect).unwrap_or_default(),
     })
 }
 
 /// The JSON in a part of a token.
-fn text(part: &str) -> Option<String> {
+fn json(part: &str) -> Option<Value> {
     let bytes = URL_SAFE_NO_PAD.decode(part).ok()?;
-    let value: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
-    serde_json::to_string_pretty(&value).ok()
+    serde_json::from_slice(&bytes).ok()
+}
+
+/// A node takes a right that it does not know for somebody else's. Here it may be a slip.
+fn without_effect(claims: &Value) -> Vec<String> {
+    let mut notes = Vec::new();
+    let rules = claims.get("rooms").and_then(Value::as_object);
+    for (rooms, rights) in rules.into_iter().flatten() {
+        let rights = rights.as_array().into_iter().flatten();
+        let unknown = rights.filter(|right| *right != "join" && *right != "publish");
+        notes.extend(unknown.map(|right| {
+            format!("rooms: {right} for {rooms:?} is neither join nor publish, and gives nothing")
+        }));
+    }
+    let namespaces = claims.get("namespaces").and_then(Value::as_array);
+    for name in namespaces.into_iter().flatten().filter_map(Value::as_str) {
+        if !name.starts_with(['/', '*']) {
+            notes.push(format!(
+                "namespaces: {name:?} does not begin with /, and allows none"
+            ));
+        }
+    }
+    notes
 }
 
 #[cfg(test)]
 mod tests {
     use jsonwebtoken::{EncodingKey, Header, encode};
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::super::unix_now;
     use super::*;
@@ -210,7 +237,17 @@ mod tests {
             "{why}"
         );
         let good = verify(&auth, &format!("Bearer {}", with(json!({"sub": 7})))).unwrap();
-        assert_eq!(good.fault, None);
+        assert_eq!((good.fault, good.notes), (None, Vec::new()));
+        let spelled = json!({"rooms": {"chat:*": ["read", "join"]}, "namespaces": ["chat", "*"]});
+        let verdict = verify(&auth, &with(spelled)).unwrap();
+        assert_eq!(verdict.fault, None);
+        assert_eq!(
+            verdict.notes,
+            [
+                "rooms: \"read\" for \"chat:*\" is neither join nor publish, and gives nothing",
+                "namespaces: \"chat\" does not begin with /, and allows none",
+            ]
+        );
         assert!(good.claims.unwrap().contains("\"sub\": 7"));
     }
 }

@@ -11,6 +11,8 @@ use gateway::config::{TlsVerify, Trust};
 use line::{Reply, STEP_TIMEOUT, Socket, Target, Trouble};
 use words::Complaint;
 
+use crate::cli::status::Status;
+
 mod line;
 mod words;
 
@@ -45,10 +47,10 @@ pub(crate) fn run(order: &Order) -> anyhow::Result<ExitCode> {
     });
     Ok(if complaints == 0 {
         say("nothing is wrong");
-        ExitCode::SUCCESS
+        Status::Done.into()
     } else {
         say(&format!("{complaints} wrong"));
-        ExitCode::FAILURE
+        Status::Failed.into()
     })
 }
 

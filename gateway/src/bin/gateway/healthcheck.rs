@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::cli::complain;
+use crate::cli::status::Status;
 
 /// How long each part of the exchange may take.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -20,14 +21,14 @@ pub(crate) fn run(internal_listen: SocketAddr, path: &str) -> ExitCode {
             let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
             complain(&body);
             if head.starts_with("HTTP/1.1 200 ") {
-                ExitCode::SUCCESS
+                Status::Done.into()
             } else {
-                ExitCode::FAILURE
+                Status::Failed.into()
             }
         }
         Err(error) => {
             complain(&format_args!("{internal_listen}: {error}"));
-            ExitCode::FAILURE
+            Status::Failed.into()
         }
     }
 }

@@ -10,6 +10,8 @@ use gateway::{Running, Server, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
+use cli::status::Status;
+
 mod cli;
 mod doctor;
 mod healthcheck;
@@ -17,9 +19,6 @@ mod runbook;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
-/// Status of a process that could not do, or go on doing, what it was asked for.
-const FAILED: u8 = 1;
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -29,21 +28,21 @@ fn main() -> ExitCode {
     };
     config::log::init(&config.log);
     std::panic::set_hook(Box::new(log_panic));
-    let code = match serve(*config, &foreign) {
-        Ok(()) => 0,
-        Err(ExitStatus(code)) => code,
+    let status = match serve(*config, &foreign) {
+        Ok(()) => Status::Done,
+        Err(ExitStatus(status)) => status,
     };
     config::log::flush();
-    ExitCode::from(code)
+    status.into()
 }
 
 /// The log says why, and the process ends with this status.
-struct ExitStatus(u8);
+struct ExitStatus(Status);
 
 impl From<std::io::Error> for ExitStatus {
     fn from(error: std::io::Error) -> Self {
         error!(target: "gateway", "{error}");
-        Self(FAILED)
+        Self(Status::Failed)
     }
 }
 
@@ -54,9 +53,9 @@ impl From<StartError> for ExitStatus {
             .lines()
             .for_each(|line| error!(target: "gateway", "{line}"));
         Self(if error.is_configuration() {
-            cli::WRONG
+            Status::Wrong
         } else {
-            FAILED
+            Status::Failed
         })
     }
 }
@@ -76,7 +75,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     }
 }
 
-/// Serves until the process is told to stop. StopSignal a second time, it ends without another word; so it
+/// Serves until the process is told to stop. Told a second time, it ends without another word; so it
 /// does when the node lost a part without which it is none.
 fn serve(config: Config, foreign: &[Foreign]) -> Result<(), ExitStatus> {
     foreign
@@ -111,7 +110,7 @@ fn serve(config: Config, foreign: &[Foreign]) -> Result<(), ExitStatus> {
             part = failure => give_up(&part),
             _ = signals.next() => {
                 warn!(target: "gateway", "second signal: the process ends at once");
-                end_at_once(0);
+                end_at_once(Status::Done);
             }
         }
         Ok(())
@@ -121,12 +120,12 @@ fn serve(config: Config, foreign: &[Foreign]) -> Result<(), ExitStatus> {
 /// The node lost a part. Its clients come back to another one, or to this one once it is started again.
 fn give_up(part: &str) -> ! {
     error!(target: "gateway", part, "a vital part of the node has ended: the process ends");
-    end_at_once(FAILED)
+    end_at_once(Status::Failed)
 }
 
-fn end_at_once(code: u8) -> ! {
+fn end_at_once(status: Status) -> ! {
     config::log::flush();
-    std::process::exit(code.into())
+    std::process::exit(status.code().into())
 }
 
 /// What is said on standard output of where the node listens, for people and for scripts that wait

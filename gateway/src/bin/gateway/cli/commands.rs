@@ -1,0 +1,254 @@
+//! The commands and their flags.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Arg, ArgAction, Command, value_parser};
+use clap_complete::Shell;
+use gateway::config::{Default, SETTINGS, Setting, TlsVerify, duration};
+
+use super::status::Row;
+use super::token;
+
+/// Which commands show the flags of settings in their help.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listed {
+    /// `serve` alone. The other commands that take them show those that matter to them.
+    ByServe,
+    /// All commands that take them, which is for shells.
+    Everywhere,
+}
+
+const WHERE_LISTED: &str =
+    "Every setting has a flag here, too: gateway serve --help lists all of them.";
+
+/// What `gateway --version` says behind the name.
+pub(super) fn version() -> String {
+    match option_env!("GATEWAY_COMMIT") {
+        Some(commit) => format!("{} ({commit})", env!("CARGO_PKG_VERSION")),
+        None => env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// The whole command line. It has no colours, as the log and the doctor have none.
+pub(super) fn command(listed: Listed) -> Command {
+    Command::new("gateway")
+        .about("A horizontally scaled Socket.IO gateway")
+        .version(version())
+        .arg(file("config").long("config"))
+        .args(flags(listed, &[]))
+        .after_help(format!(
+            "Without a command it serves. {WHERE_LISTED}\n\n\
+             Exit status: 0 if it did what it was asked for and nothing is wrong, 1 if it could not or \
+             something is, 2 if the command line or the configuration is wrong."
+        ))
+        .subcommands(subcommands(listed).map(with_statuses))
+}
+
+fn subcommands(listed: Listed) -> impl Iterator<Item = Command> {
+    [
+        Command::new("serve")
+            .about("Serve clients; what is done without a command, too")
+            .arg(file("config").long("config"))
+            .args(flags(Listed::Everywhere, &[])),
+        Command::new("check-config")
+            .about("Say everything that is wrong with the configuration")
+            .arg(file("config").long("config").conflicts_with("file"))
+            .arg(file("file").help("The same as --config"))
+            .args(flags(listed, &[]))
+            .after_help(WHERE_LISTED),
+        default_config(),
+        Command::new("token")
+            .about(
+                "Print a token for development, signed with auth.jwt_secret; or say with --verify \
+                 what one holds and whether it is taken",
+            )
+            .args(token::arguments())
+            .arg(file("config").long("config"))
+            .args(flags(listed, token::SETTINGS))
+            .after_help(WHERE_LISTED),
+        healthcheck(listed),
+        doctor(),
+        Command::new("runbook")
+            .about("Print what an alert of deploy/prometheus means and what to do about it")
+            .arg(
+                Arg::new("alert")
+                    .value_name("ALERT")
+                    .help("Its name, such as GatewayNodeDown [default: all]"),
+            ),
+        completions(),
+        manual(),
+        Command::new("version").about("Print the version; the same as --version"),
+    ]
+    .into_iter()
+}
+
+/// Says in the help of a command what its statuses mean.
+fn with_statuses(command: Command) -> Command {
+    let Some(row) = Row::of(command.get_name()) else {
+        return command;
+    };
+    let [done, failed, wrong] = row.meanings;
+    let before = command.get_after_help().map(|help| format!("{help}\n\n"));
+    let before = before.unwrap_or_default();
+    command.after_help(format!(
+        "{before}Exit status:\n  0  {done}\n  1  {failed}\n  2  {wrong}"
+    ))
+}
+
+fn default_config() -> Command {
+    Command::new("default-config")
+        .about("Print a gateway.toml with every setting at its default")
+        .arg(
+            Arg::new("markdown")
+                .long("markdown")
+                .action(ArgAction::SetTrue)
+                .help("Print the reference of all settings instead, docs/configuration.md"),
+        )
+}
+
+fn healthcheck(listed: Listed) -> Command {
+    Command::new("healthcheck")
+        .about("Ask the running node of the same configuration whether it is ready (GET /ready)")
+        .arg(
+            Arg::new("live")
+                .long("live")
+                .action(ArgAction::SetTrue)
+                .help("Ask for GET /live: whether the process serves, ready or not"),
+        )
+        .arg(file("config").long("config"))
+        .args(flags(listed, &["internal_listen"]))
+        .after_help(WHERE_LISTED)
+}
+
+fn completions() -> Command {
+    Command::new("completions")
+        .about("Print what a shell needs to complete commands and flags")
+        .arg(
+            Arg::new("shell")
+                .value_name("SHELL")
+                .required(true)
+                .value_parser(value_parser!(Shell))
+                .help("The shell"),
+        )
+}
+
+fn manual() -> Command {
+    Command::new("man")
+        .about("Print a page of the manual for man(1), in roff")
+        .arg(
+            Arg::new("command")
+                .value_name("COMMAND")
+                .help("The command whose page it is [default: the page of the program]"),
+        )
+        .arg(
+            Arg::new("out")
+                .long("out")
+                .value_name("DIRECTORY")
+                .value_parser(value_parser!(PathBuf))
+                .conflicts_with("command")
+                .help("Write the pages of the program and of all commands into this directory instead"),
+        )
+}
+
+fn doctor() -> Command {
+    let pem = |name: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+    };
+    Command::new("doctor")
+        .about(
+            "Try polling, WebSocket and the upgrade through whatever stands in front of a gateway, \
+             and say what is wrong",
+        )
+        .arg(
+            Arg::new("url")
+                .value_name("URL")
+                .required(true)
+                .help("Where clients connect: https://example.com, or with a path"),
+        )
+        .arg(
+            Arg::new("idle-timeout")
+                .long("idle-timeout")
+                .value_name("DURATION")
+                .default_value("70s")
+                .value_parser(seconds)
+                .help("How long open connections are watched for idle timeouts; 0 leaves it out"),
+        )
+        .arg(pem("ca").help("PEM file of certificates to trust beside those of this system"))
+        .arg(
+            Arg::new("tls-verify")
+                .long("tls-verify")
+                .value_name("CHECK")
+                .default_value("full")
+                .value_parser(|text: &str| match text {
+                    "full" => Ok(TlsVerify::Full),
+                    "ca" => Ok(TlsVerify::Ca),
+                    "none" => Ok(TlsVerify::None),
+                    _ => Err("not full, ca or none"),
+                })
+                .help("What of the certificate counts: full, ca (all but its name), none"),
+        )
+        .arg(
+            pem("cert")
+                .requires("key")
+                .help("PEM file with a certificate to show as a client"),
+        )
+        .arg(
+            pem("key")
+                .requires("cert")
+                .help("PEM file with the private key of that certificate"),
+        )
+}
+
+/// A duration of a command's own flag. Other programs take plain seconds, so these do, too; settings
+/// do not, since Socket.IO's own are in milliseconds.
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) => duration(text),
+    }
+}
+
+/// Several values in one flag or in several of them.
+pub(super) fn several(name: &'static str, long: &'static str) -> Arg {
+    Arg::new(name)
+        .long(long)
+        .value_delimiter(',')
+        .action(ArgAction::Append)
+        .value_parser(NonEmptyStringValueParser::new())
+}
+
+fn file(name: &'static str) -> Arg {
+    Arg::new(name)
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .help("The file with the settings [default: gateway.toml, if it exists]")
+}
+
+/// A flag for every setting. The help of a command shows those that it names, or all.
+fn flags(listed: Listed, shown: &'static [&'static str]) -> impl Iterator<Item = Arg> {
+    SETTINGS.iter().map(move |setting| {
+        let is_shown = listed == Listed::Everywhere || shown.contains(&setting.name);
+        flag(setting).hide(!is_shown)
+    })
+}
+
+fn flag(setting: &Setting) -> Arg {
+    let section = setting.section().unwrap_or("node");
+    let default = match setting.default {
+        Default::Text("") => "none",
+        Default::Text(text) | Default::Absent(text) => text,
+    };
+    let sentence = setting.doc.split_inclusive(". ").next();
+    let sentence = sentence.unwrap_or_default().trim_end();
+    let (kind, _) = setting.kind.split_once(' ').unwrap_or((setting.kind, ""));
+    Arg::new(setting.name)
+        .long(setting.flag())
+        .value_name(kind.to_uppercase())
+        .help(format!("{sentence} [default: {default}]"))
+        .help_heading(format!("Settings: {section}"))
+}
