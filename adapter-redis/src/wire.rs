@@ -30,8 +30,9 @@
 //! ```
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use adapter::recovery::Ordered;
+use adapter::recovery::{Entry, Offset, Ordered, Position};
 use adapter::{Answer, ClusterMessage, EventBuf, NodeId, ReplyTo, RequestId, Response, Selection};
 
 use crate::codec::{DecodeError, EncodeError, Raw};
@@ -71,7 +72,7 @@ pub struct Wire {
     /// The format.
     pub format: Format,
     /// The namespace.
-    pub namespace: std::sync::Arc<str>,
+    pub namespace: Arc<str>,
     /// The channels of the namespace.
     pub channels: Channels,
     /// This node's name on the wire.
@@ -224,6 +225,22 @@ impl Wire {
         }
         Ok(outgoing)
     }
+}
+
+/// Reads what a store keeps of what it published: the message without its offset, and without what told the order,
+/// whose length stands last.
+pub(crate) fn read_logged(before: &[u8], offset: Offset, behind: &[u8]) -> Option<Arc<Entry>> {
+    let length = usize::try_from(u32::from_be_bytes(*behind.last_chunk()?)).ok()?;
+    // The name of each log is in it.
+    if length > (before.len() + behind.len()).saturating_mul(Position::LENGTH) {
+        return None;
+    }
+    let order = vec![b'0'; length];
+    let message = [before, offset.to_string().as_bytes(), behind, &order].concat();
+    let mut text = String::new();
+    let raw = Raw::parse(&message, &mut text).ok()?;
+    let envelope = classic::open(Kind::Broadcast, raw).ok()?;
+    Some(envelope.ordered()?.ok()?.entry)
 }
 
 impl Format {

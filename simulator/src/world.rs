@@ -215,7 +215,8 @@ impl World {
             self.net.model.refuse(refused, away, &knobs, now);
         }
         let (entries, bytes) = self.redis.store().largest();
-        if entries > self.net.knobs.messages || bytes > self.net.knobs.log_bytes() {
+        let most = |kept: usize| kept + kept / 8;
+        if entries > most(self.net.knobs.messages) || bytes > most(self.net.knobs.log_bytes()) {
             let what = format!("a log has {entries} entries, {bytes} bytes");
             self.net.model.find(Rule::Bound, self.net.now, what);
         }

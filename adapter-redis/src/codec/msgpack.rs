@@ -330,6 +330,11 @@ impl Writer {
         }
     }
 
+    /// The same in its longest form: its last four bytes tell the length.
+    pub(crate) fn long_binary_head(&mut self, length: usize) {
+        self.number::<4>(Some(0xc6), length as u64);
+    }
+
     /// An entry of a map whose value is text.
     pub(crate) fn entry(&mut self, key: &str, value: &str) {
         self.text(key);

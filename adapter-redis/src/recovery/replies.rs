@@ -13,6 +13,7 @@ use super::script::{Asked, Script};
 use crate::codec::{Raw, options};
 use crate::link::refusal::words;
 use crate::link::resp::{self, Stop, parse_reply};
+use crate::wire::read_logged;
 
 /// What the script answered.
 #[non_exhaustive]
@@ -84,6 +85,7 @@ fn answered(asked: &Asked, items: &[resp::Reply<'_>]) -> Option<Answered> {
         (b"F", Asked::Acts, []) => Reply::BeatFirst,
         (b"O", Asked::Acts, []) => Reply::Outdated,
         (b"R", Asked::Read(spans), [epoch, pieces @ ..]) if pieces.len() == spans.len() => {
+            let epoch = self::epoch(epoch)?;
             let pieces = spans.iter().zip(pieces).map(|(span, piece)| {
                 let [through, trimmed, found] = piece.items()? else {
                     return None;
@@ -91,19 +93,19 @@ fn answered(asked: &Asked, items: &[resp::Reply<'_>]) -> Option<Answered> {
                 Some(Part {
                     log: span.log.clone(),
                     after: span.after,
-                    entries: entries(found)?,
+                    entries: entries(found, epoch)?,
                     through: place(through)?,
                     trimmed: place(trimmed)?,
                 })
             });
             Reply::Pieces {
-                epoch: self::epoch(epoch)?,
+                epoch,
                 pieces: pieces.collect::<Option<_>>()?,
             }
         }
         (b"H", Asked::History, [epoch, through, newest, cut, found]) => Reply::Page(PastPage {
             epoch: self::epoch(epoch)?,
-            entries: entries(found)?,
+            entries: entries(found, self::epoch(epoch)?)?,
             through: place(through)?,
             newest: place(newest)?,
             is_cut: number(cut)? == 1,
@@ -172,20 +174,29 @@ fn taken(reply: &resp::Reply<'_>) -> Option<Vec<Taken>> {
     items.collect()
 }
 
-/// Bytes of the size of an entry, which stands behind its place.
-const SIZE: usize = 4;
-
-fn entries(reply: &resp::Reply<'_>) -> Option<Vec<Arc<Entry>>> {
-    let entries = reply.items()?.iter();
-    entries.map(|it| entry(bytes(it)?).map(Arc::new)).collect()
+/// Each is of three parts: its head, which begins with its place, and what stands before and behind the place in what
+/// was published.
+fn entries(reply: &resp::Reply<'_>, epoch: Epoch) -> Option<Vec<Arc<Entry>>> {
+    let parts = reply.items()?.chunks(3);
+    let entries = parts.map(|it| {
+        let [head, before, behind] = it else {
+            return None;
+        };
+        let (place, _sizes) = bytes(head)?.split_at_checked(Position::LENGTH)?;
+        let position = Position::parse(std::str::from_utf8(place).ok()?)?;
+        let (before, behind) = (bytes(before)?, bytes(behind)?);
+        if behind.is_empty() {
+            return unpublished(position, before).map(Arc::new);
+        }
+        read_logged(before, Offset { epoch, position }, behind)
+    });
+    entries.collect()
 }
 
-fn entry(bytes: &[u8]) -> Option<Entry> {
-    let (place, rest) = bytes.split_at_checked(Position::LENGTH)?;
-    let (_, blob) = rest.split_at_checked(SIZE)?;
-    let position = Position::parse(std::str::from_utf8(place).ok()?)?;
+/// What could not be published.
+fn unpublished(position: Position, bytes: &[u8]) -> Option<Entry> {
     let mut text = String::new();
-    let mut items = Raw::parse(blob, &mut text).ok()?.items()?;
+    let mut items = Raw::parse(bytes, &mut text).ok()?.items()?;
     Some(Entry {
         position,
         selection: options(items.next()?).ok()?,

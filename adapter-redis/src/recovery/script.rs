@@ -59,8 +59,9 @@ impl Script {
     pub const SOURCE: &str = concat!(
         include_str!("store/life.lua"),
         include_str!("store/logs.lua"),
-        include_str!("store/sessions.lua"),
         include_str!("store/acts.lua"),
+        include_str!("store/eras.lua"),
+        include_str!("store/sessions.lua"),
         include_str!("store/beat.lua"),
         include_str!("store/reads.lua"),
         include_str!("store/run.lua"),
@@ -93,7 +94,12 @@ impl Script {
         let mut arguments = Arguments::default();
         let kind: &[u8] = match &call.request {
             Request::Beat(_) => b"B",
-            Request::Acts { .. } => b"A",
+            Request::Acts { acts, .. } => {
+                match acts.iter().all(|act| matches!(act, Act::Publish(_))) {
+                    true => b"P",
+                    false => b"A",
+                }
+            }
             Request::Read(_) => b"R",
             Request::History { .. } => b"H",
         };
@@ -189,23 +195,23 @@ impl Script {
         }
         let event = EventBuf::from_body(&publish.body);
         let prepared = event.and_then(|event| {
-            let prepared = self
-                .wire
-                .encode_ordered(&publish.selection, &event, logs.len());
+            let selection = &publish.selection;
+            let prepared = self.wire.encode_ordered(selection, &event, logs.len());
             prepared.ok()
         });
-        if prepared.is_none() {
-            // Its members get it from the log.
+        // What cannot be published goes to no channel, and its members get it from the log.
+        let Prepared {
+            channel,
+            before,
+            behind,
+        } = prepared.unwrap_or_else(|| {
             tracing::warn!(target: "adapter_redis::recovery", "an event cannot be published in Node's format");
-        }
-        let (channel, before, behind) = match prepared {
-            Some(Prepared {
-                channel,
-                before,
-                behind,
-            }) => (channel, before, behind),
-            None => Default::default(),
-        };
+            Prepared {
+                channel: String::new(),
+                before: encode_entry(publish),
+                behind: Vec::new(),
+            }
+        });
         arguments.push(channel.as_bytes());
         if logs.len() != 1 {
             arguments.push_number(logs.len() as u64);
@@ -215,7 +221,10 @@ impl Script {
         arguments.push(&before);
         arguments.push(&behind);
         match publish.is_logged {
-            true => arguments.push(&encode_entry(publish)),
+            true => {
+                let size = Entry::size_of(&publish.selection, &publish.body);
+                arguments.push_number(u32::try_from(size).unwrap_or(u32::MAX).into());
+            }
             false => arguments.push(b""),
         }
     }
@@ -287,15 +296,13 @@ fn encode_settings(settings: &Settings) -> Vec<u8> {
     exact.iter().flat_map(|it| it.to_be_bytes()).collect()
 }
 
-/// As it stands in a log behind its place: its size, its recipients and its body.
+/// What stands in a log of what cannot be published: its recipients and its body.
 fn encode_entry(publish: &Publication) -> Vec<u8> {
-    let size = Entry::size_of(&publish.selection, &publish.body);
-    let size = u32::try_from(size).unwrap_or(u32::MAX);
     let mut writer = Writer::default();
     writer.array(2);
     writer.options(&publish.selection);
     writer.binary(&publish.body);
-    [&size.to_be_bytes()[..], &writer.into_bytes()].concat()
+    writer.into_bytes()
 }
 
 fn encode_beat(beat: &Beat) -> Vec<u8> {

@@ -203,7 +203,8 @@ mod tests {
                 selection: Selection::everybody(),
                 body: Bytes::new(),
             };
-            log.append(Arc::new(entry), keep);
+            log.append(Arc::new(entry));
+            log.relieve(keep);
         }
         log
     }

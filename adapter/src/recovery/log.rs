@@ -77,6 +77,9 @@ pub(super) struct Log {
 /// What an entry takes beside its body, about.
 const OVERHEAD: usize = 96;
 
+/// Which part more may be in a log than is kept.
+const SLACK: u64 = 8;
+
 impl LogName {
     /// The logs of what is for `selection`, each once.
     pub fn of(selection: &Selection) -> Vec<Self> {
@@ -142,11 +145,21 @@ impl Log {
         self.bytes
     }
 
-    pub(super) fn append(&mut self, entry: Arc<Entry>, keep: Keep) {
+    pub(super) fn append(&mut self, entry: Arc<Entry>) {
         self.last = entry.position;
         self.bytes += entry.size();
         self.entries.push_back(entry);
-        self.trim(self.last, keep);
+    }
+
+    /// Trims it if an eighth more is in it than is kept: to drop many at once costs less than one each time.
+    pub(super) fn relieve(&mut self, keep: Keep) {
+        let horizon = self.last.back(keep.back.saturating_add(keep.back / SLACK));
+        let is_much = self.entries.len() > keep.messages + keep.messages / SLACK as usize
+            || self.bytes > keep.bytes + keep.bytes / SLACK as usize
+            || self.entries.front().is_some_and(|it| it.position < horizon);
+        if is_much {
+            self.trim(self.last, keep);
+        }
     }
 
     /// Drops what is too much, or too far behind `now`.
@@ -215,25 +228,51 @@ mod tests {
     #[test]
     fn a_log_knows_up_to_where_it_is_trimmed() {
         let mut log = Log::default();
+        let append = |log: &mut Log, position, bytes| {
+            log.append(entry(position, bytes));
+            log.relieve(KEEP);
+        };
         for position in [10, 20, 30] {
-            log.append(entry(position, 1), KEEP);
+            append(&mut log, position, 1);
         }
         assert_eq!((log.len(), log.trimmed), (3, Position::ZERO));
-        log.append(entry(40, 1), KEEP);
+        append(&mut log, 40, 1);
         assert_eq!((log.len(), log.trimmed), (3, Position::new(10)));
-        log.append(entry(50, KEEP.bytes), KEEP);
+        append(&mut log, 50, KEEP.bytes);
         assert_eq!((log.len(), log.trimmed), (0, Position::new(50)));
         assert_eq!((log.bytes, log.last), (0, Position::new(50)));
-        log.append(entry(60, 1), KEEP);
+        append(&mut log, 60, 1);
         log.trim(Position::new(2000), KEEP);
         assert_eq!((log.len(), log.trimmed), (0, Position::new(60)));
+    }
+
+    #[test]
+    fn an_eighth_more_stays_until_it_is_dropped_at_once() {
+        let keep = Keep {
+            messages: 16,
+            ..KEEP
+        };
+        let mut log = Log::default();
+        let lengths = (1..=20).map(|position| {
+            log.append(entry(position, 1));
+            log.relieve(keep);
+            log.len()
+        });
+        let lengths: Vec<_> = lengths.collect();
+        assert_eq!(lengths[15..], [16, 17, 18, 16, 17]);
+        log.append(entry(1100, 1));
+        log.relieve(keep);
+        assert_eq!(log.len(), 18, "not much too old");
+        log.append(entry(1200, 1));
+        log.relieve(keep);
+        assert_eq!((log.len(), log.trimmed), (2, Position::new(20)));
     }
 
     #[test]
     fn a_read_takes_what_its_budget_allows_and_says_how_far_it_came() {
         let mut log = Log::default();
         for position in [10, 20, 30] {
-            log.append(entry(position, 100), KEEP);
+            log.append(entry(position, 100));
         }
         let size = entry(0, 100).size();
         let read = |after, until, mut budget: usize| {

@@ -393,6 +393,7 @@ impl Life {
             peer.taken.retain(|it| it.at > seen);
             let done = acts.iter().map(|act| self.act(turn, act, heard));
             let done = done.collect();
+            self.relieve(acts, turn.settings.keep);
             let peer = self.peer(turn.process);
             peer.number = number;
             peer.done = done;
@@ -464,7 +465,7 @@ impl Life {
                 let forgotten = self.forgotten;
                 let log = self.logs.entry(name.clone());
                 let log = log.or_insert_with(|| Log::new(forgotten));
-                log.append(entry.clone(), turn.settings.keep);
+                log.append(entry.clone());
             }
             before.push((name, last));
         }
@@ -475,6 +476,18 @@ impl Life {
             before,
         })));
         Done::Published(position)
+    }
+
+    fn relieve(&mut self, acts: &[Act], keep: Keep) {
+        for act in acts {
+            if let Act::Publish(publish) = act {
+                for name in LogName::of(&publish.selection) {
+                    if let Some(log) = self.logs.get_mut(&name) {
+                        log.relieve(keep);
+                    }
+                }
+            }
+        }
     }
 
     fn claim(&mut self, turn: &Turn<'_>, claim: &Claim) -> Result<Claimed, NotClaimed> {

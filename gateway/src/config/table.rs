@@ -416,7 +416,7 @@ pub static SETTINGS: &[Setting] = &[
         "recovery.max_messages",
         "1000",
         "200",
-        "Most events that are kept for one room. A client that missed more is not recovered.",
+        "Events that are kept for one room; up to an eighth more may stay. A client that missed more is not recovered.",
     )
     .between("1", "1000000")
     .needs(&["recovery.window"]),
@@ -424,7 +424,7 @@ pub static SETTINGS: &[Setting] = &[
         "recovery.max_bytes",
         "4MiB",
         "1MiB",
-        "Most bytes of events that are kept for one room. A client that missed more is not recovered.",
+        "Bytes of events that are kept for one room; up to an eighth more may stay. A client that missed more is not recovered.",
     )
     .between("1KiB", "1GiB")
     .needs(&["recovery.window"]),

@@ -58,13 +58,16 @@ local function beat()
       local name = dead[index]
       if call('EXISTS', of_epoch('#o#' .. name)) == 0 then
         call('ZREM', base .. 'beats', name)
-        call('UNLINK', peer_key(name), of_epoch('#t#' .. name))
+        call('HDEL', base, 'p#' .. name, 'd#' .. name)
+        call('UNLINK', of_epoch('#t#' .. name))
+        peers[name], changed_peers[name] = nil, nil
       end
     end
   end
 
   local function sweep_logs()
     local horizon = back(last, keep_back)
+    local _, trim = searches()
     local from = swept and '(' .. swept or '-'
     local names = call('ZRANGEBYLEX', of_epoch('#names'), from, '+', 'LIMIT', 0, sweep_count)
     swept = #names == sweep_count and names[#names] or false
@@ -88,7 +91,7 @@ local function beat()
           call('ZREM', of_epoch('#names'), name)
           logs[name] = nil
         elseif log.count ~= count then
-          touch(name, log)
+          touched[#touched + 1] = name
         end
       end
     end
@@ -98,7 +101,6 @@ local function beat()
   local function refresh()
     expire(base)
     expire(base .. 'beats')
-    expire(peer_key(process))
     if now <= refreshed + ttl * 250 then
       return
     end
@@ -110,17 +112,15 @@ local function beat()
       expire(of_epoch('#s#' .. character))
     end
     for _, name in ipairs(call('ZRANGE', base .. 'beats', 0, -1)) do
-      expire(peer_key(name))
       expire(of_epoch('#o#' .. name))
       expire(of_epoch('#t#' .. name))
     end
   end
 
   local number, acknowledged, known_epoch, known_era, known, floor, seen, heads = unpack(cmsgpack.unpack(take()))
-  local peer = call('HMGET', peer_key(process), 'number', 'floor')
+  local peer = peers[process] or { number = 0, floor = 0, retired = 0, taken = 0 }
   local is_of_now = known_epoch == epoch
-  local last_number = tonumber(peer[1]) or 0
-  if known_epoch and not has(known_epoch, known_era, known) or is_of_now and last_number < acknowledged then
+  if known_epoch and not has(known_epoch, known_era, known) or is_of_now and peer.number < acknowledged then
     be_sure()
     changes_of_life().renew(known_epoch and known)
   end
@@ -135,10 +135,13 @@ local function beat()
   if #still < #awaited then
     set_awaited(still)
   end
-  floor = max(tonumber(peer[2]) or 0, floor)
-  call('HSET', peer_key(process), 'era', text(era), 'number', text(max(last_number, acknowledged)), 'floor', text(floor))
+  peer.era, peer.number, peer.floor = era, max(peer.number, acknowledged), max(peer.floor, floor)
+  peers[process] = peer
+  changed_peers[process] = true
   call('ZADD', base .. 'beats', text(now), process)
-  load_taken(seen)
+  if peer.taken ~= 0 then
+    load_taken(peer, seen)
+  end
   local places = {}
   for _, name in ipairs(heads) do
     local log = load_log(name)

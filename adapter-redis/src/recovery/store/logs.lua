@@ -2,126 +2,148 @@
 
 local ZERO = '0000000000000000'
 
+-- Elements of the list that an entry takes.
+local ENTRY = 3
+
+-- A log is trimmed when an eighth more is in it than is kept: to drop many at once costs less than one each time.
+local most_messages = keep_messages + down(keep_messages / 8)
+local most_bytes, most_back = keep_bytes + down(keep_bytes / 8), keep_back + down(keep_back / 8)
+
+-- `total` counts the bytes of all entries that there were, `dropped` of those that are gone. `first` is not behind the
+-- place of the first entry.
+local function read_log(name, found)
+  local log = false
+  if found then
+    log = { key = of_epoch('#l#' .. name) }
+    log.last_text, log.trimmed, log.dropped, log.total, log.count, log.first, log.fresh = decode(LOG, found)
+    log.last = tonumber(log.last_text)
+  end
+  logs[name] = log
+  return log
+end
+
 local function load_log(name)
   local log = logs[name]
   if log == nil then
-    local found = call('HGET', of_epoch('#logs'), name)
-    log = false
-    if found then
-      log = { key = of_epoch('#l#' .. name) }
-      -- `first` is not behind the place of the first entry.
-      log.last_text, log.trimmed, log.bytes, log.count, log.first, log.fresh = decode(LOG, found)
-      log.last = tonumber(log.last_text)
-    end
-    logs[name] = log
+    return read_log(name, call('HGET', of_epoch('#logs'), name))
   end
   return log
-end
-
-local function new_log(name)
-  local log = { key = of_epoch('#l#' .. name), last = 0, trimmed = forgotten, bytes = 0, count = 0, first = 0, fresh = 0 }
-  logs[name] = log
-  log_count = log_count + 1
-  is_new_log = true
-  call('ZADD', of_epoch('#names'), 0, name)
-  return log
-end
-
-local function touch(name, log)
-  if not log.is_touched then
-    log.is_touched = true
-    touched[#touched + 1] = name
-  end
 end
 
 local function lose_entries(log)
-  log.trimmed, log.bytes, log.count = max(log.trimmed, log.last), 0, 0
+  log.trimmed, log.dropped, log.count = max(log.trimmed, log.last), log.total, 0
 end
 
--- The place and the size of an entry.
-local function head(entry)
-  local place, size = decode(HEAD, entry)
-  return tonumber(place), size
+-- The place of an entry, the bytes of all up to it, and its own.
+local function head(text_of_head)
+  local place, total, size = decode(HEAD, text_of_head)
+  return tonumber(place), total, size
 end
 
-local function drop_first(log, entry)
-  local at, size = head(entry)
-  log.trimmed, log.first = at, at + 1
-  log.bytes, log.count = log.bytes - size, log.count - 1
+local function head_at(log, index)
+  return head(call('LINDEX', log.key, ENTRY * index))
 end
 
-local function trim(log, position)
-  local horizon = back(position, keep_back)
-  if log.count > keep_messages then
-    local count = log.count - keep_messages
-    local entries = call('LPOP', log.key, count) or {}
-    for _, entry in ipairs(entries) do
-      drop_first(log, entry)
+-- What looks into a log: a function that is not needed costs its making.
+local function searches()
+  -- How many of the first entries meet a condition that all behind one that does not fail as well.
+  local function count_first(log, meets)
+    local low, high = 0, log.count
+    while low < high do
+      local middle = down((low + high) / 2)
+      if meets(head_at(log, middle)) then
+        low = middle + 1
+      else
+        high = middle
+      end
     end
-    if #entries < count then
+    return low
+  end
+
+  local function trim(log, position)
+    local horizon = back(position, keep_back)
+    local too_many, too_large = log.count - keep_messages, log.total - log.dropped > keep_bytes
+    if log.count == 0 or too_many <= 0 and not too_large and log.first >= horizon then
+      return
+    end
+    if call('LLEN', log.key) ~= ENTRY * log.count then
       return lose_entries(log)
     end
-  end
-  while log.count > 0 do
-    if log.bytes <= keep_bytes then
-      if log.first >= horizon then
-        return
-      end
-      local first = call('LINDEX', log.key, 0)
-      if not first then
-        return lose_entries(log)
-      end
-      log.first = head(first)
-      if log.first >= horizon then
-        return
-      end
+    local count = max(0, too_many)
+    if too_large then
+      local enough = log.total - keep_bytes
+      local smaller = count_first(log, function(_, total)
+        return total < enough
+      end)
+      count = max(count, smaller + 1)
     end
-    local entry = call('LPOP', log.key)
-    if not entry then
-      return lose_entries(log)
+    if log.first < horizon then
+      local older = count_first(log, function(at)
+        return at < horizon
+      end)
+      count = max(count, older)
+      log.first = horizon
     end
-    drop_first(log, entry)
+    if count > 0 then
+      local at, total = head_at(log, count - 1)
+      call('LTRIM', log.key, ENTRY * count, -1)
+      log.trimmed, log.first, log.dropped, log.count = at, at + 1, total, log.count - count
+    end
   end
+
+  return count_first, trim
 end
 
 -- Takes an entry, which is written with the others of the call.
-local function append(name, log, position, place, entry)
-  log = log or new_log(name)
+local function append(name, log, position, place, size, before, behind)
+  if not log then
+    log = { key = of_epoch('#l#' .. name), last = 0, trimmed = forgotten }
+    log.dropped, log.total, log.count, log.first, log.fresh = 0, 0, 0, 0, 0
+    logs[name] = log
+    log_count = log_count + 1
+    is_new_log = true
+    call('ZADD', of_epoch('#names'), 0, name)
+  end
   local pending = log.pending
   if not pending then
     pending = {}
-    log.pending, log.known, log.known_bytes = pending, log.last, log.bytes
+    log.pending, log.known, log.known_total = pending, log.last, log.total
     if log.count == 0 then
       log.first = position
     end
-    touch(name, log)
+    touched[#touched + 1] = name
   end
-  pending[#pending + 1] = place .. entry
-  log.bytes = log.bytes + decode('>I4', entry)
-  log.last, log.last_text = position, place
+  local total, count = log.total + size, #pending
+  pending[count + 1], pending[count + 2], pending[count + 3] = place .. encode('>dI4', total, size), before, behind
+  log.total, log.last, log.last_text = total, position, place
 end
 
 local function write_entries(log)
   local pending = log.pending
-  if not pending then
-    return
-  end
   local length
   for from = 1, #pending, CHUNK do
     length = call('RPUSH', log.key, unpack(pending, from, min(from + CHUNK - 1, #pending)))
   end
-  log.count = log.count + #pending
-  if length ~= log.count then
+  local count = #pending / ENTRY
+  log.count = log.count + count
+  if length ~= ENTRY * log.count then
     -- Entries were evicted, or are left over: only these are known.
     call('LTRIM', log.key, -#pending, -1)
-    log.trimmed, log.bytes, log.count = max(log.trimmed, log.known), log.bytes - log.known_bytes, #pending
+    log.trimmed, log.dropped, log.count = max(log.trimmed, log.known), log.known_total, count
     log.first = head(pending[1])
   end
-  if log.count == #pending or now > log.fresh + ttl * 250 then
+  if log.count == count or now > log.fresh + ttl * 250 then
     expire(log.key)
     log.fresh = now
   end
-  trim(log, log.last)
+  local horizon = back(log.last, most_back)
+  if log.first < horizon then
+    log.first = head_at(log, 0)
+  end
+  if log.count > most_messages or log.total - log.dropped > most_bytes or log.first < horizon then
+    local _, trim = searches()
+    trim(log, log.last)
+  end
 end
 
 local function save_logs()
@@ -129,11 +151,13 @@ local function save_logs()
     return
   end
   local fields = {}
-  for _, name in ipairs(touched) do
+  for index, name in ipairs(touched) do
     local log = logs[name]
-    write_entries(log)
-    fields[#fields + 1] = name
-    fields[#fields + 1] = encode(LOG, log.last_text, log.trimmed, log.bytes, log.count, log.first, log.fresh)
+    if log.pending then
+      write_entries(log)
+    end
+    fields[2 * index - 1] = name
+    fields[2 * index] = encode(LOG, log.last_text, log.trimmed, log.dropped, log.total, log.count, log.first, log.fresh)
   end
   save(of_epoch('#logs'), fields)
   if is_new_log then

@@ -1,6 +1,8 @@
 -- Reads, which change nothing.
 
 local function reads()
+  local count_first = searches()
+
   -- How many entries are not behind a place.
   local function up_to(log, position)
     if position >= log.last then
@@ -9,25 +11,18 @@ local function reads()
     if position < log.first then
       return 0
     end
-    local low, high = 0, log.count
-    while low < high do
-      local middle = down((low + high) / 2)
-      if head(call('LINDEX', log.key, middle)) <= position then
-        low = middle + 1
-      else
-        high = middle
-      end
-    end
-    return low
+    return count_first(log, function(at)
+      return at <= position
+    end)
   end
 
   -- A log to read: without entries if they were evicted.
   local function readable(name)
     local log = load_log(name)
     if not log then
-      return { last = 0, trimmed = forgotten, bytes = 0, count = 0, first = 0 }
+      return { last = 0, trimmed = forgotten, count = 0, first = 0 }
     end
-    if log.count > 0 and call('LLEN', log.key) ~= log.count then
+    if log.count > 0 and call('LLEN', log.key) ~= ENTRY * log.count then
       lose_entries(log)
     end
     return log
@@ -41,9 +36,9 @@ local function reads()
     end
     local from = up_to(log, after)
     while from < log.count do
-      local page = call('LRANGE', log.key, from, from + PAGE - 1)
-      for _, entry in ipairs(page) do
-        local at, size = head(entry)
+      local page = call('LRANGE', log.key, ENTRY * from, ENTRY * (from + PAGE) - 1)
+      for index = 1, #page, ENTRY do
+        local at, _, size = head(page[index])
         if at > through then
           return found, through, budget
         end
@@ -51,7 +46,9 @@ local function reads()
           return found, at_last, budget
         end
         budget = back(budget, size)
-        found[#found + 1] = entry
+        for part = index, index + ENTRY - 1 do
+          found[#found + 1] = page[part]
+        end
         at_last = at
       end
       from = from + PAGE
@@ -75,16 +72,16 @@ local function reads()
     local log, what, after, through, count = readable(take()), take(), tonumber(take()), tonumber(take()), tonumber(take())
     if what == 'L' then
       local before = log.count > 0 and up_to(log, through) - count - 1 or -1
-      after = before >= 0 and head(call('LINDEX', log.key, before)) or log.trimmed
+      after = before >= 0 and head_at(log, before) or log.trimmed
     end
     local entries, reached = read(log, after, through, read_bytes)
-    if #entries > count then
+    if #entries > ENTRY * count then
       local first = {}
-      for index = 1, count do
+      for index = 1, ENTRY * count do
         first[index] = entries[index]
       end
       entries = first
-      reached = count > 0 and head(entries[count]) or after
+      reached = count > 0 and head(entries[ENTRY * (count - 1) + 1]) or after
     end
     return { 'H', epoch, reached, log.last, log.trimmed > after and 1 or 0, entries }
   end

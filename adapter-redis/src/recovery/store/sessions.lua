@@ -1,39 +1,6 @@
--- Sessions, and what is taken of them.
+-- Sessions.
 
--- What was taken from the process that calls, as it is answered, and of each socket the newest generation.
-local taken, newest_taken = {}, nil
-
-local function split_taken(item)
-  local at, generation, sid = item:match('^(%d+) (%d+) (.*)$')
-  return tonumber(at), tonumber(generation), sid
-end
-
-local function load_taken(seen)
-  local key = of_epoch('#t#' .. process)
-  local all = call('LRANGE', key, 0, -1)
-  taken = {}
-  for _, item in ipairs(all) do
-    if split_taken(item) > seen then
-      taken[#taken + 1] = item
-    end
-  end
-  if #all > #taken then
-    call('LTRIM', key, #all - #taken, -1)
-  end
-end
-
-local function is_taken(sid, generation)
-  if not newest_taken then
-    newest_taken = {}
-    for _, item in ipairs(taken) do
-      local _, of_item, of = split_taken(item)
-      newest_taken[of] = max(newest_taken[of] or 0, of_item)
-    end
-  end
-  return (newest_taken[sid] or 0) > generation
-end
-
-local function sessions()
+function sessions()
   -- What a session has: sid, user, data, stays {room, since, until}, forgotten, owner, generation, start, attached, away.
   local SID, USER, DATA, STAYS, FORGOTTEN, OWNER, GENERATION, START, ATTACHED, AWAY = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 
@@ -123,6 +90,11 @@ local function sessions()
     local key = of_epoch('#t#' .. former)
     call('RPUSH', key, item)
     expire(key)
+    local peer = load_peer(former)
+    if peer then
+      peer.taken = 1
+      changed_peers[former] = true
+    end
     if former == process then
       taken[#taken + 1] = item
       newest_taken = nil
@@ -207,7 +179,8 @@ local function sessions()
     end
     local former = session[OWNER]
     local beat = tonumber(call('ZSCORE', base .. 'beats', former))
-    local floor = beat and tonumber(call('HGET', peer_key(former), 'floor')) or 0
+    local peer = beat and load_peer(former)
+    local floor = peer and peer.floor or 0
     local since = session[AWAY]
     if not since and (not beat or back(now, beat) > lease) then
       since = beat or 0
@@ -232,7 +205,8 @@ local function sessions()
   end
 
   local function retire(_, floor)
-    call('HSET', peer_key(process), 'retired', '1')
+    peers[process].retired = 1
+    changed_peers[process] = true
     for _, secret in ipairs(call('ZRANGEBYSCORE', of_epoch('#o#' .. process), 0, 0)) do
       local session = load_session(secret)
       if session then

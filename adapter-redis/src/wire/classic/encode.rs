@@ -101,7 +101,7 @@ impl Wire {
         if !writer.original(None, &event.arguments, fidelity, limit) {
             writer.nil();
         }
-        writer.binary_head((1 + logs) * Position::LENGTH);
+        writer.long_binary_head((1 + logs) * Position::LENGTH);
         let mut before = writer.into_bytes();
         let behind = before.split_off(at);
         if before.len() + behind.len() + Offset::LENGTH + (1 + logs) * Position::LENGTH > limit {

@@ -71,8 +71,25 @@ const PLANTED: &[(&str, &str)] = &[
         "last = min(max(now, last + 2), MAX_POSITION)",
     ),
     (
-        "local count = log.count - keep_messages",
-        "local count = log.count - keep_messages - 1",
+        "local too_many, too_large = log.count - keep_messages,",
+        "local too_many, too_large = log.count - keep_messages - 1,",
+    ),
+    (
+        "count = max(count, smaller + 1)",
+        "count = max(count, smaller)",
+    ),
+    (
+        "local most_messages = keep_messages + down(keep_messages / 8)",
+        "local most_messages = 4 * keep_messages",
+    ),
+    (
+        "local most_bytes, most_back = keep_bytes + down(keep_bytes / 8),",
+        "local most_bytes, most_back = keep_bytes,",
+    ),
+    ("log.first = head_at(log, 0)", "log.first = log.first"),
+    (
+        "if peer.taken ~= 0 then\n      load_taken(peer, seen)",
+        "if false then\n      load_taken(peer, seen)",
     ),
     (
         "if size > budget and #found > 0 or budget == 0 then",
@@ -98,8 +115,8 @@ const PLANTED: &[(&str, &str)] = &[
     ),
     ("forgotten, log_count = begin, 0", "log_count = 0"),
     (
-        "log.trimmed, log.first = at, at + 1",
-        "log.trimmed, log.first = at, at + 1000000",
+        "log.trimmed, log.first, log.dropped, log.count = at, at + 1,",
+        "log.trimmed, log.first, log.dropped, log.count = at, at + 1000000,",
     ),
     (
         "if #awaited > 0 and now > settle_until then",
@@ -107,8 +124,8 @@ const PLANTED: &[(&str, &str)] = &[
     ),
     ("from = max(from, shown or 0)", "from = shown or from"),
     (
-        "if number == last_number then",
-        "if number == last_number and false then",
+        "if number == peer.number then",
+        "if number == peer.number and false then",
     ),
 ];
 
@@ -212,7 +229,7 @@ impl Pair {
         let mut rng = Rng::with_seed(seed);
         let settings = Settings {
             keep: Keep {
-                messages: [3, 8, 500][rng.usize(..3)],
+                messages: [3, 16, 500][rng.usize(..3)],
                 bytes: [800, 2000, 1 << 20][rng.usize(..3)],
                 back: 60 * SECOND,
             },
@@ -755,7 +772,7 @@ impl Pair {
         };
         let found = (sum("#s#", "HLEN"), sum("#logs", "HLEN"), sum("#l#", "LLEN"));
         let (sessions, logs, entries, _) = self.store.sizes();
-        assert_eq!(found, (sessions, logs, entries));
+        assert_eq!(found, (sessions, logs, 3 * entries));
         assert_eq!(sum("#names", "ZCARD"), logs);
         assert_eq!(sum("#o#", "ZCARD"), sessions);
     }
