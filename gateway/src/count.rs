@@ -24,4 +24,6 @@ pub(crate) use label::{Label, Labels, Series, label};
 pub(crate) use node::NodeCounters;
 pub(crate) use shard::ShardCounters;
 pub(crate) use tokens::{TokenReason, TokenResult};
-pub(crate) use traffic::{Origin, PacketType, Refused, SlowCause, Upgraded};
+pub(crate) use traffic::{
+    Origin, PacketType, ParserName, Refused, RevisionName, SlowCause, Upgraded,
+};

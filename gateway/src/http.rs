@@ -21,11 +21,11 @@ use crate::engine::shard::Shard;
 use crate::engine::strangers::Stranger;
 use crate::engine::websocket::driver;
 use crate::forward::{self, Relayed};
-use crate::net::ids::Sid;
 use crate::net::proxy;
 use crate::net::stream::{Seat, Stream};
 use crate::peers::{self, Tunnel};
 
+mod body;
 pub(crate) mod cors;
 mod engineio;
 mod opening;
@@ -80,8 +80,8 @@ impl From<Answer> for Served {
 pub(crate) enum Next {
     /// The WebSocket of a new session.
     Session(driver::Attached),
-    /// The WebSocket that probes for the session of this id.
-    Probe(Sid),
+    /// The WebSocket that probes for a session.
+    Probe(driver::Probe),
     /// The WebSocket of a session of another node.
     Tunnel(Tunnel),
 }
@@ -149,7 +149,9 @@ fn serve_peer(held: Held, stream: std::net::TcpStream, peer: Peer) {
         if let Some((next, stream, read)) = http {
             match next {
                 Next::Session(attached) => driver::run(attached, stream, read).await,
-                Next::Probe(sid) => Box::pin(driver::hand_over(shard, sid, stream, read)).await,
+                Next::Probe(probe) => {
+                    Box::pin(driver::hand_over(shard, probe, stream, read)).await;
+                }
                 Next::Tunnel(tunnel) => {
                     Box::pin(peers::run_tunnel(shard.links(), stream, read, tunnel)).await
                 }

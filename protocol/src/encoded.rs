@@ -1,14 +1,21 @@
 use bytes::Bytes;
 
+use crate::engineio::old_payload::BINARY_MESSAGE;
 use crate::engineio::{self, payload};
 use crate::socketio::{Arguments, json};
 use crate::websocket::frame::{OpCode, ServerFrame, frame_len, push_frame, push_head};
 
+mod dialect;
+mod old;
+
+pub use dialect::Dialect;
+pub use old::OldPayload;
+
 /// A packet encoded once: its WebSocket frames (a server's, unmasked) side by side in one shared
 /// buffer, and within it the text and the attachments that polling needs.
 ///
-/// Cloning shares the bytes. The frames tell by themselves where the text and the attachments are,
-/// so this is no larger than its `Bytes`.
+/// Cloning shares the bytes. The frames tell by themselves where the text and the attachments are. A packet is made
+/// in [`Dialect::Json`]; [`recode`](Self::recode) makes the others of it, for the sessions that want them.
 ///
 /// ```
 /// use protocol::Encoded;
@@ -25,6 +32,8 @@ use crate::websocket::frame::{OpCode, ServerFrame, frame_len, push_frame, push_h
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
     frames: Bytes,
+    /// Bytes of the position that recovery appended to the arguments, with its comma. Old clients do not get it.
+    position: u8,
 }
 
 impl Encoded {
@@ -88,11 +97,54 @@ impl Encoded {
         Self::new(&[b"41", namespace, comma], &[])
     }
 
+    /// `CONNECT` answered to a client of Socket.IO 1 or 2, which knows its id by itself: `40/ns,`.
+    pub fn connect_old(namespace: &str) -> Self {
+        let [namespace, comma] = prefix(namespace);
+        Self::new(&[b"40", namespace, comma], &[])
+    }
+
+    /// `CONNECT_ERROR` for a client of Socket.IO 1 or 2: `44/ns,` and the data if there are any, else the message. `data`
+    /// is JSON that the caller vouches for.
+    pub fn connect_error_old(namespace: &str, message: &str, data: Option<&str>) -> Self {
+        let [namespace, comma] = prefix(namespace);
+        match data {
+            Some(data) => Self::new(&[b"44", namespace, comma, data.as_bytes()], &[]),
+            None => {
+                let message = json::escaped(message);
+                Self::new(&[b"44", namespace, comma, b"\"", &message, b"\""], &[])
+            }
+        }
+    }
+
+    /// An event in a namespace with recovery: `position` is its last argument, a text without escapes.
+    ///
+    /// # Panics
+    ///
+    /// If `position` is longer than 250 bytes.
+    pub fn event_at(namespace: &str, name: &str, arguments: Arguments<'_>, position: &str) -> Self {
+        let tail = format!(",\"{position}\"");
+        let encoded = Self::event_with(namespace, None, name, arguments, &tail);
+        Self {
+            position: tail.len().try_into().expect("a position is short"),
+            ..encoded
+        }
+    }
+
     /// An event, binary when it has attachments; `id` asks for an acknowledgement.
     ///
     /// More attachments than [`MAX_ATTACHMENTS`](crate::socketio::MAX_ATTACHMENTS) make clients
     /// disconnect; the caller sees to that.
     pub fn event(namespace: &str, id: Option<u64>, name: &str, arguments: Arguments<'_>) -> Self {
+        Self::event_with(namespace, id, name, arguments, "")
+    }
+
+    fn event_with(
+        namespace: &str,
+        id: Option<u64>,
+        name: &str,
+        arguments: Arguments<'_>,
+        tail: &str,
+    ) -> Self {
         let [namespace, comma] = prefix(namespace);
         let attachments = arguments.attachments();
         let (kind, dash) = match attachments.len() {
@@ -116,6 +168,7 @@ impl Encoded {
                 b"\"",
                 separator.as_bytes(),
                 arguments.json().as_bytes(),
+                tail.as_bytes(),
                 b"]",
             ],
             attachments,
@@ -158,14 +211,17 @@ impl Encoded {
     pub fn engine_binary(data: &[u8]) -> Self {
         let mut frames = Vec::with_capacity(frame_len(data.len()));
         push_frame(&mut frames, OpCode::Binary, &[data]);
-        Self {
-            frames: frames.into(),
-        }
+        Self::of_frames(frames.into())
     }
 
     /// A control frame of WebSocket (a pong), for a session that is on one: it has no polling form.
     pub fn control_frame(frame: Bytes) -> Self {
-        Self { frames: frame }
+        Self::of_frames(frame)
+    }
+
+    fn of_frames(frames: Bytes) -> Self {
+        let position = 0;
+        Self { frames, position }
     }
 
     /// The WebSocket frames, in order, ready to be written.
@@ -229,12 +285,42 @@ impl Encoded {
         frames.into()
     }
 
-    /// The same for a client that asked for base64 (`b64=1`): see [`base64_frames`](Self::base64_frames).
-    /// Its polling form stays what it was.
-    pub fn to_base64(&self) -> Self {
-        Self {
-            frames: self.base64_frames(),
+    /// The same in another dialect; `None` if that does not differ.
+    pub fn recode(&self, dialect: Dialect) -> Option<Self> {
+        let has_binary = self.attachments().next().is_some();
+        match dialect {
+            Dialect::Json => None,
+            Dialect::JsonBase64 => has_binary.then(|| Self::of_frames(self.base64_frames())),
+            Dialect::Old | Dialect::OldBase64 => {
+                let differs = has_binary || self.position > 0;
+                differs.then(|| Self::of_frames(self.old_frames(dialect == Dialect::OldBase64)))
+            }
         }
+    }
+
+    /// The frames for a client of revision 3: without the position, and with the type of a message before binary data.
+    fn old_frames(&self, base64: bool) -> Bytes {
+        let mut frames = Vec::with_capacity(self.frames.len() + self.frames.len() / 4);
+        for (opcode, data) in Frames(&self.frames) {
+            match opcode {
+                OpCode::Text if self.position > 0 => {
+                    let end = data.len() - usize::from(self.position) - 1;
+                    push_frame(&mut frames, OpCode::Text, &[&data[..end], b"]"]);
+                }
+                OpCode::Binary if base64 => {
+                    push_head(&mut frames, OpCode::Text, 2 + engineio::base64_len(data));
+                    frames.extend_from_slice(b"b4");
+                    engineio::push_base64(&mut frames, data);
+                }
+                OpCode::Binary => push_frame(&mut frames, opcode, &[&[BINARY_MESSAGE], data]),
+                OpCode::Text
+                | OpCode::Continuation
+                | OpCode::Close
+                | OpCode::Ping
+                | OpCode::Pong => push_frame(&mut frames, opcode, &[data]),
+            }
+        }
+        frames.into()
     }
 
     /// A text packet from its `parts` and the binary messages after it. The buffer is made exactly
@@ -247,9 +333,7 @@ impl Encoded {
         for data in attachments {
             push_frame(&mut frames, OpCode::Binary, &[data]);
         }
-        Self {
-            frames: frames.into(),
-        }
+        Self::of_frames(frames.into())
     }
 }
 
@@ -411,6 +495,49 @@ mod tests {
         assert_eq!(binary.attachments().collect::<Vec<_>>(), [[1, 2, 3]]);
         assert_eq!(binary.base64_frames(), &b"\x81\x05bAQID"[..]);
         assert_eq!(payload(&binary), "bAQID");
+    }
+
+    #[test]
+    fn an_old_client_gets_the_same_in_the_form_of_its_revision() {
+        let attachments = [Bytes::from_static(&[1, 2, 3, 4]), Bytes::new()];
+        let arguments = Arguments::from_raw("", &attachments);
+        let binary = Encoded::event_at("/", "a", arguments, "p.1");
+        assert_eq!(text(&binary), "452-[\"a\",\"p.1\"]");
+        assert_eq!(
+            binary.recode(Dialect::Old).unwrap().frames(),
+            &b"\x81\x09452-[\"a\"]\x82\x05\x04\x01\x02\x03\x04\x82\x01\x04"[..]
+        );
+        assert_eq!(
+            binary.recode(Dialect::OldBase64).unwrap().frames(),
+            &b"\x81\x09452-[\"a\"]\x81\x0ab4AQIDBA==\x81\x02b4"[..]
+        );
+        assert_eq!(
+            binary.recode(Dialect::JsonBase64).unwrap().frames(),
+            &b"\x81\x0f452-[\"a\",\"p.1\"]\x81\x09bAQIDBA==\x81\x01b"[..]
+        );
+
+        let event = Encoded::event("/", None, "a", Arguments::from_raw("1", &[]));
+        for dialect in Dialect::OTHERS {
+            assert_eq!(event.recode(dialect), None, "{dialect:?}");
+        }
+        let event = Encoded::event_at("/n", "a", Arguments::from_raw("1", &[]), "p.1");
+        assert_eq!(text(&event), "42/n,[\"a\",1,\"p.1\"]");
+        let old = event.recode(Dialect::Old).unwrap();
+        assert_eq!(text(&old), "42/n,[\"a\",1]");
+        assert_eq!(event.recode(Dialect::JsonBase64), None);
+    }
+
+    #[test]
+    fn old_clients_are_answered_in_their_words() {
+        let error = Encoded::connect_error_old;
+        for (encoded, expected) in [
+            (Encoded::connect_old("/"), "40"),
+            (Encoded::connect_old("/n"), "40/n,"),
+            (error("/n", "\"no\"", None), r#"44/n,"\"no\"""#),
+            (error("/", "no", Some("{\"code\":1}")), r#"44{"code":1}"#),
+        ] {
+            assert_eq!(text(&encoded), expected);
+        }
     }
 
     #[test]

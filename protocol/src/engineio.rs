@@ -1,4 +1,4 @@
-//! Engine.IO v4: packets, polling payloads and the session.
+//! Engine.IO of the revisions 3 and 4: packets, polling payloads and the session.
 //!
 //! A session gets what happened and the time, and puts out what its driver has to do:
 //!
@@ -33,12 +33,15 @@
 //! ```
 
 mod close;
+pub mod old_payload;
 mod packet;
 pub mod payload;
+mod revision;
 mod session;
 mod timer;
 
 pub use close::CloseReason;
 pub use packet::{DecodeError, Message, Packet};
-pub(crate) use packet::{base64_packet_len, push_base64_packet};
+pub(crate) use packet::{base64_len, base64_packet_len, push_base64, push_base64_packet};
+pub use revision::Revision;
 pub use session::{Answer, Attach, Output, Poll, Post, ProbeFailure, Session, Timing, Transport};

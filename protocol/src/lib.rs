@@ -1,4 +1,4 @@
-//! Engine.IO v4 and Socket.IO v5, without I/O, clock or randomness.
+//! Engine.IO v3 and v4 and Socket.IO v4 and v5, without I/O, clock or randomness.
 //!
 //! Bytes and time go in, values come out. The major parts are:
 //!
@@ -7,7 +7,7 @@
 //! - [`socketio`]: packets and the [`socketio::Decoder`] that joins a binary event with its
 //!   attachments;
 //! - [`websocket`]: frames, and the [`websocket::reader::Reader`] that makes messages of a client's bytes;
-//! - [`Encoded`]: a packet encoded once for all transports and all recipients.
+//! - [`Encoded`]: a packet encoded once for all transports and all recipients of one [`Dialect`].
 
 pub mod engineio;
 pub mod socketio;
@@ -15,4 +15,4 @@ pub mod websocket;
 
 mod encoded;
 
-pub use encoded::Encoded;
+pub use encoded::{Dialect, Encoded, OldPayload};

@@ -29,6 +29,11 @@ fn payload() {
 }
 
 #[test]
+fn old_payload() {
+    run("old_payload", properties::old_payload);
+}
+
+#[test]
 fn attachments() {
     run("attachments", properties::attachments);
 }

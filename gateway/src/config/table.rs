@@ -122,9 +122,9 @@ pub static SETTINGS: &[Setting] = &[
         "engine.allow_eio3",
         "false",
         "true",
-        "Whether clients of Engine.IO 3 (Socket.IO 1 and 2) are let in.",
-    )
-    .unbuilt(),
+        "Whether clients of Engine.IO 3 (Socket.IO 1 and 2) are let in, beside those of Engine.IO 4. \
+         A request that names no revision (`EIO`) is theirs then.",
+    ),
     Setting::optional::<Cookie>(
         "engine.cookie",
         "no cookie is set",

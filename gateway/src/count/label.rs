@@ -61,6 +61,22 @@ impl<A: Label, B: Label> Series for (A, B) {
     }
 }
 
+impl<A: Label, B: Label, C: Label> Series for (A, B, C) {
+    fn all() -> impl Iterator<Item = Self> {
+        <(A, B)>::all().flat_map(|(a, b)| C::ALL.iter().map(move |c| (a, b, *c)))
+    }
+
+    fn index(self) -> usize {
+        Series::index((self.0, self.1)) * C::ALL.len() + Label::index(self.2)
+    }
+
+    fn labels(self) -> Labels {
+        let mut labels = [(self.0, self.1).labels(), self.2.labels()].concat();
+        labels.sort_unstable();
+        labels
+    }
+}
+
 /// Makes an enum whose values are those of a label, from one list: value, name in metrics.
 macro_rules! label {
     (
@@ -124,8 +140,8 @@ impl Label for CloseReason {
 mod tests {
     use super::*;
     use crate::count::{
-        CallName, Code, Kind, Origin, Outcome, PacketType, Refused, SlowCause, Suspect,
-        TokenReason, TokenResult, Unknown, Upgraded,
+        CallName, Code, Kind, Origin, Outcome, PacketType, ParserName, Refused, RevisionName,
+        SlowCause, Suspect, TokenReason, TokenResult, Unknown, Upgraded,
     };
 
     fn indexes_are_positions<S: Series>() {
@@ -137,6 +153,7 @@ mod tests {
     #[test]
     fn every_series_has_an_index_of_its_own() {
         indexes_are_positions::<CallName>();
+        indexes_are_positions::<(ParserName, RevisionName, Transport)>();
         indexes_are_positions::<Code>();
         indexes_are_positions::<Origin>();
         indexes_are_positions::<PacketType>();

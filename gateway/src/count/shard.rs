@@ -6,7 +6,10 @@ use protocol::engineio::{CloseReason, Transport};
 
 use super::counter::{Family, ShardCounter};
 use super::histogram::{DURATIONS, RECIPIENTS, ShardHistogram};
-use super::{Kind, Origin, Outcome, PacketType, Refused, SlowCause, Unknown, Upgraded};
+use super::{
+    Kind, Origin, Outcome, PacketType, ParserName, Refused, RevisionName, SlowCause, Unknown,
+    Upgraded,
+};
 
 /// Everything that one shard counts.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub(crate) struct ShardCounters {
     /// The shard handles broadcasts much later than they were posted.
     pub(crate) late: AtomicBool,
     pub(crate) opened: Family<Transport>,
+    /// What clients speak.
+    pub(crate) clients: Family<(ParserName, RevisionName, Transport)>,
     pub(crate) closed: Family<(Transport, CloseReason)>,
     pub(crate) refused: Family<Refused>,
     pub(crate) unknown_sids: Family<Unknown>,
@@ -54,6 +59,7 @@ impl ShardCounters {
             inbox_bytes: AtomicUsize::new(0),
             late: AtomicBool::new(false),
             opened: Family::default(),
+            clients: Family::default(),
             closed: Family::default(),
             refused: Family::default(),
             unknown_sids: Family::default(),

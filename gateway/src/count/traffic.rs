@@ -1,6 +1,6 @@
 //! What sessions and packets are counted under.
 
-use protocol::engineio::ProbeFailure;
+use protocol::engineio::{ProbeFailure, Revision};
 
 use super::{Label, label};
 
@@ -18,9 +18,34 @@ label! {
 }
 
 label! {
+    /// The revision of Engine.IO that a client speaks.
+    pub(crate) enum RevisionName: "revision" {
+        Three = "3",
+        Four = "4",
+    }
+}
+
+label! {
+    /// The parser of Socket.IO that a client has.
+    pub(crate) enum ParserName: "parser" {
+        Json = "json",
+    }
+}
+
+impl RevisionName {
+    pub(crate) fn of(revision: Revision) -> Self {
+        match revision {
+            Revision::Three => Self::Three,
+            Revision::Four => Self::Four,
+        }
+    }
+}
+
+label! {
     /// Why a request was refused.
     pub(crate) enum Refused: "reason" {
         UnknownTransport = "unknown_transport",
+        Jsonp = "jsonp",
         UnknownSid = "unknown_sid",
         BadMethod = "bad_method",
         BadRequest = "bad_request",

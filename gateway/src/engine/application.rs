@@ -99,6 +99,10 @@ impl SessionHalf for BareSession {
         guard("close", || self.0.close(&connection, reason));
     }
 
+    fn is_socket_io(&self) -> bool {
+        false
+    }
+
     fn is_behind(&self) -> bool {
         false
     }

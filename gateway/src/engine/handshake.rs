@@ -115,6 +115,15 @@ impl Handshake {
             .map(|(_, value)| value)
     }
 
+    /// The program that the client says it is, for the log.
+    pub(crate) fn agent(&self) -> &str {
+        const SHOWN: usize = 120;
+        let agent = self.header("user-agent").map(std::str::from_utf8);
+        let agent = agent.and_then(Result::ok).unwrap_or_default();
+        let end = agent.char_indices().nth(SHOWN);
+        &agent[..end.map_or(agent.len(), |(index, _)| index)]
+    }
+
     /// The client's address.
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -45,6 +45,9 @@ pub(crate) trait SessionHalf: Any {
     /// The session receives nothing any more.
     fn closed(&self, session: &Rc<Session>, reason: CloseReason);
 
+    /// Whether its messages are packets of Socket.IO, in whose JSON a character may be written as an escape.
+    fn is_socket_io(&self) -> bool;
+
     /// Whether so much waits for the application that the client should not be read.
     /// [`Session::resume`] tells that it may be read again.
     fn is_behind(&self) -> bool;

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::num::NonZeroU32;
 use std::rc::Rc;
 
+use protocol::OldPayload;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
@@ -187,18 +188,42 @@ impl Outbox {
         self.written > 0
     }
 
+    /// Takes a polling payload for a client of revision 3, of as many packets as all of them read; returns how many
+    /// packets it holds, and whether it is binary. With `escape` they are Socket.IO's.
+    pub(crate) fn take_old_payload(&mut self, body: &mut Vec<u8>, escape: bool) -> (usize, bool) {
+        let fitting = self.fitting();
+        let queued = self.packets.iter().take(fitting);
+        let payload = OldPayload::take(queued.map(|parcel| parcel.packet()));
+        payload.write(body, escape);
+        let (packets, binary) = (payload.packets(), payload.is_binary());
+        for packet in self.packets.drain(..packets) {
+            self.bytes -= packet.packet().frames().len();
+        }
+        self.took(packets);
+        self.packets.shrink_to(BATCH);
+        (packets, binary)
+    }
+
+    /// How many of the first packets are at most [`MAX_PAYLOAD`] bytes together, one at least.
+    fn fitting(&self) -> usize {
+        let mut bytes = 0;
+        let fits = self
+            .packets
+            .iter()
+            .enumerate()
+            .take_while(|(index, packet)| {
+                bytes += packet.packet().frames().len();
+                *index == 0 || bytes <= MAX_PAYLOAD
+            });
+        fits.count()
+    }
+
     /// Takes a polling payload of at most [`MAX_PAYLOAD`] bytes, or of one packet; returns how many
     /// packets it holds.
     pub(crate) fn take_payload(&mut self, body: &mut Vec<u8>) -> usize {
-        let (mut packets, mut bytes) = (0, 0);
-        for packet in &self.packets {
-            let size = packet.packet().frames().len();
-            if packets > 0 && bytes + size > MAX_PAYLOAD {
-                break;
-            }
-            bytes += size;
-            packets += 1;
-        }
+        let packets = self.fitting();
+        let sizes = self.packets.iter().take(packets);
+        let bytes = sizes.map(|packet| packet.packet().frames().len()).sum();
         body.reserve(bytes);
         for packet in self.packets.drain(..packets) {
             if !body.is_empty() {
@@ -284,6 +309,22 @@ mod tests {
         assert!(outbox.advance(3).pause);
         assert_eq!(pending(&outbox), b"\x81\x024c");
         assert!(!outbox.advance(4).pause);
+    }
+
+    #[test]
+    fn an_old_payload_leaves_what_is_too_much_for_the_next() {
+        let mut outbox = Outbox::default();
+        for _ in 0..20 {
+            outbox.push(&packet("4é"), 1000).unwrap();
+        }
+        let mut body = Vec::new();
+        assert_eq!(outbox.take_old_payload(&mut body, false), (16, false));
+        assert_eq!(body, "2:4é".repeat(16).as_bytes());
+        let mut rest = Vec::new();
+        assert_eq!(outbox.take_old_payload(&mut rest, true), (4, false));
+        assert_eq!(rest, "7:4\\u00e9".repeat(4).as_bytes());
+        assert!(outbox.is_empty());
+        assert_eq!(outbox.bytes(), 0);
     }
 
     #[test]

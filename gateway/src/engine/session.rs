@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use protocol::Encoded;
-use protocol::engineio::{self, CloseReason, Output, Transport};
+use protocol::engineio::{self, CloseReason, Output, Revision, Transport};
+use protocol::{Dialect, Encoded};
 use tracing::{debug, trace};
 
 use crate::count::{PacketType, SlowCause, Upgraded};
@@ -42,8 +42,10 @@ pub(crate) struct Session {
     outbox: RefCell<Outbox>,
     engine: RefCell<engineio::Session>,
     shard: Rc<Shard>,
-    /// The client wants no binary WebSocket frames.
-    base64: bool,
+    /// How the client wants packets.
+    dialect: Cell<Dialect>,
+    /// The layer above has seen a message of the client.
+    heard: Cell<bool>,
     /// The node lets the client go: it is sent nothing more.
     leaving: Cell<bool>,
     sid: Sid,
@@ -104,11 +106,12 @@ impl Session {
         mount: u8,
         transport: Transport,
         handshake: Handshake,
-        base64: bool,
+        dialect: Dialect,
     ) -> Self {
         let now = Instant::now();
         let config = shard.node().config();
-        let engine = engineio::Session::open(now, transport, shard.timing());
+        let timing = shard.timing();
+        let engine = engineio::Session::open_as(now, transport, timing, dialect.revision());
         let layer = &shard.node().mounts()[usize::from(mount)].layer;
         let connect_timeout = layer.connect_timeout(config);
         let half = Arc::clone(layer).session_half();
@@ -116,7 +119,8 @@ impl Session {
             task: RefCell::default(),
             outbox: RefCell::default(),
             engine: RefCell::new(engine),
-            base64,
+            dialect: Cell::new(dialect),
+            heard: Cell::new(false),
             leaving: Cell::new(false),
             sid,
             slot: Cell::default(),
@@ -161,6 +165,16 @@ impl Session {
 
     pub(crate) fn transport(&self) -> Transport {
         self.engine.borrow().transport()
+    }
+
+    /// The revision of Engine.IO that its client speaks.
+    pub(crate) fn revision(&self) -> Revision {
+        self.dialect.get().revision()
+    }
+
+    /// Whether its layer has seen a message of the client before; it has from now on.
+    pub(crate) fn hear(&self) -> bool {
+        self.heard.replace(true)
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -310,6 +324,7 @@ impl Session {
         debug!(target: "gateway::session",
             session = %self.log_name(),
             transport = self.transport().name(),
+            revision = self.revision().name(),
             address = %self.handshake.address(),
             "session opened"
         );
@@ -371,8 +386,11 @@ impl Session {
             }
             (engine.transport(), engine.has_poll())
         };
-        let base64 = self.base64.then(|| self.base64_parcel(packet)).flatten();
-        let packet = base64.as_ref().unwrap_or(packet);
+        let form = match self.dialect.get() {
+            Dialect::Json => None,
+            other @ (Dialect::JsonBase64 | Dialect::Old | Dialect::OldBase64) => packet.form(other),
+        };
+        let packet = form.as_ref().unwrap_or(packet);
         let limit = self.shard.node().config().limits.outbox_bytes;
         let mut pushed = self.outbox.borrow_mut().push(packet, limit);
         if pushed.is_err() {
@@ -390,13 +408,6 @@ impl Session {
             Transport::Polling => return Queued::ForNextPoll,
         }
         Queued::Now
-    }
-
-    /// The packet for a client that takes no binary, if that makes a difference.
-    fn base64_parcel(&self, packet: &Parcel) -> Option<Rc<Parcel>> {
-        let base64 = packet.packet().to_base64();
-        let differs = base64.frames().as_ptr() != packet.packet().frames().as_ptr();
-        differs.then(|| Parcel::own(&self.shard, base64))
     }
 
     /// Queues a ping. If it waits for a poll, that is a matter of the heartbeat and not of patience.
@@ -503,6 +514,7 @@ impl Session {
                 counters.heartbeats_answered.increment();
                 counters.heartbeat_rtt.observe(round_trip.as_nanos() as u64);
             }
+            Output::AnswerPing => self.push_uncounted(&self.shard.pong()),
             Output::AnswerPoll(answer) => self.answer_poll(answer),
             Output::AnswerProbe => self.order_task(Order::AnswerProbe),
             Output::DropProbe(failure) => {
@@ -514,12 +526,23 @@ impl Session {
             Output::Upgraded => {
                 counters.upgrades.of(Upgraded::Completed).increment();
                 debug!(target: "gateway::session", session = %self.log_name(), "upgraded");
+                self.take_dialect_of_task();
                 self.wake_task();
             }
             Output::FlushWebSocket => self.order_task(Order::Flush),
             Output::CloseWebSocket => self.order_task(Order::Close),
             Output::Closed(reason) => self.handle_closed(reason),
             Output::Finished => self.finish(),
+        }
+    }
+
+    /// A client of revision 3 says of each transport anew whether it takes binary there.
+    fn take_dialect_of_task(&self) {
+        if self.revision() == Revision::Three
+            && let Some(task) = &*self.task.borrow()
+        {
+            let dialect = Dialect::of(Revision::Three, task.base64.get());
+            self.dialect.set(dialect);
         }
     }
 

@@ -12,8 +12,8 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use protocol::Encoded;
 use protocol::engineio::{CloseReason, Timing, Transport};
+use protocol::{Dialect, Encoded};
 use slab::Slab;
 use tokio::time::Sleep;
 
@@ -76,6 +76,7 @@ pub(crate) struct Shard {
     lateness: Cell<Lateness>,
     waker: RefCell<Option<Waker>>,
     ping: Rc<Parcel>,
+    pong: Rc<Parcel>,
     /// From which ticks are counted.
     epoch: Instant,
     scratch: Rc<Scratch>,
@@ -145,6 +146,7 @@ impl Shard {
             lateness: Cell::default(),
             waker: RefCell::default(),
             ping: Parcel::constant(Encoded::engine_text("2")),
+            pong: Parcel::constant(Encoded::engine_text("3")),
             epoch: Instant::now(),
             scratch,
             last_request: Cell::new(index as u64),
@@ -344,6 +346,11 @@ impl Shard {
         Rc::clone(&self.ping)
     }
 
+    /// The pong that all clients of revision 3 are sent.
+    pub(crate) fn pong(&self) -> Rc<Parcel> {
+        Rc::clone(&self.pong)
+    }
+
     /// A time in four bytes, in milliseconds. It begins anew after 49 days, long after everything that
     /// is measured with it.
     pub(crate) fn tick(&self, at: Instant) -> NonZeroU32 {
@@ -369,7 +376,7 @@ impl Shard {
         mount: u8,
         transport: Transport,
         handshake: Handshake,
-        base64: bool,
+        dialect: Dialect,
     ) -> Rc<Session> {
         let sid = Sid::random(self.node.tag(), self.index);
         let session = Rc::new(Session::new(
@@ -378,7 +385,7 @@ impl Shard {
             mount,
             transport,
             handshake,
-            base64,
+            dialect,
         ));
         let mut registry = self.registry.borrow_mut();
         registry.last_number = registry.last_number.wrapping_add(1);

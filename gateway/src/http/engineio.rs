@@ -2,45 +2,43 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use fastwebsockets::upgrade;
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Incoming};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, ORIGIN,
     SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, SET_COOKIE, VARY,
 };
 use hyper::{Method, Request, Response};
-use protocol::engineio::Transport;
+use protocol::Dialect;
+use protocol::engineio::{Revision, Transport, old_payload};
 use tokio::sync::oneshot;
 use tracing::debug;
 
+use super::body::{BodyError, read_body, relieved};
 use super::{Answer, Next, Peer, Refusal, Served, cors};
 use crate::count::Label;
 use crate::count::{Kind, Unknown};
 use crate::engine::admission::Admission;
 use crate::engine::handshake::Handshake;
-use crate::engine::session::{PollReply, Session};
+use crate::engine::session::{Denied, PollReply, Session};
 use crate::engine::shard::Shard;
-use crate::engine::websocket::driver::Attached;
+use crate::engine::websocket::driver::{Attached, Probe};
 use crate::forward::{self, Forwarded};
-use crate::net::encoding::{Encoding, compress, negotiate};
+use crate::net::encoding::{self, compress, negotiate};
 use crate::net::ids::Sid;
 use crate::net::proxy;
 use crate::net::query::EngineQuery;
 use crate::peers::Client;
 
-/// The revision of Engine.IO that is spoken here.
-const REVISION: &str = "4";
+/// How many times `engine.max_payload` the body of a post of revision 3 may be. Its clients put everything that waits into
+/// one body, whatever the limit. Each packet in it may be as large as `engine.max_payload`.
+const OLD_BODY: usize = 4;
 
 /// Payloads from this size on are compressed for clients that take it, as in Node.
 const COMPRESSION_THRESHOLD: usize = 1024;
-
-/// Bytes of a refused body that are read and thrown away, so that the client sees the answer
-/// instead of a reset connection.
-const MAX_DISCARDED_BYTES: usize = 16 * 1024 * 1024;
 
 /// Answers an Engine.IO request, or has the node answer whose session is meant.
 pub(super) async fn respond(
@@ -55,8 +53,8 @@ pub(super) async fn respond(
     let websocket = upgrade::is_upgrade_request(&request);
     let outcome = match verify(shard, &request, websocket) {
         Ok(Verified::Handshake { .. }) if peer.is_node => Err(Refusal::BadRequest),
-        Ok(Verified::Handshake { transport, base64 }) => {
-            let opened = handshake(shard, mount, &mut request, peer, transport, base64).await;
+        Ok(Verified::Handshake { transport, dialect }) => {
+            let opened = handshake(shard, mount, &mut request, peer, transport, dialect).await;
             opened.map(|opened| opened.into_served(shard))
         }
         Ok(Verified::Request { .. })
@@ -68,9 +66,11 @@ pub(super) async fn respond(
         Ok(Verified::Upgrade { .. }) if shard.node().drain().has_begun() => {
             Err(Refusal::NoUpgradeNow)
         }
-        Ok(Verified::Upgrade { sid } | Verified::Request { sid } | Verified::Mismatch { sid })
-            if sid.node() != shard.node().tag() && !peer.is_node =>
-        {
+        Ok(
+            Verified::Upgrade { sid, .. }
+            | Verified::Request { sid, .. }
+            | Verified::Mismatch { sid },
+        ) if sid.node() != shard.node().tag() && !peer.is_node => {
             let target = (Kind::of(&request, websocket), sid);
             match forward::forward(shard, request, peer.into(), target).await {
                 Ok(Forwarded::Answer(answer)) => Ok(Served::of_owner(answer, None)),
@@ -80,24 +80,26 @@ pub(super) async fn respond(
                 Err(why) => Err(why.into()),
             }
         }
-        Ok(Verified::Upgrade { sid }) => probe(shard, &mut request, sid).await,
-        Ok(Verified::Request { sid }) if peer.is_node && forward::is_release(request.headers()) => {
+        Ok(Verified::Upgrade { sid, dialect }) => probe(shard, &mut request, sid, dialect).await,
+        Ok(Verified::Request { sid, .. })
+            if peer.is_node && forward::is_release(request.headers()) =>
+        {
             shard.with_session(sid, |session| {
                 session.into_iter().for_each(Session::handle_poll_released)
             });
             Ok(taken().into())
         }
-        Ok(Verified::Request { sid }) if *request.method() == Method::GET => {
-            poll(shard, sid, request.headers()).await.map(Served::from)
+        Ok(Verified::Request { sid, revision }) if *request.method() == Method::GET => {
+            let answer = poll(shard, sid, revision, request.headers()).await;
+            answer.map(Served::from)
         }
-        Ok(Verified::Request { sid }) => post(shard, sid, request).await.map(Served::from),
-        Ok(Verified::Mismatch { sid }) => {
-            if is_known(shard, sid).await {
-                Err(Refusal::BadRequest)
-            } else {
-                Err(unknown(shard, sid))
-            }
+        Ok(Verified::Request { sid, revision }) => {
+            post(shard, sid, revision, request).await.map(Served::from)
         }
+        Ok(Verified::Mismatch { sid }) => match revision_of(shard, sid).await {
+            Some(_) => Err(Refusal::BadRequest),
+            None => Err(unknown(shard, sid)),
+        },
         Err(refusal) => Err(refusal),
     };
     outcome.unwrap_or_else(|refusal| refuse(shard, peer, &refusal, websocket).into())
@@ -147,13 +149,15 @@ impl Peer {
 pub(super) enum Verified {
     Handshake {
         transport: Transport,
-        base64: bool,
+        dialect: Dialect,
     },
     Upgrade {
         sid: Sid,
+        dialect: Dialect,
     },
     Request {
         sid: Sid,
+        revision: Revision,
     },
     /// Refused in one way or another, depending on whether there is such a session.
     Mismatch {
@@ -184,14 +188,18 @@ pub(super) fn verify<B>(
     if !request.headers().get(ORIGIN).is_none_or(valid_origin) {
         return Err(Refusal::BadRequest);
     }
-    let is_revision = query.revision.as_deref() == Some(REVISION);
+    let revision = Revision::of_query(query.revision.as_deref());
     if let Some(sid) = &query.sid {
         let sid = Sid::parse(sid).ok_or(Refusal::UnknownSid(Unknown::NeverIssued))?;
+        let Some(revision) = revision else {
+            return Ok(Verified::Mismatch { sid });
+        };
         return match (websocket, transport) {
-            (false, Transport::Polling) if is_revision => Ok(Verified::Request { sid }),
-            (true, Transport::WebSocket) if is_revision && engine.allow_upgrades => {
+            (false, Transport::Polling) => Ok(Verified::Request { sid, revision }),
+            (true, Transport::WebSocket) if engine.allow_upgrades => {
                 websocket_handshake(request.headers())?;
-                Ok(Verified::Upgrade { sid })
+                let dialect = Dialect::of(revision, query.base64);
+                Ok(Verified::Upgrade { sid, dialect })
             }
             _ => Ok(Verified::Mismatch { sid }),
         };
@@ -205,12 +213,17 @@ pub(super) fn verify<B>(
     if websocket {
         websocket_handshake(request.headers())?;
     }
-    if !is_revision {
-        return Err(Refusal::UnsupportedVersion);
+    let revision = match revision {
+        Some(Revision::Three) if !engine.allow_eio3 => None,
+        revision => revision,
+    };
+    let revision = revision.ok_or(Refusal::UnsupportedVersion)?;
+    if query.jsonp && transport == Transport::Polling {
+        return Err(Refusal::Jsonp);
     }
     Ok(Verified::Handshake {
         transport,
-        base64: query.base64,
+        dialect: Dialect::of(revision, query.base64),
     })
 }
 
@@ -262,7 +275,7 @@ pub(super) async fn handshake<B>(
     request: &mut Request<B>,
     peer: Peer,
     transport: Transport,
-    base64: bool,
+    dialect: Dialect,
 ) -> Result<Opened, Refusal> {
     let node = shard.node();
     if node.drain().refuses() {
@@ -301,17 +314,20 @@ pub(super) async fn handshake<B>(
     }
     match transport {
         Transport::Polling => {
-            let session = shard.open(mount, transport, handshake, base64);
+            let session = shard.open(mount, transport, handshake, dialect);
             permit.used();
-            let body = open_packet(shard, &session, transport);
-            let mut answer = payload(body.into(), request.headers());
+            let mut body = open_packet(shard, &session, transport);
+            if dialect.revision() == Revision::Three {
+                body = old_payload::single(&body);
+            }
+            let mut answer = payload(body.into(), false, request.headers());
             set_cookie(shard, &session, answer.headers_mut());
             session.announce();
             Ok(Opened::Polling(answer))
         }
         Transport::WebSocket => {
             let mut answer = switch_protocols(request)?;
-            let session = shard.open(mount, transport, handshake, base64);
+            let session = shard.open(mount, transport, handshake, dialect);
             permit.used();
             set_cookie(shard, &session, answer.headers_mut());
             Ok(Opened::WebSocket(answer, session))
@@ -375,29 +391,44 @@ async fn probe(
     shard: &Rc<Shard>,
     request: &mut Request<Incoming>,
     sid: Sid,
+    dialect: Dialect,
 ) -> Result<Served, Refusal> {
-    if !is_known(shard, sid).await {
-        return Err(unknown(shard, sid));
+    match revision_of(shard, sid).await {
+        Some(revision) if revision == dialect.revision() => {}
+        Some(_) => return Err(Refusal::BadRequest),
+        None => return Err(unknown(shard, sid)),
     }
     let answer = switch_protocols(request)?;
-    Ok(Served::with_next(answer, Next::Probe(sid)))
+    let base64 = matches!(dialect, Dialect::JsonBase64 | Dialect::OldBase64);
+    Ok(Served::with_next(
+        answer,
+        Next::Probe(Probe { sid, base64 }),
+    ))
 }
 
-async fn is_known(shard: &Rc<Shard>, sid: Sid) -> bool {
+/// The revision that the client of a session speaks, if there is such a session.
+async fn revision_of(shard: &Rc<Shard>, sid: Sid) -> Option<Revision> {
     let (sender, receiver) = oneshot::channel();
     shard.with_session(sid, move |session| {
-        let _gone = sender.send(session.is_some());
+        let _gone = sender.send(session.map(|session| session.revision()));
     });
-    receiver.await.unwrap_or(false)
+    receiver.await.ok().flatten()
 }
 
-async fn poll(shard: &Rc<Shard>, sid: Sid, headers: &HeaderMap) -> Result<Answer, Refusal> {
+async fn poll(
+    shard: &Rc<Shard>,
+    sid: Sid,
+    revision: Revision,
+    headers: &HeaderMap,
+) -> Result<Answer, Refusal> {
     let (sender, receiver) = oneshot::channel();
     let number = shard.next_request();
-    shard.with_session(sid, move |session| {
-        if let Some(session) = session {
-            session.handle_poll(number, sender);
+    shard.with_session(sid, move |session| match session {
+        Some(session) if session.revision() == revision => session.handle_poll(number, sender),
+        Some(_) => {
+            let _gone = sender.send(PollReply::Denied(Denied::Mismatch));
         }
+        None => {}
     });
     let mut given_up = GivenUp::new(shard, sid, move |session| {
         session.handle_poll_aborted(number)
@@ -405,7 +436,10 @@ async fn poll(shard: &Rc<Shard>, sid: Sid, headers: &HeaderMap) -> Result<Answer
     let reply = receiver.await;
     given_up.disarm();
     match reply {
-        Ok(PollReply::Payload(body)) => Ok(payload(Bytes::from_owner(body), headers)),
+        Ok(PollReply::Payload(body)) => {
+            let binary = body.is_binary();
+            Ok(payload(Bytes::from_owner(body), binary, headers))
+        }
         Ok(PollReply::Denied(denied)) => Err(denied.into()),
         // No request that went wrong, so it is not counted as one.
         Ok(PollReply::Over) => Ok(Refusal::UnknownSid(Unknown::Closed).answer()),
@@ -413,15 +447,19 @@ async fn poll(shard: &Rc<Shard>, sid: Sid, headers: &HeaderMap) -> Result<Answer
     }
 }
 
-async fn post(shard: &Rc<Shard>, sid: Sid, request: Request<Incoming>) -> Result<Answer, Refusal> {
+async fn post(
+    shard: &Rc<Shard>,
+    sid: Sid,
+    revision: Revision,
+    request: Request<Incoming>,
+) -> Result<Answer, Refusal> {
     let (sender, receiver) = oneshot::channel();
-    let binary = request
-        .headers()
-        .get(CONTENT_TYPE)
-        .is_some_and(|kind| kind == "application/octet-stream");
+    let binary = is_binary(request.headers(), revision);
     shard.with_session(sid, move |session| {
         if let Some(session) = session {
-            let head = if binary {
+            let head = if session.revision() != revision {
+                Err(Refusal::BadRequest)
+            } else if binary && revision == Revision::Four {
                 session.handle_bad_post();
                 Err(Refusal::OctetStream)
             } else {
@@ -436,7 +474,12 @@ async fn post(shard: &Rc<Shard>, sid: Sid, request: Request<Incoming>) -> Result
     }
     let mut given_up = GivenUp::new(shard, sid, Session::handle_post_aborted);
     relieved(shard).await;
-    let body = read_body(shard, request.into_body()).await;
+    let limit = shard.node().config().engine.max_payload;
+    let limit = match revision {
+        Revision::Three => limit.saturating_mul(OLD_BODY),
+        Revision::Four => limit,
+    };
+    let body = read_body(shard, request.into_body(), limit).await;
     let body = match body {
         Ok(body) => body,
         Err(BodyError::TooLarge) => {
@@ -453,7 +496,7 @@ async fn post(shard: &Rc<Shard>, sid: Sid, request: Request<Incoming>) -> Result
     let (sender, receiver) = oneshot::channel();
     shard.with_session(sid, move |session| {
         if let Some(session) = session {
-            session.handle_post_body(body, sender);
+            session.handle_post_body(body, binary, sender);
         }
     });
     match receiver.await {
@@ -462,72 +505,17 @@ async fn post(shard: &Rc<Shard>, sid: Sid, request: Request<Incoming>) -> Result
     }
 }
 
-/// Waits while some shard is far behind, at most as long as a body may take.
-async fn relieved(shard: &Shard) {
-    let node = shard.node();
-    let waiting = async {
-        while node.is_behind() {
-            let relief = Arc::clone(node.relieved()).notified_owned();
-            if node.is_behind() {
-                relief.await;
-            }
-        }
+/// Whether the body of a post is in the binary form of revision 3.
+fn is_binary(headers: &HeaderMap, revision: Revision) -> bool {
+    let Some(kind) = headers.get(CONTENT_TYPE) else {
+        return false;
     };
-    let _congested_still = tokio::time::timeout(node.config().limits.body_timeout, waiting).await;
-}
-
-enum BodyError {
-    TooLarge,
-    Timeout,
-    Broken,
-}
-
-async fn read_body(shard: &Shard, mut body: Incoming) -> Result<Bytes, BodyError> {
-    let limit = shard.node().config().engine.max_payload;
-    let timeout = shard.node().config().limits.body_timeout;
-    let announced = body.size_hint().lower();
-    if announced > limit as u64 {
-        if announced <= MAX_DISCARDED_BYTES as u64 {
-            discard(body, timeout);
-        }
-        return Err(BodyError::TooLarge);
-    }
-    let reading = async {
-        let mut whole = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else {
-                continue;
-            };
-            if whole.len() + data.len() > limit {
-                return Err(BodyError::TooLarge);
-            }
-            if whole.is_empty() && body.is_end_stream() {
-                return Ok(data);
-            }
-            whole.extend_from_slice(&data);
-        }
-        Ok(whole.freeze())
+    let media = match revision {
+        Revision::Three => kind.as_bytes().split(|byte| *byte == b';').next(),
+        Revision::Four => Some(kind.as_bytes()),
     };
-    let read = tokio::time::timeout(timeout, reading)
-        .await
-        .unwrap_or(Err(BodyError::Timeout));
-    if matches!(read, Err(BodyError::TooLarge)) {
-        discard(body, timeout);
-    }
-    read
-}
-
-/// Reads on beside the answer.
-fn discard(mut body: Incoming, timeout: std::time::Duration) {
-    tokio::task::spawn_local(tokio::time::timeout(timeout, async move {
-        let mut discarded = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            discarded += frame.data_ref().map_or(0, Bytes::len);
-            if discarded > MAX_DISCARDED_BYTES {
-                break;
-            }
-        }
-    }));
+    let media = media.unwrap_or_default().trim_ascii();
+    media.eq_ignore_ascii_case(b"application/octet-stream")
 }
 
 /// Tells a session that a request of its client was given up: its future was dropped.
@@ -564,12 +552,12 @@ impl<F: FnOnce(&Rc<Session>) + Send + 'static> Drop for GivenUp<'_, F> {
 }
 
 /// A polling payload, compressed if that is worth it and the client takes it.
-fn payload(body: Bytes, asked: &HeaderMap) -> Answer {
+fn payload(body: Bytes, binary: bool, asked: &HeaderMap) -> Answer {
     let encoding = (body.len() >= COMPRESSION_THRESHOLD)
         .then(|| {
             negotiate(
                 asked.get(hyper::header::ACCEPT_ENCODING),
-                &[Encoding::Gzip, Encoding::Deflate],
+                &[encoding::Encoding::Gzip, encoding::Encoding::Deflate],
             )
         })
         .flatten();
@@ -581,7 +569,10 @@ fn payload(body: Bytes, asked: &HeaderMap) -> Answer {
     let headers = answer.headers_mut();
     headers.insert(
         CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=UTF-8"),
+        HeaderValue::from_static(match binary {
+            true => "application/octet-stream",
+            false => "text/plain; charset=UTF-8",
+        }),
     );
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(encoding) = encoding {

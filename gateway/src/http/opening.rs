@@ -21,8 +21,8 @@ use hyper::header::{
 };
 use hyper::{Request, StatusCode, Uri};
 use memchr::{memchr, memmem};
-use protocol::Encoded;
 use protocol::engineio::Transport;
+use protocol::{Dialect, Encoded};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 use super::engineio::{self, Opened, Verified};
@@ -78,7 +78,7 @@ pub(super) async fn receive(
 struct Asked {
     request: Request<()>,
     mount: u8,
-    base64: bool,
+    dialect: Dialect,
     /// What came behind it.
     rest: Vec<u8>,
 }
@@ -146,11 +146,11 @@ impl Asked {
         match engineio::verify(shard, &request, true) {
             Ok(Verified::Handshake {
                 transport: Transport::WebSocket,
-                base64,
+                dialect,
             }) => Some(Self {
                 request,
                 mount: mount as u8,
-                base64,
+                dialect,
                 rest: read[length..].to_vec(),
             }),
             Ok(_) | Err(_) => None,
@@ -173,13 +173,13 @@ async fn answer(
     let Asked {
         mut request,
         mount,
-        base64,
+        dialect,
         rest,
     } = asked;
     let peer = peer.known_by(shard, request.headers());
     let origin = cors::Origin::of(request.headers());
     let transport = Transport::WebSocket;
-    let opened = engineio::handshake(shard, mount, &mut request, peer, transport, base64).await;
+    let opened = engineio::handshake(shard, mount, &mut request, peer, transport, dialect).await;
     let (mut answer, session) = match opened {
         Ok(Opened::WebSocket(answer, session)) => (answer, Some(session)),
         Ok(Opened::Polling(answer)) => (answer, None),

@@ -17,6 +17,8 @@ use crate::forward::NotForwarded;
 pub(crate) enum Refusal {
     /// Code 0.
     UnknownTransport,
+    /// Code 0 for a client that polls by script tags.
+    Jsonp,
     /// Code 1, and why.
     UnknownSid(Unknown),
     /// Code 2.
@@ -89,6 +91,7 @@ impl Refusal {
     pub(crate) fn counted_as(&self) -> Refused {
         match self {
             Self::UnknownTransport => Refused::UnknownTransport,
+            Self::Jsonp => Refused::Jsonp,
             Self::UnknownSid(_) => Refused::UnknownSid,
             Self::BadHandshakeMethod | Self::BadMethod => Refused::BadMethod,
             Self::BadRequest | Self::WebSocketVersion => Refused::BadRequest,
@@ -117,6 +120,7 @@ impl Refusal {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::UnknownTransport
+            | Self::Jsonp
             | Self::UnknownSid(_)
             | Self::BadHandshakeMethod
             | Self::BadRequest
@@ -131,6 +135,10 @@ impl Refusal {
     fn error(&self) -> Option<(u8, Cow<'_, str>)> {
         let (code, message) = match self {
             Self::UnknownTransport => (0, "Transport unknown"),
+            Self::Jsonp => (
+                0,
+                "JSONP polling is not served: let the client use XHR polling or WebSocket",
+            ),
             Self::UnknownSid(_) => (1, "Session ID unknown"),
             Self::BadHandshakeMethod => (2, "Bad handshake method"),
             Self::BadRequest | Self::WebSocketVersion => (3, "Bad request"),
@@ -200,6 +208,7 @@ impl Refusal {
             Self::ConnectionLimit | Self::AddressLimit => WHEN_OTHERS_LEFT,
             Self::HandshakeRate | Self::Draining | Self::NoUpgradeNow => SOON,
             Self::UnknownTransport
+            | Self::Jsonp
             | Self::UnknownSid(_)
             | Self::BadHandshakeMethod
             | Self::BadRequest

@@ -23,6 +23,8 @@ pub(crate) struct EngineQuery<'a> {
     pub(crate) sid: Option<Cow<'a, str>>,
     /// The client wants no binary frames.
     pub(crate) base64: bool,
+    /// The client polls by script tags (`j` and a number).
+    pub(crate) jsonp: bool,
 }
 
 impl<'a> EngineQuery<'a> {
@@ -34,6 +36,10 @@ impl<'a> EngineQuery<'a> {
                 "transport" => parsed.transport = Some(decode(value)),
                 "sid" => parsed.sid = Some(decode(value)).filter(|sid| !sid.is_empty()),
                 "b64" => parsed.base64 = !value.is_empty(),
+                "j" => {
+                    let is_digits = value.bytes().all(|byte| byte.is_ascii_digit());
+                    parsed.jsonp = !value.is_empty() && is_digits;
+                }
                 _ => {}
             }
         }
@@ -85,6 +91,13 @@ mod tests {
         assert_eq!(query.transport.as_deref(), Some("polling"));
         assert_eq!(query.sid, None);
         assert!(query.base64);
+    }
+
+    #[test]
+    fn only_a_number_asks_for_script_tags() {
+        for (query, jsonp) in [("j=0", true), ("j=17", true), ("j=", false), ("j=x", false)] {
+            assert_eq!(EngineQuery::parse(query).jsonp, jsonp, "{query}");
+        }
     }
 
     #[test]

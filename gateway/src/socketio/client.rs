@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use protocol::Encoded;
-use protocol::engineio::{CloseReason, Message};
+use protocol::engineio::{CloseReason, Message, Revision};
 use protocol::socketio::{Decoded, Decoder};
 use tracing::debug;
 
@@ -18,6 +18,7 @@ use crate::socketio::reason::DisconnectReason;
 use crate::socketio::socket::Socket;
 
 mod backlog;
+mod old;
 mod packets;
 mod recoverable;
 
@@ -67,7 +68,9 @@ impl Client {
 
     fn part_with(&self, session: &Session, socket: &Socket, reason: DisconnectReason) {
         let was_connected = socket.is_connected() || socket.is_accepted_in_vain();
-        self.unseat(session, socket, is_for_good(reason));
+        // A client of revision 3 knows nothing of coming back.
+        let for_good = is_for_good(reason) || session.revision() == Revision::Three;
+        self.unseat(session, socket, for_good);
         if was_connected {
             session.shard().counters().disconnects.increment();
             debug!(target: "gateway::session",
@@ -105,16 +108,26 @@ fn is_for_good(reason: DisconnectReason) -> bool {
 }
 
 impl SessionHalf for Client {
-    fn opened(&self, _: &Rc<Session>) {}
+    fn opened(&self, session: &Rc<Session>) {
+        if session.revision() == Revision::Three {
+            self.open_old(session);
+        }
+    }
 
     fn message(&self, session: &Rc<Session>, message: Message<'_>) {
+        if !session.hear() {
+            self.meet(session);
+        }
+        let revision = session.revision();
         let decoded = match &message {
-            Message::Text(text) => self.decoder.borrow_mut().decode_text(text),
+            Message::Text(text) => self.decoder.borrow_mut().decode_text_of(revision, text),
             Message::Binary(data) => self.decoder.borrow_mut().decode_binary(data),
         };
         let handled = match decoded {
-            Ok(Decoded::Packet(packet)) => self.handle_packet(session, &packet),
-            Ok(Decoded::Binary(packet)) => self.handle_packet(session, &packet.packet()),
+            Ok(Decoded::Packet(packet)) => self.handle_packet_of(revision, session, packet),
+            Ok(Decoded::Binary(packet)) => {
+                self.handle_packet_of(revision, session, packet.packet())
+            }
             Ok(Decoded::Incomplete | Decoded::Ignored) => Ok(()),
             Err(error) => Err(error.into()),
         };
@@ -128,6 +141,10 @@ impl SessionHalf for Client {
         for socket in self.sockets.take() {
             self.part_with(session, &socket, DisconnectReason::Closed(reason));
         }
+    }
+
+    fn is_socket_io(&self) -> bool {
+        true
     }
 
     fn is_behind(&self) -> bool {

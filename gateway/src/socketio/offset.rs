@@ -15,7 +15,7 @@ pub(crate) fn encode(
     offset: Offset,
 ) -> Option<(Encoded, PacketType)> {
     let event = EventBuf::from_body(body)?;
-    Some(encode_event(namespace, event, Some(offset)))
+    Some(encode_event(namespace, &event, Some(offset)))
 }
 
 /// An event of the past as clients get it. A client shows the offset of the last event when it comes back; if it has
@@ -31,7 +31,7 @@ pub(super) fn encode_past(
         true => format!("{offset}{HAVE}{have}"),
         false => offset.to_string(),
     };
-    Some(encode_with(namespace, event, &text))
+    Some(encode_with(namespace, &event, &text))
 }
 
 /// The offset of an event that a client shows, as it is in the log.
@@ -52,27 +52,32 @@ pub(super) fn offset_to_come_back_with(text: &str) -> String {
 /// The same of an event that is at hand, and may be without an offset.
 pub(super) fn encode_event(
     namespace: &str,
-    event: EventBuf,
+    event: &EventBuf,
     offset: Option<Offset>,
 ) -> (Encoded, PacketType) {
     if let Some(offset) = offset {
         return encode_with(namespace, event, &offset.to_string());
     }
-    encode_as_it_is(namespace, &event)
+    encode_as_it_is(namespace, event)
 }
 
-fn encode_with(namespace: &str, mut event: EventBuf, offset: &str) -> (Encoded, PacketType) {
-    let arguments = &mut event.arguments;
-    let comma = if arguments.json.is_empty() { "" } else { "," };
-    arguments.json.push_str(&format!("{comma}\"{offset}\""));
-    encode_as_it_is(namespace, &event)
+fn encode_with(namespace: &str, event: &EventBuf, offset: &str) -> (Encoded, PacketType) {
+    let (arguments, kind) = parts(event);
+    let packet = Encoded::event_at(namespace, &event.name, arguments, offset);
+    (packet, kind)
 }
 
 fn encode_as_it_is(namespace: &str, event: &EventBuf) -> (Encoded, PacketType) {
-    let EventBuf { name, arguments } = event;
+    let (arguments, kind) = parts(event);
+    let packet = Encoded::event(namespace, None, &event.name, arguments);
+    (packet, kind)
+}
+
+fn parts(event: &EventBuf) -> (Arguments<'_>, PacketType) {
+    let EventBuf { arguments, .. } = event;
     let kind = PacketType::event(!arguments.attachments.is_empty());
     let arguments = Arguments::from_raw(&arguments.json, &arguments.attachments);
-    (Encoded::event(namespace, None, name, arguments), kind)
+    (arguments, kind)
 }
 
 /// Between the offset of an event of the past, and the place up to which the client has everything.

@@ -82,7 +82,7 @@ impl SharedJob for Unlogged {
         if let Some(namespace) = shard.found_namespace(self.order.namespace()) {
             let offset = self.order.handed(shard.index());
             let name = self.order.namespace();
-            let (packet, kind) = encode_event(name, self.event.clone(), offset);
+            let (packet, kind) = encode_event(name, &self.event, offset);
             let packet = shard.node().outbox_memory().share(packet).parcel();
             let volatile = self.selection.flags.volatile;
             let place = offset.map(|it| it.position);

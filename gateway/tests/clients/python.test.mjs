@@ -23,6 +23,21 @@ for (const transports of ["polling", "websocket", "polling,websocket"]) {
   });
 }
 
+const OLD_PYTHON = process.env.CLIENTS_OLD_PYTHON ?? join(FOLDER, "../../../target/clients-old-venv/bin/python");
+
+for (const transports of ["polling", "websocket", "polling,websocket"]) {
+  test(`python-socketio 4 over ${transports} connects, echoes, joins, publishes and sends binary`, async () => {
+    const old = await startRelay(["--engine-allow-eio3", "true", "--namespaces", "/,/chat"]);
+    try {
+      const script = join(FOLDER, "python", "old", "relay.py");
+      const { stdout } = await promisify(execFile)(OLD_PYTHON, [script, old.url, transports], { timeout: 120_000 });
+      assert.match(stdout, /\nthe other stays\n$/);
+    } finally {
+      await old.stop();
+    }
+  });
+}
+
 // Node ends with a close packet, after which a client on polling never comes back.
 const skip = REFERENCE && "Node does not drain";
 

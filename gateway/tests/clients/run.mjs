@@ -9,6 +9,7 @@ import { all, chosen, programs, run } from "../../../testkit/js/suites.mjs";
 
 const FOLDER = import.meta.dirname;
 const VENV = resolve(FOLDER, "../../../target/clients-venv");
+const OLD_VENV = resolve(FOLDER, "../../../target/clients-old-venv");
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const TEST_TIMEOUT_MS = 180_000;
 
@@ -23,6 +24,8 @@ const PROGRAMS = {
   races: ["CONFORMANCE_BIN"],
   timers: ["CONFORMANCE_BIN"],
   relay_clients: ["GATEWAY_BIN"],
+  old_clients: ["GATEWAY_BIN"],
+  wire_old: ["GATEWAY_BIN"],
   relay_calls: ["GATEWAY_BIN"],
   relay_server: ["GATEWAY_BIN"],
   client_suite: ["CLIENT_SUITE_BIN"],
@@ -45,6 +48,7 @@ const env = programs(process.env.REFERENCE === "1" ? [] : suites.flatMap((suite)
 
 npmPackages(FOLDER, "the JavaScript clients");
 if (suites.includes("python")) env.CLIENTS_PYTHON ??= pythonPackages(VENV, FOLDER, "the Python client");
+if (suites.includes("python")) env.CLIENTS_OLD_PYTHON ??= pythonPackages(OLD_VENV, join(FOLDER, "python/old"), "the old Python client");
 if (suites.includes("browser")) {
   debianProgram(CHROMIUM, "chromium", "Chromium from Debian (or set CHROMIUM to a browser that is there)");
   env.CHROMIUM = CHROMIUM;

@@ -6,11 +6,11 @@ pub mod pieces;
 mod frames;
 mod reference;
 
-use protocol::Encoded;
 use protocol::engineio::{self, Message};
 use protocol::socketio::{
     self, Arguments, Decoded, Decoder, MAX_ATTACHMENTS, MAX_DEPTH, Packet, json,
 };
+use protocol::{Dialect, Encoded, OldPayload};
 use serde::de::IgnoredAny;
 
 /// One WebSocket text message.
@@ -49,6 +49,69 @@ pub fn payload(data: &[u8]) {
     let again = std::str::from_utf8(&again).expect("text and base64");
     let decoded = engineio::payload::decode(again).map_while(Result::ok);
     assert_eq!(decoded.collect::<Vec<_>>(), packets);
+}
+
+/// One polling body of revision 3, in both forms.
+pub fn old_payload(data: &[u8]) {
+    let mut binary = engineio::old_payload::Packets::of_binary(data);
+    old_packets(&mut binary, |left| {
+        engineio::old_payload::Packets::of_binary(&data[data.len() - left..])
+    });
+    if let Ok(text) = std::str::from_utf8(data) {
+        let mut packets = engineio::old_payload::Packets::of_text(text);
+        old_packets(&mut packets, |left| {
+            engineio::old_payload::Packets::of_text(&text[text.len() - left..])
+        });
+    }
+}
+
+/// Reads to the first error; what is left after each packet can be read alone, and the messages come back.
+fn old_packets<'a>(
+    packets: &mut engineio::old_payload::Packets<'a>,
+    rest: impl Fn(usize) -> engineio::old_payload::Packets<'a>,
+) {
+    let mut messages = Vec::new();
+    loop {
+        let before = packets.remaining();
+        let Some(packet) = packets.next() else {
+            break;
+        };
+        let alone = rest(before).next();
+        assert_eq!(alone.as_ref(), Some(&packet));
+        let Ok(packet) = packet else {
+            break;
+        };
+        assert!(packets.remaining() < before);
+        if let engineio::Packet::Message(_) = &packet {
+            messages.push(packet);
+        }
+    }
+    for (dialect, binary) in [(Dialect::Old, true), (Dialect::OldBase64, false)] {
+        let queued: Vec<_> = messages
+            .iter()
+            .map(|packet| {
+                let encoded = encode_engine_packet(packet);
+                encoded.recode(dialect).unwrap_or(encoded)
+            })
+            .collect();
+        let mut left = queued.as_slice();
+        let mut again = messages.as_slice();
+        while !left.is_empty() {
+            let payload = OldPayload::take(left.iter());
+            let count = payload.packets();
+            assert!((1..=engineio::old_payload::MAX_PACKETS).contains(&count));
+            let mut body = Vec::new();
+            payload.write(&mut body, false);
+            assert!(binary || !payload.is_binary());
+            let text = String::from_utf8_lossy(&body);
+            let read: Result<Vec<_>, _> = match payload.is_binary() {
+                true => engineio::old_payload::Packets::of_binary(&body).collect(),
+                false => engineio::old_payload::Packets::of_text(&text).collect(),
+            };
+            assert_eq!(read.as_deref(), Ok(&again[..count]));
+            (left, again) = (&left[count..], &again[count..]);
+        }
+    }
 }
 
 /// The messages of one session, a line each: binary behind a `b`, text without.

@@ -2,6 +2,8 @@ use std::borrow::Cow;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
+use super::old_payload::BINARY_MESSAGE;
+
 /// An Engine.IO packet.
 #[expect(
     clippy::exhaustive_enums,
@@ -48,6 +50,12 @@ pub enum DecodeError {
     /// The first character is no packet type.
     #[error("unknown packet type")]
     UnknownType,
+    /// A payload of revision 3 with a length that is no number, or more than there is.
+    #[error("bad length of a packet")]
+    BadLength,
+    /// Text that is no UTF-8.
+    #[error("text is not UTF-8")]
+    NotUtf8,
 }
 
 impl<'a> Packet<'a> {
@@ -74,6 +82,58 @@ impl<'a> Packet<'a> {
                 data,
             ))))),
             _ => Err(DecodeError::UnknownType),
+        }
+    }
+
+    /// Decodes a text packet of revision 3: a digit and its data, or `b`, a digit and base64. Binary packets of a
+    /// type that there is not are [`Noop`](Self::Noop): they have no effect, as in Node.
+    ///
+    /// # Errors
+    ///
+    /// If `text` is empty, or does not begin with the digit of a type or with `b`.
+    pub fn decode_old(text: &'a str) -> Result<Self, DecodeError> {
+        let Some(binary) = text.strip_prefix('b') else {
+            return Self::decode(text);
+        };
+        match binary.strip_prefix('4') {
+            Some(data) => {
+                let data = Cow::Owned(decode_base64(data));
+                Ok(Self::Message(Message::Binary(data)))
+            }
+            None => Ok(Self::without_data(
+                binary.bytes().next().unwrap_or_default(),
+            )),
+        }
+    }
+
+    /// Decodes a binary packet of revision 3, whose first byte is its type.
+    ///
+    /// # Errors
+    ///
+    /// If it is empty.
+    pub fn decode_old_binary(data: Cow<'a, [u8]>) -> Result<Self, DecodeError> {
+        let kind = *data.first().ok_or(DecodeError::Empty)?;
+        if kind != BINARY_MESSAGE {
+            return Ok(Self::without_data(kind.saturating_add(b'0')));
+        }
+        let data = match data {
+            Cow::Borrowed(data) => Cow::Borrowed(data.get(1..).unwrap_or_default()),
+            Cow::Owned(mut data) => {
+                data.remove(0);
+                Cow::Owned(data)
+            }
+        };
+        Ok(Self::Message(Message::Binary(data)))
+    }
+
+    fn without_data(kind: u8) -> Self {
+        match kind {
+            b'0' => Self::Open(""),
+            b'1' => Self::Close,
+            b'2' => Self::Ping(""),
+            b'3' => Self::Pong(""),
+            b'5' => Self::Upgrade,
+            _ => Self::Noop,
         }
     }
 }
@@ -111,15 +171,26 @@ fn decode_base64_leniently(text: &str) -> Vec<u8> {
 
 /// How long the text packet of a binary message is.
 pub(crate) fn base64_packet_len(data: &[u8]) -> usize {
-    1 + data.len().div_ceil(3) * 4
+    1 + base64_len(data)
 }
 
 /// Appends a binary message as a text packet.
 pub(crate) fn push_base64_packet(out: &mut Vec<u8>, data: &[u8]) {
+    out.push(b'b');
+    push_base64(out, data);
+}
+
+/// How long `data` is as padded base64.
+pub(crate) fn base64_len(data: &[u8]) -> usize {
+    data.len().div_ceil(3) * 4
+}
+
+/// Appends `data` as padded base64.
+pub(crate) fn push_base64(out: &mut Vec<u8>, data: &[u8]) {
     let start = out.len();
-    out.resize(start + base64_packet_len(data), b'b');
+    out.resize(start + base64_len(data), b'=');
     STANDARD
-        .encode_slice(data, &mut out[start + 1..])
+        .encode_slice(data, &mut out[start..])
         .expect("the line above made room for padded base64");
 }
 

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::timer::{Timer, Timers};
-use super::{CloseReason, Message, Packet};
+use super::{CloseReason, Message, Packet, Revision};
 
 /// How often a parked poll is let go while the client probes a WebSocket, as in Node.
 const NOOP_INTERVAL: Duration = Duration::from_millis(100);
@@ -39,7 +39,7 @@ const READ_FIRST: Duration = Duration::from_secs(1);
 pub struct Timing {
     /// From the handshake or a pong to the next ping.
     pub ping_interval: Duration,
-    /// From a ping to its pong.
+    /// From a ping to its pong. A client of revision 3, which sends the pings, is to send something within both.
     pub ping_timeout: Duration,
     /// From a probing WebSocket's handshake to the end of the upgrade.
     pub upgrade_timeout: Duration,
@@ -71,6 +71,7 @@ pub struct Timing {
 #[repr(C)]
 pub struct Session {
     transport: Transport,
+    revision: Revision,
     state: State,
     timing: Timing,
     timers: Timers,
@@ -142,6 +143,8 @@ pub enum Output {
         /// Since the ping went into the outbox.
         round_trip: Duration,
     },
+    /// Put a pong into the outbox: the client pinged.
+    AnswerPing,
     /// Answer the parked poll, whatever the outbox holds.
     AnswerPoll(Answer),
     /// Write `3probe` on the probing WebSocket.
@@ -245,10 +248,18 @@ pub enum Attach {
 }
 
 impl Session {
-    /// A session whose handshake is being answered now.
+    /// A session of revision 4 whose handshake is being answered now.
     pub fn open(now: Instant, transport: Transport, timing: Timing) -> Self {
+        Self::open_as(now, transport, timing, Revision::Four)
+    }
+
+    /// A session whose handshake is being answered now.
+    pub fn open_as(now: Instant, transport: Transport, timing: Timing, revision: Revision) -> Self {
         let mut timers = Timers::default();
-        timers.set(Timer::Ping, now + timing.ping_interval);
+        match revision {
+            Revision::Three => timers.set(Timer::Pong, now + silence(timing)),
+            Revision::Four => timers.set(Timer::Ping, now + timing.ping_interval),
+        }
         let state = match transport {
             Transport::Polling => State::Polling(Requests::default()),
             Transport::WebSocket => State::WebSocket,
@@ -256,6 +267,7 @@ impl Session {
         Self {
             state,
             transport,
+            revision,
             timing,
             timers,
             pinged_at: None,
@@ -278,6 +290,11 @@ impl Session {
     /// The transport that messages travel by now, or travelled by last.
     pub fn transport(&self) -> Transport {
         self.transport
+    }
+
+    /// The revision that its client speaks.
+    pub fn revision(&self) -> Revision {
+        self.revision
     }
 
     /// Whether messages are still received and sent.
@@ -439,7 +456,10 @@ impl Session {
                 }
                 None
             }
-            Packet::Open(_) | Packet::Upgrade | Packet::Noop => None,
+            Packet::Open(_) | Packet::Upgrade | Packet::Noop => {
+                self.hear(now);
+                None
+            }
             Packet::Ping(_) | Packet::Pong(_) | Packet::Message(_) => {
                 self.handle_packet(now, packet)
             }
@@ -460,7 +480,10 @@ impl Session {
                 self.abort(CloseReason::TransportClose);
                 None
             }
-            Packet::Open(_) | Packet::Upgrade | Packet::Noop => None,
+            Packet::Open(_) | Packet::Upgrade | Packet::Noop => {
+                self.hear(now);
+                None
+            }
             Packet::Ping(_) | Packet::Pong(_) | Packet::Message(_) => {
                 self.handle_packet(now, packet)
             }
@@ -489,6 +512,7 @@ impl Session {
                 }
                 self.state = State::WebSocket;
                 self.transport = Transport::WebSocket;
+                self.hear(now);
                 self.outputs.push_back(Output::Upgraded);
             }
             Packet::Open(_)
@@ -649,8 +673,25 @@ impl Session {
         }
     }
 
+    /// A client of revision 3 sent something, so it is there.
+    fn hear(&mut self, now: Instant) {
+        if self.revision == Revision::Three {
+            self.excused = false;
+            self.timers.set(Timer::Pong, now + silence(self.timing));
+        }
+    }
+
     fn handle_packet<'a>(&mut self, now: Instant, packet: Packet<'a>) -> Option<Message<'a>> {
+        self.hear(now);
         match packet {
+            Packet::Ping(_) if self.revision == Revision::Three => {
+                self.outputs.push_back(Output::AnswerPing);
+                None
+            }
+            Packet::Pong(_) if self.revision == Revision::Three => {
+                self.abort(CloseReason::TransportError);
+                None
+            }
             Packet::Pong(_) => {
                 if let Some(pinged_at) = self.pinged_at.take() {
                     self.timers.stop(Timer::Pong);
@@ -699,6 +740,11 @@ impl Session {
             self.outputs.push_back(Output::Finished);
         }
     }
+}
+
+/// How long a client of revision 3 may send nothing.
+fn silence(timing: Timing) -> Duration {
+    timing.ping_interval + timing.ping_timeout
 }
 
 /// What the last poll is answered with.

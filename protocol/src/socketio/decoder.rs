@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::header::{Header, Kind};
 use super::scanner::Scanner;
 use super::{Arguments, DecodeError, Event, Packet, is_reserved, json, placeholders};
+use crate::engineio::Revision;
 
 /// Reads the messages of one session, over all its transports: a binary event's header may come by
 /// polling and its attachments by WebSocket. Eight bytes while no attachment is due.
@@ -65,16 +66,34 @@ struct Pending {
 }
 
 impl Decoder {
-    /// Reads a text message (what follows the Engine.IO `4`).
+    /// Reads a text message (what follows the Engine.IO `4`) of a client of Engine.IO 4.
     ///
     /// # Errors
     ///
     /// If `text` is no packet that a client may send, or if an attachment is due. The session has to be closed.
     pub fn decode_text<'a>(&mut self, text: &'a str) -> Result<Decoded<'a>, DecodeError> {
+        self.decode_text_of(Revision::Four, text)
+    }
+
+    /// The same of a client of this revision. The namespace in a packet of revision 3 may have a query behind it:
+    /// see [`Packet::split_query`].
+    ///
+    /// # Errors
+    ///
+    /// As [`decode_text`](Self::decode_text).
+    pub fn decode_text_of<'a>(
+        &mut self,
+        revision: Revision,
+        text: &'a str,
+    ) -> Result<Decoded<'a>, DecodeError> {
         if self.pending.is_some() {
             return Err(DecodeError::PacketAmidAttachments);
         }
-        let header = Header::decode(text)?;
+        let mut header = Header::decode(text, revision)?;
+        if revision == Revision::Three && header.kind == Kind::Connect {
+            // It has no payload, and what Node finds in its place has no effect.
+            header.payload = "";
+        }
         let packet = packet(&header)?;
         if header.attachments == 0 {
             return Ok(packet.map_or(Decoded::Ignored, Decoded::Packet));

@@ -1,4 +1,5 @@
 use super::{DecodeError, MAX_ATTACHMENTS, MAX_NAMESPACE};
+use crate::engineio::Revision;
 
 /// The parts of a packet's text: `type [attachments "-"] [namespace ","] [id] [payload]`.
 pub(super) struct Header<'a> {
@@ -21,7 +22,7 @@ pub(super) enum Kind {
 }
 
 impl<'a> Header<'a> {
-    pub(super) fn decode(text: &'a str) -> Result<Self, DecodeError> {
+    pub(super) fn decode(text: &'a str, revision: Revision) -> Result<Self, DecodeError> {
         let (kind, binary) = match text.as_bytes().first() {
             Some(b'0') => (Kind::Connect, false),
             Some(b'1') => (Kind::Disconnect, false),
@@ -38,7 +39,7 @@ impl<'a> Header<'a> {
         } else {
             (0, rest)
         };
-        let (namespace, rest) = namespace(rest)?;
+        let (namespace, rest) = namespace(rest, revision)?;
         let (id, payload) = id(rest)?;
         Ok(Self {
             kind,
@@ -65,12 +66,16 @@ fn attachments(text: &str) -> Result<(usize, &str), DecodeError> {
     }
 }
 
-fn namespace(text: &str) -> Result<(&str, &str), DecodeError> {
+fn namespace(text: &str, revision: Revision) -> Result<(&str, &str), DecodeError> {
     if !text.starts_with('/') {
         return Ok(("/", text));
     }
     let (namespace, rest) = text.split_once(',').unwrap_or((text, ""));
-    if namespace.len() > MAX_NAMESPACE {
+    let name = match revision {
+        Revision::Three => namespace.split('?').next().unwrap_or_default(),
+        Revision::Four => namespace,
+    };
+    if name.len() > MAX_NAMESPACE {
         return Err(DecodeError::NamespaceTooLong);
     }
     Ok((namespace, rest))

@@ -56,6 +56,37 @@ pub enum Packet<'a> {
     },
 }
 
+impl<'a> Packet<'a> {
+    /// The packet without the query that a client of revision 3 may write behind the namespace (`/chat?token=x`), and
+    /// that query.
+    pub fn split_query(self) -> (Self, Option<&'a str>) {
+        let namespace = match &self {
+            Self::Connect { namespace, .. }
+            | Self::Disconnect { namespace }
+            | Self::Event { namespace, .. }
+            | Self::Ack { namespace, .. } => *namespace,
+        };
+        let Some((namespace, query)) = namespace.split_once('?') else {
+            return (self, None);
+        };
+        let packet = match self {
+            Self::Connect { auth, .. } => Self::Connect { namespace, auth },
+            Self::Disconnect { .. } => Self::Disconnect { namespace },
+            Self::Event { id, event, .. } => Self::Event {
+                namespace,
+                id,
+                event,
+            },
+            Self::Ack { id, arguments, .. } => Self::Ack {
+                namespace,
+                id,
+                arguments,
+            },
+        };
+        (packet, Some(query))
+    }
+}
+
 /// The name of an event and its arguments, checked but not parsed.
 #[expect(
     clippy::exhaustive_structs,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use protocol::engineio::{
-    Attach, CloseReason, Output, Packet, Poll, Post, Session, Timing, Transport,
+    Attach, CloseReason, Output, Packet, Poll, Post, Revision, Session, Timing, Transport,
 };
 
 use crate::pair::{PING_INTERVAL, PING_TIMEOUT, UPGRADE_TIMEOUT};
@@ -79,7 +79,7 @@ impl Watched {
         clippy::disallowed_methods,
         reason = "an instant to count from; nothing depends on which"
     )]
-    fn open(transport: Transport) -> Self {
+    fn open(transport: Transport, revision: Revision) -> Self {
         let now = Instant::now();
         let timing = Timing {
             ping_interval: Duration::from_millis(PING_INTERVAL),
@@ -87,7 +87,7 @@ impl Watched {
             upgrade_timeout: Duration::from_millis(UPGRADE_TIMEOUT),
         };
         Self {
-            session: Session::open(now, transport, timing),
+            session: Session::open_as(now, transport, timing, revision),
             now,
             outputs: Vec::new(),
         }
@@ -182,7 +182,10 @@ impl Watched {
             match output {
                 Output::Closed(_) => assert!(!self.closed(), "closed twice"),
                 Output::Finished => assert!(self.closed(), "finished without being closed"),
-                Output::Ping { .. } | Output::Pong { .. } | Output::Upgraded => {
+                Output::Ping { .. }
+                | Output::Pong { .. }
+                | Output::AnswerPing
+                | Output::Upgraded => {
                     assert!(!self.closed(), "{output:?} of a closed session");
                 }
                 Output::AnswerPoll(_)
@@ -208,9 +211,10 @@ proptest! {
     #[test]
     fn a_session_never_outlives_its_deadline(
         transport in prop::sample::select(Transport::ALL.to_vec()),
+        revision in prop::sample::select(Revision::ALL.to_vec()),
         inputs in inputs(),
     ) {
-        let mut session = Watched::open(transport);
+        let mut session = Watched::open(transport, revision);
         inputs.iter().for_each(|input| session.apply(input));
         session.wait(SILENCE);
         prop_assert!(session.finished(), "after silence: {:?}", session.session);

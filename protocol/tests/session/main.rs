@@ -5,6 +5,7 @@
 mod closing;
 mod deadline;
 mod heartbeat;
+mod old;
 mod pair;
 mod polling;
 mod upgrade;

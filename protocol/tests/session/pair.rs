@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use protocol::engineio::{
-    Attach, CloseReason, Message, Output, Packet, Poll, Post, Session, Timing, Transport, payload,
+    Attach, CloseReason, Message, Output, Packet, Poll, Post, Revision, Session, Timing, Transport,
+    payload,
 };
 
 /// Milliseconds from the handshake or a pong to the next ping.
@@ -36,11 +37,15 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
+    pub(crate) fn open(transport: Transport) -> Self {
+        Self::open_as(transport, Revision::Four)
+    }
+
     #[allow(
         clippy::disallowed_methods,
         reason = "an instant to count from; nothing depends on which"
     )]
-    pub(crate) fn open(transport: Transport) -> Self {
+    fn open_as(transport: Transport, revision: Revision) -> Self {
         let now = Instant::now();
         let timing = Timing {
             ping_interval: Duration::from_millis(PING_INTERVAL),
@@ -48,7 +53,7 @@ impl Pair {
             upgrade_timeout: Duration::from_millis(UPGRADE_TIMEOUT),
         };
         Self {
-            session: Session::open(now, transport, timing),
+            session: Session::open_as(now, transport, timing, revision),
             now,
             unasserted: Vec::new(),
         }
@@ -60,6 +65,16 @@ impl Pair {
 
     pub(crate) fn websocket() -> Self {
         Self::open(Transport::WebSocket)
+    }
+
+    /// A polling session of a client of revision 3.
+    pub(crate) fn old_polling() -> Self {
+        Self::open_as(Transport::Polling, Revision::Three)
+    }
+
+    /// The same on a WebSocket.
+    pub(crate) fn old_websocket() -> Self {
+        Self::open_as(Transport::WebSocket, Revision::Three)
     }
 
     /// A polling session with a WebSocket that was answered `3probe`.

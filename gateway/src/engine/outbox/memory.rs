@@ -1,10 +1,11 @@
 //! The memory that outboxes take, of a packet and of the node.
 
+use std::cell::OnceCell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use protocol::Encoded;
+use protocol::{Dialect, Encoded};
 
 use crate::engine::shard::Shard;
 
@@ -55,7 +56,10 @@ impl OutboxMemory {
         let charge = self.charge(packet.frames().len() + PACKET_OVERHEAD);
         SharedPacket {
             packet,
-            charge: Arc::new(charge),
+            shared: Arc::new(Shared {
+                charge,
+                forms: [const { OnceLock::new() }; OTHERS],
+            }),
         }
     }
 
@@ -82,10 +86,22 @@ impl Drop for Charge {
     }
 }
 
+/// Encodings that a packet can be wanted in beside the one in which it is made.
+const OTHERS: usize = Dialect::OTHERS.len();
+
 /// A packet for several shards.
+#[derive(Clone)]
 pub(crate) struct SharedPacket {
     packet: Encoded,
-    charge: Arc<Charge>,
+    shared: Arc<Shared>,
+}
+
+/// What the shards have in common of a packet.
+struct Shared {
+    charge: Charge,
+    /// The packet in other encodings, each made by the first shard that has a client for it; `None` if it does not
+    /// differ.
+    forms: [OnceLock<Option<SharedPacket>>; OTHERS],
 }
 
 impl SharedPacket {
@@ -97,10 +113,18 @@ impl SharedPacket {
     pub(crate) fn parcel(&self) -> Rc<Parcel> {
         Rc::new(Parcel {
             packet: self.packet.clone(),
-            _held: Held::Shared {
-                _charge: Arc::clone(&self.charge),
-            },
+            forms: OnceCell::new(),
+            held: Held::Shared(Arc::clone(&self.shared)),
         })
+    }
+
+    fn form(&self, dialect: Dialect, place: usize) -> Option<Self> {
+        let form = self.shared.forms.get(place)?;
+        let make = || {
+            let packet = self.packet.recode(dialect)?;
+            Some(self.shared.charge.memory.share(packet))
+        };
+        form.get_or_init(make).clone()
     }
 }
 
@@ -108,16 +132,20 @@ impl SharedPacket {
 /// let go of it.
 pub(crate) struct Parcel {
     packet: Encoded,
-    _held: Held,
+    /// The same in other encodings, once a session of this shard wanted one; `None` if it does not differ.
+    forms: OnceCell<Box<Forms>>,
+    held: Held,
 }
+
+type Forms = [OnceCell<Option<Rc<Parcel>>>; OTHERS];
 
 enum Held {
     /// It is there anyway.
     Nothing,
     /// Only this shard has it.
-    Own { _own: Own },
+    Own(Own),
     /// Other shards may have it as well.
-    Shared { _charge: Arc<Charge> },
+    Shared(Arc<Shared>),
 }
 
 struct Own {
@@ -141,12 +169,11 @@ impl Parcel {
         shard.counters().outbox_held.add(bytes as u64);
         Rc::new(Self {
             packet,
-            _held: Held::Own {
-                _own: Own {
-                    shard: Rc::clone(shard),
-                    bytes,
-                },
-            },
+            forms: OnceCell::new(),
+            held: Held::Own(Own {
+                shard: Rc::clone(shard),
+                bytes,
+            }),
         })
     }
 
@@ -154,8 +181,28 @@ impl Parcel {
     pub(crate) fn constant(packet: Encoded) -> Rc<Self> {
         Rc::new(Self {
             packet,
-            _held: Held::Nothing,
+            forms: OnceCell::new(),
+            held: Held::Nothing,
         })
+    }
+
+    /// The same in a dialect other than the one in which packets are made; `None` if it does not differ. It is made
+    /// once, however many sessions of however many shards want it.
+    pub(crate) fn form(&self, dialect: Dialect) -> Option<Rc<Self>> {
+        let place = dialect.index()?;
+        let forms = self.forms.get_or_init(Box::default).get(place)?;
+        let make = || match &self.held {
+            Held::Nothing => Some(Self::constant(self.packet.recode(dialect)?)),
+            Held::Own(own) => Some(Self::own(&own.shard, self.packet.recode(dialect)?)),
+            Held::Shared(shared) => {
+                let packet = SharedPacket {
+                    packet: self.packet.clone(),
+                    shared: Arc::clone(shared),
+                };
+                Some(packet.form(dialect, place)?.parcel())
+            }
+        };
+        forms.get_or_init(make).clone()
     }
 
     pub(crate) fn packet(&self) -> &Encoded {
@@ -167,15 +214,22 @@ impl Parcel {
 #[derive(Debug)]
 pub(crate) struct Payload {
     body: Vec<u8>,
+    binary: bool,
     _charge: Charge,
 }
 
 impl Payload {
-    pub(crate) fn new(body: Vec<u8>, memory: &Arc<OutboxMemory>) -> Self {
+    pub(crate) fn new(body: Vec<u8>, binary: bool, memory: &Arc<OutboxMemory>) -> Self {
         Self {
             _charge: memory.charge(body.len()),
             body,
+            binary,
         }
+    }
+
+    /// Whether it is a binary payload of revision 3.
+    pub(crate) fn is_binary(&self) -> bool {
+        self.binary
     }
 }
 

@@ -5,7 +5,9 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use protocol::engineio::{Answer, CloseReason, Packet, Poll, Post, Transport, payload};
+use protocol::engineio::{
+    Answer, CloseReason, Message, Packet, Poll, Post, Revision, Transport, old_payload, payload,
+};
 use tokio::sync::oneshot;
 
 use super::Session;
@@ -99,25 +101,35 @@ impl Session {
         }
     }
 
-    /// The body of a post came. `done` is told when all of it was handled.
-    pub(crate) fn handle_post_body(self: &Rc<Self>, body: Bytes, done: oneshot::Sender<()>) {
+    /// The body of a post came, which is `binary` as revision 3 has it. `done` is told when all of it was handled.
+    pub(crate) fn handle_post_body(
+        self: &Rc<Self>,
+        body: Bytes,
+        binary: bool,
+        done: oneshot::Sender<()>,
+    ) {
         self.shard
             .counters()
             .received_bytes
             .of(Transport::Polling)
             .add(body.len() as u64);
-        let text = match std::str::from_utf8(&body) {
-            Ok(_) => body,
-            Err(_) => String::from_utf8_lossy(&body).into_owned().into(),
+        let body = match std::str::from_utf8(&body) {
+            Err(_) if !binary => String::from_utf8_lossy(&body).into_owned().into(),
+            Ok(_) | Err(_) => body,
         };
-        match self.handle_packets(text) {
+        let form = match (self.revision(), binary) {
+            (Revision::Four, _) => Form::Text,
+            (Revision::Three, false) => Form::OldText,
+            (Revision::Three, true) => Form::OldBinary,
+        };
+        match self.handle_packets(body, form) {
             None => self.handle_post_end(done),
             Some(mut rest) => {
                 let session = Rc::clone(self);
                 tokio::task::spawn_local(async move {
                     loop {
                         tokio::task::yield_now().await;
-                        match session.handle_packets(rest) {
+                        match session.handle_packets(rest, form) {
                             None => break session.handle_post_end(done),
                             Some(more) => rest = more,
                         }
@@ -128,7 +140,57 @@ impl Session {
     }
 
     /// Handles packets of a post, as many as have their turn; returns what is left.
-    fn handle_packets(self: &Rc<Self>, body: Bytes) -> Option<Bytes> {
+    fn handle_packets(self: &Rc<Self>, body: Bytes, form: Form) -> Option<Bytes> {
+        match form {
+            Form::Text => self.handle_text(body),
+            Form::OldText => {
+                let text = String::from_utf8_lossy(&body);
+                let left = self.handle_old(old_payload::Packets::of_text(&text))?;
+                Some(body.slice(body.len() - left..))
+            }
+            Form::OldBinary => {
+                let left = self.handle_old(old_payload::Packets::of_binary(&body))?;
+                Some(body.slice(body.len() - left..))
+            }
+        }
+    }
+
+    /// The same of a client of revision 3; returns how many bytes are left.
+    fn handle_old(self: &Rc<Self>, mut packets: old_payload::Packets<'_>) -> Option<usize> {
+        let mut spell = Spell::begin();
+        let limit = self.shard.node().config().engine.max_payload;
+        loop {
+            let before = packets.remaining();
+            let packet = packets.next()?;
+            if !self.engine.borrow().accepts_post() {
+                return None;
+            }
+            match packet {
+                Ok(Packet::Message(message)) if size(&message) > limit => {
+                    self.abort(CloseReason::TransportError);
+                    return None;
+                }
+                Ok(packet) => self.handle_posted(packet),
+                Err(_) => {
+                    self.drive(protocol::engineio::Session::handle_undecodable);
+                    return None;
+                }
+            }
+            let left = packets.remaining();
+            if left > 0 && left < before && spell.is_over() {
+                return Some(left);
+            }
+        }
+    }
+
+    fn handle_posted(self: &Rc<Self>, packet: Packet<'_>) {
+        let message = self.drive(|engine| engine.handle_polling_packet(Instant::now(), packet));
+        if let Some(message) = message {
+            self.upper_half().message(self, message);
+        }
+    }
+
+    fn handle_text(self: &Rc<Self>, body: Bytes) -> Option<Bytes> {
         let mut spell = Spell::begin();
         let text = String::from_utf8_lossy(&body);
         let mut at = 0;
@@ -141,13 +203,7 @@ impl Session {
             }
             at += part.len() + 1;
             match Packet::decode(part) {
-                Ok(packet) => {
-                    let message =
-                        self.drive(|engine| engine.handle_polling_packet(Instant::now(), packet));
-                    if let Some(message) = message {
-                        self.upper_half().message(self, message);
-                    }
-                }
+                Ok(packet) => self.handle_posted(packet),
                 Err(_) => {
                     self.drive(protocol::engineio::Session::handle_undecodable);
                     return None;
@@ -211,8 +267,7 @@ impl Session {
         };
         engine.handle_poll_answered();
         drop(engine);
-        let payload = self.take_payload();
-        self.reply_payload(reply, payload);
+        self.reply_queued(reply);
     }
 
     /// Answers the parked poll as the state machine says, or with what was queued a moment before.
@@ -222,13 +277,10 @@ impl Session {
         };
         let buffered = !self.outbox.borrow().is_empty();
         match with {
-            Answer::Noop | Answer::Close | Answer::Gone if buffered => {
-                let payload = self.take_payload();
-                self.reply_payload(reply, payload);
-            }
-            Answer::Noop => self.reply_payload(reply, b"6".to_vec()),
-            Answer::Close => self.reply_payload(reply, b"1".to_vec()),
-            Answer::NoopThenClose => self.reply_payload(reply, b"6\x1e1".to_vec()),
+            Answer::Noop | Answer::Close | Answer::Gone if buffered => self.reply_queued(reply),
+            Answer::Noop => self.reply_engine(reply, "6", "1:6"),
+            Answer::Close => self.reply_engine(reply, "1", "1:1"),
+            Answer::NoopThenClose => self.reply_engine(reply, "6\x1e1", "1:61:1"),
             Answer::Mismatch => answer(reply, PollReply::Denied(Denied::Mismatch)),
             Answer::Gone => answer(reply, PollReply::Over),
         }
@@ -238,10 +290,18 @@ impl Session {
         self.polling.borrow_mut().as_mut()?.poll.take()
     }
 
-    /// The next part of the outbox.
-    fn take_payload(&self) -> Vec<u8> {
+    /// Answers a poll with the next part of the outbox.
+    fn reply_queued(&self, reply: oneshot::Sender<PollReply>) {
         let mut body = Vec::new();
-        let packets = self.outbox.borrow_mut().take_payload(&mut body);
+        let (packets, binary) = {
+            let mut outbox = self.outbox.borrow_mut();
+            match self.revision() {
+                Revision::Three => {
+                    outbox.take_old_payload(&mut body, self.upper_half().is_socket_io())
+                }
+                Revision::Four => (outbox.take_payload(&mut body), false),
+            }
+        };
         self.let_go(packets);
         if let Some(polling) = &mut *self.polling.borrow_mut() {
             polling.last_payload = Some((body.len(), self.shard.tick(Instant::now())));
@@ -249,17 +309,44 @@ impl Session {
         if !self.outbox.borrow().is_empty() {
             self.waits(true);
         }
-        body
+        self.reply_payload(reply, body, binary);
     }
 
-    fn reply_payload(&self, reply: oneshot::Sender<PollReply>, body: Vec<u8>) {
+    /// Answers a poll with packets of Engine.IO itself, in the form of either revision.
+    fn reply_engine(&self, reply: oneshot::Sender<PollReply>, packets: &str, old: &str) {
+        let body = match self.revision() {
+            Revision::Three => old,
+            Revision::Four => packets,
+        };
+        self.reply_payload(reply, body.into(), false);
+    }
+
+    fn reply_payload(&self, reply: oneshot::Sender<PollReply>, body: Vec<u8>, binary: bool) {
         self.shard
             .counters()
             .sent_bytes
             .of(Transport::Polling)
             .add(body.len() as u64);
-        let payload = Payload::new(body, self.shard.node().outbox_memory());
+        let payload = Payload::new(body, binary, self.shard.node().outbox_memory());
         answer(reply, PollReply::Payload(payload));
+    }
+}
+
+/// How the body of a post is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// As revision 4 has it.
+    Text,
+    /// As revision 3 has it.
+    OldText,
+    /// The same as binary.
+    OldBinary,
+}
+
+fn size(message: &Message<'_>) -> usize {
+    match message {
+        Message::Text(text) => text.len(),
+        Message::Binary(data) => data.len(),
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct SocketTask {
     writer: Cell<Writer>,
     /// The last write ended within a frame, so that nothing else can follow it.
     pub(crate) cut: Cell<bool>,
+    /// Its request asked for no binary frames.
+    pub(crate) base64: Cell<bool>,
 }
 
 /// Who writes what is queued.

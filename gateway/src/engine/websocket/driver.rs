@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use protocol::Encoded;
-use protocol::engineio::{Attach, CloseReason, Message, Packet, Transport};
+use protocol::engineio::{Attach, CloseReason, DecodeError, Message, Packet, Revision, Transport};
 use protocol::websocket::frame::{CloseCode, FrameError, close_frame, pong_frame};
 use protocol::websocket::reader::{Reader, Received};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -83,10 +83,20 @@ impl Drop for Attached {
     }
 }
 
+/// What the request of a WebSocket that probes asks for.
+#[derive(Clone, Copy)]
+pub(crate) struct Probe {
+    /// The session that it is for.
+    pub(crate) sid: Sid,
+    /// It wants no binary frames.
+    pub(crate) base64: bool,
+}
+
 /// Brings a WebSocket that probes to the shard of its session.
-pub(crate) async fn hand_over(shard: &Rc<Shard>, sid: Sid, stream: Stream, read: Vec<u8>) {
+pub(crate) async fn hand_over(shard: &Rc<Shard>, probe: Probe, stream: Stream, read: Vec<u8>) {
+    let sid = probe.sid;
     if sid.shard() == shard.index() {
-        return attach(Rc::clone(shard), sid, stream, read).await;
+        return attach(Rc::clone(shard), probe, stream, read).await;
     }
     let (Ok(stream), Some(owner)) = (stream.detach(), shard.node().shards().get(sid.shard()))
     else {
@@ -96,18 +106,22 @@ pub(crate) async fn hand_over(shard: &Rc<Shard>, sid: Sid, stream: Stream, read:
         if let Ok(stream) = stream.attach() {
             let held = Held::new(shard);
             tokio::task::spawn_local(async move {
-                attach(Rc::clone(held.shard()), sid, stream, read).await;
+                attach(Rc::clone(held.shard()), probe, stream, read).await;
             });
         }
     })));
 }
 
-async fn attach(shard: Rc<Shard>, sid: Sid, stream: Stream, read: Vec<u8>) {
-    let Some(session) = shard.session(&sid) else {
+async fn attach(shard: Rc<Shard>, probe: Probe, stream: Stream, read: Vec<u8>) {
+    let Some(session) = shard.session(&probe.sid) else {
         return Box::pin(finish(stream, End::default())).await;
     };
     match session.drive(|engine| engine.handle_attach(Instant::now())) {
-        Attach::Probing => run(Attached::new(session), stream, read).await,
+        Attach::Probing => {
+            let attached = Attached::new(session);
+            attached.task.base64.set(probe.base64);
+            run(attached, stream, read).await;
+        }
         Attach::Refused => {
             shard.counters().upgrades.of(Upgraded::Refused).increment();
             drop(session);
@@ -394,14 +408,14 @@ impl Driver {
 impl Attached {
     fn handle(&self, received: Received<'_>) -> Option<End> {
         match received {
-            Received::Text(text) => match Packet::decode(&text) {
-                Ok(packet) => self.handle_packet(packet),
-                Err(_) if self.is_probing() => self.lose(CloseReason::TransportError),
-                Err(_) => self
-                    .session
-                    .drive(protocol::engineio::Session::handle_undecodable),
-            },
-            Received::Binary(data) => self.handle_packet(Packet::Message(Message::Binary(data))),
+            Received::Text(text) => self.handle_decoded(match self.session.revision() {
+                Revision::Three => Packet::decode_old(&text),
+                Revision::Four => Packet::decode(&text),
+            }),
+            Received::Binary(data) => self.handle_decoded(match self.session.revision() {
+                Revision::Three => Packet::decode_old_binary(data),
+                Revision::Four => Ok(Packet::Message(Message::Binary(data))),
+            }),
             Received::Ping(payload) => {
                 let pong = pong_frame(&payload);
                 if !self.is_probing() {
@@ -422,6 +436,16 @@ impl Attached {
             }
         }
         None
+    }
+
+    fn handle_decoded(&self, decoded: Result<Packet<'_>, DecodeError>) {
+        match decoded {
+            Ok(packet) => self.handle_packet(packet),
+            Err(_) if self.is_probing() => self.lose(CloseReason::TransportError),
+            Err(_) => self
+                .session
+                .drive(protocol::engineio::Session::handle_undecodable),
+        }
     }
 
     fn handle_packet(&self, packet: Packet<'_>) {

@@ -85,6 +85,11 @@ pub(super) const METRICS: &[Metric] = &[
         |it| it.sums(|shard| &shard.opened),
     ),
     counters(
+        "gateway_clients_total",
+        "Clients of Socket.IO, by what they speak.",
+        |it| it.sums(|shard| &shard.clients),
+    ),
+    counters(
         "gateway_connections_closed_total",
         "Sessions closed, by transport and reason.",
         |it| it.sums(|shard| &shard.closed),

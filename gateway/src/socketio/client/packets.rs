@@ -4,12 +4,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::Encoded;
 use protocol::engineio::CloseReason;
 use protocol::socketio::{Arguments, DecodeError, Event, Packet};
 use tracing::{debug, trace};
 
 use super::Client;
+use super::old::{self, refused_namespace};
 use crate::count::PacketType;
 use crate::engine::session::Session;
 use crate::engine::session::masked::{self, Masked};
@@ -110,7 +110,7 @@ impl Client {
             .ok_or(Violation::NotConnected)
     }
 
-    fn connect(
+    pub(super) fn connect(
         &self,
         session: &Rc<Session>,
         namespace: &str,
@@ -121,17 +121,20 @@ impl Client {
         }
         let application = &self.socket_io.application;
         if !application.has_namespace(namespace) {
-            refuse(session, namespace, &Refusal::new("Invalid namespace"));
+            let refusal = refused_namespace(session.revision(), "Invalid namespace");
+            refuse(session, namespace, &refusal);
             return Ok(());
         }
         let shard = session.shard();
         let limit = shard.node().config().limits.namespaces_per_session.get();
         if self.sockets.borrow().len() >= limit {
-            refuse(session, namespace, &Refusal::new("Too many namespaces"));
+            let refusal = refused_namespace(session.revision(), "Too many namespaces");
+            refuse(session, namespace, &refusal);
             return Ok(());
         }
         if self.socket_io.is_full(namespace) {
-            refuse(session, namespace, &Refusal::new("Too many namespaces"));
+            let refusal = refused_namespace(session.revision(), "Too many namespaces");
+            refuse(session, namespace, &refusal);
             return Ok(());
         }
         match self.socket_io.order(namespace) {
@@ -299,6 +302,6 @@ fn trace_packet(session: &Session, packet: &Packet<'_>) {
 
 pub(super) fn refuse(session: &Rc<Session>, namespace: &str, refusal: &Refusal) {
     debug!(target: "gateway::session::packets", session = %session.log_name(), namespace, reason = refusal.message, "connect refused");
-    let packet = Encoded::connect_error(namespace, &refusal.message, refusal.data.as_deref());
+    let packet = old::refusal(session.revision(), namespace, refusal);
     session.push(&session.parcel(packet), PacketType::ConnectError, false);
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapter::recovery::{Entry, Pid, Position};
-use protocol::engineio::CloseReason;
+use protocol::engineio::{CloseReason, Revision};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tracing::debug;
@@ -70,7 +70,11 @@ impl Client {
         auth: Option<&str>,
         order: Arc<Order>,
     ) {
-        let (shown, auth) = shown(auth);
+        let (shown, auth) = match session.revision() {
+            // Events have no position for it, so that it has nothing to come back with.
+            Revision::Three => (None, auth.map(str::to_owned)),
+            Revision::Four => shown(auth),
+        };
         let shard = session.shard();
         let namespace = shard.namespace(namespace, true);
         let socket = Socket::new(Rc::clone(session), namespace, auth.as_deref());

@@ -7,6 +7,7 @@ use adapter::recovery::{Entry, Generation, Offset, Pid, Position};
 use adapter::{InForce, Selection};
 use bytes::Bytes;
 use protocol::Encoded;
+use protocol::engineio::Revision;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
@@ -368,6 +369,9 @@ impl Socket {
 
     /// What its client is told when it is connected.
     pub(super) fn greeting(&self) -> Encoded {
+        if self.0.session.revision() == Revision::Three {
+            return Encoded::connect_old(self.namespace());
+        }
         let extra = self.0.extra.borrow();
         match extra.seating.as_ref().and_then(|it| it.pid) {
             Some(pid) => {

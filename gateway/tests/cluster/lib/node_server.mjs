@@ -22,12 +22,12 @@ export async function connectRedis(library, url) {
 }
 
 export class NodeServer {
-  /** `mode` is "classic" or "sharded"; `options` are the adapter's. */
-  static async start(url, { library = "redis", mode = "classic", options = {} } = {}) {
+  /** `mode` is "classic" or "sharded"; `options` are the adapter's, and `server` those of the server itself. */
+  static async start(url, { library = "redis", mode = "classic", options = {}, server = {} } = {}) {
     const clients = [await connectRedis(library, url), await connectRedis(library, url)];
     const http = createServer();
     const create = mode === "sharded" ? createShardedAdapter : createAdapter;
-    const io = new Server(http, { adapter: create(...clients, options) });
+    const io = new Server(http, { adapter: create(...clients, options), ...server });
     io.on("connection", (socket) => {
       socket.data = { from: "node" };
       socket.on("enter", (rooms, done) => {
