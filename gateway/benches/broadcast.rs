@@ -73,7 +73,7 @@ impl Client {
 /// A node of one shard, whose sockets all are in one room.
 async fn start() -> Running {
     let mut config = Config {
-        demo: false,
+        demo: Some(false),
         ..Config::default()
     };
     config.listen = ([127, 0, 0, 1], 0).into();

@@ -77,9 +77,9 @@ pub struct Config {
     pub shards: NonZeroUsize,
     /// Namespaces that clients may connect to; each begins with `/`.
     pub namespaces: Vec<Pattern>,
-    /// Whether the demo page is served at `/`.
-    pub demo: bool,
-    /// Directory of the JavaScript client's files, when it is not to be looked for.
+    /// Whether the demo page is served at `/`; without a word it is where it [works](Self::is_open_relay).
+    pub demo: Option<bool>,
+    /// Directory of the JavaScript client's files, in place of those that are built in.
     pub client_dir: Option<PathBuf>,
     /// Engine.IO.
     pub engine: Engine,
@@ -132,6 +132,19 @@ impl Config {
         let mut errors = Vec::new();
         let given = source::file(Path::new("gateway.toml"), text, &mut errors);
         Self::choose(given, |setting| setting.built, errors)
+    }
+
+    /// Returns whether clients without a token reach the relay in the namespace `/`, which the demo page needs.
+    ///
+    /// A node whose backend leaves some events to the relay counts as one that does not.
+    #[must_use]
+    pub fn is_open_relay(&self) -> bool {
+        let asks_backend = self.backend.webhook.is_some() || self.backend.stream.is_some();
+        let wants_tokens = self.auth.jwt_secret.is_some()
+            || self.auth.jwt_public_key.is_some()
+            || self.auth.jwks_url.is_some();
+        let has_main = self.namespaces.iter().any(|it| it.matches("/"));
+        !asks_backend && !wants_tokens && has_main
     }
 
     fn choose(

@@ -120,7 +120,8 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(config.shards.get(), cores.min(64));
     assert_eq!(config.namespaces.len(), 1);
     assert_eq!(config.namespaces[0].as_str(), "/");
-    assert!(config.demo);
+    assert_eq!(config.demo, None);
+    assert!(config.is_open_relay());
     assert_eq!(config.client_dir, None);
     assert_eq!(&*config.engine.path, "/socket.io/");
     assert_eq!(config.engine.ping_interval, Duration::from_secs(25));

@@ -1,4 +1,4 @@
-// Loading Socket.IO's client from the gateway, or from where the gateway redirects to.
+// Loading Socket.IO's client from the gateway.
 
 const PATIENCE_MS = 10_000;
 
@@ -22,7 +22,5 @@ export function loadClient(path, onSlow) {
 }
 
 export const CLIENT_MISSING =
-  "Socket.IO's client could not be loaded. The gateway has no copy of its own and redirects to the " +
-  "public CDN, which this browser cannot reach. Run “npm install socket.io-client” in the gateway's " +
-  "working directory, or set “client_dir” to a directory with the client's files; then restart the " +
-  "gateway and reload this page.";
+  "Socket.IO's client could not be loaded from the gateway. Is it running? If a proxy stands in front of " +
+  "it, the proxy has to pass on the gateway's path, too.";

@@ -52,7 +52,7 @@ export class Link {
     this.#on = on;
     const wanted = new URLSearchParams(location.search).get("transport");
     const transports = ["polling", "websocket"].filter((name) => !wanted || name === wanted);
-    this.#socket = io({ path, transports, reconnectionDelayMax: 3_000 });
+    this.#socket = io({ path, transports, tryAllTransports: true, reconnectionDelayMax: 3_000 });
     this.#listen();
     setInterval(() => this.#measure(), ECHO_MS);
   }

@@ -123,7 +123,7 @@ impl Effective {
                 .into_iter()
                 .map(|namespace| namespace.0)
                 .collect(),
-            demo: self.read("demo"),
+            demo: self.find("demo"),
             client_dir: self.find("client_dir"),
             engine: self.engine(),
             cors: Cors {

@@ -57,12 +57,17 @@ pub static SETTINGS: &[Setting] = &[
         "Namespaces that clients may connect to. A `*` matches any run of characters; a name \
          without `/` before it gets one. For all others they get \"Invalid namespace\".",
     ),
-    Setting::with::<bool>("demo", "true", "false", "Whether the node serves the demo page at `/`."),
+    Setting::optional::<bool>(
+        "demo",
+        "true if clients without a token reach the relay in the namespace `/`, else false",
+        "false",
+        "Whether the node serves the demo page at `/`.",
+    ),
     Setting::optional::<PathBuf>(
         "client_dir",
-        "looked for in `node_modules/socket.io-client/dist`",
+        "those of version 4.8.4, which the program brings along, without source maps",
         "/usr/share/socket.io-client",
-        "Directory of the JavaScript client's files, which are served below `engine.path`.",
+        "Directory of the JavaScript client's files, which the node serves below `engine.path`.",
     ),
     Setting::with::<EnginePath>(
         "engine.path",

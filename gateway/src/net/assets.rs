@@ -1,6 +1,6 @@
 //! The files that a node serves by itself: Socket.IO's client and the demo page.
 //!
-//! Everything is read at the start; answering a request touches no disk. A compressed form is made
+//! Everything is built in or read at the start; answering a request touches no disk. A compressed form is made
 //! when it is first asked for, and kept.
 
 mod client;
@@ -29,10 +29,8 @@ pub struct Assets {
 impl Assets {
     /// Reads the client's files and prepares the page.
     ///
-    /// The files come from `client_dir`, or without one from the nearest
-    /// `node_modules/socket.io-client/dist` in the working directory or above it. If there is none
-    /// either, requests for them are redirected to the public CDN. `engine_path` is where the page
-    /// finds the gateway, with a slash at both ends.
+    /// The files come from `client_dir`; without one they are those that the program brings along.
+    /// `engine_path` is where the page finds the gateway, with a slash at both ends.
     ///
     /// # Errors
     ///
@@ -44,16 +42,13 @@ impl Assets {
     ) -> Result<Self, ClientDirError> {
         let client = match client_dir {
             Some(dir) => Client::read(dir)?,
-            None => match std::env::current_dir() {
-                Ok(start) => Client::find(&start),
-                Err(_) => Client::Redirected,
-            },
+            None => Client::built_in(),
         };
-        let page = demo.then(|| Page::new(engine_path, &client));
+        let page = demo.then(|| Page::new(engine_path));
         Ok(Self { client, page })
     }
 
-    /// Returns the directory that the client's files were read from. `None` if requests for them are redirected.
+    /// Returns the directory that the client's files were read from. `None` for those that the program brings along.
     pub fn client_dir(&self) -> Option<&Path> {
         self.client.dir()
     }

@@ -246,7 +246,9 @@ impl Prepared {
     fn new(config: &Config, application: Option<Arc<dyn Application>>) -> Result<Self, StartError> {
         let mut errors = Vec::new();
         let path = config.engine.path.to_string();
-        let assets = Assets::load(config.demo, config.client_dir.as_deref(), &path);
+        let works = application.is_none() && config.is_open_relay();
+        let demo = config.demo.unwrap_or(works);
+        let assets = Assets::load(demo, config.client_dir.as_deref(), &path);
         let assets = keep(&mut errors, assets.map_err(StartError::from));
         let certificate = config.tls.as_ref().map(Certificate::load).transpose();
         let certificate = keep(&mut errors, certificate.map_err(StartError::from));

@@ -1,17 +1,18 @@
 // The demo page in Chromium: two people in one room chat and draw. SCREENSHOT=path keeps a picture of it.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, afterEach, before, test } from "node:test";
 import { chromium } from "playwright-core";
 import { Door } from "./lib/door.mjs";
-import { FOLDER, startRelay } from "./lib/target.mjs";
+import { FOLDER, REFERENCE, startRelay } from "./lib/target.mjs";
 
 const WITHIN_MS = 15_000;
 
 let server;
 let browser;
 before(async () => {
-  server = await startRelay(["--client-dir", join(FOLDER, "node_modules/socket.io-client/dist")]);
+  server = await startRelay();
   browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu"] });
 });
 afterEach(() => Promise.all(browser.contexts().map((context) => context.close())));
@@ -126,6 +127,24 @@ for (const query of ["", "?transport=polling"]) {
   });
 }
 
+test("the client that the gateway brings along is the one of npm", { skip: REFERENCE && "Node serves the client that is installed" }, async () => {
+  for (const name of ["socket.io.js", "socket.io.min.js", "socket.io.esm.min.js", "socket.io.msgpack.min.js"]) {
+    const served = await fetch(`${server.url}/socket.io/${name}`);
+    assert.equal(await served.text(), readFileSync(join(FOLDER, "node_modules/socket.io-client/dist", name), "utf8"), name);
+  }
+});
+
+test("the page works where only WebSocket is allowed", async () => {
+  const narrow = await startRelay(["--engine-transports", "websocket"]);
+  try {
+    const page = await open({ url: narrow.url });
+    await enter(page, "Ann", "parlour");
+    assert.match(await at(page, "status").innerText(), /websocket/);
+  } finally {
+    await narrow.stop();
+  }
+});
+
 test("rooms keep to themselves", async () => {
   const [ann, bob, eve] = await Promise.all([open(), open(), open()]);
   await enter(ann, "Ann", "first");
@@ -142,7 +161,7 @@ test("a page comes back by itself after a restart of the gateway", async () => {
   await enter(ann, "Ann", "attic");
   await enter(bob, "Bob", "attic");
   await server.terminate();
-  server = await startRelay(["--client-dir", join(FOLDER, "node_modules/socket.io-client/dist")], { port: server.port });
+  server = await startRelay([], { port: server.port });
   await shows(ann, "status", "Connected");
   await shows(bob, "status", "Connected");
   await say(ann, "There you are again");
@@ -161,8 +180,7 @@ test("the page fits a phone", async () => {
 const said = (page) => at(page, "messages").locator(".text").allInnerTexts();
 
 test("with recovery, who comes late sees the drawing and the messages, and a dropped connection loses nothing", async () => {
-  const settings = ["--client-dir", join(FOLDER, "node_modules/socket.io-client/dist"), "--recovery-window", "1m"];
-  const keeping = await startRelay(settings);
+  const keeping = await startRelay(["--recovery-window", "1m"]);
   const door = await Door.start(keeping);
   try {
     const url = door.url;

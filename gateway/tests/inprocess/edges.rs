@@ -164,3 +164,36 @@ async fn whom_a_proxy_protocol_announces_cannot_forge_its_address() {
         assert_eq!(connection.response().await.status, status);
     }
 }
+
+#[tokio::test]
+async fn the_demo_page_is_off_where_it_cannot_work() {
+    const BACKEND: &str =
+        "backend = { url = \"http://127.0.0.1:9/\", secret = \"of sixteen bytes and more\" }";
+    const TOKENS: &str = "auth.jwt_secret = \"a secret of thirty-two bytes or more\"";
+    for (toml, served) in [
+        ("", true),
+        (TOKENS, false),
+        (BACKEND, false),
+        ("namespaces = [\"/chat\"]", false),
+        ("namespaces = [\"*\"]", true),
+        (&format!("demo = true\n{TOKENS}"), true),
+        ("demo = false", false),
+    ] {
+        let parsed = Config::from_toml(toml).unwrap();
+        let mut config = config();
+        config.demo = parsed.demo;
+        config.namespaces = parsed.namespaces;
+        (config.auth, config.backend) = (parsed.auth, parsed.backend);
+        let gateway = TestGateway::start(Server::new(config)).await;
+        let page = request(gateway.address(), "GET /", "").await;
+        assert_eq!(page.status, if served { 200 } else { 404 }, "{toml}");
+        // Pages of other origins load the client from here all the same.
+        let client = request(gateway.address(), "GET /socket.io/socket.io.js", "").await;
+        assert_eq!(client.status, 200, "{toml}");
+    }
+    let mut config = config();
+    config.demo = None;
+    let handlers = TestGateway::configured(config, |main| main).await;
+    let page = request(handlers.address(), "GET /", "").await;
+    assert_eq!(page.status, 404);
+}

@@ -24,7 +24,7 @@ mod websocket;
 /// Two shards on ports of the system's choice.
 pub(crate) fn config() -> Config {
     let mut config = Config {
-        demo: false,
+        demo: Some(false),
         ..Config::default()
     };
     config.listen = ([127, 0, 0, 1], 0).into();

@@ -169,7 +169,7 @@ fn is_jsonbuff(event: &Event<'_>) -> bool {
 async fn main() -> anyhow::Result<()> {
     let port: u16 = std::env::var("PORT")?.parse()?;
     let mut config = Config {
-        demo: false,
+        demo: Some(false),
         ..Config::default()
     };
     config.listen = ([127, 0, 0, 1], port).into();

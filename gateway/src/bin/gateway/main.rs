@@ -145,7 +145,7 @@ impl Greeting {
             } else {
                 "http"
             },
-            demo: config.demo,
+            demo: config.demo.unwrap_or_else(|| config.is_open_relay()),
         }
     }
 

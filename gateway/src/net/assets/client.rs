@@ -1,10 +1,10 @@
-//! Socket.IO's client: finding its files and serving them, or the way to them.
+//! Socket.IO's client: the files that the program brings along, or those of a directory.
 
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::HeaderMap;
 use hyper::{Response, StatusCode};
 use serde::Deserialize;
 
@@ -24,13 +24,12 @@ pub struct ClientDirError {
     pub source: std::io::Error,
 }
 
-/// Where the client's files are.
+/// The client's files.
 #[derive(Debug)]
-pub(super) enum Client {
-    /// In memory, in the order of [`NAMES`].
-    Served { dir: PathBuf, files: Vec<File> },
-    /// On the public CDN.
-    Redirected,
+pub(super) struct Client {
+    /// `None` for those that the program has built in.
+    dir: Option<PathBuf>,
+    files: Vec<(&'static str, File)>,
 }
 
 /// The files that Socket.IO's own server serves.
@@ -45,23 +44,41 @@ pub(super) const NAMES: [&str; 8] = [
     "socket.io.msgpack.min.js.map",
 ];
 
-/// The origin that requests are redirected to.
-pub(super) const CDN: &str = "https://cdn.socket.io";
+/// Those that the program brings along. Maps, which only a debugger asks for, are three times as large.
+#[rustfmt::skip]
+pub(super) const BUILT_IN: [(&str, &str); 4] = [
+    ("socket.io.js", include_str!("../../../assets/client/socket.io.js")),
+    ("socket.io.min.js", include_str!("../../../assets/client/socket.io.min.js")),
+    ("socket.io.esm.min.js", include_str!("../../../assets/client/socket.io.esm.min.js")),
+    ("socket.io.msgpack.min.js", include_str!("../../../assets/client/socket.io.msgpack.min.js")),
+];
 
-/// The version of the client that is taken from there.
-const CDN_VERSION: &str = "4.8.1";
+/// The version of the client that is built in.
+pub(super) const BUILT_IN_VERSION: &str = "4.8.4";
 
 impl Client {
+    /// The files that the program brings along.
+    pub(super) fn built_in() -> Self {
+        let file = |content: &'static str, name| {
+            let plain = Bytes::from_static(content.as_bytes());
+            File::new(plain, content_type(name), Some(BUILT_IN_VERSION))
+        };
+        let files = BUILT_IN.map(|(name, content)| (name, file(content, name)));
+        Self {
+            dir: None,
+            files: files.into(),
+        }
+    }
+
     /// Reads all files of a directory.
     pub(super) fn read(dir: &Path) -> Result<Self, ClientDirError> {
         let version = version(dir);
         let files = NAMES
             .into_iter()
             .map(|name| match std::fs::read(dir.join(name)) {
-                Ok(plain) => Ok(File::new(
-                    plain.into(),
-                    content_type(name),
-                    version.as_deref(),
+                Ok(plain) => Ok((
+                    name,
+                    File::new(plain.into(), content_type(name), version.as_deref()),
                 )),
                 Err(source) => Err(ClientDirError {
                     dir: dir.to_owned(),
@@ -70,34 +87,14 @@ impl Client {
                 }),
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self::Served {
-            dir: dir.to_owned(),
+        Ok(Self {
+            dir: Some(dir.to_owned()),
             files,
         })
     }
 
-    /// Reads the nearest installed client, looking from `start` upwards.
-    pub(super) fn find(start: &Path) -> Self {
-        for above in start.ancestors() {
-            let dir = above.join("node_modules/socket.io-client/dist");
-            if !dir.is_dir() {
-                continue;
-            }
-            match Self::read(&dir) {
-                Ok(client) => return client,
-                Err(error) => {
-                    tracing::warn!(target: "gateway::assets::client", %error, "a copy of the JavaScript client is not complete")
-                }
-            }
-        }
-        Self::Redirected
-    }
-
     pub(super) fn dir(&self) -> Option<&Path> {
-        match self {
-            Self::Served { dir, .. } => Some(dir),
-            Self::Redirected => None,
-        }
+        self.dir.as_deref()
     }
 
     pub(super) fn respond(
@@ -106,17 +103,15 @@ impl Client {
         name: &str,
         request: &HeaderMap,
     ) -> Option<Response<Full<Bytes>>> {
-        let index = NAMES.iter().position(|&known| known == name)?;
-        match self {
-            Self::Served { files, .. } => Some(files.get(index)?.respond(read, request)),
-            Self::Redirected => {
-                let mut response = Response::new(Full::default());
-                *response.status_mut() = StatusCode::FOUND;
-                let location = HeaderValue::try_from(format!("{CDN}/{CDN_VERSION}/{name}")).ok()?;
-                response.headers_mut().insert(header::LOCATION, location);
-                Some(response)
-            }
+        if !NAMES.contains(&name) {
+            return None;
         }
+        if let Some((_, file)) = self.files.iter().find(|(known, _)| *known == name) {
+            return Some(file.respond(read, request));
+        }
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        Some(response)
     }
 }
 

@@ -6,14 +6,13 @@ use hyper::Response;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::Read;
-use super::client::{CDN, Client};
 use super::file::File;
 
 /// The page's files and the headers that all of them carry.
 #[derive(Debug)]
 pub(super) struct Page {
     files: Vec<(&'static str, File)>,
-    headers: Vec<(HeaderName, HeaderValue)>,
+    headers: [(HeaderName, HeaderValue); 3],
 }
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -42,11 +41,15 @@ const FILES: [(&str, &str, &str); 14] = [
 
 const ICON: &str = include_str!("../../../assets/demo/icon.svg");
 
+/// Nothing from elsewhere.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                      img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 /// Stands in the page where the engine path belongs.
 const ENGINE_PATH: &str = "{{engine_path}}";
 
 impl Page {
-    pub(super) fn new(engine_path: &str, client: &Client) -> Self {
+    pub(super) fn new(engine_path: &str) -> Self {
         let files = FILES
             .into_iter()
             .map(|(path, content_type, content)| {
@@ -58,8 +61,11 @@ impl Page {
                 (path, File::new(content, content_type, None))
             })
             .collect();
-        let headers = vec![
-            (header::CONTENT_SECURITY_POLICY, policy(client)),
+        let headers = [
+            (
+                header::CONTENT_SECURITY_POLICY,
+                HeaderValue::from_static(POLICY),
+            ),
             (
                 header::X_CONTENT_TYPE_OPTIONS,
                 HeaderValue::from_static("nosniff"),
@@ -84,19 +90,6 @@ impl Page {
         response.headers_mut().extend(self.headers.iter().cloned());
         Some(response)
     }
-}
-
-/// Nothing from elsewhere, except the client's script when it is on the CDN.
-fn policy(client: &Client) -> HeaderValue {
-    let cdn = match client {
-        Client::Served { .. } => "",
-        Client::Redirected => CDN,
-    };
-    let policy = format!(
-        "default-src 'none'; script-src 'self' {cdn}; style-src 'self'; connect-src 'self'; \
-         img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    );
-    HeaderValue::try_from(policy.replace(" ;", ";")).expect("the policy is visible ASCII")
 }
 
 fn escape(text: &str) -> String {

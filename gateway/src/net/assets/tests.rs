@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use hyper::body::Body;
 use hyper::header::HeaderName;
 
-use super::client::NAMES;
+use super::client::{BUILT_IN, BUILT_IN_VERSION, NAMES};
 use super::*;
 
 #[test]
@@ -163,31 +163,22 @@ fn a_configured_directory_without_the_files_is_refused_by_name() {
 }
 
 #[test]
-fn an_installed_client_is_found_from_below() {
-    let dir = Installed::new("4.8.3");
-    let below = dir.root.join("a/b");
-    std::fs::create_dir_all(&below).unwrap();
-    assert_eq!(Client::find(&below).dir(), Some(dir.dist().as_path()));
-}
-
-#[test]
-fn an_incomplete_client_is_passed_over_for_one_above() {
-    let dir = Installed::new("4.8.3");
-    let below = dir.root.join("a");
-    std::fs::create_dir_all(below.join("node_modules/socket.io-client/dist")).unwrap();
-    assert_eq!(Client::find(&below).dir(), Some(dir.dist().as_path()));
-}
-
-#[test]
-fn without_a_client_requests_are_redirected_to_the_cdn() {
-    let assets = redirecting();
-    let answer = assets.get("socket.io.min.js?x", &[]).unwrap();
-    assert_eq!(answer.status, StatusCode::FOUND);
-    assert_eq!(
-        answer.header("location"),
-        Some("https://cdn.socket.io/4.8.1/socket.io.min.js")
-    );
+fn the_program_brings_the_client_along() {
+    let assets = built_in();
     assert_eq!(assets.client_dir(), None);
+    for (name, content) in BUILT_IN {
+        let answer = assets.get(&format!("{name}?x"), &[]).unwrap();
+        assert_eq!(answer.status, StatusCode::OK, "{name}");
+        assert_eq!(answer.body, content);
+        let head = content.get(..200).unwrap();
+        assert!(head.contains(&format!("Socket.IO v{BUILT_IN_VERSION}\n")));
+        let etag = format!("\"{BUILT_IN_VERSION}\"");
+        assert_eq!(answer.header("etag"), Some(etag.as_str()));
+    }
+    for name in NAMES.iter().filter(|name| name.ends_with(".map")) {
+        let answer = assets.get(name, &[]).unwrap();
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{name}");
+    }
     assert!(assets.get("socket.io.esm.js", &[]).is_none());
 }
 
@@ -210,18 +201,8 @@ fn the_page_is_html_under_a_strict_policy() {
 }
 
 #[test]
-fn the_policy_admits_the_cdn_only_when_the_client_is_there() {
-    let answer = redirecting().page("/", &[]).unwrap();
-    let policy = answer.header("content-security-policy").unwrap();
-    assert!(
-        policy.contains("script-src 'self' https://cdn.socket.io;"),
-        "{policy}"
-    );
-}
-
-#[test]
 fn the_page_has_no_script_or_style_that_its_policy_forbids() {
-    let answer = redirecting().page("/", &[]).unwrap();
+    let answer = built_in().page("/", &[]).unwrap();
     let page = String::from_utf8(answer.body.to_vec()).unwrap();
     assert!(!page.contains("<style") && !page.contains(" style="));
     for script in page.split("<script").skip(1) {
@@ -231,7 +212,7 @@ fn the_page_has_no_script_or_style_that_its_policy_forbids() {
 
 #[test]
 fn every_file_that_the_page_names_is_served() {
-    let assets = redirecting();
+    let assets = built_in();
     let mut open = vec![String::from("/")];
     let mut seen = Vec::new();
     while let Some(path) = open.pop() {
@@ -252,7 +233,7 @@ fn every_file_that_the_page_names_is_served() {
 
 #[test]
 fn the_page_knows_the_engine_path() {
-    let assets = assets(Client::Redirected, "/a\"<b>&/");
+    let assets = Assets::load(true, None, "/a\"<b>&/").unwrap();
     let answer = assets.page("/", &[]).unwrap();
     let page = String::from_utf8(answer.body.to_vec()).unwrap();
     assert!(
@@ -264,7 +245,7 @@ fn the_page_knows_the_engine_path() {
 
 #[test]
 fn the_page_is_compressed_and_not_sent_again() {
-    let assets = redirecting();
+    let assets = built_in();
     let answer = assets
         .page("/", &[("accept-encoding", "br, gzip")])
         .unwrap();
@@ -276,7 +257,7 @@ fn the_page_is_compressed_and_not_sent_again() {
 
 #[test]
 fn browsers_find_an_icon_where_they_look_by_themselves() {
-    let answer = redirecting().page("/favicon.ico", &[]).unwrap();
+    let answer = built_in().page("/favicon.ico", &[]).unwrap();
     assert_eq!(
         answer.header("content-type"),
         Some("image/svg+xml; charset=utf-8")
@@ -286,7 +267,7 @@ fn browsers_find_an_icon_where_they_look_by_themselves() {
 #[test]
 fn other_pages_do_not_exist() {
     for path in ["", "//", "/demo", "/demo/", "/index.html", "/demo/../"] {
-        assert!(redirecting().page(path, &[]).is_none(), "{path}");
+        assert!(built_in().page(path, &[]).is_none(), "{path}");
     }
 }
 
@@ -341,13 +322,8 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         .collect()
 }
 
-fn assets(client: Client, engine_path: &str) -> Assets {
-    let page = Some(Page::new(engine_path, &client));
-    Assets { client, page }
-}
-
-fn redirecting() -> Assets {
-    assets(Client::Redirected, "/socket.io/")
+fn built_in() -> Assets {
+    Assets::load(true, None, "/socket.io/").unwrap()
 }
 
 /// A directory with an installed client, removed when dropped.
