@@ -9,14 +9,17 @@ import { all, chosen, programs, run } from "../../testkit/js/suites.mjs";
 const FOLDER = import.meta.dirname;
 const VENV = resolve(FOLDER, "../../target/examples-venv");
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const PHP = "/usr/bin/php";
 const TEST_TIMEOUT_MS = 240_000;
 
 const suites = chosen(all(join(FOLDER, "tests")));
 const env = programs(["GATEWAY_BIN", "EXAMPLES_BIN"]);
 
-npmPackages(FOLDER, "the examples' libraries");
+npmPackages(FOLDER, "the libraries of the examples' tests");
+for (const example of ["vue-chat", "node-webhook", "draw-and-guess", "redis-emitter", "testing"]) npmPackages(join(FOLDER, example), `the libraries of ${example}`);
 env.EXAMPLES_PYTHON ??= pythonPackages(VENV, FOLDER, "the examples' libraries");
 debianProgram(CHROMIUM, "chromium", "Chromium from Debian (or set CHROMIUM to a browser that is there)");
 env.CHROMIUM = CHROMIUM;
+debianProgram(PHP, "php-cli", "PHP from Debian");
 redis();
 run(join(FOLDER, "tests"), suites, { env, timeout: TEST_TIMEOUT_MS });

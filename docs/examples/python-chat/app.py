@@ -1,12 +1,5 @@
-"""A chat behind the gateway: who may connect, and what an event does.
+"""A chat behind the gateway: who may connect, and what an event does. README.md says how to start it."""
 
-    pip install flask waitress
-    BACKEND_SECRET=.. python app.py --port 8000
-
-A page for browsers is at /?name=ann&gateway=http://localhost:3000; that gateway has to allow it in cors.origins.
-"""
-
-import argparse
 import hashlib
 import hmac
 import os
@@ -26,8 +19,9 @@ def verify():
     parts = dict(part.split("=", 1) for part in request.headers.get("Gateway-Signature", "").split(",") if "=" in part)
     signed = parts.get("t", "").encode() + b"." + request.get_data()
     expected = hmac.new(SECRET, signed, hashlib.sha256).hexdigest()
-    if not hmac.compare_digest(expected, parts.get("v1", "")):
+    if not hmac.compare_digest(expected.encode(), parts.get("v1", "").encode()):
         abort(401)
+    # Only the gateway can have signed the time, so it is a number.
     if abs(time.time() - int(parts["t"])) > MAX_AGE_SECONDS:
         abort(401)
 
@@ -88,6 +82,6 @@ def to_lobby(call, event, *args):
 if __name__ == "__main__":
     from waitress import serve
 
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int, default=8000)
-    serve(app, host="127.0.0.1", port=parser.parse_args().port, threads=8)
+    port = int(os.environ.get("PORT", "8000"))
+    print(f"the page is at http://localhost:{port}/?name=ann", flush=True)
+    serve(app, host="127.0.0.1", port=port, threads=8)

@@ -1,4 +1,4 @@
-// NODE_OPTIONS=--experimental-vm-modules jest --config testing/jest.config.json
+// NODE_OPTIONS=--experimental-vm-modules jest --config jest.config.json
 import { afterAll, beforeAll, expect, jest, test } from "@jest/globals";
 import { next, startGateway } from "./gateway.mjs";
 

@@ -1,4 +1,4 @@
-// mocha testing/chat.mocha.mjs
+// npm run mocha
 import assert from "node:assert/strict";
 import { next, startGateway } from "./gateway.mjs";
 

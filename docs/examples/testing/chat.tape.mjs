@@ -1,4 +1,4 @@
-// node testing/chat.tape.mjs
+// node chat.tape.mjs
 import { execFileSync } from "node:child_process";
 import test from "tape";
 import { next, startGateway } from "./gateway.mjs";

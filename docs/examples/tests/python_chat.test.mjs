@@ -1,15 +1,12 @@
 // The chat with a Python backend: two clients on two nodes, and the HTTP API.
 import assert from "node:assert/strict";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { chromium } from "playwright-core";
 import { until } from "../../../testkit/js/wait.mjs";
 import { next } from "../testing/gateway.mjs";
-import { EXAMPLES, startCluster, startPythonChat } from "./lib/programs.mjs";
+import { startBrowser, startCluster, startPythonChat } from "./lib/programs.mjs";
 
 const KEY = "a key of the examples";
 const SECRET = "a secret of the examples";
-const BROWSER_ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 let chat, cluster, one, two;
 
 before(async () => {
@@ -21,7 +18,6 @@ before(async () => {
     GATEWAY_BACKEND_RETRIES: "0",
     GATEWAY_BACKEND_BREAKER_PAUSE: "100ms",
     GATEWAY_CORS_ORIGINS: `http://127.0.0.1:${chat.port}`,
-    GATEWAY_CLIENT_DIR: join(EXAMPLES, "node_modules/socket.io-client/dist"),
   });
   [one, two] = cluster.nodes;
 });
@@ -78,7 +74,7 @@ test("the API sees both nodes and kicks on the other one", async () => {
 });
 
 test("two browsers on two nodes talk, one is kicked by the API of the other node", async (t) => {
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: BROWSER_ARGUMENTS });
+  const browser = await startBrowser();
   t.after(() => browser.close());
   const open = async (node, name, state) => {
     const page = await browser.newPage();

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Starts a gateway and its backend; Ctrl-C ends both. GATEWAY_BIN names the gateway if it is not on the path.
+cd "$(dirname "$0")" || exit
+trap 'kill $(jobs -p) 2>/dev/null' EXIT
+trap exit INT TERM
+# Only these two know the secret.
+BACKEND_SECRET=$(head -c 24 /dev/urandom | base64)
+export BACKEND_SECRET GATEWAY_BACKEND_SECRET=$BACKEND_SECRET
+"${PYTHON:-.venv/bin/python}" app.py &
+"${GATEWAY_BIN:-gateway}" &
+wait -n
