@@ -4,9 +4,11 @@
 // - A block whose paragraph ends with a file's name and a colon (`chat.mjs`:) is that file.
 // - A block of `js` that imports something and is no file is a program of its own. What it prints stands in comments behind `console.log`.
 // - A comment before a block, <!-- not run: reason -->, says that its commands are not run, and why.
+// - A comment before a block, <!-- beside what runs -->, says that servers of earlier blocks go on when this one starts another.
 // - All other blocks are to be read, not to be done.
 
 const NOT_RUN = /^<!-- not run: (.+) -->$/;
+const BESIDE = "<!-- beside what runs -->";
 const NAMED = /`([\w./-]+\.(?:mjs|js|json|toml|env|sh))`[^`]*:$/;
 const FILES = ["js", "json", "toml", "sh", "ini"];
 const PRINTED = /console\.log\(.*\);\s*\/\/ (.+)$/;
@@ -20,7 +22,7 @@ export function steps(text) {
     const [, name] = (FILES.includes(language) && before.match(NAMED)) || [];
     if (language === "console") {
       const commands = commandsOf(lines, line);
-      found.push(reason ? { kind: "left out", line, reason, commands } : { kind: "console", line, commands });
+      found.push(reason ? { kind: "left out", line, reason, commands } : { kind: "console", line, commands, ...(before === BESIDE ? { beside: true } : {}) });
     } else if (reason) found.push({ kind: "left out", line, reason, commands: [] });
     else if (name) found.push({ kind: "file", line, name, content: `${lines.join("\n")}\n` });
     else if (language === "js" && lines.some((it) => it.startsWith("import "))) {

@@ -100,7 +100,7 @@ export class Reader {
     if (step.kind === "left out") this.leftOut.push(...step.commands.map(({ line, command }) => `line ${line}: ${command} (${step.reason})`));
     else if (step.kind === "file") this.#write(step.name, step.content);
     else if (step.kind === "program") await this.#runProgram(step);
-    else await this.#runBlock(step.commands);
+    else await this.#runBlock(step);
   }
 
   #write(name, content) {
@@ -119,12 +119,12 @@ export class Reader {
     if (lacks !== undefined) throw new Error(`the program does not print ${lacks} (or not in this order): ${printed}`);
   }
 
-  async #runBlock(commands) {
+  async #runBlock({ commands, beside = false }) {
     const before = this.#servers;
     this.#servers = [];
     for (const { line, command, output } of commands) {
       // A server of an earlier block has the ports until this one needs them.
-      if (before.length > 0 && mayServe(command)) await end(before.splice(0));
+      if (!beside && before.length > 0 && mayServe(command)) await end(before.splice(0));
       try {
         await this.#run(command, output);
       } catch (error) {
