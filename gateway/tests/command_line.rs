@@ -26,6 +26,8 @@ fn the_commands_of_the_pages_are_accepted() {
     for entry in std::fs::read_dir(root.join("docs")).unwrap() {
         pages.push(entry.unwrap().path());
     }
+    // Its commands rest on those before them; the suite `examples` runs them all.
+    pages.retain(|page| !page.ends_with("docs/cookbook.md"));
     let mut tried = 0;
     for page in pages
         .iter()
