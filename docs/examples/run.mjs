@@ -10,7 +10,7 @@ const FOLDER = import.meta.dirname;
 const VENV = resolve(FOLDER, "../../target/examples-venv");
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const PHP = "/usr/bin/php";
-const TEST_TIMEOUT_MS = 240_000;
+const TEST_TIMEOUT_MS = 480_000;
 
 const suites = chosen(all(join(FOLDER, "tests")));
 const env = programs(["GATEWAY_BIN", "EXAMPLES_BIN"]);

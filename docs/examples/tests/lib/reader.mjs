@@ -122,17 +122,18 @@ export class Reader {
   async #runBlock({ commands, beside = false }) {
     const before = this.#servers;
     this.#servers = [];
-    for (const { line, command, output } of commands) {
-      // A server of an earlier block has the ports until this one needs them.
-      if (!beside && before.length > 0 && mayServe(command)) await end(before.splice(0));
-      try {
-        await this.#run(command, output);
-      } catch (error) {
-        throw Object.assign(error, { line });
+    try {
+      for (const { line, command, output } of commands) {
+        // A server of an earlier block has the ports until this one needs them.
+        if (!beside && before.length > 0 && mayServe(command)) await end(before.splice(0));
+        await this.#run(command, output).catch((error) => {
+          throw Object.assign(error, { line });
+        });
+        this.done += 1;
       }
-      this.done += 1;
+    } finally {
+      this.#servers.push(...before);
     }
-    this.#servers.push(...before);
   }
 
   async #run(command, output) {
