@@ -16,7 +16,7 @@ clients: export CLIENT_SUITE_BIN ?= $(DEBUG)/examples/client_suite
 cluster: export CLUSTER_NODE_BIN ?= $(DEBUG)/examples/cluster_node
 
 .PHONY: help run test fast install check fmt build unit autobahn clients loadtest cluster examples redis redis-all \
-	deploy-check deploy-write deploy-image-steps docs fuzz bench simulate
+	deploy-check deploy-write deploy-image-steps dist package package-check image docs fuzz bench simulate
 
 help: ## What the targets do
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 22
@@ -112,9 +112,25 @@ deploy-write:
 	INSTALL_ONLY=1 python3 deploy/tests/run.py
 	target/deploy/venv/bin/python deploy/tests/generated.py
 
-# The steps of deploy/Dockerfile without Docker: a release build, and a start as the image would start it; needs root.
+# The steps of deploy/Dockerfile without Docker: a build of the profile dist, and a start as the image would start it; needs root.
 deploy-image-steps:
 	python3 deploy/tests/image_steps.py
+
+# Slower to build than a release, and some percent faster: docs/benchmarks.md.
+dist: ## The programs as benchmarks and packages have them, in target/dist
+	cargo build --profile dist --features gateway/dist --workspace --bins
+
+# A static program with its manual, completions, licences and unit, as a tar and as a Debian package, in target/package.
+package: ## Packages for Linux
+	python3 deploy/package/package.py
+
+# What only the packages themselves show; `make deploy-check` tries everything else with the debug program. It needs lintian, and builds
+# the program with the profile dist.
+package-check: package ## Packages: lintian, size, TLS of the profile dist
+	python3 deploy/package/check.py
+
+image: ## The image, with Docker
+	deploy/docker/image.sh
 
 # The pages of docs/ as a site with search, in target/site/html; its links are checked.
 docs: ## The pages as a site
@@ -131,4 +147,4 @@ fuzz: ## Fuzz targets, FUZZ_SECONDS each
 	cd adapter-redis && cargo +nightly fuzz run redis_message -- -max_total_time=$(FUZZ_SECONDS)
 
 bench: ## Benches of the codec, of frames and of broadcasts
-	cargo bench --workspace --bench codec --bench websocket --bench broadcast
+	cargo bench --profile dist --workspace --bench codec --bench websocket --bench broadcast

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How the cost of a node grows with connections and with rooms: the figures and the plot of docs/scaling.md.
 
-    cargo build --release --workspace
+    make dist
     python3 loadtest/scale.py [--out scale.json] [--plot docs/scaling.png] [--only connections|rooms]
 
 Connections are idle WebSockets with heartbeats, after 20 messages each. A process of this machine may have only so many descriptors, so many
@@ -23,7 +23,7 @@ import time
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-RELEASE = ROOT / "target" / "release"
+DIST = ROOT / "target" / "dist"
 
 CONNECTIONS = [1_000, 3_000, 10_000, 30_000, 50_000, 100_000]
 # Members (and as many publishers as rooms) have to fit into the descriptors of one process.
@@ -42,7 +42,7 @@ class Gateway:
         self.port, self.internal = 20_000 + 2 * number, 20_001 + 2 * number
         settings = {"LISTEN": f"127.0.0.1:{self.port}", "INTERNAL_LISTEN": f"127.0.0.1:{self.internal}", "DEMO": "false", "SHUTDOWN_DRAIN": "0"}
         environment = {**os.environ, **{f"GATEWAY_{name}": value for name, value in settings.items()}}
-        self.child = subprocess.Popen([RELEASE / "gateway"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.child = subprocess.Popen([DIST / "gateway"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.until(lambda: self.metrics() is not None)
 
     def until(self, holds, seconds=300):
@@ -87,7 +87,7 @@ class Gateway:
 
 def generator(gateway, number, *arguments):
     common = ["--quiet", "--url", f"http://127.0.0.1:{gateway.port}", "--source", f"127.{number + 1}.0.1"]
-    return subprocess.Popen([RELEASE / "loadtest", *arguments, *common], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen([DIST / "loadtest", *arguments, *common], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def slab():

@@ -48,6 +48,7 @@ def main():
 def build(steps):
     """The steps of the first stage: COPY . and each RUN."""
     stage = steps.split("\nFROM ")[1]
+    date = subprocess.run(["git", "log", "-1", "--format=%cs"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     shutil.rmtree(SOURCES, ignore_errors=True)
     shutil.rmtree(IMAGE, ignore_errors=True)
     kept = re.findall(r"^!(\S+)$", (DEPLOY / "Dockerfile.dockerignore").read_text(), flags=re.M)
@@ -56,7 +57,7 @@ def build(steps):
         (SOURCES / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, SOURCES / name)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    environment = {**os.environ, "CARGO_TARGET_DIR": str(FOLDER / "target"), "GATEWAY_COMMIT": commit}
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(FOLDER / "target"), "GATEWAY_COMMIT": commit, "GATEWAY_COMMIT_DATE": date}
     environment.pop("RUSTFLAGS", None)
     for step in re.findall(r"^RUN (.*)$", stage, flags=re.M):
         command = re.sub(r"--mount=\S+ ", "", step).strip().replace("/image", str(IMAGE))

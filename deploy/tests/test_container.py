@@ -30,12 +30,16 @@ class Image(unittest.TestCase):
 
     def test_it_is_built_with_the_toolchain_of_the_sources(self):
         channel = re.search(r'channel = "(\d+\.\d+)', (DEPLOY.parent / "rust-toolchain.toml").read_text())[1]
-        self.assertIn(f"FROM rust:{channel}-", (DEPLOY / "Dockerfile").read_text())
+        self.assertIn(f"ARG RUST_IMAGE=rust:{channel}-", (DEPLOY / "Dockerfile").read_text())
+
+    def test_its_labels_tell_the_version_of_the_sources(self):
+        version = re.search(r'^version = "(.*)"$', (DEPLOY.parent / "Cargo.toml").read_text(), flags=re.M)[1]
+        self.assertIn(f'org.opencontainers.image.version="{version}"', (DEPLOY / "Dockerfile").read_text())
 
     def test_all_that_the_build_needs_is_in_its_context(self):
         kept = re.findall(r"^!(\S+)$", (DEPLOY / "Dockerfile.dockerignore").read_text(), flags=re.M)
         members = re.search(r"^members = \[(.*)\]", (DEPLOY.parent / "Cargo.toml").read_text(), flags=re.M)[1]
-        needed = re.findall(r'"([^"]+)"', members) + [".cargo", "Cargo.lock", "Cargo.toml", "rust-toolchain.toml", "deploy/docker"]
+        needed = re.findall(r'"([^"]+)"', members) + [".cargo", "Cargo.lock", "Cargo.toml", "rust-toolchain.toml", "deploy/docker", "deploy/package"]
         # The program has the pages of the alerts in it.
         needed += ["deploy/prometheus", "docs/operations.md"]
         self.assertEqual(set(kept), set(needed))

@@ -4,6 +4,7 @@
 
 pub mod assets;
 pub(crate) mod budget;
+pub(crate) mod crypto;
 pub(crate) mod descriptors;
 pub mod encoding;
 pub mod ids;

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, Rea
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
@@ -198,8 +199,6 @@ fn tls_error(error: io::Error) -> LinkError {
 }
 
 fn tls_connector() -> Result<TlsConnector, io::Error> {
-    // Somebody else may have installed one already, which is as good.
-    let _ = tokio_rustls::rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(found.certs);
@@ -210,7 +209,12 @@ fn tls_connector() -> Result<TlsConnector, io::Error> {
         );
         return Err(io::Error::new(io::ErrorKind::NotFound, reason));
     }
-    let config = ClientConfig::builder()
+    // What the process has for all of TLS is as good.
+    let provider = CryptoProvider::get_default().cloned();
+    let provider = provider.unwrap_or_else(|| Arc::new(ring::default_provider()));
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))

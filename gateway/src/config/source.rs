@@ -17,8 +17,9 @@ use super::value::Shape;
 /// The variable that names the file.
 const FILE_VARIABLE: &str = "GATEWAY_CONFIG";
 
-/// The variable that names the commit at build time; it may still be there when the program runs.
-const COMMIT_VARIABLE: &str = "GATEWAY_COMMIT";
+/// The variables that name the commit and its date at build time; they may still be there when the program
+/// runs.
+const COMMIT_VARIABLES: [&str; 2] = ["GATEWAY_COMMIT", "GATEWAY_COMMIT_DATE"];
 
 /// The file that is read without being named.
 const USUAL_FILE: &str = "gateway.toml";
@@ -282,7 +283,8 @@ impl fmt::Display for Foreign {
 fn foreign(name: &OsStr, value: &OsStr) -> Option<Foreign> {
     let name = name.to_string_lossy();
     let rest = name.strip_prefix("GATEWAY_")?;
-    let is_ours = [FILE_VARIABLE, COMMIT_VARIABLE].contains(&&*name)
+    let is_ours = name == FILE_VARIABLE
+        || COMMIT_VARIABLES.contains(&&*name)
         || SETTINGS.iter().any(|setting| setting.variable() == name);
     if is_ours || value.is_empty() || is_service_link(&name, &value.to_string_lossy()) {
         return None;

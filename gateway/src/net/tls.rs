@@ -7,7 +7,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
@@ -16,6 +15,7 @@ use tokio_rustls::rustls::{self, ServerConfig};
 use tracing::{info, warn};
 
 use crate::config::Tls;
+use crate::net::crypto::{Ticketer, provider};
 
 /// How often the files are read to see whether they changed.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -96,7 +96,7 @@ impl Certificate {
 
     fn acceptor(&self) -> Result<TlsAcceptor, TlsError> {
         let current = Arc::clone(&self.current);
-        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(current);
@@ -189,7 +189,7 @@ impl Content {
             path: files.key.clone(),
             error,
         })?;
-        let certificate = CertifiedKey::from_der(chain, key, &default_provider())?;
+        let certificate = CertifiedKey::from_der(chain, key, &provider())?;
         Ok(Arc::new(certificate))
     }
 }

@@ -8,7 +8,7 @@ use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
 use tokio_rustls::rustls::client::{WebPkiServerVerifier, verify_server_name};
-use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
+use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::server::ParsedCertificate;
@@ -17,6 +17,7 @@ use tokio_rustls::rustls::{
 };
 
 use crate::config::{Config, TlsVerify, Trust};
+use crate::net::crypto::provider;
 
 /// Why a setting about trust cannot be fulfilled.
 #[non_exhaustive]
@@ -157,7 +158,7 @@ fn configured(
     verifier: Arc<Verifier>,
     client: Option<((&Path, &Path), [String; 2])>,
 ) -> Result<ClientConfig, TrustError> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| wrong("TLS", error))?
         .dangerous()
@@ -243,7 +244,7 @@ impl Verifier {
         system: bool,
         verify: TlsVerify,
     ) -> Result<Self, rustls::Error> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = provider();
         let mut roots = RootCertStore::empty();
         if system {
             let found = rustls_native_certs::load_native_certs().certs;

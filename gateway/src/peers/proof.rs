@@ -1,9 +1,9 @@
 //! How two nodes show each other that they know the secret of their cluster, without telling it.
 
-use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use hyper::header::HeaderName;
+use ring::hmac;
 
 use crate::config::Secret;
 use crate::net::ids::random_characters;

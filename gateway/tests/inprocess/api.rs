@@ -3,7 +3,9 @@
 use gateway::{Config, Server};
 use serde_json::{Value, json};
 
-use crate::support::{Response, TestGateway, WebSocket, config, request, request_with, sid, until};
+use crate::support::{
+    Response, TestGateway, WebSocket, config, request, request_with, sid, token, until,
+};
 
 const KEY: &str = "a key that only tests know";
 
@@ -49,10 +51,8 @@ async fn get(gateway: &TestGateway, target: &str) -> Value {
 
 /// A client of a user, and its socket's id.
 async fn user(gateway: &TestGateway, user: &str) -> (WebSocket, String) {
-    use jsonwebtoken::{EncodingKey, Header, encode};
     let claims = json!({"sub": user, "exp": 4_000_000_000_u64});
-    let key = EncodingKey::from_secret(b"a secret that only tests know");
-    let token = encode(&Header::default(), &claims, &key).unwrap();
+    let token = token("a secret that only tests know", &claims);
     let mut client = gateway.websocket().await;
     client.send(&format!("40{}", json!({"token": token}))).await;
     let id = sid(&client.answer().await);

@@ -3,19 +3,21 @@
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{
-    ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
-    RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512, RsaKeyPair,
-};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use gateway::{Config, Server};
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use p521::ecdsa::signature::Signer;
+use ring::hmac;
+use ring::rand::SystemRandom;
+use ring::rsa::PublicKeyComponents;
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+    KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384,
+    RSA_PSS_SHA512, RsaEncoding, RsaKeyPair,
+};
 use serde_json::{Value, json};
 
-use crate::support::{Backend, Frame, TestGateway, WebSocket, config, sid};
+use crate::support::{Backend, Frame, TestGateway, WebSocket, config, sid, token_by, token_of};
 
 const SECRET: &str = "a secret that only tests know";
 
@@ -40,9 +42,8 @@ fn now() -> i64 {
         .as_secs() as i64
 }
 
-fn signed(algorithm: Algorithm, claims: &Value) -> String {
-    let key = EncodingKey::from_secret(SECRET.as_bytes());
-    encode(&Header::new(algorithm), claims, &key).unwrap()
+fn signed(algorithm: &str, claims: &Value) -> String {
+    token_of(algorithm, SECRET.as_bytes(), claims)
 }
 
 /// A token that lasts for `seconds`, and what else it says.
@@ -52,7 +53,7 @@ fn token(seconds: i64, more: Value) -> String {
         .as_object_mut()
         .unwrap()
         .extend(more.as_object().unwrap().clone());
-    signed(Algorithm::HS256, &claims)
+    signed("HS256", &claims)
 }
 
 /// What a client with this token is answered in a namespace.
@@ -125,7 +126,7 @@ async fn what_is_wrong_with_a_token_is_told_by_a_code() {
         token(60, json!({"aud": "somebody else"})),
         token(60, json!({"sub": 7.5})),
         token(60, json!({"sub": ""})),
-        signed(Algorithm::HS256, &json!({"sub": "ann"})),
+        signed("HS256", &json!({"sub": "ann"})),
         String::new(),
         "x".to_owned(),
         "a.b.c".to_owned(),
@@ -140,7 +141,7 @@ async fn what_is_wrong_with_a_token_is_told_by_a_code() {
 #[tokio::test]
 async fn every_hmac_algorithm_is_taken() {
     let gateway = gateway("").await;
-    for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
+    for algorithm in ["HS256", "HS384", "HS512"] {
         client(&gateway, &signed(algorithm, &json!({"exp": now() + 60}))).await;
     }
 }
@@ -260,19 +261,21 @@ async fn a_polling_client_comes_back_after_its_token_is_over() {
 }
 
 /// A key pair of an issuer, and its public part as a JWK.
-fn issuer(id: &str) -> (EncodingKey, Value) {
+fn issuer(id: &str) -> (Ed25519KeyPair, Value) {
     let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
     let pair = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
     let x = URL_SAFE_NO_PAD.encode(pair.public_key().as_ref());
     let jwk =
         json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": id, "x": x});
-    (EncodingKey::from_ed_der(pkcs8.as_ref()), jwk)
+    (pair, jwk)
 }
 
-fn issued(key: &EncodingKey, id: Option<&str>) -> String {
-    let mut header = Header::new(Algorithm::EdDSA);
-    header.kid = id.map(Into::into);
-    encode(&header, &json!({"sub": "ann", "exp": now() + 60}), key).unwrap()
+fn issued(key: &Ed25519KeyPair, id: Option<&str>) -> String {
+    let mut header = json!({"typ": "JWT", "alg": "EdDSA"});
+    if let Some(id) = id {
+        header["kid"] = id.into();
+    }
+    by_hand(&header, |message| key.sign(message).as_ref().to_owned())
 }
 
 #[tokio::test]
@@ -354,22 +357,15 @@ async fn forged_tokens_are_refused() {
     let claims = part(json!({"sub": "eve", "exp": now() + 60}));
     let (head, rest) = good.split_once('.').unwrap();
     let signature = rest.rsplit('.').next().unwrap();
-    let confused = encode(
-        &Header::new(Algorithm::HS256),
-        &json!({"exp": now() + 60}),
-        &EncodingKey::from_secret(&public),
-    );
-    let mut critical = Header::new(Algorithm::HS256);
-    critical.crit = Some(vec!["b64".into()]);
-    let critical = encode(
-        &critical,
-        &json!({"exp": now() + 60}),
-        &EncodingKey::from_secret(SECRET.as_bytes()),
-    );
-    let mut embedded = Header::new(Algorithm::EdDSA);
+    let confused = token_of("HS256", &public, &json!({"exp": now() + 60}));
+    let secret = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
+    let critical = by_hand(&json!({"alg": "HS256", "crit": ["b64"]}), |message| {
+        hmac::sign(&secret, message).as_ref().to_owned()
+    });
     let (own, own_jwk) = issuer("k");
-    embedded.jwk = serde_json::from_value(own_jwk).ok();
-    let embedded = encode(&embedded, &json!({"exp": now() + 60}), &own);
+    let embedded = by_hand(&json!({"alg": "EdDSA", "jwk": own_jwk}), |message| {
+        own.sign(message).as_ref().to_owned()
+    });
     for forged in [
         format!("{}.{claims}.", part(json!({"alg": "none"}))),
         format!("{}.{claims}.{signature}", part(json!({"alg": "none"}))),
@@ -380,9 +376,9 @@ async fn forged_tokens_are_refused() {
             "{}.{claims}.{signature}",
             part(json!({"alg": "EdDSA", "kid": "k"}))
         ),
-        confused.unwrap(),
-        critical.unwrap(),
-        embedded.unwrap(),
+        confused,
+        critical,
+        embedded,
         good[..good.len() - 1].to_owned(),
         format!("{good}."),
         format!("{good}.x"),
@@ -397,22 +393,32 @@ async fn forged_tokens_are_refused() {
 
 /// A token made by hand, with a header and a signature of any kind.
 fn by_hand(header: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
-    let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
-    let claims = part(&json!({"sub": "ann", "exp": now() + 60}));
-    let message = format!("{}.{claims}", part(header));
-    let signature = URL_SAFE_NO_PAD.encode(sign(message.as_bytes()));
-    format!("{message}.{signature}")
+    token_by(header, &json!({"sub": "ann", "exp": now() + 60}), sign)
 }
 
 #[tokio::test]
 async fn every_kind_of_published_key_is_taken_however_it_is_written() {
     let random = SystemRandom::new();
-    let rsa = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
-    let modulus = rsa.public_key().modulus();
-    let modulus = modulus.big_endian_without_leading_zero().to_owned();
-    let p521 = EcdsaKeyPair::generate(&ECDSA_P521_SHA512_FIXED_SIGNING).unwrap();
-    let point = p521.public_key().as_ref()[1..].to_owned();
-    let edwards = Ed25519KeyPair::generate().unwrap();
+    let rsa = RsaKeyPair::from_pkcs8(include_bytes!("../keys/rsa.pk8")).unwrap();
+    let modulus = PublicKeyComponents::<Vec<u8>>::from(rsa.public()).n;
+    let curves = [
+        ("P-256", "ES256", &ECDSA_P256_SHA256_FIXED_SIGNING),
+        ("P-384", "ES384", &ECDSA_P384_SHA384_FIXED_SIGNING),
+    ];
+    let curves = curves.map(|(curve, name, kind)| {
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(kind, &random).unwrap();
+        let pair = EcdsaKeyPair::from_pkcs8(kind, pkcs8.as_ref(), &random).unwrap();
+        let (x, y) = pair.public_key().as_ref()[1..].split_at(pair.public_key().as_ref().len() / 2);
+        let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
+        let jwk = json!({"kty": "EC", "kid": curve, "crv": curve, "x": x, "y": y});
+        (name, pair, jwk)
+    });
+    // Below the order of the curve, which has 521 bits.
+    let mut scalar = [7; 66];
+    scalar[0] = 0;
+    let p521 = p521::ecdsa::SigningKey::from_slice(&scalar).unwrap();
+    let point = p521.verifying_key().to_sec1_point(false).as_bytes()[1..].to_owned();
+    let (edwards, _) = issuer("new");
     let keys = json!({"keys": [
         {"kty": "RSA", "kid": "padded", "n": URL_SAFE.encode(&modulus), "e": "AQAB"},
         {"kty": "RSA", "kid": "standard", "n": STANDARD.encode(&modulus), "e": "AQAB"},
@@ -420,19 +426,22 @@ async fn every_kind_of_published_key_is_taken_however_it_is_written() {
          "x": URL_SAFE.encode(&point[..66]), "y": URL_SAFE.encode(&point[66..])},
         {"kty": "OKP", "kid": "new", "crv": "Ed25519", "alg": "Ed25519",
          "x": URL_SAFE.encode(edwards.public_key())},
+        curves[0].2, curves[1].2,
         {"kty": "RSA", "kid": "enc", "use": "enc", "n": "AQAB", "e": "AQAB"},
     ]});
     let backend = Backend::start(move |_| (200, keys.clone())).await;
     let url = format!("[auth]\njwks_url = \"http://{}/\"", backend.address());
     let gateway = start(&url).await;
     for (name, algorithm) in [
-        ("RS256", &RSA_PKCS1_SHA256),
+        ("RS256", &RSA_PKCS1_SHA256 as &dyn RsaEncoding),
+        ("RS384", &RSA_PKCS1_SHA384),
+        ("RS512", &RSA_PKCS1_SHA512),
         ("PS256", &RSA_PSS_SHA256),
         ("PS384", &RSA_PSS_SHA384),
         ("PS512", &RSA_PSS_SHA512),
     ] {
         let sign = |message: &[u8]| {
-            let mut signature = vec![0; rsa.public_modulus_len()];
+            let mut signature = vec![0; rsa.public().modulus_len()];
             rsa.sign(algorithm, &random, message, &mut signature)
                 .unwrap();
             signature
@@ -441,7 +450,15 @@ async fn every_kind_of_published_key_is_taken_however_it_is_written() {
             client(&gateway, &by_hand(&json!({"alg": name, "kid": kid}), sign)).await;
         }
     }
-    let sign = |message: &[u8]| p521.sign(&random, message).unwrap().as_ref().to_owned();
+    for (name, pair, jwk) in &curves {
+        let header = json!({"alg": name, "kid": jwk["kid"]});
+        let sign = |message: &[u8]| pair.sign(&random, message).unwrap().as_ref().to_owned();
+        client(&gateway, &by_hand(&header, sign)).await;
+    }
+    let sign = |message: &[u8]| {
+        let signature: p521::ecdsa::Signature = p521.sign(message);
+        signature.to_bytes().to_vec()
+    };
     let good = by_hand(&json!({"alg": "ES512", "kid": "p521"}), sign);
     client(&gateway, &good).await;
     let forged = by_hand(&json!({"alg": "ES512", "kid": "p521"}), |_| vec![1; 132]);
@@ -495,23 +512,16 @@ async fn each_of_several_secrets_is_as_good() {
     ] {
         let gateway = start(&format!("[auth]\njwt_secret = {secrets}")).await;
         client(&gateway, &token(60, json!({}))).await;
-        let key = EncodingKey::from_secret(other.as_bytes());
         let claims = json!({"exp": now() + 60});
-        client(
-            &gateway,
-            &encode(&Header::default(), &claims, &key).unwrap(),
-        )
-        .await;
+        client(&gateway, &token_of("HS256", other.as_bytes(), &claims)).await;
         let unparted = format!("{SECRET},{other}");
-        let key = EncodingKey::from_secret(unparted.as_bytes());
-        let token = encode(&Header::default(), &claims, &key).unwrap();
+        let token = token_of("HS256", unparted.as_bytes(), &claims);
         if secrets.contains(&unparted) {
             client(&gateway, &token).await;
         } else {
             assert_eq!(answer(&gateway, "", &token).await, invalid());
         }
-        let key = EncodingKey::from_secret(b"a secret that nobody configured");
-        let wrong = encode(&Header::default(), &claims, &key).unwrap();
+        let wrong = token_of("HS256", b"a secret that nobody configured", &claims);
         assert_eq!(answer(&gateway, "", &wrong).await, invalid());
     }
 }
@@ -569,8 +579,8 @@ async fn each_fault_of_a_token_is_counted_by_its_reason() {
         claims.as_object_mut().unwrap().extend(more);
         token(60, claims)
     };
-    let other = EncodingKey::from_secret(b"a secret that nobody configured");
-    let other = encode(&Header::default(), &json!({"exp": now() + 60}), &other).unwrap();
+    let claims = json!({"exp": now() + 60});
+    let other = token_of("HS256", b"a secret that nobody configured", &claims);
     let (edwards, _) = issuer("k");
     for (token, reason) in [
         ("x".to_owned(), "malformed"),

@@ -7,7 +7,9 @@ use gateway::handlers::{Handlers, Namespace};
 use gateway::{Config, Server};
 use serde_json::{Value, json};
 
-use crate::support::{Backend, TestGateway, WebSocket, config, far, request_with, sid, until};
+use crate::support::{
+    Backend, TestGateway, WebSocket, config, far, request_with, sid, token, until,
+};
 
 /// How long a subscription takes on a node that is far from the others.
 const DELAY: Duration = Duration::from_millis(300);
@@ -48,7 +50,6 @@ async fn expect_from(from: &TestGateway, room: &str, client: &mut WebSocket) {
 
 #[tokio::test]
 async fn a_tokens_user_is_reached_as_soon_as_its_client_is_told_that_it_is_connected() {
-    use jsonwebtoken::{EncodingKey, Header, encode};
     let cluster = Cluster::default();
     let here = near(&cluster, "here").await;
     let mut config = config();
@@ -56,8 +57,7 @@ async fn a_tokens_user_is_reached_as_soon_as_its_client_is_told_that_it_is_conne
     config.auth = Config::from_toml(&toml).unwrap().auth;
     let there = pair(far(&cluster, "there", Some(DELAY), config)).await;
     let claims = json!({"sub": "ann", "exp": 4_000_000_000_u64});
-    let key = EncodingKey::from_secret(SECRET.as_bytes());
-    let token = encode(&Header::default(), &claims, &key).unwrap();
+    let token = token(SECRET, &claims);
     let mut client = there.websocket().await;
     client.send(&format!("40{}", json!({"token": token}))).await;
     sid(&client.answer().await);

@@ -13,12 +13,14 @@ pub(crate) use self::backend::Backend;
 pub(crate) use self::far::far;
 pub(crate) use self::http::{Connection, Response, request, request_with};
 pub(crate) use self::polling::Polling;
+pub(crate) use self::token::{token, token_by, token_of};
 pub(crate) use self::websocket::{Frame, WebSocket};
 
 mod backend;
 mod far;
 mod http;
 mod polling;
+mod token;
 mod websocket;
 
 /// Two shards on ports of the system's choice.

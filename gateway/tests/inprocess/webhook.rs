@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use aws_lc_rs::hmac;
 use gateway::{Config, Server};
+use ring::hmac;
 use serde_json::{Value, json};
 
-use crate::support::{Backend, TestGateway, WebSocket, config, sid, until};
+use crate::support::{Backend, TestGateway, WebSocket, config, sid, token, until};
 
 const SECRET: &str = "a secret that only tests know";
 
@@ -515,8 +515,7 @@ async fn a_backend_gets_the_claims_of_a_token_and_not_the_token() {
     (config.backend, config.auth) = (parsed.backend, parsed.auth);
     let gateway = TestGateway::start(Server::new(config)).await;
     let claims = json!({"sub": "ann", "exp": 4_000_000_000_u64, "plan": {"name": "pro"}});
-    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
-    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
+    let token = token(SECRET, &claims);
     let header = format!("Authorization: Bearer {token}\r\n");
     let mut by_header = WebSocket::open_with(gateway.address(), "", &header).await;
     by_header.send(r#"40{"name":"a"}"#).await;

@@ -69,7 +69,7 @@ pub(crate) fn gateway(given: Option<&Path>) -> Result<Program> {
     };
     if !path.is_file() {
         bail!(
-            "there is no binary {}; build it with `cargo build --release -p gateway` or give --gateway-bin",
+            "there is no binary {}; build it with `make dist` or give --gateway-bin",
             path.display()
         );
     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jsonwebtoken::{EncodingKey, Header, encode};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::hmac;
 use serde::Serialize;
 
 use super::unix_now;
@@ -40,7 +42,7 @@ pub enum IssueError {
     NoSecret,
     /// It cannot be written.
     #[error(transparent)]
-    Encode(#[from] jsonwebtoken::errors::Error),
+    Encode(#[from] serde_json::Error),
 }
 
 /// A token that this configuration takes, signed with the (first) `auth.jwt_secret` by HS256.
@@ -70,6 +72,14 @@ pub fn issue(auth: &Auth, wanted: &Wanted, ttl: Duration) -> Result<String, Issu
         iss: auth.issuer.as_deref(),
         aud: auth.audience.first().map(String::as_str),
     };
-    let key = EncodingKey::from_secret(secret.expose());
-    Ok(encode(&Header::default(), &whole, &key)?)
+    Ok(signed(secret.expose(), &serde_json::to_vec(&whole)?))
+}
+
+/// A token with these claims.
+pub(super) fn signed(secret: &[u8], claims: &[u8]) -> String {
+    let header = URL_SAFE_NO_PAD.encode(r#"{"typ":"JWT","alg":"HS256"}"#);
+    let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+    let signature = URL_SAFE_NO_PAD.encode(hmac::sign(&key, message.as_bytes()));
+    format!("{message}.{signature}")
 }

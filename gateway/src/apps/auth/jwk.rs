@@ -191,7 +191,10 @@ mod tests {
             {"kty": "EC", "crv": "P-256", "x": x, "y": y},
             {"kty": "OKP", "crv": "Ed25519", "alg": "Ed25519", "x": x},
             {"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "x": x, "kid": null, "use": null},
-            {"kty": "EC", "crv": "P-521", "alg": "ES512", "x": URL_SAFE.encode([1; 66]), "y": y},
+            // The point of tests/keys/p521.pem.
+            {"kty": "EC", "crv": "P-521", "alg": "ES512",
+             "x": "AIIpn6rFq4xxe+r0F9GGDQ17nCAqRpPBGKLZO5t6czRnjYroqlSigKXLFyuENjq+28cNjk/cMe5/0wD9kJ6fwSPB",
+             "y": "AS3I50biHQIIOpu_HlwDAMhSC_mAsAZSZlXxXxGy9yXlMFt3QG_pe2ku1THvtTXKBM27m9Iner1MSkuyjnX2Sbp1"},
         ]));
         assert_eq!(set.refused, Vec::<String>::new());
         assert_eq!(set.keys.len(), 4);
@@ -228,6 +231,10 @@ mod tests {
             (
                 json!({"kty": "EC", "kid": "a", "crv": "P-256", "x": n, "y": "AQAB"}),
                 "kid \"a\": x has 256 bytes; a coordinate of P-256 has 32",
+            ),
+            (
+                json!({"kty": "EC", "kid": "a", "crv": "P-521", "x": "AQAB", "y": "AQAB"}),
+                "kid \"a\": x and y are no point",
             ),
             (
                 json!({"kty": "OKP", "kid": "a", "crv": "X25519", "x": "AQAB"}),

@@ -110,9 +110,9 @@ fn without_effect(claims: &Value) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use jsonwebtoken::{EncodingKey, Header, encode};
-    use serde_json::json;
+    use serde_json::{Value, json};
 
+    use super::super::issue::signed;
     use super::super::unix_now;
     use super::*;
     use crate::config::Config;
@@ -120,8 +120,7 @@ mod tests {
     const SECRET: &str = "a secret that only tests know";
 
     fn token(secret: &str, claims: &Value) -> String {
-        let key = EncodingKey::from_secret(secret.as_bytes());
-        encode(&Header::default(), claims, &key).unwrap()
+        signed(secret.as_bytes(), claims.to_string().as_bytes())
     }
 
     #[test]

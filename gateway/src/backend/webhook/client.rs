@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use adapter::{Counter, Histogram};
-use aws_lc_rs::hmac;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Request, StatusCode, Uri};
 use prometheus::proto::MetricFamily;
+use ring::hmac;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{debug, info, warn};
 

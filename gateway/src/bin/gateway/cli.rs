@@ -52,10 +52,15 @@ pub(crate) fn run(arguments: &[OsString]) -> Task {
         Some(("runbook", matches)) => Task::Done(runbook(matches)),
         Some(("completions", matches)) => Task::Done(manual::completions(matches)),
         Some(("man", matches)) => Task::Done(manual::manual(matches)),
-        Some(("version", _)) => Task::Done(print(&format!("gateway {}\n", commands::version()))),
+        Some(("version", _)) => Task::Done(version()),
         Some((_, matches)) => serve(&sources(matches)),
         None => serve(&sources(&matches)),
     }
+}
+
+fn version() -> ExitCode {
+    let (version, build) = (commands::version(), commands::build());
+    print(&format!("gateway {version}\n{build}\n"))
 }
 
 fn serve(sources: &Sources) -> Task {

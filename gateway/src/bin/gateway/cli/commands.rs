@@ -23,12 +23,28 @@ pub(super) enum Listed {
 const WHERE_LISTED: &str =
     "Every setting has a flag here, too: gateway serve --help lists all of them.";
 
-/// What `gateway --version` says behind the name.
+/// What `gateway --version` says behind the name: the version, and the commit with its date if the
+/// build was told them.
 pub(super) fn version() -> String {
-    match option_env!("GATEWAY_COMMIT") {
-        Some(commit) => format!("{} ({commit})", env!("CARGO_PKG_VERSION")),
-        None => env!("CARGO_PKG_VERSION").to_owned(),
+    let version = env!("CARGO_PKG_VERSION");
+    let commit = option_env!("GATEWAY_COMMIT").map(|it| it.get(..12).unwrap_or(it));
+    match (commit, option_env!("GATEWAY_COMMIT_DATE")) {
+        (Some(commit), Some(date)) => format!("{version} ({commit} {date})"),
+        (Some(commit), None) => format!("{version} ({commit})"),
+        (None, _) => version.to_owned(),
     }
+}
+
+/// What else `gateway version` says: how the program was built.
+pub(super) fn build() -> String {
+    let choose = |feature, with, without| if feature { with } else { without };
+    format!(
+        "{} on {}, TLS by {}, memory by {}",
+        std::env::consts::ARCH,
+        std::env::consts::OS,
+        choose(cfg!(feature = "aws-lc"), "AWS-LC", "ring"),
+        choose(cfg!(feature = "jemalloc"), "jemalloc", "mimalloc"),
+    )
 }
 
 /// The whole command line. It has no colours, as the log and the doctor have none.
