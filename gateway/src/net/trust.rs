@@ -2,7 +2,7 @@
 //! of tokens.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
@@ -229,8 +229,18 @@ pub struct Verifier {
     named: Vec<CertificateDer<'static>>,
     /// `None` without a single certificate to trust.
     strict: Option<Arc<WebPkiServerVerifier>>,
-    /// What was wrong with the last certificate, if every one is let pass.
-    examined: Option<Mutex<Option<rustls::Error>>>,
+    /// What the strict one trusts.
+    roots: Arc<RootCertStore>,
+    /// What was found about the last certificate, if every one is let pass.
+    examined: Option<Mutex<Examined>>,
+}
+
+/// What was found about a certificate.
+#[derive(Debug, Default)]
+struct Examined {
+    wrong: Option<rustls::Error>,
+    /// It is marked as an authority, which rustls refuses of a server and others do not.
+    is_authority: bool,
 }
 
 impl Verifier {
@@ -253,8 +263,9 @@ impl Verifier {
         for certificate in &named {
             roots.add(certificate.clone())?;
         }
+        let roots = Arc::new(roots);
         let strict = (!roots.is_empty()).then(|| {
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
                 .build()
         });
         let strict = strict
@@ -265,6 +276,7 @@ impl Verifier {
             verify,
             named,
             strict,
+            roots,
             examined: None,
         })
     }
@@ -277,8 +289,18 @@ impl Verifier {
     /// Returns what was wrong with the last certificate that a server showed, if servers are
     /// [examined](examining).
     pub fn found_wrong(&self) -> Option<rustls::Error> {
-        let wrong = self.examined.as_ref()?.lock();
-        wrong.unwrap_or_else(PoisonError::into_inner).clone()
+        self.examined()?.wrong.clone()
+    }
+
+    /// Returns whether the last certificate that an [examined](examining) server showed is marked as an
+    /// authority. Clients that are built with rustls refuse such a one, while others take it.
+    pub fn found_authority(&self) -> bool {
+        self.examined().is_some_and(|found| found.is_authority)
+    }
+
+    fn examined(&self) -> Option<MutexGuard<'_, Examined>> {
+        let examined = self.examined.as_ref()?.lock();
+        Some(examined.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether there is any server that it would trust.
@@ -297,6 +319,10 @@ impl Verifier {
             return Err(CertificateError::UnknownIssuer.into());
         };
         let judged = strict.verify_server_cert(certificate, intermediates, name, &[], now);
+        let is_authority = judged.as_ref().is_err_and(is_of_authority);
+        if let Some(mut examined) = self.examined() {
+            examined.is_authority = is_authority;
+        }
         match judged {
             Ok(_) => Ok(()),
             // Its time was looked at before. What is left is that it is marked as an authority, as
@@ -306,9 +332,73 @@ impl Verifier {
             )) if self.named.iter().any(|it| it == certificate) => {
                 verify_server_name(&ParsedCertificate::try_from(certificate)?, name)
             }
+            Err(_) if is_authority && self.examined.is_some() => {
+                if !self.knows_issuer(certificate, intermediates) {
+                    return Err(CertificateError::UnknownIssuer.into());
+                }
+                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)
+            }
             Err(error) => Err(error),
         }
     }
+
+    /// Whether the name of who signed a certificate is that of somebody who is trusted, or was shown with it.
+    fn knows_issuer(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+    ) -> bool {
+        let mut shown = RootCertStore::empty();
+        shown.add_parsable_certificates(
+            intermediates
+                .iter()
+                .cloned()
+                .map(CertificateDer::into_owned),
+        );
+        let Some(issuer) = issuer(certificate) else {
+            return false;
+        };
+        let mut known = self.roots.roots.iter().chain(&shown.roots);
+        known.any(|anchor| *anchor.subject == *issuer)
+    }
+}
+
+fn is_of_authority(error: &rustls::Error) -> bool {
+    matches!(error, rustls::Error::InvalidCertificate(CertificateError::Other(other))
+        if other.to_string().contains("CaUsedAsEndEntity"))
+}
+
+/// The name of who signed a certificate, as its content is encoded.
+fn issuer<'a>(certificate: &'a CertificateDer<'_>) -> Option<&'a [u8]> {
+    const VERSION: u8 = 0xa0;
+    let (_, certificate, _) = der_element(certificate)?;
+    let (_, signed, _) = der_element(certificate)?;
+    let (tag, _, behind_version) = der_element(signed)?;
+    let serial = if tag == VERSION {
+        behind_version
+    } else {
+        signed
+    };
+    let (_, _, algorithm) = der_element(serial)?;
+    let (_, _, issuer) = der_element(algorithm)?;
+    der_element(issuer).map(|(_, issuer, _)| issuer)
+}
+
+/// The tag and the content of what DER begins with, and what comes behind it.
+fn der_element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&tag, rest) = der.split_first()?;
+    let (&first, rest) = rest.split_first()?;
+    let (length, rest) = match first {
+        0..=0x7f => (usize::from(first), rest),
+        0x81..=0x83 => {
+            let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+            let number = |number, byte: &u8| number << 8 | usize::from(*byte);
+            (bytes.iter().fold(0, number), rest)
+        }
+        _ => return None,
+    };
+    let (content, rest) = rest.split_at_checked(length)?;
+    Some((tag, content, rest))
 }
 
 impl ServerCertVerifier for Verifier {
@@ -330,8 +420,9 @@ impl ServerCertVerifier for Verifier {
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if self.verify == TlsVerify::Ca => Ok(ServerCertVerified::assertion()),
             Err(error) => match &self.examined {
-                Some(wrong) => {
-                    *wrong.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                Some(examined) => {
+                    let examined = examined.lock();
+                    examined.unwrap_or_else(PoisonError::into_inner).wrong = Some(error);
                     Ok(ServerCertVerified::assertion())
                 }
                 None => Err(error),
@@ -418,6 +509,71 @@ mod tests {
                 assert_eq!(judged, trusted, "{verify:?} {shown} {name} {at:?}");
             }
         }
+    }
+
+    #[test]
+    fn who_signed_a_certificate_is_read_from_it() {
+        for name in ["authority.crt", "one.crt", "marked.crt"] {
+            let shown = certificate(name);
+            let mut store = RootCertStore::empty();
+            store.add(certificate("one.crt")).unwrap();
+            let found = issuer(&shown).unwrap();
+            assert_eq!(
+                *store.roots[0].subject == *found,
+                name != "authority.crt",
+                "{name}"
+            );
+            for length in 0..shown.len() {
+                let _no_panic = issuer(&CertificateDer::from_slice(&shown[..length]));
+            }
+        }
+    }
+
+    #[test]
+    fn an_examined_authority_is_found_and_wrong_only_if_nobody_known_signed_it() {
+        let found = |named: Option<&str>, shown: &str, name: &str| {
+            let named: Vec<_> = named.into_iter().map(certificate).collect();
+            let mut verifier = Verifier::new(named, true, TlsVerify::Full).unwrap();
+            verifier.examined = Some(Mutex::default());
+            let name = ServerName::try_from(name.to_owned()).unwrap();
+            let now = UnixTime::now();
+            let shown = certificate(shown);
+            assert!(
+                verifier
+                    .verify_server_cert(&shown, &[], &name, &[], now)
+                    .is_ok()
+            );
+            (verifier.found_authority(), verifier.found_wrong().is_some())
+        };
+        // The key of `one.crt` signed `marked.crt`, which is marked as an authority.
+        assert_eq!(
+            found(Some("one.crt"), "marked.crt", "localhost"),
+            (true, false)
+        );
+        assert_eq!(
+            found(Some("one.crt"), "marked.crt", "example.com"),
+            (true, true)
+        );
+        assert_eq!(
+            found(Some("two.crt"), "marked.crt", "localhost"),
+            (true, true)
+        );
+        assert_eq!(
+            found(Some("authority.crt"), "authority.crt", "localhost"),
+            (true, false)
+        );
+        assert_eq!(
+            found(Some("one.crt"), "one.crt", "localhost"),
+            (false, false)
+        );
+        // A node itself goes on to refuse it.
+        assert!(!judge(
+            "one.crt",
+            TlsVerify::Full,
+            "marked.crt",
+            "localhost",
+            UnixTime::now()
+        ));
     }
 
     #[test]

@@ -161,10 +161,141 @@ fn certificates_are_judged() {
 }
 
 #[test]
+fn a_url_may_lack_its_scheme_and_hold_a_namespace() {
+    let gateway = Process::start(&["--namespaces=/,/chat"]);
+    let examined = doctor(&gateway.clients.to_string(), &["--idle-timeout=0"]);
+    assert_eq!(examined.code, 0, "{}", examined.said);
+    examined.expect(
+        "..",
+        "url",
+        &format!("taken for http://{}", gateway.clients),
+    );
+    examined.expect("ok", "namespace", "connected to /");
+
+    let examined = doctor(
+        &format!("http://{}/chat", gateway.clients),
+        &["--idle-timeout=0"],
+    );
+    assert_eq!(examined.code, 0, "{}", examined.said);
+    examined.expect("..", "url", "/chat is taken for a namespace");
+    examined.expect("ok", "namespace", "connected to /chat");
+
+    for (url, flags) in [("/news", &[][..]), ("", &["--namespace=news"])] {
+        let url = format!("http://{}{url}", gateway.clients);
+        let examined = doctor(&url, &[&["--idle-timeout=0"], flags].concat());
+        assert_eq!(examined.code, 1, "{}", examined.said);
+        examined.expect(
+            "WRONG",
+            "namespace",
+            "/news refuses this client: Invalid namespace",
+        );
+    }
+}
+
+#[test]
+fn the_internal_port_is_known() {
+    let gateway = Process::start(&[]);
+    let examined = doctor(&format!("http://{}", gateway.internal), &[]);
+    assert_eq!(examined.code, 1);
+    examined.expect("WRONG", "polling", "this is the internal port of a gateway");
+    examined.expect_advice("the setting listen");
+}
+
+#[test]
+fn tokens_are_shown_and_judged() {
+    let secret = "--auth-jwt-secret=0123456789abcdef";
+    let gateway = Process::start(&[secret, "--auth-leeway=0"]);
+    let url = format!("http://{}", gateway.clients);
+    let token = |flags: &[&str]| {
+        let output = program(&[&["token", secret], flags].concat());
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let without = doctor(&url, &["--idle-timeout=0"]);
+    assert_eq!(without.code, 0, "{}", without.said);
+    without.expect("warn", "namespace", "(token_missing)");
+    without.expect_advice("--token");
+    assert!(
+        without.said.ends_with("\nnothing is wrong, 1 to look at\n"),
+        "{}",
+        without.said
+    );
+
+    let good = doctor(&url, &["--idle-timeout=0", "--token", &token(&[])]);
+    assert_eq!(good.code, 0, "{}", good.said);
+    good.expect("ok", "namespace", "connected to / with the token");
+
+    for (shown, code) in [
+        ("nonsense".to_owned(), "(token_invalid)"),
+        (token(&["--ttl=0"]), "(token_expired)"),
+        (token(&["--namespace=/chat"]), "(namespace_forbidden)"),
+    ] {
+        let refused = doctor(&url, &["--idle-timeout=0", "--token", &shown]);
+        assert_eq!(refused.code, 1, "{}", refused.said);
+        refused.expect("WRONG", "namespace", code);
+        assert!(!refused.said.contains(&shown), "{}", refused.said);
+    }
+}
+
+#[test]
+fn origins_are_judged() {
+    let listed = "--cors-origins=https://a.example";
+    let gateway = Process::start(&[listed]);
+    let url = format!("http://{}", gateway.clients);
+    let own = url.clone();
+    for (origin, mark, part) in [
+        (
+            "https://a.example",
+            "ok",
+            "Access-Control-Allow-Origin: https://a.example",
+        ),
+        (&*own, "ok", "the gateway's own"),
+        (
+            "https://b.example",
+            "WRONG",
+            "no Access-Control-Allow-Origin",
+        ),
+    ] {
+        let examined = doctor(&url, &["--idle-timeout=0", "--origin", origin]);
+        examined.expect(mark, "origin", part);
+        assert_eq!(
+            examined.code,
+            i32::from(mark == "WRONG"),
+            "{}",
+            examined.said
+        );
+    }
+    let strict = Process::start(&[listed, "--cors-enforce=true"]);
+    let url = format!("http://{}", strict.clients);
+    let examined = doctor(&url, &["--idle-timeout=0", "--origin=https://b.example"]);
+    assert_eq!(examined.code, 1, "{}", examined.said);
+    examined.expect_advice("cors.origins");
+}
+
+#[test]
+fn a_certificate_that_only_rust_refuses_is_a_warning_with_the_remedy() {
+    let files = [
+        format!("--tls-cert={CERTIFICATES}/marked.crt"),
+        format!("--tls-key={CERTIFICATES}/two.key"),
+    ];
+    let gateway = Process::start(&[&files[0], &files[1]]);
+    let url = format!("https://localhost:{}", gateway.clients.port());
+    let ca = format!("--ca={CERTIFICATES}/one.crt");
+    let examined = doctor(&url, &["--idle-timeout=0", &ca]);
+    assert_eq!(examined.code, 0, "{}", examined.said);
+    examined.expect("warn", "connection", "CaUsedAsEndEntity");
+    examined.expect_advice("CA:FALSE");
+    // Without the authority nobody takes it.
+    let examined = doctor(&url, &["--idle-timeout=0"]);
+    assert_eq!(examined.code, 1, "{}", examined.said);
+    examined.expect("WRONG", "connection", "UnknownIssuer");
+}
+
+#[test]
 fn what_is_no_order_ends_with_2() {
     for arguments in [
         &["doctor"][..],
-        &["doctor", "localhost:3000"],
+        &["doctor", "http://localhost", "--origin=example.com"],
+        &["doctor", "http://localhost", "--token="],
         &["doctor", "ftp://localhost"],
         &["doctor", "http://localhost", "--idle-timeout=70x"],
         &["doctor", "https://localhost", "--ca=missing.pem"],

@@ -109,8 +109,21 @@ fn doctor(matches: &ArgMatches) -> ExitCode {
     let given = |name| matches.get_one::<String>(name).cloned();
     let file = |name| matches.get_one::<PathBuf>(name).cloned();
     let idle_timeout = matches.get_one::<Duration>("idle-timeout").copied();
+    let token = match given("token").as_deref() {
+        Some("-") => match token::from_standard_input() {
+            Ok(token) => Some(token.trim().to_owned()),
+            Err(error) => {
+                complain(&format_args!("--token: {error}"));
+                return Status::Wrong.into();
+            }
+        },
+        other => other.map(str::to_owned),
+    };
     let order = doctor::Order {
         url: given("url").unwrap_or_default(),
+        namespace: given("namespace").map(token::namespace),
+        token,
+        origin: given("origin"),
         trust: Trust {
             ca_file: file("ca"),
             verify: matches

@@ -4,11 +4,12 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use serde::Deserialize;
 
 use gateway::config::{TlsVerify, Trust};
-use line::{Reply, STEP_TIMEOUT, Socket, Target, Trouble};
+use line::{Reply, STEP_TIMEOUT, Socket, Target, Trouble, USUAL_PATH};
 use words::Complaint;
 
 use crate::cli::status::Status;
@@ -26,6 +27,12 @@ const HELD_UP: Duration = Duration::from_secs(2);
 /// What a patient is asked before the examination.
 pub(crate) struct Order {
     pub(crate) url: String,
+    /// The namespace to connect to, if it is not in the URL.
+    pub(crate) namespace: Option<String>,
+    /// The token to show.
+    pub(crate) token: Option<String>,
+    /// The page that the client runs in.
+    pub(crate) origin: Option<String>,
     pub(crate) trust: Trust,
     /// How long open connections are watched.
     pub(crate) idle_timeout: Duration,
@@ -33,24 +40,34 @@ pub(crate) struct Order {
 
 /// Examines, prints what it finds, and ends with 1 if something is wrong.
 pub(crate) fn run(order: &Order) -> anyhow::Result<ExitCode> {
-    let target = Target::parse(&order.url, &order.trust)?;
+    let target = Target::parse(&order.url, &order.trust, order.origin.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let complaints = runtime.block_on(async {
+    let (complaints, warnings) = runtime.block_on(async {
         let mut examination = Examination {
             target,
+            namespace: order.namespace.clone(),
+            token: order.token.clone(),
             complaints: 0,
+            warnings: 0,
         };
         examination.run(order.idle_timeout).await;
-        examination.complaints
+        (examination.complaints, examination.warnings)
     });
-    Ok(if complaints == 0 {
-        say("nothing is wrong");
-        Status::Done.into()
-    } else {
-        say(&format!("{complaints} wrong"));
-        Status::Failed.into()
+    Ok(match (complaints, warnings) {
+        (0, 0) => {
+            say("nothing is wrong");
+            Status::Done.into()
+        }
+        (0, _) => {
+            say(&format!("nothing is wrong, {warnings} to look at"));
+            Status::Done.into()
+        }
+        (_, _) => {
+            say(&format!("{complaints} wrong"));
+            Status::Failed.into()
+        }
     })
 }
 
@@ -85,25 +102,58 @@ impl Opened {
 
 struct Examination {
     target: Target,
+    namespace: Option<String>,
+    token: Option<String>,
     complaints: usize,
+    warnings: usize,
 }
 
-type Finding = Result<String, Complaint>;
+/// What is said about a step.
+enum Told {
+    Good(String),
+    /// Some clients may have trouble, or what was looked at says little.
+    Doubtful(Complaint),
+}
+
+type Finding = Result<Told, Complaint>;
+
+impl From<String> for Told {
+    fn from(found: String) -> Self {
+        Self::Good(found)
+    }
+}
 
 impl Examination {
     async fn run(&mut self, idle_timeout: Duration) {
+        if let Some(url) = self.target.completed() {
+            say(&format!("..     url         taken for {url}"));
+        }
         if !self.tell("connection", self.connection().await) {
             return;
         }
+        self.read_path().await;
         let (polling, opened) = match self.polling().await {
-            Ok((found, opened)) => (Ok(found), Some(opened)),
+            Ok((found, opened, reply)) => (Ok(found.into()), Some((opened, reply))),
             Err(complaint) => (Err(complaint), None),
         };
         self.tell("polling", polling);
+        if let (Some(origin), Some((_, reply))) = (self.target.origin(), &opened) {
+            let found = words::origin(origin, self.target.is_own(origin), reply);
+            self.tell("origin", found.map(Told::from));
+        }
+        let opened = opened.map(|(opened, _)| opened);
         if let Some(opened) = &opened {
             self.tell("session", self.session(opened).await);
         }
-        let websocket = self.tell("websocket", self.websocket().await);
+        let websocket = match self.websocket().await {
+            Ok((found, answer)) => {
+                self.tell("websocket", Ok(found.into()));
+                let found = words::namespace(self.namespace(), self.token.is_some(), &answer);
+                self.tell("namespace", found);
+                true
+            }
+            Err(complaint) => self.tell("websocket", Err(complaint)),
+        };
         if websocket && opened.is_some_and(|opened| !opened.upgrades.is_empty()) {
             self.tell("upgrade", self.upgrade().await);
         }
@@ -116,8 +166,14 @@ impl Examination {
 
     fn tell(&mut self, step: &str, finding: Finding) -> bool {
         match finding {
-            Ok(found) => {
+            Ok(Told::Good(found)) => {
                 say(&format!("ok     {step:<11} {found}"));
+                true
+            }
+            Ok(Told::Doubtful(Complaint { problem, advice })) => {
+                self.warnings += 1;
+                say(&format!("warn   {step:<11} {problem}"));
+                say(&format!("       {:<11} -> {advice}", ""));
                 true
             }
             Err(Complaint { problem, advice }) => {
@@ -126,6 +182,58 @@ impl Examination {
                 say(&format!("       {:<11} -> {advice}", ""));
                 false
             }
+        }
+    }
+
+    fn namespace(&self) -> &str {
+        self.namespace.as_deref().unwrap_or("/")
+    }
+
+    /// The packet that asks for the namespace.
+    fn connect_packet(&self) -> String {
+        let namespace = match self.namespace() {
+            "/" => String::new(),
+            name => format!("{name},"),
+        };
+        let auth = self.token.as_ref();
+        let auth = auth.map(|token| serde_json::json!({"token": token}).to_string());
+        format!("40{namespace}{}", auth.unwrap_or_default())
+    }
+
+    /// The path of a URL that clients are given is the namespace, and Engine.IO's is an option of its own.
+    /// So a path that Engine.IO is not at is taken for a namespace, if it is at the usual one.
+    async fn read_path(&mut self) {
+        let path = self.target.path().to_owned();
+        if path == USUAL_PATH || self.namespace.is_some() || !self.is_missing(&self.target).await {
+            return;
+        }
+        let usual = self.target.at_usual_path();
+        if self.is_missing(&usual).await {
+            return;
+        }
+        let namespace = path.strip_suffix('/').unwrap_or(&path).to_owned();
+        say(&format!(
+            "..     url         {namespace} is taken for a namespace, as clients take it; Engine.IO is at {USUAL_PATH}"
+        ));
+        self.namespace = Some(namespace);
+        self.target = usual;
+    }
+
+    /// Whether nothing answers a handshake there.
+    async fn is_missing(&self, target: &Target) -> bool {
+        let reply = target.request(Method::GET, "", "", STEP_TIMEOUT).await;
+        match reply {
+            Ok(reply) => match Opened::parse(&reply.body) {
+                Some(opened) => {
+                    // Nobody needs this session.
+                    let query = opened.query();
+                    let close = target.request(Method::POST, &query, "1", STEP_TIMEOUT);
+                    let _either_way = close.await;
+                    false
+                }
+                None => reply.status == StatusCode::NOT_FOUND,
+            },
+            Err(_) => false,
         }
     }
 
@@ -143,11 +251,22 @@ impl Examination {
         }
         let tls = match self.target.checked() {
             None => "",
+            Some(TlsVerify::Full | TlsVerify::Ca) if self.target.is_authority() => {
+                return Ok(Told::Doubtful(Complaint::new(
+                    format!(
+                        "{address} shows a certificate that is marked as an authority (CA:TRUE), which clients \
+                         that are built with Rust's rustls refuse (CaUsedAsEndEntity)"
+                    ),
+                    "Browsers, Node and Python take it if they trust who signed it. For the others have one \
+                     made with basicConstraints=CA:FALSE (openssl req -x509 makes authorities if it is not \
+                     told otherwise).",
+                )));
+            }
             Some(TlsVerify::Full) => ", TLS and certificate are good",
             Some(TlsVerify::Ca) => ", TLS is good, the certificate too, whatever its name",
             Some(TlsVerify::None) => ", TLS is good; nobody looked at the certificate",
         };
-        Ok(format!("{address} answers in {took:.1?}{tls}"))
+        Ok(format!("{address} answers in {took:.1?}{tls}").into())
     }
 
     async fn open(&self) -> Result<(Opened, Reply), Complaint> {
@@ -157,11 +276,18 @@ impl Examination {
             .flatten();
         match opened {
             Some(opened) => Ok((opened, reply)),
+            None if self.is_internal_port().await => Err(words::internal_port(&reply)),
             None => Err(words::handshake(&self.target, &reply)),
         }
     }
 
-    async fn polling(&self) -> Result<(String, Opened), Complaint> {
+    /// Whether the port answers what only the internal one does.
+    async fn is_internal_port(&self) -> bool {
+        let live = self.target.fetch("/live").await;
+        live.is_ok_and(|live| live.body == "{\"live\":true}")
+    }
+
+    async fn polling(&self) -> Result<(String, Opened, Reply), Complaint> {
         let (opened, reply) = self.open().await?;
         let found = format!(
             "handshake answered in {:.1?}; a ping every {:?}, to be answered within {:?}",
@@ -169,7 +295,7 @@ impl Examination {
             opened.ping_interval(),
             Duration::from_millis(opened.ping_timeout),
         );
-        Ok((found, opened))
+        Ok((found, opened, reply))
     }
 
     /// A poll that waits until something is posted, then many requests.
@@ -180,7 +306,8 @@ impl Examination {
             // The poll has to be there first; if it is not, nothing is learnt of how long it waits.
             tokio::time::sleep(Duration::from_millis(200)).await;
             let posted = Instant::now();
-            self.post(&query, "40").await.map(|()| posted)
+            let packet = self.connect_packet();
+            self.post(&query, packet).await.map(|()| posted)
         };
         let (poll, posted) = tokio::join!(poll, post);
         let posted = posted?;
@@ -201,17 +328,19 @@ impl Examination {
             "{} requests on connections of their own found it; a waiting poll was answered in {:.1?}",
             REQUESTS + 3,
             held
-        ))
+        )
+        .into())
     }
 
-    async fn websocket(&self) -> Finding {
+    /// What is said, and what was answered to the connect.
+    async fn websocket(&self) -> Result<(String, String), Complaint> {
         let began = Instant::now();
-        let (mut socket, opened) = self.open_websocket().await?;
-        self.connect(&mut socket).await?;
+        let (mut socket, _) = self.open_websocket().await?;
+        let answer = self.connect(&mut socket).await?;
         let took = began.elapsed();
-        let _ = opened;
         socket.send("1").await.map_err(no_messages)?;
-        Ok(format!("opened, and a message answered, in {took:.1?}"))
+        let found = format!("opened, and a message answered, in {took:.1?}");
+        Ok((found, answer))
     }
 
     async fn open_websocket(&self) -> Result<(Socket, Opened), Complaint> {
@@ -227,13 +356,16 @@ impl Examination {
         Ok((socket, opened))
     }
 
-    /// Connects to `/`; a refusal is an answer, too.
-    async fn connect(&self, socket: &mut Socket) -> Result<(), Complaint> {
-        socket.send("40").await.map_err(no_messages)?;
+    /// Connects to the namespace; a refusal is an answer, too.
+    async fn connect(&self, socket: &mut Socket) -> Result<String, Complaint> {
+        socket
+            .send(&self.connect_packet())
+            .await
+            .map_err(no_messages)?;
         loop {
             let packet = socket.next(STEP_TIMEOUT).await.map_err(no_messages)?;
             if packet.starts_with("40") || packet.starts_with("44") {
-                return Ok(());
+                return Ok(packet);
             }
         }
     }
@@ -271,10 +403,7 @@ impl Examination {
         socket.send("5").await.map_err(no_messages)?;
         self.connect(&mut socket).await?;
         socket.send("1").await.map_err(no_messages)?;
-        Ok(format!(
-            "polling became WebSocket in {:.1?}",
-            began.elapsed()
-        ))
+        Ok(format!("polling became WebSocket in {:.1?}", began.elapsed()).into())
     }
 
     /// Watches a WebSocket and a poll that carry nothing but the gateway's pings.
@@ -292,7 +421,8 @@ impl Examination {
                 "WebSocket and polls lasted {bound:?} in silence; to see whether they last the \
                  {ping_interval:?} between two pings, give a longer --idle-timeout"
             )
-        })
+        }
+        .into())
     }
 
     async fn idle_websocket(&self, bound: Duration) -> Result<Duration, Complaint> {
@@ -375,7 +505,7 @@ impl Examination {
         }
     }
 
-    async fn post(&self, query: &str, body: &'static str) -> Result<(), Complaint> {
+    async fn post(&self, query: &str, body: impl Into<Bytes>) -> Result<(), Complaint> {
         let reply = self.target.request(Method::POST, query, body, STEP_TIMEOUT);
         let reply = reply.await.map_err(unreachable)?;
         match reply.status {

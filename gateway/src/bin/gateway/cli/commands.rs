@@ -187,6 +187,29 @@ fn doctor() -> Command {
                 .help("Where clients connect: https://example.com, or with a path"),
         )
         .arg(
+            Arg::new("namespace")
+                .long("namespace")
+                .value_name("NAMESPACE")
+                .value_parser(NonEmptyStringValueParser::new())
+                .help("The namespace to connect to [default: /]"),
+        )
+        .arg(
+            Arg::new("token")
+                .long("token")
+                .value_name("TOKEN")
+                .value_parser(NonEmptyStringValueParser::new())
+                .help(
+                    "Show this token as clients do, in auth.token; - reads it from standard input",
+                ),
+        )
+        .arg(
+            Arg::new("origin")
+                .long("origin")
+                .value_name("ORIGIN")
+                .value_parser(NonEmptyStringValueParser::new())
+                .help("Ask as a page of this web origin would: https://example.com"),
+        )
+        .arg(
             Arg::new("idle-timeout")
                 .long("idle-timeout")
                 .value_name("DURATION")

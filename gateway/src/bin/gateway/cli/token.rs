@@ -124,7 +124,7 @@ pub(super) fn run(config: &Config, matches: &ArgMatches) -> ExitCode {
 }
 
 /// The name as namespaces have it: with `/` before it.
-fn namespace(name: String) -> String {
+pub(super) fn namespace(name: String) -> String {
     if name.starts_with('/') {
         name
     } else {
@@ -132,10 +132,15 @@ fn namespace(name: String) -> String {
     }
 }
 
+/// A token that does not stand in the list of processes.
+pub(super) fn from_standard_input() -> io::Result<String> {
+    io::read_to_string(io::stdin().take(MAX_TOKEN_INPUT))
+}
+
 /// Says what a token holds, and whether it is taken.
 fn verify_token(config: &Config, token: &str) -> ExitCode {
     let token = match token {
-        "-" => io::read_to_string(io::stdin().take(MAX_TOKEN_INPUT)),
+        "-" => from_standard_input(),
         given => Ok(given.to_owned()),
     };
     let verdict = token

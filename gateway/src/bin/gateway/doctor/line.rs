@@ -1,7 +1,7 @@
 //! The way to the gateway as a client goes it: addresses, TLS, requests, WebSockets.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,8 @@ use bytes::Bytes;
 use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, Role, WebSocket};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{
-    CONNECTION, CONTENT_TYPE, HOST, HeaderMap, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode, Uri};
@@ -44,13 +45,20 @@ pub(super) enum Trouble {
     Late(Duration),
 }
 
+/// The usual path of Engine.IO.
+pub(super) const USUAL_PATH: &str = "/socket.io/";
+
 /// What is to be examined.
 #[derive(Clone)]
 pub(super) struct Target {
+    /// The URL, if it had no scheme and one was chosen for it.
+    completed: Option<String>,
     host: String,
     port: u16,
     authority: String,
     path: String,
+    /// The page that the client runs in.
+    origin: Option<HeaderValue>,
     tls: Option<(TlsConnector, ServerName<'static>, Arc<Verifier>)>,
 }
 
@@ -71,10 +79,21 @@ trait Line: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Line for T {}
 
 impl Target {
-    /// Of a URL with `http`, `https`, `ws` or `wss`; its path is that of Engine.IO. `trust` has the
-    /// certificates to trust beside those of the system.
-    pub(super) fn parse(url: &str, trust: &Trust) -> anyhow::Result<Self> {
+    /// Of a URL with `http`, `https`, `ws` or `wss`, or without; its path is that of Engine.IO. `trust`
+    /// has the certificates to trust beside those of the system.
+    pub(super) fn parse(url: &str, trust: &Trust, origin: Option<&str>) -> anyhow::Result<Self> {
+        let completed = (!url.contains("://")).then(|| with_scheme(url));
+        let url = completed.as_deref().unwrap_or(url);
         let wrong = || anyhow::anyhow!("{url}: not a URL such as http://localhost:3000");
+        let origin = origin
+            .map(|origin| {
+                let is_origin = origin == "null" || origin.contains("://");
+                let origin = HeaderValue::from_str(origin).ok().filter(|_| is_origin);
+                origin.ok_or_else(|| {
+                    anyhow::anyhow!("--origin: not an origin such as https://example.com, or null")
+                })
+            })
+            .transpose()?;
         let uri: Uri = url.parse().map_err(|_| wrong())?;
         let secure = match uri.scheme_str() {
             Some("http" | "ws") => false,
@@ -89,7 +108,7 @@ impl Target {
             None => bracketed.to_owned(),
         };
         let path = match uri.path() {
-            "" | "/" => "/socket.io/".to_owned(),
+            "" | "/" => USUAL_PATH.to_owned(),
             path if path.ends_with('/') => path.to_owned(),
             path => format!("{path}/"),
         };
@@ -102,12 +121,38 @@ impl Target {
             })
             .transpose()?;
         Ok(Self {
+            origin,
             host,
             port: uri.port_u16().unwrap_or(usual),
             authority,
             path,
             tls,
+            completed,
         })
+    }
+
+    /// The URL that was chosen, if there was no scheme.
+    pub(super) fn completed(&self) -> Option<&str> {
+        self.completed.as_deref()
+    }
+
+    /// The page that the client runs in.
+    pub(super) fn origin(&self) -> Option<&str> {
+        self.origin.as_ref()?.to_str().ok()
+    }
+
+    /// Whether a page of `origin` would be one of the gateway's own.
+    pub(super) fn is_own(&self, origin: &str) -> bool {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        origin.eq_ignore_ascii_case(&format!("{scheme}://{}", self.authority))
+    }
+
+    /// The same with Engine.IO at its usual path.
+    pub(super) fn at_usual_path(&self) -> Self {
+        Self {
+            path: USUAL_PATH.to_owned(),
+            ..self.clone()
+        }
     }
 
     /// The path of Engine.IO's requests.
@@ -160,15 +205,36 @@ impl Target {
         Ok(Box::new(secured.map_err(Trouble::Tls)?))
     }
 
+    /// Whether the certificate that was shown is marked as an authority.
+    pub(super) fn is_authority(&self) -> bool {
+        let tls = self.tls.as_ref();
+        tls.is_some_and(|(_, _, verifier)| verifier.found_authority())
+    }
+
+    /// The answer to a GET of another path than Engine.IO's.
+    pub(super) async fn fetch(&self, path: &str) -> Result<Reply, Trouble> {
+        let began = Instant::now();
+        let (line, _) = self.connect().await?;
+        in_time(STEP_TIMEOUT, async {
+            let request = Request::builder()
+                .uri(path)
+                .header(HOST, &self.authority)
+                .header(CONNECTION, "close");
+            let answer = send(line, request.body(Full::default())).await?;
+            read(answer, began).await
+        })
+        .await
+    }
+
     /// One request on a connection of its own, as a balancer might treat any.
     pub(super) async fn request(
         &self,
         method: Method,
         query: &str,
-        body: &'static str,
+        body: impl Into<Bytes>,
         timeout: Duration,
     ) -> Result<Reply, Trouble> {
-        let began = Instant::now();
+        let (began, body) = (Instant::now(), body.into());
         let (line, _) = self.connect().await?;
         in_time(timeout, async {
             let request = self
@@ -205,11 +271,35 @@ impl Target {
 
     fn begin(&self, method: Method, transport: &str, query: &str) -> hyper::http::request::Builder {
         let target = format!("{}?EIO=4&transport={transport}{query}", self.path);
-        Request::builder()
+        let request = Request::builder()
             .method(method)
             .uri(target)
-            .header(HOST, &self.authority)
+            .header(HOST, &self.authority);
+        match &self.origin {
+            Some(origin) => request.header(ORIGIN, origin),
+            None => request,
+        }
     }
+}
+
+/// A URL without a scheme with the one that is likely: TLS at its ports, and at a name without a port.
+fn with_scheme(url: &str) -> String {
+    let authority = url.split(['/', '?', '#']).next().unwrap_or_default();
+    let bare = authority
+        .rsplit_once(']')
+        .map_or(authority, |(_, rest)| rest);
+    let (before, port) = match bare.rsplit_once(':') {
+        Some((_, port)) => (&authority[..authority.len() - port.len() - 1], Some(port)),
+        None => (authority, None),
+    };
+    let host = before.trim_matches(['[', ']']);
+    let is_near =
+        host == "localhost" || host.ends_with(".localhost") || host.parse::<IpAddr>().is_ok();
+    let secure = match port {
+        Some(port) => matches!(port, "443" | "8443"),
+        None => !is_near,
+    };
+    format!("{}://{url}", if secure { "https" } else { "http" })
 }
 
 impl Socket {
@@ -271,4 +361,27 @@ fn broken(error: impl std::error::Error) -> Trouble {
     // hyper says what matters in the source of its error.
     let source = error.source().map(|source| format!(": {source}"));
     Trouble::Broken(format!("{error}{}", source.unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_without_a_scheme_gets_the_likely_one() {
+        for (url, completed) in [
+            ("localhost:3000", "http://localhost:3000"),
+            ("localhost", "http://localhost"),
+            ("127.0.0.1", "http://127.0.0.1"),
+            ("[::1]:3000/chat", "http://[::1]:3000/chat"),
+            ("[::1]", "http://[::1]"),
+            ("example.com", "https://example.com"),
+            ("example.com/socket.io/", "https://example.com/socket.io/"),
+            ("example.com:443", "https://example.com:443"),
+            ("example.com:8443", "https://example.com:8443"),
+            ("example.com:8080", "http://example.com:8080"),
+        ] {
+            assert_eq!(with_scheme(url), completed);
+        }
+    }
 }

@@ -1,9 +1,11 @@
 //! What an answer means, and what to do about it.
 
 use hyper::StatusCode;
-use hyper::header::{LOCATION, SERVER};
+use hyper::header::{ACCESS_CONTROL_ALLOW_ORIGIN, LOCATION, SERVER};
+use serde::Deserialize;
 
 use super::line::{Reply, Target};
+use super::{Finding, Told};
 
 /// What is wrong, and what helps.
 #[derive(Debug, PartialEq, Eq)]
@@ -60,6 +62,112 @@ fn summary(reply: &Reply) -> String {
     format!("answered {status}{answerer}: {}", excerpt(&reply.body))
 }
 
+/// The port answers, and is not the one of clients.
+pub(super) fn internal_port(reply: &Reply) -> Complaint {
+    Complaint::new(
+        format!(
+            "this is the internal port of a gateway: the handshake was {}",
+            summary(reply)
+        ),
+        "Clients connect to another port, the setting listen (3000 if nothing is set). Let nobody reach \
+         the internal one (internal_listen) but your monitoring, your backends and the other nodes.",
+    )
+}
+
+/// Whether a page of `origin` may read what was answered to it.
+pub(super) fn origin(origin: &str, is_own: bool, reply: &Reply) -> Result<String, Complaint> {
+    let allowed: Vec<_> = reply
+        .headers
+        .get_all(ACCESS_CONTROL_ALLOW_ORIGIN)
+        .iter()
+        .map(|it| String::from_utf8_lossy(it.as_bytes()).into_owned())
+        .collect();
+    match &*allowed {
+        [allowed] if allowed == origin || allowed == "*" => Ok(format!(
+            "pages of {origin} may connect (Access-Control-Allow-Origin: {allowed})"
+        )),
+        _ if is_own => Ok(format!(
+            "{origin} is the gateway's own, so its pages may connect"
+        )),
+        [] => Err(Complaint::new(
+            format!(
+                "pages of {origin} may not read answers: there is no Access-Control-Allow-Origin"
+            ),
+            format!(
+                "List it: cors.origins = [\"{origin}\"]. If it is listed, a proxy takes the header away."
+            ),
+        )),
+        [allowed] => Err(Complaint::new(
+            format!(
+                "pages of {origin} may not read answers: Access-Control-Allow-Origin is {allowed}"
+            ),
+            "Something in front sets the header itself: leave it to the gateway and cors.origins.",
+        )),
+        several => Err(Complaint::new(
+            format!(
+                "browsers refuse answers with several Access-Control-Allow-Origin: {}",
+                several.join(", ")
+            ),
+            "Both the gateway and something in front set the header: leave it to one of them.",
+        )),
+    }
+}
+
+/// What a refused connect carries.
+#[derive(Deserialize)]
+struct Refused {
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    data: serde_json::Value,
+}
+
+/// What was answered to the connect to a namespace. A client without a token may be refused for good
+/// reasons.
+pub(super) fn namespace(name: &str, has_token: bool, packet: &str) -> Finding {
+    if packet.starts_with("40") {
+        let with = if has_token { " with the token" } else { "" };
+        return Ok(format!("connected to {name}{with}").into());
+    }
+    let json = packet.find('{').map_or("", |start| &packet[start..]);
+    let Refused { message, data } = serde_json::from_str(json).unwrap_or(Refused {
+        message: excerpt(packet),
+        data: serde_json::Value::Null,
+    });
+    let code = data["code"].as_str().unwrap_or_default();
+    let advice = match code {
+        "token_missing" => {
+            "Give one: --token TOKEN, or --token - to have it read from standard input."
+        }
+        "token_expired" => "It was good once: get another.",
+        "token_invalid" => {
+            "gateway token --verify says what is wrong with it, beside the configuration of a node."
+        }
+        "token_unverifiable" => {
+            "The issuer's keys cannot be had now: look at auth.jwks_url and the node's log."
+        }
+        "namespace_forbidden" => "The claim namespaces of the token does not name it.",
+        _ if message == "Invalid namespace" => {
+            "See the setting namespaces. A client takes the path of its URL for the namespace."
+        }
+        _ => "The application refuses this client, or wants other credentials.",
+    };
+    let code = if code.is_empty() {
+        String::new()
+    } else {
+        format!(" ({code})")
+    };
+    let complaint = Complaint::new(
+        format!("{name} refuses this client: {message}{code}"),
+        advice,
+    );
+    if has_token || (message == "Invalid namespace" && name != "/") {
+        Err(complaint)
+    } else {
+        Ok(Told::Doubtful(complaint))
+    }
+}
+
 /// A handshake that was not answered as it should be.
 pub(super) fn handshake(target: &Target, reply: &Reply) -> Complaint {
     let advice = match (reply.status, engine_code(reply)) {
@@ -72,6 +180,10 @@ pub(super) fn handshake(target: &Target, reply: &Reply) -> Complaint {
         (StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS, Some(_)) => {
             "The gateway refuses new sessions: it drains, or one of its limits.* is reached. Behind a \
              proxy without proxy.trusted all clients count as one address."
+                .to_owned()
+        }
+        (StatusCode::FORBIDDEN, Some(_)) if target.origin().is_some() => {
+            "The application refuses this client, or cors.enforce its origin: list it in cors.origins."
                 .to_owned()
         }
         (StatusCode::FORBIDDEN, Some(_)) => "The application refuses this client.".to_owned(),
