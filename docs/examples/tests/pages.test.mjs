@@ -12,7 +12,7 @@ const folders = readdirSync(EXAMPLES).filter((name) => existsSync(join(EXAMPLES,
 const PAGES = [
   join(ROOT, "README.md"),
   join(ROOT, "docs/getting-started.md"),
-  join(ROOT, "docs/cookbook.md"),
+  ...["cookbook", "tokens", "api"].map((name) => join(ROOT, `docs/${name}.md`)),
   join(EXAMPLES, "README.md"),
   ...folders.map((name) => join(EXAMPLES, name, "README.md")),
 ];
