@@ -16,7 +16,7 @@ const suites = chosen(all(join(FOLDER, "tests")));
 const env = programs(["GATEWAY_BIN", "EXAMPLES_BIN"]);
 
 npmPackages(FOLDER, "the libraries of the examples' tests");
-for (const example of ["vue-chat", "node-webhook", "draw-and-guess", "redis-emitter", "testing"]) npmPackages(join(FOLDER, example), `the libraries of ${example}`);
+for (const example of ["vue-chat", "node-webhook", "draw-and-guess", "redis-emitter"]) npmPackages(join(FOLDER, example), `the libraries of ${example}`);
 env.EXAMPLES_PYTHON ??= pythonPackages(VENV, FOLDER, "the examples' libraries");
 debianProgram(CHROMIUM, "chromium", "Chromium from Debian (or set CHROMIUM to a browser that is there)");
 env.CHROMIUM = CHROMIUM;

@@ -122,8 +122,12 @@ for (const query of ["", "?transport=polling"]) {
     await say(bob, "A house in the sun!");
     await shows(ann, "messages", "A house in the sun!");
     assert.match(await at(ann, "status").innerText(), query ? /polling/ : /websocket/);
+    // Who comes late is told the drawing by those who are there; nothing is kept here.
+    const cleo = await open({ query });
+    await enter(cleo, "Cleo", "parlour");
+    await untilInked(cleo, drawn * 0.9);
     if (process.env.SCREENSHOT && !query) await bob.screenshot({ path: process.env.SCREENSHOT });
-    assert.deepEqual([...ann.failures, ...bob.failures], []);
+    assert.deepEqual([...ann.failures, ...bob.failures, ...cleo.failures], []);
   });
 }
 
