@@ -14,13 +14,18 @@ The program is linked with the GNU C Library (LGPL-2.1-or-later, https://www.gnu
 (MIT OR Apache-2.0, https://www.rust-lang.org). Its own sources are open, so that it can be linked with another version of either.
 """
 
+# The scripts that the node serves to browsers, whose licence stands beside them.
+CLIENT = "gateway/assets/client"
+
 
 def text(root, target, features=("dist",)):
     """All licences, each once, with the libraries that it is of."""
     libraries = sorted(held(root, target, features), key=lambda it: (it["name"], it["version"]))
     lines = ["Libraries in the program, and their licences.\n", BESIDES]
     lines += [f"{it['name']} {it['version']}: {it['license'] or 'see its files'}" for it in libraries]
-    by_terms = {}
+    version = re.search(r"Socket\.IO v(\S+)", (root / CLIENT / "socket.io.js").read_text())[1]
+    lines.append(f"socket.io-client {version} (JavaScript, served to browsers): MIT")
+    by_terms = {(root / CLIENT / "LICENSE").read_text().strip(): [f"socket.io-client {version} (LICENSE)"]}
     for library in libraries:
         # Some libraries of one repository have the file in one of them alone.
         beside = (it for it in libraries if it["repository"] and it["repository"] == library["repository"])
