@@ -48,7 +48,7 @@ mod writer;
 
 pub use call::{
     Act, Beat, Call, Done, Handled, Heard, Known, Mark, Ordered, Process, Publication, Reply,
-    Request, ServerId,
+    Request, ServerId, Sizes,
 };
 pub use comeback::{Comeback, Next, NotRecovered, Welcome};
 pub use floors::Floors;

@@ -62,6 +62,8 @@ def rows():
             graph("Sessions", "Changes of sessions that were written.", (f"sum by (instance) (rate(gateway_recovery_session_writes_total[][{RATE}]))", "{{instance}}"), unit="cps"),
             graph("What went wrong", "Events that nodes read because they had not heard them, connections closed since what they lack cannot be had, events refused, and logs that were lost; in five minutes.", ("sum(increase(gateway_recovery_filled_events_total[][5m]))", "read"), ("sum(increase(gateway_recovery_given_up_total[][5m]))", "closed"), ("sum(increase(gateway_recovery_refused_events_total[][5m]))", "refused"), ("sum(increase(gateway_recovery_renewals_total[][5m]))", "logs lost"), unit="none"),
             graph("Waiting", "Events and changes of sessions that wait for Redis.", ("sum by (instance) (gateway_recovery_waiting[])", "{{instance}}"), unit="none"),
+            graph("Bytes of logs", "Of the events that are kept for clients that come back. Every node tells the same.", ("max(gateway_recovery_log_bytes[])", "bytes"), unit="bytes"),
+            graph("Logs", "Rooms whose events are kept, and these events. Every node tells the same.", ("max(gateway_recovery_logs[])", "rooms"), ("max(gateway_recovery_log_entries[])", "events"), unit="none"),
         ),
         row(
             "Rooms",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use adapter::NodeId;
 use adapter::recovery::{
     Claimed, Done, Entry, Epoch, Known, LogName, Mark, NotClaimed, Offset, Part, PastPage, Pid,
-    Position, Process, Reply, Stay, Taken,
+    Position, Process, Reply, Sizes, Stay, Taken,
 };
 use bytes::Bytes;
 
@@ -64,13 +64,33 @@ fn answered(asked: &Asked, items: &[resp::Reply<'_>]) -> Option<Answered> {
     let mut reached = None;
     let mut complaint = None;
     let reply = match (bytes(kind)?, asked, rest) {
-        (b"B", Asked::Beat, [count, epoch, era, position, gone, heard, said]) => {
+        (
+            b"B",
+            Asked::Beat,
+            [
+                count,
+                epoch,
+                era,
+                position,
+                gone,
+                logs,
+                entries,
+                bytes_of_all,
+                heard,
+                said,
+            ],
+        ) => {
             reached = number(heard);
             complaint = Some(words(bytes(said)?));
             Reply::Beaten {
                 number: number(count)?,
                 known: known(epoch, era, position)?,
                 taken: taken(gone)?,
+                sizes: Sizes {
+                    logs: number(logs)?,
+                    entries: number(entries)?,
+                    bytes: number(bytes_of_all)?,
+                },
             }
         }
         (b"D", Asked::Acts, [count, epoch, era, position, blob, gone, said]) => {

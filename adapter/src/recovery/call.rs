@@ -134,6 +134,18 @@ pub enum Done {
     Retired,
 }
 
+/// How much is in the logs of a namespace. Heartbeats look at a few logs each, so entries and bytes are those of when
+/// they had looked at all of them last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Logs.
+    pub logs: u64,
+    /// Entries in all of them.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 /// What is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
@@ -145,6 +157,8 @@ pub enum Reply {
         known: Known,
         /// What was taken from the process.
         taken: Vec<Taken>,
+        /// How much is in the logs.
+        sizes: Sizes,
     },
     /// To acts.
     Done {

@@ -10,7 +10,7 @@ use super::session::{Owner, Sessions};
 use super::{
     Act, Call, Claim, Claimed, Done, Entry, Epoch, Generation, Handled, Heard, Keep, Known,
     LogName, Mark, NotClaimed, Offset, Ordered, PastPage, Pid, PidSecret, Position, Process,
-    Publication, Reply, Request, ServerId, Span, Taken, Write,
+    Publication, Reply, Request, ServerId, Sizes, Span, Taken, Write,
 };
 
 /// The order, the logs and the sessions of one namespace.
@@ -53,6 +53,10 @@ struct Life {
     forgotten: Position,
     /// The log that was swept last.
     swept: Option<LogName>,
+    /// Entries and bytes of the logs that were swept since the first one.
+    passed: (u64, u64),
+    /// The same of all, when the last one was swept last.
+    summed: (u64, u64),
     sessions: Sessions,
 }
 
@@ -237,6 +241,8 @@ impl Life {
             logs: BTreeMap::new(),
             forgotten: Position::ZERO,
             swept: None,
+            passed: (0, 0),
+            summed: (0, 0),
             sessions: Sessions::default(),
         }
     }
@@ -292,6 +298,7 @@ impl Life {
         }];
         self.logs.clear();
         self.forgotten = start;
+        (self.passed, self.summed) = ((0, 0), (0, 0));
         self.sessions.clear();
         self.processes.values_mut().for_each(|it| it.taken.clear());
     }
@@ -351,10 +358,16 @@ impl Life {
         let known = mark.known;
         heard.push(Heard::Mark(process.clone(), Arc::new(mark)));
         self.sweep(now, settings);
+        let (entries, bytes) = self.summed;
         Reply::Beaten {
             number: beat.number,
             known,
             taken,
+            sizes: Sizes {
+                logs: self.logs.len() as u64,
+                entries,
+                bytes,
+            },
         }
     }
 
@@ -585,8 +598,14 @@ impl Life {
                 if log.len() == 0 && log.last() < horizon {
                     self.forgotten = self.forgotten.max(log.trimmed());
                     self.logs.remove(&name);
+                } else {
+                    self.passed.0 += log.len() as u64;
+                    self.passed.1 += log.bytes() as u64;
                 }
             }
+        }
+        if self.swept.is_none() {
+            self.summed = std::mem::take(&mut self.passed);
         }
     }
 }

@@ -76,6 +76,9 @@ struct UnderWay {
     is_asked: bool,
 }
 
+/// Acts for which there is room while nothing waits: what a rush took is given back.
+const AT_REST: usize = 256;
+
 /// What an act takes beside what it carries, about.
 const OVERHEAD: usize = 128;
 
@@ -213,6 +216,7 @@ impl Writer {
                 number,
                 known,
                 taken,
+                ..
             } => {
                 // Several may be under way, on a slow way always.
                 self.told.retain(|it| it.0 >= *number);
@@ -277,6 +281,9 @@ impl Writer {
                 break;
             }
             acts.extend(self.queue.pop_front());
+        }
+        if self.queue.is_empty() && self.queue.capacity() > 2 * AT_REST {
+            self.queue.shrink_to(AT_REST);
         }
         acts
     }
@@ -522,6 +529,7 @@ mod tests {
             number,
             known,
             taken,
+            sizes: super::super::Sizes::default(),
         }
     }
 

@@ -1,31 +1,37 @@
 //! What puts a namespace in order on a node: the machines of [`adapter::recovery`], and what drives them.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::hash::Hash;
 use std::pin::Pin;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use adapter::recovery::{
-    Act, Bounds, Call, Change, Done, Effect, Floors, Heard, Link, LogName, Offset, PastPage,
-    Position, Process, Reads, Receiver, Reply, Request, Settings, Span, State, Ticket, Told, Why,
-    Writer, WriterLimits,
+    Act, Bounds, Call, Change, Effect, Floors, Heard, Link, LogName, Offset, Position, Process,
+    Reads, Receiver, Request, Settings, Span, Ticket, Told, Writer, WriterLimits,
 };
 use adapter::{Adapter, Interest, Latch};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
-use tracing::{info, warn};
 
+use super::counters::Share;
 use super::memory::MemoryLink;
 use super::order::{Ask, MAX_WAITING};
 use super::questions::{Asker, Question, Questions};
 use super::rewinds::Rewinds;
 use super::seats::Sitting;
 use super::{
-    Begun, HEARTBEAT, Order, Orders, Outlet, RecoveryCounters, Seat, Unpublished, Whom, rand_u64,
+    Begun, HEARTBEAT, Order, Orders, Outlet, RecoveryCounters, Seat, Unpublished, rand_u64,
 };
+
+mod answers;
+mod closing;
+mod listening;
+
+use listening::{Wanted, when_in_force};
 
 /// How often a keeper looks at its clocks.
 const TICK: Duration = Duration::from_millis(100);
@@ -147,6 +153,7 @@ pub(super) fn open(
         outlet: Arc::clone(&begun.outlet),
         order: Arc::clone(&order),
         asks,
+        share: Share::new(Arc::clone(&counters)),
         counters,
     };
     (order, keeper)
@@ -154,13 +161,6 @@ pub(super) fn open(
 
 /// A log comes into force.
 type Coming = Pin<Box<dyn Future<Output = LogName> + Send>>;
-
-fn when_in_force(log: LogName, in_force: adapter::InForce) -> Coming {
-    Box::pin(async move {
-        in_force.await;
-        log
-    })
-}
 
 /// The task behind an [`Order`].
 pub(super) struct Keeper {
@@ -207,6 +207,7 @@ pub(super) struct Keeper {
     pub(super) order: Arc<Order>,
     asks: mpsc::UnboundedReceiver<Ask>,
     pub(super) counters: Arc<RecoveryCounters>,
+    share: Share,
 }
 
 enum Asked {
@@ -216,14 +217,11 @@ enum Asked {
     History(Question),
 }
 
-/// A log that somebody here is to hear.
-pub(super) struct Wanted {
-    pub(super) wants: usize,
-    interest: Option<Interest>,
-    /// It is heard without a hole.
-    pub(super) is_open: bool,
-    /// Who goes on once it is open.
-    pub(super) waiting: Vec<Seat>,
+/// Gives back what is much more than what is needed.
+fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
+    if map.capacity() > 1024.max(8 * map.len()) {
+        map.shrink_to(2 * map.len());
+    }
 }
 
 /// Who reads.
@@ -280,7 +278,8 @@ impl Keeper {
                 }
             }
             self.pump();
-            self.counters.waiting.set(self.tickets.len() as u64);
+            self.share
+                .set_waiting(self.tickets.len() + self.overflow.len());
         }
     }
 
@@ -386,114 +385,6 @@ impl Keeper {
         }
     }
 
-    fn lose_connection(&mut self) {
-        self.connection = None;
-        self.writer.handle_broken();
-        self.lose_questions();
-        for asked in std::mem::take(&mut self.asked) {
-            if let Asked::Read(spans) = asked {
-                self.reads.handle_failed(&spans);
-            }
-        }
-    }
-
-    /// Questions about the past that this connection does not answer any more.
-    fn lose_questions(&mut self) {
-        let (questions, others): (VecDeque<_>, _) = std::mem::take(&mut self.asked)
-            .into_iter()
-            .partition(|it| matches!(it, Asked::History(_)));
-        self.asked = others;
-        let questions = questions.into_iter().filter_map(|it| match it {
-            Asked::History(question) => Some(question),
-            Asked::Beat | Asked::Acts | Asked::Read(_) => None,
-        });
-        self.questions.handle_broken(questions);
-    }
-
-    fn handle_listening(&mut self) {
-        self.is_listening = true;
-        let mut waiting = Vec::new();
-        for (log, wanted) in &mut self.wanted {
-            let is_in_force = wanted.interest.as_ref().is_none_or(Interest::is_in_force);
-            if is_in_force && !wanted.is_open {
-                wanted.is_open = true;
-                self.receiver.open(log.clone());
-                waiting.append(&mut wanted.waiting);
-            } else if let Some(interest) = &wanted.interest {
-                // What told that it is in force before may have told the connection before.
-                let in_force = interest.in_force();
-                self.coming.push(when_in_force(log.clone(), in_force));
-            }
-        }
-        self.receiver.handle_up();
-        self.go_on(waiting);
-    }
-
-    /// A subscription is in force, or refused.
-    fn handle_in_force(&mut self, log: &LogName) {
-        let Some(wanted) = self.wanted.get_mut(log) else {
-            return;
-        };
-        if !self.is_listening || wanted.is_open {
-            return;
-        }
-        if let Some(interest) = &wanted.interest
-            && !interest.is_in_force()
-        {
-            let in_force = interest.in_force();
-            if in_force.is_refused() {
-                let waiting = std::mem::take(&mut wanted.waiting);
-                return self.refuse_room(log, waiting);
-            }
-            self.coming.push(when_in_force(log.clone(), in_force));
-            return;
-        }
-        wanted.is_open = true;
-        self.receiver.open(log.clone());
-        let waiting = std::mem::take(&mut wanted.waiting);
-        self.go_on(waiting);
-    }
-
-    /// Wants to hear of a log, for one more.
-    pub(super) fn keep(&mut self, log: &LogName) {
-        if let Some(wanted) = self.wanted.get_mut(log) {
-            wanted.wants += 1;
-            return;
-        }
-        let mut wanted = Wanted {
-            wants: 1,
-            interest: None,
-            is_open: false,
-            waiting: Vec::new(),
-        };
-        if let (Some(adapter), LogName::Room(room)) = (&self.adapter, log) {
-            let interest = adapter.open_room(self.order.namespace(), room);
-            let in_force = interest.in_force();
-            match self.is_listening && in_force.is_open() {
-                true => wanted.is_open = true,
-                false => self.coming.push(when_in_force(log.clone(), in_force)),
-            }
-            wanted.interest = Some(interest);
-        } else {
-            wanted.is_open = self.is_listening;
-        }
-        if wanted.is_open {
-            self.receiver.open(log.clone());
-        }
-        self.wanted.insert(log.clone(), wanted);
-    }
-
-    pub(super) fn release(&mut self, log: &LogName) {
-        let Some(wanted) = self.wanted.get_mut(log) else {
-            return;
-        };
-        wanted.wants -= 1;
-        if wanted.wants == 0 {
-            self.wanted.remove(log);
-            self.receiver.close(log);
-        }
-    }
-
     pub(super) fn beat(&mut self) {
         self.beat_due = Instant::now() + HEARTBEAT;
         if self.connection.is_none() {
@@ -519,64 +410,6 @@ impl Keeper {
         }
     }
 
-    fn handle_reply(&mut self, reply: &Reply) {
-        let asked = self.asked.pop_front();
-        if let Reply::Beaten { known, .. } = reply {
-            self.receiver.begin(*known);
-        }
-        if let Some(Asked::Read(spans)) = &asked {
-            match reply {
-                Reply::Pieces { epoch, pieces } if pieces.len() == spans.len() => {
-                    for piece in pieces {
-                        for (reader, piece) in self.reads.handle(piece.clone()) {
-                            match reader {
-                                Reader::Receiver => {
-                                    self.counters.filled.add(piece.entries.len() as u64);
-                                    self.receiver.handle_piece(*epoch, &piece);
-                                }
-                                Reader::Comeback(seat) => self.handle_piece(seat, *epoch, &piece),
-                            }
-                        }
-                    }
-                }
-                Reply::Pieces { .. }
-                | Reply::Beaten { .. }
-                | Reply::Done { .. }
-                | Reply::BeatFirst
-                | Reply::Outdated
-                | Reply::Page(_) => self.reads.handle_failed(spans),
-            }
-        }
-        if let Some(Asked::History(question)) = asked {
-            self.questions.handle_answered();
-            if let Reply::Page(page) = reply {
-                self.handle_page(question, page);
-            }
-        }
-        let resolved = self.writer.handle(reply);
-        for taken in &resolved.taken {
-            self.handle_taken(taken);
-        }
-        for (ticket, done) in resolved.done {
-            if let Some(pending) = self.tickets.remove(&ticket) {
-                self.handle_done(pending, &done);
-            }
-        }
-        let is_beating = self.asked.iter().any(|it| matches!(it, Asked::Beat));
-        if self.writer.must_beat() && !is_beating {
-            self.beat();
-        }
-    }
-
-    fn handle_page(&mut self, question: Question, page: &PastPage) {
-        match question.asker {
-            Asker::Caller(answer) => {
-                let _gone = answer.send(page.clone());
-            }
-            Asker::Rewind(seat, number) => self.handle_page_of_rewind(seat, number, page),
-        }
-    }
-
     pub(super) fn push(&mut self, act: Act, pending: Pending) {
         if !self.overflow.is_empty() {
             return self.overflow.push_back((act, pending));
@@ -589,66 +422,15 @@ impl Keeper {
         }
     }
 
-    fn handle_done(&mut self, pending: Pending, done: &Done) {
-        match (pending, done) {
-            (Pending::Publish { size, done, since }, outcome) => {
-                self.order.settled(size);
-                let result = match outcome {
-                    Done::Published(_) => {
-                        self.counters.published.increment();
-                        self.counters.publish_duration.observe(since.elapsed());
-                        Ok(())
-                    }
-                    Done::Opened(_)
-                    | Done::Written(_)
-                    | Done::NotOwned
-                    | Done::Claimed(_)
-                    | Done::NotClaimed(_)
-                    | Done::Retired => Err(Unpublished::NotOwned),
-                };
-                if let Some(done) = done {
-                    let _nobody_waits = done.send(result);
-                }
-            }
-            (Pending::Open(seat), Done::Opened(pid)) => self.handle_opened(seat, *pid),
-            (
-                Pending::Join {
-                    seat,
-                    rooms,
-                    written,
-                },
-                Done::Written(since),
-            ) => {
-                self.counters.session_writes.increment();
-                let is_live = matches!(self.receiver.state(), State::Live);
-                let is_behind = self
-                    .receiver
-                    .released()
-                    .is_none_or(|it| it.position < *since);
-                if !is_live && is_behind {
-                    self.outlet.joined(seat, rooms, *since);
-                }
-                written.open();
-            }
-            (Pending::Join { seat, .. }, Done::NotOwned) => {
-                self.close_seat(seat, "its session is another node's");
-            }
-            (Pending::Claim(seat, secret), done) => self.handle_claim(seat, secret, done),
-            (Pending::Retire, _) => {
-                for retired in self.retiring.drain(..) {
-                    let _gone = retired.send(());
-                }
-            }
-            (Pending::Nothing, Done::Written(_)) => self.counters.session_writes.increment(),
-            (Pending::Open(_) | Pending::Join { .. } | Pending::Nothing, _) => {}
-        }
-    }
-
     fn tick(&mut self) {
         if Instant::now() >= self.beat_due {
             self.beat();
         }
         self.tick_seats();
+        // What a rush took is given back.
+        shrink(&mut self.tickets);
+        shrink(&mut self.seats);
+        shrink(&mut self.wanted);
     }
 
     /// Does what the machines want done.
@@ -722,58 +504,5 @@ impl Keeper {
                 self.ask(&call, Asked::Read(spans));
             }
         }
-    }
-
-    fn give_up(&mut self, log: &LogName, why: Why) {
-        let is_in = |sitting: &Sitting| match log {
-            LogName::Everybody => true,
-            LogName::Room(_) => sitting.keeps(log),
-        };
-        let seats = self.seats.iter().filter(|it| is_in(it.1));
-        let seats: Vec<_> = seats.map(|it| *it.0).collect();
-        self.counters.given_up.add(seats.len() as u64);
-        let reason = match why {
-            Why::Trimmed => "what its node missed is not kept any more",
-            Why::TooLarge => "what its node missed is too much",
-            Why::Late => "what its node missed comes too late",
-        };
-        warn!(target: "gateway::recovery",
-            namespace = %self.order.namespace(),
-            clients = seats.len(),
-            reason,
-            "clients are closed, since this node cannot give them what it missed"
-        );
-        for seat in seats {
-            let change = match why {
-                Why::Trimmed | Why::TooLarge => Change::Away,
-                Why::Late => Change::End,
-            };
-            self.leave_seat(seat, Some(change));
-            self.close_whom(Whom::Seat(seat), reason);
-        }
-    }
-
-    /// What was promised of the log before is gone: nobody here is told that he is whole.
-    fn handle_renewed(&mut self) {
-        self.counters.renewed.increment();
-        info!(target: "gateway::recovery",
-            namespace = %self.order.namespace(),
-            clients = self.seats.len(),
-            "Redis lost what it had confirmed, or was empty: all clients of the namespace begin anew"
-        );
-        let seats: Vec<_> = self.seats.keys().copied().collect();
-        for seat in seats {
-            self.leave_seat(seat, Some(Change::Away));
-        }
-        self.close_whom(Whom::Everybody, "the log of the namespace is another one");
-    }
-
-    pub(super) fn close_seat(&mut self, seat: Seat, why: &'static str) {
-        self.leave_seat(seat, None);
-        self.close_whom(Whom::Seat(seat), why);
-    }
-
-    pub(super) fn close_whom(&self, whom: Whom, why: &'static str) {
-        self.outlet.close(self.order.namespace(), whom, why);
     }
 }

@@ -41,7 +41,7 @@ struct Joining {
 /// Claiming ──claimed──► Returning ──in force──► Reading ──all read──► Deciding ──accepted──► Connected
 /// ```
 enum Stage {
-    Opening(Arrival),
+    Opening(Box<Arrival>),
     Writing,
     Claiming {
         comeback: Box<Comeback>,
@@ -97,7 +97,7 @@ impl Keeper {
         sitting.kept = rooms.cloned().map(LogName::Room).collect();
         sitting.kept.sort_unstable();
         sitting.kept.dedup();
-        sitting.stage = Stage::Opening(arrival);
+        sitting.stage = Stage::Opening(Box::new(arrival));
         self.seats.insert(seat, sitting);
         self.keep_all(seat);
     }
@@ -258,12 +258,18 @@ impl Keeper {
                 let Some(secret) = sitting.secret else {
                     return;
                 };
+                let Arrival {
+                    sid,
+                    user,
+                    data,
+                    rooms,
+                } = *arrival;
                 let open = Open {
                     secret,
-                    sid: arrival.sid,
-                    user: arrival.user,
-                    data: arrival.data,
-                    rooms: arrival.rooms,
+                    sid,
+                    user,
+                    data,
+                    rooms,
                 };
                 self.push(Act::Open(open), Pending::Open(seat));
             }

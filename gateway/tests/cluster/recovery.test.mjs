@@ -158,6 +158,30 @@ describe("three nodes and one Redis", () => {
     assert.ok(filled.some((it) => it > 0), `${filled}`);
   });
 
+  it("every node comes to tell how much is in the logs", async () => {
+    const sizes = () => Promise.all(fleet.nodes.map((node) => Promise.all(["logs", "log_entries", "log_bytes"].map((it) => metric(node, `gateway_recovery_${it}`)))));
+    const publisher = io(fleet.balancer.url, { transports: ["websocket"], forceNew: true });
+    await until("connected", () => publisher.connected);
+    // All know of what was before once they agree on it twice.
+    const settled = async () => {
+      let last = "";
+      await until("all tell the same", async () => {
+        const now = (await sizes()).map((it) => it.join(" "));
+        const isSame = new Set(now).size === 1 && now[0] === last;
+        if (!isSame) await delay(1_500);
+        last = now[0];
+        return isSame;
+      });
+      return last.split(" ").map(Number);
+    };
+    const before = await settled();
+    for (let number = 0; number < 40; number++) await publisher.emitWithAck("publish", `counted-${number % 10}`, "n", number);
+    publisher.disconnect();
+    const added = async () => (await sizes()).map((it) => it.map((size, index) => size - before[index]));
+    await until("all count what was added", async () => (await added()).every(([logs, entries]) => logs === 10 && entries === 40));
+    for (const [, , bytes] of await added()) assert.ok(bytes > 40 * 100, `${bytes}`);
+  });
+
   it("Node servers hear what is published, and what they publish arrives live", async () => {
     const node = await NodeServer.start(redis.url);
     const here = io(fleet.balancer.url, { transports: ["websocket"], forceNew: true });

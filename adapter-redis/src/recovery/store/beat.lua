@@ -90,11 +90,18 @@ local function beat()
           call('HDEL', of_epoch('#logs'), name)
           call('ZREM', of_epoch('#names'), name)
           logs[name] = nil
-        elseif log.count ~= count then
-          touched[#touched + 1] = name
+        else
+          passed_entries, passed_bytes = passed_entries + log.count, passed_bytes + log.total - log.dropped
+          if log.count ~= count then
+            touched[#touched + 1] = name
+          end
         end
       end
     end
+    if not swept then
+      all_entries, all_bytes, passed_entries, passed_bytes = passed_entries, passed_bytes, 0, 0
+    end
+    set('sums', encode(SUMS, passed_entries, passed_bytes, all_entries, all_bytes))
   end
 
   -- Nothing is left behind for ever: what nobody refreshes expires.
@@ -154,5 +161,5 @@ local function beat()
   sweep_logs()
   save_logs()
   refresh()
-  return { 'B', number, epoch, era, last, taken }
+  return { 'B', number, epoch, era, last, taken, log_count, all_entries, all_bytes }
 end

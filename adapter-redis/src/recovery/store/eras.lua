@@ -61,6 +61,8 @@ local function changes_of_life()
     begin = advance()
     forgotten, log_count = begin, 0
     logs, touched = {}, {}
+    passed_entries, passed_bytes, all_entries, all_bytes = 0, 0, 0, 0
+    set('sums', encode(SUMS, 0, 0, 0, 0))
     set('epoch', epoch)
     set('begin', text(begin))
     set('forgotten', text(forgotten))
@@ -107,8 +109,11 @@ local function load_life()
   if not epoch then
     return changes_of_life().begin_life()
   end
-  local rest = call('HMGET', base, 'begin', 'eras', 'settle', 'swept', 'refreshed')
+  local rest = call('HMGET', base, 'begin', 'eras', 'settle', 'swept', 'refreshed', 'sums')
   begin, eras, settle_until, swept, refreshed = tonumber(rest[1]), rest[2], tonumber(rest[3]), rest[4], tonumber(rest[5])
+  if rest[6] then
+    passed_entries, passed_bytes, all_entries, all_bytes = decode(SUMS, rest[6])
+  end
   if swept == '' then
     swept = false
   end

@@ -27,8 +27,8 @@ local MAX_ERAS = 8
 local CHUNK, PAGE = 999, 64
 -- How a log's places and counts are written; the head of an entry: its place as text, the bytes of all up to it, and its
 -- own; and what is known of a process. That of a log has one byte more than what Redis keeps in a list, where it looks
--- for each from the front.
-local LOG, HEAD, PEER = '>c16ddddddx', '>c16dI4', '>dddBB'
+-- for each from the front. And how sums are written.
+local LOG, HEAD, PEER, SUMS = '>c16ddddddx', '>c16dI4', '>dddBB', '>dddd'
 
 local base, ARGV = KEYS[1], ARGV
 local server, kind, process, fresh = ARGV[1], ARGV[3], ARGV[4], ARGV[5]
@@ -70,6 +70,8 @@ local epoch, last, era = life[1], tonumber(life[2] or 0), tonumber(life[3] or 0)
 local forgotten, log_count = tonumber(life[6] or 0), tonumber(life[7] or 0)
 local known_last = last
 local eras, awaited, settle_until, begin, swept, refreshed
+-- Entries and bytes: of logs that were swept since the first, and of all when the last one was swept last.
+local passed_entries, passed_bytes, all_entries, all_bytes = 0, 0, 0, 0
 
 -- What was read of logs, by their names, and the names of those that changed.
 local logs, touched, is_new_log = {}, {}, false

@@ -88,6 +88,10 @@ const PLANTED: &[(&str, &str)] = &[
     ),
     ("log.first = head_at(log, 0)", "log.first = log.first"),
     (
+        "passed_entries, passed_bytes = passed_entries + log.count,",
+        "passed_entries, passed_bytes = passed_entries + count,",
+    ),
+    (
         "if peer.taken ~= 0 then\n      load_taken(peer, seen)",
         "if false then\n      load_taken(peer, seen)",
     ),

@@ -407,6 +407,21 @@ pub(super) const RECOVERY: &[Metric] = &[
         "Events and changes of sessions that wait to be written.",
         |it| it.recovery.waiting.value(),
     ),
+    gauge(
+        "gateway_recovery_logs",
+        "Logs of rooms in all namespaces, the same at every node.",
+        |it| it.recovery.logs.value(),
+    ),
+    gauge(
+        "gateway_recovery_log_entries",
+        "Events in these logs, as counted some seconds ago.",
+        |it| it.recovery.entries.value(),
+    ),
+    gauge(
+        "gateway_recovery_log_bytes",
+        "Bytes of these events.",
+        |it| it.recovery.bytes.value(),
+    ),
 ];
 
 /// The same under the names of npm's `socket.io-prometheus-metrics`, without its labels: an event's

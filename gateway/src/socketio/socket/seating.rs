@@ -38,10 +38,14 @@ pub(super) struct Seating {
     /// The join with history that is under way.
     pub(super) rewinding: Option<Box<Rewinding>>,
     /// What the application kept with it before it came back.
-    restored: Option<Bytes>,
-    /// What its session was opened with.
-    announced: Vec<Arc<str>>,
-    announced_data: Option<Bytes>,
+    restored: Option<Box<Bytes>>,
+    /// What its session was opened with, until that is written.
+    announced: Option<Box<Announced>>,
+}
+
+struct Announced {
+    rooms: Vec<Arc<str>>,
+    data: Option<Bytes>,
 }
 
 /// Whether a socket is to get an event.
@@ -73,7 +77,7 @@ impl Socket {
     /// The same as JSON text.
     pub(crate) fn restored(&self) -> Option<Bytes> {
         let extra = self.0.extra.borrow();
-        extra.seating.as_ref()?.restored.clone()
+        extra.seating.as_ref()?.restored.as_deref().cloned()
     }
 
     /// Gives it a place in the order of its namespace.
@@ -91,8 +95,7 @@ impl Socket {
             unwritten: Vec::new(),
             rewinding: None,
             restored: None,
-            announced: Vec::new(),
-            announced_data: None,
+            announced: None,
         };
         self.0.extra.borrow_mut().seating = Some(Box::new(seating));
         seat
@@ -136,9 +139,11 @@ impl Socket {
             seating.generation = returned.generation;
             seating.pid = Some(pid);
             seating.recovered = true;
-            seating.restored.clone_from(&returned.data);
-            seating.announced.clone_from(&returned.rooms);
-            seating.announced_data.clone_from(&returned.data);
+            seating.restored = returned.data.clone().map(Box::new);
+            seating.announced = Some(Box::new(Announced {
+                rooms: returned.rooms.clone(),
+                data: returned.data.clone(),
+            }));
         }
         true
     }
@@ -165,8 +170,10 @@ impl Socket {
             rooms.iter().map(|room| Arc::from(&**room)).collect()
         };
         if let Some(seating) = &mut self.0.extra.borrow_mut().seating {
-            seating.announced.clone_from(&rooms);
-            seating.announced_data.clone_from(&data);
+            seating.announced = Some(Box::new(Announced {
+                rooms: rooms.clone(),
+                data: data.clone(),
+            }));
         }
         Arrival {
             sid: self.id().as_str().into(),
@@ -183,15 +190,18 @@ impl Socket {
 
     /// Its session is written: it enters its namespace.
     pub(crate) fn set_opened(&self, pid: Option<Pid>, from: Position) {
-        let (announced, announced_data) = {
+        let announced = {
             let mut extra = self.0.extra.borrow_mut();
             let Some(seating) = &mut extra.seating else {
                 return;
             };
             seating.pid = pid.or(seating.pid);
             seating.from = from;
-            let announced = std::mem::take(&mut seating.announced);
-            (announced, seating.announced_data.take())
+            seating.announced.take()
+        };
+        let (announced, announced_data) = match announced {
+            Some(announced) => (announced.rooms, announced.data),
+            None => Default::default(),
         };
         self.set_accepted();
         // What was done to it while that was written.

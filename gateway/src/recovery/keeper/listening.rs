@@ -1,0 +1,110 @@
+//! What a keeper hears: the interests of its logs.
+
+use adapter::Interest;
+use adapter::recovery::LogName;
+
+use super::{Coming, Keeper};
+use crate::recovery::Seat;
+
+/// A log that somebody here is to hear.
+pub(in crate::recovery) struct Wanted {
+    pub(in crate::recovery) wants: usize,
+    pub(super) interest: Option<Interest>,
+    /// It is heard without a hole.
+    pub(in crate::recovery) is_open: bool,
+    /// Who goes on once it is open.
+    pub(in crate::recovery) waiting: Vec<Seat>,
+}
+
+pub(super) fn when_in_force(log: LogName, in_force: adapter::InForce) -> Coming {
+    Box::pin(async move {
+        in_force.await;
+        log
+    })
+}
+
+impl Keeper {
+    pub(super) fn handle_listening(&mut self) {
+        self.is_listening = true;
+        let mut waiting = Vec::new();
+        for (log, wanted) in &mut self.wanted {
+            let is_in_force = wanted.interest.as_ref().is_none_or(Interest::is_in_force);
+            if is_in_force && !wanted.is_open {
+                wanted.is_open = true;
+                self.receiver.open(log.clone());
+                waiting.append(&mut wanted.waiting);
+            } else if let Some(interest) = &wanted.interest {
+                // What told that it is in force before may have told the connection before.
+                let in_force = interest.in_force();
+                self.coming.push(when_in_force(log.clone(), in_force));
+            }
+        }
+        self.receiver.handle_up();
+        self.go_on(waiting);
+    }
+
+    /// A subscription is in force, or refused.
+    pub(super) fn handle_in_force(&mut self, log: &LogName) {
+        let Some(wanted) = self.wanted.get_mut(log) else {
+            return;
+        };
+        if !self.is_listening || wanted.is_open {
+            return;
+        }
+        if let Some(interest) = &wanted.interest
+            && !interest.is_in_force()
+        {
+            let in_force = interest.in_force();
+            if in_force.is_refused() {
+                let waiting = std::mem::take(&mut wanted.waiting);
+                return self.refuse_room(log, waiting);
+            }
+            self.coming.push(when_in_force(log.clone(), in_force));
+            return;
+        }
+        wanted.is_open = true;
+        self.receiver.open(log.clone());
+        let waiting = std::mem::take(&mut wanted.waiting);
+        self.go_on(waiting);
+    }
+
+    /// Wants to hear of a log, for one more.
+    pub(in crate::recovery) fn keep(&mut self, log: &LogName) {
+        if let Some(wanted) = self.wanted.get_mut(log) {
+            wanted.wants += 1;
+            return;
+        }
+        let mut wanted = Wanted {
+            wants: 1,
+            interest: None,
+            is_open: false,
+            waiting: Vec::new(),
+        };
+        if let (Some(adapter), LogName::Room(room)) = (&self.adapter, log) {
+            let interest = adapter.open_room(self.order.namespace(), room);
+            let in_force = interest.in_force();
+            match self.is_listening && in_force.is_open() {
+                true => wanted.is_open = true,
+                false => self.coming.push(when_in_force(log.clone(), in_force)),
+            }
+            wanted.interest = Some(interest);
+        } else {
+            wanted.is_open = self.is_listening;
+        }
+        if wanted.is_open {
+            self.receiver.open(log.clone());
+        }
+        self.wanted.insert(log.clone(), wanted);
+    }
+
+    pub(in crate::recovery) fn release(&mut self, log: &LogName) {
+        let Some(wanted) = self.wanted.get_mut(log) else {
+            return;
+        };
+        wanted.wants -= 1;
+        if wanted.wants == 0 {
+            self.wanted.remove(log);
+            self.receiver.close(log);
+        }
+    }
+}
