@@ -266,7 +266,7 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 # A value, and what stands where in which object with it; None if the object is gone.
 USES = [
-    (("image", "repository"), "registry.example.com/gateway", (*container("image"), "registry.example.com/gateway:0.1.0")),
+    (("image", "repository"), "registry.example.com/gateway", (*container("image"), "registry.example.com/gateway:0.2.0")),
     (("image", "tag"), "0.1.1", (*container("image"), "gateway:0.1.1")),
     (("image", "digest"), DIGEST, (*container("image"), f"gateway@{DIGEST}")),
     (("image", "pullPolicy"), "Always", (*container("imagePullPolicy"), "Always")),
