@@ -142,7 +142,7 @@ fmt:
 
 # Needs a nightly toolchain and cargo-fuzz (cargo install cargo-fuzz --locked).
 fuzz: ## Fuzz targets, FUZZ_SECONDS each
-	cd protocol && for target in packet payload old_payload attachments frames; do \
+	cd protocol && for target in packet payload old_payload msgpack attachments frames; do \
 		cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 	cd adapter-redis && cargo +nightly fuzz run redis_message -- -max_total_time=$(FUZZ_SECONDS)
 

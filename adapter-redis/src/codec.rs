@@ -1,29 +1,23 @@
 //! The two encodings on the wire, msgpack as `notepack.io` writes it and JSON, and the way between
 //! them. Here the arguments of an event are JSON text with placeholders and attachments.
 
-mod date;
 mod event;
-mod from_json;
 mod json;
 mod list;
-mod msgpack;
-mod number;
 mod options;
 mod original;
 mod raw;
-mod to_json;
+mod writer;
+
+use protocol::msgpack::{ReadError, WriteError};
 
 pub(crate) use event::{argument, event, ordered_event, packet_event, sockets};
 pub(crate) use json::JsonWriter;
 pub(crate) use list::{bound, list_named, piece};
-pub(crate) use msgpack::Writer;
 pub(crate) use options::{names, options};
 pub(crate) use original::original;
 pub(crate) use raw::Raw;
-
-/// Deepest nesting of arrays and maps in a message: that of a packet, and of what is around it.
-pub(crate) const MAX_DEPTH: usize =
-    protocol::socketio::MAX_DEPTH + protocol::socketio::ENVELOPE_DEPTH;
+pub(crate) use writer::Writer;
 
 /// Why a message from Redis cannot be read. It is counted and dropped.
 #[non_exhaustive]
@@ -56,4 +50,23 @@ pub enum EncodeError {
     /// The message exceeds the limit, such as by naming one attachment many times.
     #[error("message too large")]
     TooLarge,
+}
+
+impl From<ReadError> for DecodeError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Malformed => Self::Malformed,
+            ReadError::WrongShape => Self::WrongShape,
+            ReadError::TooManyAttachments => Self::TooManyAttachments,
+        }
+    }
+}
+
+impl From<WriteError> for EncodeError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Malformed => Self::Malformed,
+            WriteError::TooLarge => Self::TooLarge,
+        }
+    }
 }

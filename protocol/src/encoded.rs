@@ -2,6 +2,7 @@ use bytes::Bytes;
 
 use crate::engineio::old_payload::BINARY_MESSAGE;
 use crate::engineio::{self, payload};
+use crate::msgpack;
 use crate::socketio::{Arguments, json};
 use crate::websocket::frame::{OpCode, ServerFrame, frame_len, push_frame, push_head};
 
@@ -295,7 +296,20 @@ impl Encoded {
                 let differs = has_binary || self.position > 0;
                 differs.then(|| Self::of_frames(self.old_frames(dialect == Dialect::OldBase64)))
             }
+            Dialect::Msgpack => self.to_msgpack(),
+            Dialect::MsgpackBase64 => {
+                let packet = self.to_msgpack()?;
+                Some(Self::of_frames(packet.base64_frames()))
+            }
         }
+    }
+
+    /// The same as one binary message, if it is a packet of Socket.IO.
+    fn to_msgpack(&self) -> Option<Self> {
+        let attachments = self.attachments().map(|data| self.frames.slice_ref(data));
+        let attachments: Vec<_> = attachments.collect();
+        let packet = msgpack::encode(self.text()?, &attachments)?;
+        Some(Self::engine_binary(&packet))
     }
 
     /// The frames for a client of revision 3: without the position, and with the type of a message before binary data.
@@ -517,7 +531,7 @@ mod tests {
         );
 
         let event = Encoded::event("/", None, "a", Arguments::from_raw("1", &[]));
-        for dialect in Dialect::OTHERS {
+        for dialect in [Dialect::JsonBase64, Dialect::Old, Dialect::OldBase64] {
             assert_eq!(event.recode(dialect), None, "{dialect:?}");
         }
         let event = Encoded::event_at("/n", "a", Arguments::from_raw("1", &[]), "p.1");

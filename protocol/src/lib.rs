@@ -10,6 +10,7 @@
 //! - [`Encoded`]: a packet encoded once for all transports and all recipients of one [`Dialect`].
 
 pub mod engineio;
+pub mod msgpack;
 pub mod socketio;
 pub mod websocket;
 

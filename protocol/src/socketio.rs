@@ -31,6 +31,7 @@ mod placeholders;
 mod scanner;
 
 pub use arguments::Arguments;
+pub(crate) use decoder::Content;
 pub use decoder::{BinaryPacket, Decoded, Decoder};
 pub use packet::{DecodeError, Event, Packet, RESERVED_EVENTS, is_reserved};
 

@@ -34,6 +34,11 @@ fn old_payload() {
 }
 
 #[test]
+fn msgpack() {
+    run("msgpack", properties::msgpack);
+}
+
+#[test]
 fn attachments() {
     run("attachments", properties::attachments);
 }

@@ -20,7 +20,15 @@ proptest! {
         properties::packet(&data);
         properties::payload(&data);
         properties::old_payload(&data);
+        properties::msgpack(&data);
         properties::attachments(&data);
+    }
+
+    #[test]
+    fn near_msgpack_comes_back(kind in 0..6u8, id in vec(any::<u8>(), 0..2), data in near_msgpack()) {
+        let head = [&b"\x84\xa3nsp\xa2/n\xa4type"[..], &[kind], b"\xa2id"].concat();
+        let id = if id.is_empty() { vec![0xd4, 0, 0] } else { id };
+        properties::msgpack(&[head, id, b"\xa4data\x92\xa1a".to_vec(), data].concat());
     }
 
     #[test]
@@ -335,4 +343,34 @@ fn near_old_packet() -> impl Strategy<Value = Vec<u8>> {
         head.chain(data).collect()
     });
     prop_oneof![text, binary]
+}
+
+/// A value in msgpack, seldom an illegal one.
+fn near_msgpack() -> impl Strategy<Value = Vec<u8>> {
+    let leaf = prop_oneof![
+        Just(vec![0xc0]),
+        Just(vec![0xd4, 0, 0]),
+        (0..=255u8, vec(any::<u8>(), 0..9)).prop_map(|(head, rest)| [vec![head], rest].concat()),
+        any::<f64>().prop_map(|number| [&[0xcb][..], &number.to_be_bytes()].concat()),
+        any::<i64>().prop_map(|number| [&[0xd3][..], &number.to_be_bytes()].concat()),
+        "[a-z\u{e9}\u{1e}\"]{0,9}"
+            .prop_map(|text| { [&[0xd9, text.len() as u8][..], text.as_bytes()].concat() }),
+        vec(any::<u8>(), 0..9).prop_map(|data| [vec![0xc4, data.len() as u8], data].concat()),
+        Just(b"\x82\xac_placeholder\xc3\xa3num\x00".to_vec()),
+    ];
+    leaf.prop_recursive(4, 40, 6, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..6).prop_map(|items| [
+                vec![0x90 | items.len() as u8],
+                items.concat()
+            ]
+            .concat()),
+            vec(inner, 0..6).prop_map(|items| {
+                let count = 0x80 | items.len() as u8;
+                let entries = items.into_iter().enumerate();
+                let entries = entries.map(|(key, value)| [vec![key as u8], value].concat());
+                [vec![count], entries.collect::<Vec<_>>().concat()].concat()
+            }),
+        ]
+    })
 }

@@ -1,15 +1,13 @@
 use adapter::recovery::Offset;
 use adapter::{ArgumentsBuf, EventBuf, SocketDetails};
+use protocol::msgpack::{BinaryForm, Fidelity, append_arguments};
 use protocol::socketio::is_reserved;
 
-use super::from_json::{Fidelity, append_arguments};
 use super::json::JsonWriter;
-use super::msgpack::Writer;
 use super::options::names;
 use super::original::original;
 use super::raw::Raw;
-use super::to_json::{Binary, append_json};
-use super::{DecodeError, EncodeError};
+use super::{DecodeError, EncodeError, Writer};
 
 /// Packet types of `socket.io-parser`.
 const EVENT: u64 = 2;
@@ -112,7 +110,7 @@ fn arguments<'a>(
         if !json.is_empty() {
             json.push(b',');
         }
-        append_json(value, &mut json, &mut Binary::Attach(&mut attachments))?;
+        value.append_json(&mut json, &mut BinaryForm::Attach(&mut attachments))?;
     }
     let json = String::from_utf8(json).map_err(|_| DecodeError::Malformed)?;
     let arguments = ArgumentsBuf { json, attachments };
@@ -154,7 +152,7 @@ fn socket(value: Raw<'_>) -> Result<Option<SocketDetails>, DecodeError> {
 
 fn text(value: Raw<'_>) -> Result<String, DecodeError> {
     let mut json = Vec::new();
-    append_json(value, &mut json, &mut Binary::Text)?;
+    value.append_json(&mut json, &mut BinaryForm::Text)?;
     String::from_utf8(json).map_err(|_| DecodeError::Malformed)
 }
 

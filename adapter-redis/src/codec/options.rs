@@ -3,8 +3,8 @@ use std::time::Duration;
 use adapter::{Flags, Selection};
 
 use super::DecodeError;
+use super::Writer;
 use super::json::JsonWriter;
-use super::msgpack::Writer;
 use super::raw::Raw;
 
 /// The selection that `opts` is. Keys that are missing or unknown do no harm.

@@ -6,10 +6,10 @@
 
 use adapter::ArgumentsBuf;
 use bytes::Bytes;
+use protocol::msgpack::Fidelity;
 use protocol::socketio::Arguments;
 
-use super::from_json::Fidelity;
-use super::msgpack::Writer;
+use super::Writer;
 use super::raw::Raw;
 
 const TEXT: &str = "json";

@@ -1,12 +1,10 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use protocol::msgpack::{self, BinaryForm, Token, Unpacker, lossy, push_number};
 use protocol::socketio::{Arguments, json};
 
 use super::DecodeError;
-use super::msgpack::{Reader, Token, lossy};
-use super::number::push_number;
-use super::to_json::{Binary, append_json};
 
 /// One value as it stands in a message. Made from a message that was checked whole; what a value
 /// contains is looked at only when asked for.
@@ -19,7 +17,7 @@ pub(crate) enum Raw<'a> {
 /// The values of an array.
 pub(crate) enum Items<'a> {
     Json(Arguments<'a>),
-    Msgpack(Reader<'a>, u32),
+    Msgpack(Unpacker<'a>, u32),
 }
 
 impl<'a> Raw<'a> {
@@ -27,7 +25,7 @@ impl<'a> Raw<'a> {
     /// replaced, for which `text` keeps the copy.
     pub(crate) fn parse(bytes: &'a [u8], text: &'a mut String) -> Result<Self, DecodeError> {
         if bytes.first() != Some(&b'{') {
-            if !Reader::new(bytes).is_one_value() {
+            if !Unpacker::new(bytes).is_one_value() {
                 return Err(DecodeError::Malformed);
             }
             return Ok(Self::Msgpack(bytes));
@@ -61,7 +59,7 @@ impl<'a> Raw<'a> {
                 Some(Items::Json(Arguments::from_raw(inner, &[])))
             }
             Self::Msgpack(bytes) => {
-                let mut reader = Reader::new(bytes);
+                let mut reader = Unpacker::new(bytes);
                 let Token::Array(count) = reader.token()? else {
                     return None;
                 };
@@ -81,7 +79,7 @@ impl<'a> Raw<'a> {
                 }
             }
             Self::Msgpack(bytes) => {
-                let mut reader = Reader::new(bytes);
+                let mut reader = Unpacker::new(bytes);
                 let Token::Map(count) = reader.token()? else {
                     return None;
                 };
@@ -142,7 +140,7 @@ impl<'a> Raw<'a> {
         let mut out = Vec::new();
         if let Some(number) = self.number() {
             push_number(&mut out, number);
-        } else if append_json(self, &mut out, &mut Binary::Text).is_err() {
+        } else if self.append_json(&mut out, &mut BinaryForm::Text).is_err() {
             out.clear();
         }
         String::from_utf8_lossy(&out).into_owned()
@@ -197,16 +195,29 @@ impl<'a> Raw<'a> {
     }
 
     /// The value that `reader` is at.
-    fn next(reader: &mut Reader<'a>) -> Option<Self> {
+    fn next(reader: &mut Unpacker<'a>) -> Option<Self> {
         let (rest, start) = (reader.rest(), reader.position());
         reader.skip()?;
         rest.get(..reader.position() - start).map(Self::Msgpack)
     }
 
+    /// Appends it as JSON, written as `JSON.stringify` would if it is msgpack.
+    pub(crate) fn append_json(
+        self,
+        out: &mut Vec<u8>,
+        binary: &mut BinaryForm<'_>,
+    ) -> Result<(), DecodeError> {
+        match self {
+            Self::Json(json) => out.extend_from_slice(json.as_bytes()),
+            Self::Msgpack(bytes) => msgpack::append_json(bytes, out, binary)?,
+        }
+        Ok(())
+    }
+
     fn token(self) -> Option<Token<'a>> {
         match self {
             Self::Json(_) => None,
-            Self::Msgpack(bytes) => Reader::new(bytes).token(),
+            Self::Msgpack(bytes) => Unpacker::new(bytes).token(),
         }
     }
 }

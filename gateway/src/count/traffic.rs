@@ -29,6 +29,9 @@ label! {
     /// The parser of Socket.IO that a client has.
     pub(crate) enum ParserName: "parser" {
         Json = "json",
+        Msgpack = "msgpack",
+        /// Neither: its first message was no packet.
+        Unknown = "unknown",
     }
 }
 

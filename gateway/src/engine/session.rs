@@ -172,6 +172,16 @@ impl Session {
         self.dialect.get().revision()
     }
 
+    /// How its client wants packets.
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect.get()
+    }
+
+    /// The client's first message is msgpack, and so is all that it sends and gets.
+    pub(crate) fn speak_msgpack(&self) {
+        self.dialect.set(self.dialect.get().with_msgpack());
+    }
+
     /// Whether its layer has seen a message of the client before; it has from now on.
     pub(crate) fn hear(&self) -> bool {
         self.heard.replace(true)
@@ -388,7 +398,11 @@ impl Session {
         };
         let form = match self.dialect.get() {
             Dialect::Json => None,
-            other @ (Dialect::JsonBase64 | Dialect::Old | Dialect::OldBase64) => packet.form(other),
+            other @ (Dialect::JsonBase64
+            | Dialect::Old
+            | Dialect::OldBase64
+            | Dialect::Msgpack
+            | Dialect::MsgpackBase64) => packet.form(other),
         };
         let packet = form.as_ref().unwrap_or(packet);
         let limit = self.shard.node().config().limits.outbox_bytes;

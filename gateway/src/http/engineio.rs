@@ -399,7 +399,7 @@ async fn probe(
         None => return Err(unknown(shard, sid)),
     }
     let answer = switch_protocols(request)?;
-    let base64 = matches!(dialect, Dialect::JsonBase64 | Dialect::OldBase64);
+    let base64 = dialect == Dialect::OldBase64;
     Ok(Served::with_next(
         answer,
         Next::Probe(Probe { sid, base64 }),

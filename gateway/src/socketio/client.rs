@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use protocol::Encoded;
 use protocol::engineio::{CloseReason, Message, Revision};
-use protocol::socketio::{Decoded, Decoder};
+use protocol::msgpack;
+use protocol::socketio::{DecodeError, Decoded, Decoder};
 use tracing::debug;
 
 use crate::count::PacketType;
@@ -115,14 +116,23 @@ impl SessionHalf for Client {
     }
 
     fn message(&self, session: &Rc<Session>, message: Message<'_>) {
-        if !session.hear() {
-            self.meet(session);
-        }
+        let is_first = !session.hear();
         let revision = session.revision();
-        let decoded = match &message {
-            Message::Text(text) => self.decoder.borrow_mut().decode_text_of(revision, text),
-            Message::Binary(data) => self.decoder.borrow_mut().decode_binary(data),
+        if is_first && revision == Revision::Four && matches!(message, Message::Binary(_)) {
+            session.speak_msgpack();
+        }
+        let limit = session.shard().node().config().engine.max_payload;
+        let decoded = match (&message, session.dialect().is_msgpack()) {
+            (Message::Text(text), false) => {
+                self.decoder.borrow_mut().decode_text_of(revision, text)
+            }
+            (Message::Binary(data), false) => self.decoder.borrow_mut().decode_binary(data),
+            (Message::Binary(data), true) => msgpack::decode(data, limit),
+            (Message::Text(_), true) => Err(DecodeError::OtherParser),
         };
+        if is_first {
+            self.meet(session, decoded.is_ok());
+        }
         let handled = match decoded {
             Ok(Decoded::Packet(packet)) => self.handle_packet_of(revision, session, packet),
             Ok(Decoded::Binary(packet)) => {

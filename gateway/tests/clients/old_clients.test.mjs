@@ -78,7 +78,7 @@ for (const [version, io] of Object.entries(OLD_CLIENTS)) {
           body: JSON.stringify({ rooms: ["room"], event: "well?", args: [1], ack_timeout: "20s" }),
         });
         const { acks } = await response.json();
-        assert.deepEqual(acks.map(({ args }) => args ?? acks[0]), [["it came", { $binary: "AQI=" }, 1]], JSON.stringify(acks));
+        assert.deepEqual(acks, [["it came", { $binary: "AQI=" }, 1]]);
       });
 
       test("joins another namespace beside the one that it is in, leaves it, and is told which there is not", async () => {

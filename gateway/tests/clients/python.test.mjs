@@ -15,12 +15,14 @@ before(async () => {
 });
 after(() => server?.stop());
 
-for (const transports of ["polling", "websocket", "polling,websocket"]) {
-  test(`python-socketio over ${transports} connects, echoes, joins, publishes, sends binary and disconnects`, async () => {
-    const script = join(FOLDER, "python", "relay.py");
-    const { stdout } = await promisify(execFile)(PYTHON, [script, server.url, transports], { timeout: 60_000 });
-    assert.match(stdout, /\nthe other stays\n$/);
-  });
+for (const serializer of REFERENCE ? ["default"] : ["default", "msgpack"]) {
+  for (const transports of ["polling", "websocket", "polling,websocket"]) {
+    test(`python-socketio with the ${serializer} serializer over ${transports} connects, echoes, joins, publishes, sends binary and disconnects`, async () => {
+      const script = join(FOLDER, "python", "relay.py");
+      const { stdout } = await promisify(execFile)(PYTHON, [script, server.url, transports, serializer], { timeout: 60_000 });
+      assert.match(stdout, /\nthe other stays\n$/);
+    });
+  }
 }
 
 const OLD_PYTHON = process.env.CLIENTS_OLD_PYTHON ?? join(FOLDER, "../../../target/clients-old-venv/bin/python");

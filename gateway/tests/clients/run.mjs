@@ -26,6 +26,7 @@ const PROGRAMS = {
   relay_clients: ["GATEWAY_BIN"],
   old_clients: ["GATEWAY_BIN"],
   wire_old: ["GATEWAY_BIN"],
+  msgpack: ["GATEWAY_BIN"],
   relay_calls: ["GATEWAY_BIN"],
   relay_server: ["GATEWAY_BIN"],
   client_suite: ["CLIENT_SUITE_BIN"],

@@ -65,6 +65,60 @@ pub fn old_payload(data: &[u8]) {
     }
 }
 
+/// One binary message of a client with the msgpack parser.
+pub fn msgpack(data: &[u8]) {
+    const LIMIT: usize = 4096;
+    let Ok(Decoded::Binary(binary)) = protocol::msgpack::decode(data, LIMIT) else {
+        return;
+    };
+    let packet = binary.packet();
+    if let Packet::Connect { auth, .. } = &packet {
+        assert!(auth.is_none_or(|auth| auth.starts_with('{') && json::is_value(auth)));
+        return;
+    }
+    let encoded = encode(&packet);
+    if !matches!(packet, Packet::Disconnect { .. }) {
+        assert!(arguments(&packet).are_legal());
+        assert!(arguments(&packet).json().len() <= LIMIT);
+    }
+    // A client with JSON gets what the decoder takes, and one with msgpack the same packet again.
+    encodes_again(&packet);
+    let again = encoded
+        .recode(Dialect::Msgpack)
+        .expect("a packet of Socket.IO");
+    let again = again.attachments().next().expect("one message");
+    let Ok(Decoded::Binary(again)) = protocol::msgpack::decode(again, 16 * LIMIT) else {
+        panic!("{packet:?} became {again:?}");
+    };
+    let (first, second) = (encode(&packet), encode(&again.packet()));
+    let third = second
+        .recode(Dialect::Msgpack)
+        .expect("a packet of Socket.IO");
+    let third = third.attachments().next().expect("one message");
+    let Ok(Decoded::Binary(third)) = protocol::msgpack::decode(third, 16 * LIMIT) else {
+        panic!("{first:?} became {third:?}");
+    };
+    assert_eq!(encode(&third.packet()), second, "{first:?}");
+}
+
+fn encode(packet: &Packet<'_>) -> Encoded {
+    match packet {
+        Packet::Connect { namespace, .. } | Packet::Disconnect { namespace } => {
+            Encoded::disconnect(namespace)
+        }
+        Packet::Event {
+            namespace,
+            id,
+            event,
+        } => Encoded::event(namespace, *id, &event.name, event.arguments),
+        Packet::Ack {
+            namespace,
+            id,
+            arguments,
+        } => Encoded::ack(namespace, *id, *arguments),
+    }
+}
+
 /// Reads to the first error; what is left after each packet can be read alone, and the messages come back.
 fn old_packets<'a>(
     packets: &mut engineio::old_payload::Packets<'a>,

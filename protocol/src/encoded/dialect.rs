@@ -15,11 +15,21 @@ pub enum Dialect {
     Old,
     /// The same without binary frames (`b64=1`).
     OldBase64,
+    /// msgpack, of Engine.IO 4: each packet is one binary message.
+    Msgpack,
+    /// The same without binary frames (`b64=1`).
+    MsgpackBase64,
 }
 
 impl Dialect {
     /// All but [`Json`](Self::Json), in the order of [`index`](Self::index).
-    pub const OTHERS: [Self; 3] = [Self::JsonBase64, Self::Old, Self::OldBase64];
+    pub const OTHERS: [Self; 5] = [
+        Self::JsonBase64,
+        Self::Old,
+        Self::OldBase64,
+        Self::Msgpack,
+        Self::MsgpackBase64,
+    ];
 
     /// That of a client of this revision, before it has sent anything.
     pub fn of(revision: Revision, base64: bool) -> Self {
@@ -34,9 +44,23 @@ impl Dialect {
     /// The revision of Engine.IO that it is of.
     pub fn revision(self) -> Revision {
         match self {
-            Self::Json | Self::JsonBase64 => Revision::Four,
+            Self::Json | Self::JsonBase64 | Self::Msgpack | Self::MsgpackBase64 => Revision::Four,
             Self::Old | Self::OldBase64 => Revision::Three,
         }
+    }
+
+    /// That of a client of which a first message in msgpack came.
+    pub fn with_msgpack(self) -> Self {
+        match self {
+            Self::Json | Self::Msgpack => Self::Msgpack,
+            Self::JsonBase64 | Self::MsgpackBase64 => Self::MsgpackBase64,
+            Self::Old | Self::OldBase64 => self,
+        }
+    }
+
+    /// Whether its packets are msgpack.
+    pub fn is_msgpack(self) -> bool {
+        matches!(self, Self::Msgpack | Self::MsgpackBase64)
     }
 
     /// Its place among [`OTHERS`](Self::OTHERS); `None` for [`Json`](Self::Json), in which every packet is made.

@@ -27,7 +27,7 @@ pub struct Decoder {
 pub enum Decoded<'a> {
     /// A whole packet.
     Packet(Packet<'a>),
-    /// The last attachment came in.
+    /// The last attachment came in, or the packet came as msgpack.
     Binary(Box<BinaryPacket>),
     /// More attachments are due.
     Incomplete,
@@ -35,7 +35,8 @@ pub enum Decoded<'a> {
     Ignored,
 }
 
-/// A binary event or ack with its attachments.
+/// A packet that is kept apart from its messages: a binary event or ack with its attachments, and any that came as
+/// msgpack.
 #[derive(Debug, PartialEq)]
 pub struct BinaryPacket {
     namespace: Box<str>,
@@ -45,8 +46,11 @@ pub struct BinaryPacket {
     attachments: Vec<Bytes>,
 }
 
+/// What a [`BinaryPacket`] is.
 #[derive(Debug, PartialEq)]
-enum Content {
+pub(crate) enum Content {
+    Connect(Option<Box<str>>),
+    Disconnect,
     Event {
         id: Option<u64>,
         name: Box<str>,
@@ -151,6 +155,26 @@ impl BinaryPacket {
                 id: *id,
                 arguments,
             },
+            Content::Connect(auth) => Packet::Connect {
+                namespace,
+                auth: auth.as_deref(),
+            },
+            Content::Disconnect => Packet::Disconnect { namespace },
+        }
+    }
+
+    /// One that was checked, with all that it has.
+    pub(crate) fn new_whole(
+        namespace: String,
+        content: Content,
+        json: String,
+        attachments: Vec<Bytes>,
+    ) -> Self {
+        Self {
+            namespace: namespace.into(),
+            content,
+            json: json.into(),
+            attachments,
         }
     }
 

@@ -139,6 +139,18 @@ pub enum DecodeError {
     /// A text packet where an attachment was due.
     #[error("a packet came before all attachments of the one before it")]
     PacketAmidAttachments,
+    /// Longer as JSON than a message may be.
+    #[error("too large as JSON")]
+    TooLarge,
+    /// No map in msgpack, or nested too deep.
+    #[error("invalid msgpack")]
+    InvalidMsgpack,
+    /// No namespace, or one that JSON has no way to name.
+    #[error("invalid namespace")]
+    InvalidNamespace,
+    /// Text and msgpack in one session.
+    #[error("another parser than before")]
+    OtherParser,
     /// Binary that no header announced.
     #[error("binary message, but no packet awaits attachments")]
     UnexpectedBinary,

@@ -23,15 +23,19 @@ impl Client {
     /// The client is in `/`, if it may be.
     pub(super) fn open_old(&self, session: &Rc<Session>) {
         session.hear();
-        self.meet(session);
+        self.meet(session, true);
         // Nothing is joined yet, so that nothing can be out of place.
         let _joined = self.connect(session, "/", None);
     }
 
-    /// It shows by now what the client speaks.
-    pub(super) fn meet(&self, session: &Session) {
+    /// It shows by now what the client speaks, if the gateway understood it.
+    pub(super) fn meet(&self, session: &Session, understood: bool) {
         let revision = RevisionName::of(session.revision());
-        let parser = ParserName::Json;
+        let parser = match (understood, session.dialect().is_msgpack()) {
+            (false, _) => ParserName::Unknown,
+            (true, false) => ParserName::Json,
+            (true, true) => ParserName::Msgpack,
+        };
         let met = &session.shard().counters().clients;
         met.of((parser, revision, session.transport())).increment();
         debug!(target: "gateway::session",

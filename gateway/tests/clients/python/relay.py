@@ -1,4 +1,4 @@
-"""Two python-socketio clients use the relay application: relay.py URL TRANSPORT[,TRANSPORT]. Prints each step that holds; fails loudly."""
+"""Two python-socketio clients use the relay application: relay.py URL TRANSPORT[,TRANSPORT] [SERIALIZER]. Prints each step that holds; fails loudly."""
 
 import queue
 import sys
@@ -12,10 +12,10 @@ OK = {"ok": True}
 class Peer:
     """A connected client whose events wait in a queue."""
 
-    def __init__(self, url, transports):
+    def __init__(self, url, transports, serializer):
         self.events = queue.Queue()
         self.reasons = queue.Queue()
-        self.client = socketio.Client(reconnection=False)
+        self.client = socketio.Client(reconnection=False, serializer=serializer)
         self.client.on("*", lambda event, *args: self.events.put((event, *args)))
         self.client.on("disconnect", self.reasons.put)
         self.client.connect(url, transports=transports, wait_timeout=WITHIN_SECONDS)
@@ -33,8 +33,8 @@ def step(name, actual, expected):
     print(name, flush=True)
 
 
-def main(url, transports):
-    ann, bob = Peer(url, transports), Peer(url, transports)
+def main(url, transports, serializer="default"):
+    ann, bob = Peer(url, transports, serializer), Peer(url, transports, serializer)
     step("connect", len({ann.client.get_sid(), bob.client.get_sid(), ann.client.eio.sid, bob.client.eio.sid}), 4)
     step("echo", list(ann.call("echo", 1, "two", {"three": [None, True, "漢字 😀"]})), [1, "two", {"three": [None, True, "漢字 😀"]}])
     step("join", bob.call("join", ["room", "other"]), OK)
@@ -62,4 +62,4 @@ def main(url, transports):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2].split(","))
+    main(sys.argv[1], sys.argv[2].split(","), *sys.argv[3:])

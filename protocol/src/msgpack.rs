@@ -1,59 +1,122 @@
+//! msgpack, as `notepack.io` writes and reads it: its values, the way between them and JSON with attachments, and the
+//! packets of clients with `socket.io-msgpack-parser`.
+
 use std::borrow::Cow;
 
-use super::MAX_DEPTH;
+use crate::socketio;
+
+mod date;
+mod from_json;
+mod number;
+mod packet;
+mod to_json;
+
+pub use from_json::{Fidelity, append_arguments};
+pub use number::push_number;
+pub use packet::decode;
+pub(crate) use packet::encode;
+pub use to_json::{BinaryForm, append_json};
+
+/// Deepest nesting of arrays and maps in a message: that of a packet, and of what is around it.
+pub const MAX_DEPTH: usize = socketio::MAX_DEPTH + socketio::ENVELOPE_DEPTH;
+
+/// Why msgpack does not become JSON.
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "who reads says each in its own words"
+)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// No msgpack, or nested too deep.
+    #[error("malformed msgpack")]
+    Malformed,
+    /// A key of a map that is no name.
+    #[error("a key that is no name")]
+    WrongShape,
+    /// More binary values than clients accept.
+    #[error("too many attachments")]
+    TooManyAttachments,
+}
+
+/// Why JSON does not become msgpack.
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "who writes says each in its own words"
+)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// No JSON, or nested too deep.
+    #[error("malformed arguments")]
+    Malformed,
+    /// It exceeds the limit, such as by naming one attachment many times.
+    #[error("message too large")]
+    TooLarge,
+}
 
 /// A cursor over msgpack. Its methods return `None` where the input ends too early or is no msgpack.
 #[derive(Debug, Clone)]
-pub(crate) struct Reader<'a> {
+pub struct Unpacker<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 /// What comes next: a scalar, or how many values a container holds.
+#[expect(clippy::exhaustive_enums, reason = "msgpack has these, and no others")]
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Token<'a> {
+pub enum Token<'a> {
+    /// `null`.
     Nil,
     /// JavaScript's `undefined`, from old versions of `notepack.io`.
     Undefined,
+    /// A boolean.
     Boolean(bool),
+    /// Not negative.
     Unsigned(u64),
     /// Negative.
     Signed(i64),
+    /// A number in 32 or 64 bits.
     Float(f64),
     /// Text that may be invalid UTF-8.
     Text(&'a [u8]),
+    /// Bytes.
     Binary(&'a [u8]),
+    /// How many values follow.
     Array(u32),
+    /// How many pairs of key and value follow.
     Map(u32),
     /// Milliseconds since 1970.
     Date(f64),
+    /// Of a type that is not known here.
     Extension(i8, &'a [u8]),
 }
 
 /// Writes msgpack in the shortest form, as `notepack.io` does.
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub struct Packer {
     bytes: Vec<u8>,
 }
 
 /// Bytes that most messages take.
 const USUAL: usize = 512;
 
-impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+impl<'a> Unpacker<'a> {
+    /// Begins at the first byte.
+    pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
     }
 
-    pub(super) fn position(&self) -> usize {
+    /// Bytes that were read.
+    pub fn position(&self) -> usize {
         self.at
     }
 
     /// What was not read yet.
-    pub(super) fn rest(&self) -> &'a [u8] {
+    pub fn rest(&self) -> &'a [u8] {
         self.bytes.get(self.at..).unwrap_or_default()
     }
 
-    pub(super) fn token(&mut self) -> Option<Token<'a>> {
+    /// What comes next.
+    pub fn token(&mut self) -> Option<Token<'a>> {
         let prefix = self.take(1)?[0];
         Some(match prefix {
             0x00..=0x7f => Token::Unsigned(prefix.into()),
@@ -93,7 +156,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Moves over a value. Not recursive, and so without a limit to the nesting.
-    pub(super) fn skip(&mut self) -> Option<()> {
+    pub fn skip(&mut self) -> Option<()> {
         let mut due = 1u64;
         while due > 0 {
             due = due - 1 + self.pass()?;
@@ -102,7 +165,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether all that is left is one value, nested at most [`MAX_DEPTH`] deep.
-    pub(super) fn is_one_value(&self) -> bool {
+    pub fn is_one_value(&self) -> bool {
         let mut reader = self.clone();
         // How many values each open container awaits: few messages need more than the first ones.
         let mut due = Vec::with_capacity(16);
@@ -213,7 +276,7 @@ impl<'a> Reader<'a> {
 impl Token<'_> {
     /// The number that it is, as `Number` holds it.
     #[allow(clippy::cast_precision_loss, reason = "as Number does")]
-    pub(super) fn number(&self) -> Option<f64> {
+    pub fn number(&self) -> Option<f64> {
         match *self {
             Self::Unsigned(number) => Some(number as f64),
             Self::Signed(number) => Some(number as f64),
@@ -232,7 +295,7 @@ impl Token<'_> {
 }
 
 /// `bytes` as text, what is no UTF-8 replaced.
-pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+pub fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
         Err(_) => String::from_utf8_lossy(bytes),
@@ -243,32 +306,37 @@ fn signed(number: i64) -> Token<'static> {
     u64::try_from(number).map_or(Token::Signed(number), Token::Unsigned)
 }
 
-impl Default for Writer {
+impl Default for Packer {
     fn default() -> Self {
         let bytes = Vec::with_capacity(USUAL);
         Self { bytes }
     }
 }
 
-impl Writer {
-    pub(crate) fn into_bytes(self) -> Vec<u8> {
+impl Packer {
+    /// What was written.
+    pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
 
     /// Bytes written so far.
-    pub(crate) fn len(&self) -> usize {
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
+    pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    pub(crate) fn nil(&mut self) {
+    /// `null`.
+    pub fn nil(&mut self) {
         self.bytes.push(0xc0);
     }
 
-    pub(crate) fn boolean(&mut self, value: bool) {
+    /// A boolean.
+    pub fn boolean(&mut self, value: bool) {
         self.bytes.push(if value { 0xc3 } else { 0xc2 });
     }
 
-    pub(crate) fn unsigned(&mut self, number: u64) {
+    /// An integer.
+    pub fn unsigned(&mut self, number: u64) {
         match number {
             0..=0x7f => self.number::<1>(None, number),
             0x80..=0xff => self.number::<1>(Some(0xcc), number),
@@ -278,7 +346,8 @@ impl Writer {
         }
     }
 
-    pub(crate) fn signed(&mut self, number: i64) {
+    /// An integer.
+    pub fn signed(&mut self, number: i64) {
         let bits = number.cast_unsigned();
         match number {
             0.. => self.unsigned(bits),
@@ -290,22 +359,24 @@ impl Writer {
         }
     }
 
-    pub(crate) fn float(&mut self, number: f64) {
+    /// A number in 64 bits.
+    pub fn float(&mut self, number: f64) {
         self.number::<8>(Some(0xcb), number.to_bits());
     }
 
-    pub(crate) fn text(&mut self, text: &str) {
+    /// Text.
+    pub fn text(&mut self, text: &str) {
         self.lua_string(text.as_bytes());
     }
 
     /// Bytes as Redis' scripts read and write them: as text, whatever they are.
-    pub(crate) fn lua_string(&mut self, bytes: &[u8]) {
+    pub fn lua_string(&mut self, bytes: &[u8]) {
         self.text_head(bytes.len());
         self.bytes.extend_from_slice(bytes);
     }
 
     /// What stands before `length` bytes of text, which somebody else inserts.
-    pub(crate) fn text_head(&mut self, length: usize) {
+    pub fn text_head(&mut self, length: usize) {
         let length = length as u64;
         match length {
             0..=0x1f => self.number::<1>(None, 0xa0 | length),
@@ -315,13 +386,14 @@ impl Writer {
         }
     }
 
-    pub(crate) fn binary(&mut self, bytes: &[u8]) {
+    /// Bytes.
+    pub fn binary(&mut self, bytes: &[u8]) {
         self.binary_head(bytes.len());
         self.bytes.extend_from_slice(bytes);
     }
 
     /// What stands before `length` bytes of binary, which somebody else appends.
-    pub(crate) fn binary_head(&mut self, length: usize) {
+    pub fn binary_head(&mut self, length: usize) {
         let length = length as u64;
         match length {
             0..=0xff => self.number::<1>(Some(0xc4), length),
@@ -331,34 +403,34 @@ impl Writer {
     }
 
     /// The same in its longest form: its last four bytes tell the length.
-    pub(crate) fn long_binary_head(&mut self, length: usize) {
+    pub fn long_binary_head(&mut self, length: usize) {
         self.number::<4>(Some(0xc6), length as u64);
     }
 
     /// An entry of a map whose value is text.
-    pub(crate) fn entry(&mut self, key: &str, value: &str) {
+    pub fn entry(&mut self, key: &str, value: &str) {
         self.text(key);
         self.text(value);
     }
 
     /// An array of `count` values, which the caller writes next.
-    pub(crate) fn array(&mut self, count: usize) {
+    pub fn array(&mut self, count: usize) {
         self.container(0x90, 0xdc, count);
     }
 
     /// A map of `count` entries, which the caller writes next.
-    pub(crate) fn map(&mut self, count: usize) {
+    pub fn map(&mut self, count: usize) {
         self.container(0x80, 0xde, count);
     }
 
     /// Begins an array or a map whose size is not known yet.
-    pub(crate) fn open(&mut self) -> usize {
+    pub fn open(&mut self) -> usize {
         self.bytes.push(0);
         self.bytes.len() - 1
     }
 
     /// Ends the array or map that was begun at `start`.
-    pub(crate) fn close(&mut self, start: usize, is_map: bool, count: usize) {
+    pub fn close(&mut self, start: usize, is_map: bool, count: usize) {
         if let Ok(count @ 0..=0xf) = u8::try_from(count) {
             self.bytes[start] = if is_map { 0x80 } else { 0x90 } | count;
             return;
@@ -376,7 +448,7 @@ impl Writer {
     }
 
     /// Takes back what was written since `start`.
-    pub(super) fn truncate(&mut self, start: usize) {
+    pub fn truncate(&mut self, start: usize) {
         self.bytes.truncate(start);
     }
 
@@ -425,23 +497,23 @@ mod tests {
             (i64::MIN, &[0xd3, 0x80, 0, 0, 0, 0, 0, 0, 0]),
         ];
         for (number, bytes) in table {
-            let mut writer = Writer::default();
+            let mut writer = Packer::default();
             writer.signed(number);
             assert_eq!(writer.bytes, bytes, "{number}");
-            assert_eq!(Reader::new(bytes).token(), Some(signed(number)));
+            assert_eq!(Unpacker::new(bytes).token(), Some(signed(number)));
         }
     }
 
     #[test]
     fn lengths_take_the_shortest_form() {
         for length in [0, 31, 32, 255, 256, 65_535, 65_536] {
-            let mut writer = Writer::default();
+            let mut writer = Packer::default();
             writer.text(&"x".repeat(length));
             writer.binary(&vec![7; length]);
             writer.array(length);
             writer.map(length);
             let bytes = writer.into_bytes();
-            let mut reader = Reader::new(&bytes);
+            let mut reader = Unpacker::new(&bytes);
             assert!(matches!(reader.token(), Some(Token::Text(text)) if text.len() == length));
             assert!(matches!(reader.token(), Some(Token::Binary(it)) if it.len() == length));
             let count = u32::try_from(length).unwrap();
@@ -466,7 +538,7 @@ mod tests {
             (&[0xd4, 5, 1], Token::Extension(5, &[1])),
         ];
         for (bytes, token) in table {
-            assert_eq!(Reader::new(bytes).token(), Some(token));
+            assert_eq!(Unpacker::new(bytes).token(), Some(token));
         }
     }
 
@@ -490,7 +562,10 @@ mod tests {
             ),
         ];
         for (bytes, milliseconds) in table {
-            assert_eq!(Reader::new(bytes).token(), Some(Token::Date(milliseconds)));
+            assert_eq!(
+                Unpacker::new(bytes).token(),
+                Some(Token::Date(milliseconds))
+            );
         }
     }
 
@@ -498,7 +573,7 @@ mod tests {
     fn what_is_passed_is_what_is_read() {
         for prefix in 0..=255u8 {
             let bytes = [&[prefix][..], &[0, 0, 0, 2], &[7; 40]].concat();
-            let (mut reader, mut passer) = (Reader::new(&bytes), Reader::new(&bytes));
+            let (mut reader, mut passer) = (Unpacker::new(&bytes), Unpacker::new(&bytes));
             let token = reader.token();
             let values = passer.pass();
             assert_eq!(token.is_some(), values.is_some(), "{prefix:x}");
@@ -516,24 +591,24 @@ mod tests {
 
     #[test]
     fn only_one_value_of_bounded_depth_is_accepted() {
-        assert!(Reader::new(&[0x92, 1, 0x81, 0xa1, b'a', 0x90]).is_one_value());
-        assert!(!Reader::new(&[0x92, 1]).is_one_value());
-        assert!(!Reader::new(&[1, 1]).is_one_value());
-        assert!(!Reader::new(&[]).is_one_value());
-        assert!(!Reader::new(&[0xdd, 255, 255, 255, 255]).is_one_value());
+        assert!(Unpacker::new(&[0x92, 1, 0x81, 0xa1, b'a', 0x90]).is_one_value());
+        assert!(!Unpacker::new(&[0x92, 1]).is_one_value());
+        assert!(!Unpacker::new(&[1, 1]).is_one_value());
+        assert!(!Unpacker::new(&[]).is_one_value());
+        assert!(!Unpacker::new(&[0xdd, 255, 255, 255, 255]).is_one_value());
         let nested = |depth: usize| [vec![0x91; depth], vec![1]].concat();
-        assert!(Reader::new(&nested(MAX_DEPTH)).is_one_value());
-        assert!(!Reader::new(&nested(MAX_DEPTH + 1)).is_one_value());
+        assert!(Unpacker::new(&nested(MAX_DEPTH)).is_one_value());
+        assert!(!Unpacker::new(&nested(MAX_DEPTH + 1)).is_one_value());
     }
 
     #[test]
     fn a_size_may_be_told_afterwards() {
         for count in [3, 20, 70_000] {
-            let mut writer = Writer::default();
+            let mut writer = Packer::default();
             let start = writer.open();
             (0..count).for_each(|_| writer.nil());
             writer.close(start, false, count);
-            let mut told_before = Writer::default();
+            let mut told_before = Packer::default();
             told_before.array(count);
             (0..count).for_each(|_| told_before.nil());
             assert_eq!(writer.bytes, told_before.bytes);

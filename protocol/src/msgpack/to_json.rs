@@ -1,49 +1,44 @@
 use std::io::Write;
 
-use bytes::Bytes;
-use protocol::socketio::{MAX_ATTACHMENTS, json};
-
 use super::date::push_date;
-use super::msgpack::{Reader, Token, lossy};
 use super::number::push_number;
-use super::raw::Raw;
-use super::{DecodeError, MAX_DEPTH};
+use super::{MAX_DEPTH, ReadError, Token, Unpacker, lossy};
+use crate::socketio::{MAX_ATTACHMENTS, json};
+use bytes::Bytes;
 
 /// What becomes of binary values.
-pub(crate) enum Binary<'a> {
+#[expect(clippy::exhaustive_enums, reason = "who reads chooses one")]
+#[derive(Debug)]
+pub enum BinaryForm<'a> {
     /// They are attached, with placeholders in their places.
     Attach(&'a mut Vec<Bytes>),
     /// They become what `JSON.stringify` makes of a `Buffer`.
     Text,
 }
 
-/// Appends `value` as JSON, written as `JSON.stringify` would.
-pub(crate) fn append_json(
-    value: Raw<'_>,
+/// Appends the value that `bytes` are as JSON, written as `JSON.stringify` would.
+///
+/// # Errors
+///
+/// What is no msgpack, and what clients could not be given.
+pub fn append_json(
+    bytes: &[u8],
     out: &mut Vec<u8>,
-    binary: &mut Binary<'_>,
-) -> Result<(), DecodeError> {
-    match value {
-        Raw::Json(json) => {
-            out.extend_from_slice(json.as_bytes());
-            Ok(())
-        }
-        Raw::Msgpack(bytes) => {
-            let reader = Reader::new(bytes);
-            Transcoder {
-                reader,
-                out,
-                binary,
-            }
-            .value(0)
-        }
+    binary: &mut BinaryForm<'_>,
+) -> Result<(), ReadError> {
+    let reader = Unpacker::new(bytes);
+    Transcoder {
+        reader,
+        out,
+        binary,
     }
+    .value(0)
 }
 
 struct Transcoder<'a, 'o, 'b, 'c> {
-    reader: Reader<'a>,
+    reader: Unpacker<'a>,
     out: &'o mut Vec<u8>,
-    binary: &'b mut Binary<'c>,
+    binary: &'b mut BinaryForm<'c>,
 }
 
 /// Whether a value was appended.
@@ -56,16 +51,16 @@ enum Appended {
 
 impl<'a> Transcoder<'a, '_, '_, '_> {
     /// A value that has to be one: `null` if it is undefined.
-    fn value(&mut self, depth: usize) -> Result<(), DecodeError> {
+    fn value(&mut self, depth: usize) -> Result<(), ReadError> {
         if self.optional_value(depth)? == Appended::Undefined {
             self.out.extend_from_slice(b"null");
         }
         Ok(())
     }
 
-    fn optional_value(&mut self, depth: usize) -> Result<Appended, DecodeError> {
+    fn optional_value(&mut self, depth: usize) -> Result<Appended, ReadError> {
         if depth > MAX_DEPTH {
-            return Err(DecodeError::Malformed);
+            return Err(ReadError::Malformed);
         }
         match self.token()? {
             Token::Nil => self.out.extend_from_slice(b"null"),
@@ -91,7 +86,7 @@ impl<'a> Transcoder<'a, '_, '_, '_> {
         Ok(Appended::Value)
     }
 
-    fn array(&mut self, count: u32, depth: usize) -> Result<(), DecodeError> {
+    fn array(&mut self, count: u32, depth: usize) -> Result<(), ReadError> {
         self.out.push(b'[');
         for index in 0..count {
             if index > 0 {
@@ -103,7 +98,7 @@ impl<'a> Transcoder<'a, '_, '_, '_> {
         Ok(())
     }
 
-    fn map(&mut self, count: u32, depth: usize) -> Result<(), DecodeError> {
+    fn map(&mut self, count: u32, depth: usize) -> Result<(), ReadError> {
         self.out.push(b'{');
         let start = self.out.len();
         for _ in 0..count {
@@ -122,7 +117,7 @@ impl<'a> Transcoder<'a, '_, '_, '_> {
     }
 
     /// A key as JavaScript makes it a property name.
-    fn key(&mut self) -> Result<(), DecodeError> {
+    fn key(&mut self) -> Result<(), ReadError> {
         let mut name = Vec::new();
         match self.token()? {
             Token::Text(text) | Token::Binary(text) => {
@@ -136,25 +131,25 @@ impl<'a> Transcoder<'a, '_, '_, '_> {
             Token::Signed(number) => name.extend_from_slice(number.to_string().as_bytes()),
             Token::Float(number) => push_number(&mut name, number),
             Token::Array(_) | Token::Map(_) | Token::Date(_) | Token::Extension(..) => {
-                return Err(DecodeError::WrongShape);
+                return Err(ReadError::WrongShape);
             }
         }
         json::push_string(self.out, &lossy(&name));
         Ok(())
     }
 
-    fn binary(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
+    fn binary(&mut self, bytes: &[u8]) -> Result<(), ReadError> {
         match self.binary {
-            Binary::Attach(attachments) => {
+            BinaryForm::Attach(attachments) => {
                 if attachments.len() == MAX_ATTACHMENTS {
-                    return Err(DecodeError::TooManyAttachments);
+                    return Err(ReadError::TooManyAttachments);
                 }
                 let number = attachments.len();
                 write!(self.out, "{{\"_placeholder\":true,\"num\":{number}}}")
                     .expect("a Vec takes everything");
                 attachments.push(Bytes::copy_from_slice(bytes));
             }
-            Binary::Text => push_buffer(self.out, bytes),
+            BinaryForm::Text => push_buffer(self.out, bytes),
         }
         Ok(())
     }
@@ -163,13 +158,13 @@ impl<'a> Transcoder<'a, '_, '_, '_> {
         write!(self.out, "{number}").expect("a Vec takes everything");
     }
 
-    fn token(&mut self) -> Result<Token<'a>, DecodeError> {
-        self.reader.token().ok_or(DecodeError::Malformed)
+    fn token(&mut self) -> Result<Token<'a>, ReadError> {
+        self.reader.token().ok_or(ReadError::Malformed)
     }
 }
 
 /// Appends `bytes` as `JSON.stringify` writes a `Buffer`.
-pub(super) fn push_buffer(out: &mut Vec<u8>, bytes: &[u8]) {
+fn push_buffer(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(b"{\"type\":\"Buffer\",\"data\":[");
     for (index, byte) in bytes.iter().enumerate() {
         if index > 0 {
@@ -231,7 +226,7 @@ mod tests {
         assert_eq!(attachments, [&b"\x01\x02"[..], b""]);
 
         let mut out = Vec::new();
-        append_json(Raw::Msgpack(&bytes), &mut out, &mut Binary::Text).unwrap();
+        append_json(&bytes, &mut out, &mut BinaryForm::Text).unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             r#"[{"type":"Buffer","data":[1,2]},{"a":{"type":"Buffer","data":[]}}]"#
@@ -241,16 +236,16 @@ mod tests {
     #[test]
     fn what_clients_would_choke_on_is_refused() {
         let eleven = [&[0x9b][..], &[0xc4, 0].repeat(11)].concat();
-        assert_eq!(attach(&eleven), Err(DecodeError::TooManyAttachments));
-        assert_eq!(attach(&[0x81, 0x90, 1]), Err(DecodeError::WrongShape));
-        assert_eq!(attach(&[0x92, 1]), Err(DecodeError::Malformed));
+        assert_eq!(attach(&eleven), Err(ReadError::TooManyAttachments));
+        assert_eq!(attach(&[0x81, 0x90, 1]), Err(ReadError::WrongShape));
+        assert_eq!(attach(&[0x92, 1]), Err(ReadError::Malformed));
     }
 
-    fn attach(bytes: &[u8]) -> Result<(String, Vec<Bytes>), DecodeError> {
+    fn attach(bytes: &[u8]) -> Result<(String, Vec<Bytes>), ReadError> {
         let mut attachments = Vec::new();
         let mut out = Vec::new();
-        let mut binary = Binary::Attach(&mut attachments);
-        append_json(Raw::Msgpack(bytes), &mut out, &mut binary)?;
+        let mut binary = BinaryForm::Attach(&mut attachments);
+        append_json(bytes, &mut out, &mut binary)?;
         Ok((String::from_utf8(out).unwrap(), attachments))
     }
 }

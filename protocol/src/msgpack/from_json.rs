@@ -1,15 +1,17 @@
 use std::borrow::Cow;
 
-use bytes::Bytes;
-use protocol::socketio::{Arguments, json};
-
-use super::EncodeError;
-use super::msgpack::Writer;
 use super::number::push_number;
+use super::{Packer, WriteError};
+use crate::socketio::{Arguments, json};
+use bytes::Bytes;
 
 /// What msgpack says of a text, to who makes text of it again.
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "who writes does something for each"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fidelity {
+pub enum Fidelity {
     /// The same.
     Exact,
     /// Other text that means the same to JavaScript, with the same attachments in the same order.
@@ -20,11 +22,15 @@ pub(crate) enum Fidelity {
 
 /// Appends a comma-separated list of JSON values as msgpack values, binary in the place of
 /// placeholders, and returns how many and how well. Fails when `writer` exceeds `limit` bytes.
-pub(crate) fn append_arguments(
+///
+/// # Errors
+///
+/// What is no JSON, and what exceeds the limit.
+pub fn append_arguments(
     arguments: Arguments<'_>,
-    writer: &mut Writer,
+    writer: &mut Packer,
     limit: usize,
-) -> Result<(usize, Fidelity), EncodeError> {
+) -> Result<(usize, Fidelity), WriteError> {
     let mut transcoder = Transcoder {
         bytes: arguments.json().as_bytes(),
         text: arguments.json(),
@@ -56,7 +62,7 @@ struct Transcoder<'a, 'w> {
     text: &'a str,
     at: usize,
     attachments: &'a [Bytes],
-    writer: &'w mut Writer,
+    writer: &'w mut Packer,
     limit: usize,
     /// Whether the text comes back as it is.
     is_exact: bool,
@@ -74,12 +80,12 @@ struct Placeholder {
 }
 
 impl<'a> Transcoder<'a, '_> {
-    fn value(&mut self, depth: usize) -> Result<(), EncodeError> {
+    fn value(&mut self, depth: usize) -> Result<(), WriteError> {
         if self.writer.len() > self.limit {
-            return Err(EncodeError::TooLarge);
+            return Err(WriteError::TooLarge);
         }
-        if depth > protocol::socketio::MAX_DEPTH {
-            return Err(EncodeError::Malformed);
+        if depth > crate::socketio::MAX_DEPTH {
+            return Err(WriteError::Malformed);
         }
         self.skip_whitespace();
         match self.peek()? {
@@ -91,13 +97,13 @@ impl<'a> Transcoder<'a, '_> {
             b'{' => self.object(depth)?,
             b't' => self.literal("true", |writer| writer.boolean(true))?,
             b'f' => self.literal("false", |writer| writer.boolean(false))?,
-            b'n' => self.literal("null", Writer::nil)?,
+            b'n' => self.literal("null", Packer::nil)?,
             _ => self.number()?,
         }
         Ok(())
     }
 
-    fn array(&mut self, depth: usize) -> Result<(), EncodeError> {
+    fn array(&mut self, depth: usize) -> Result<(), WriteError> {
         self.take(b'[')?;
         let start = self.writer.open();
         let mut count = 0;
@@ -109,7 +115,7 @@ impl<'a> Transcoder<'a, '_> {
         Ok(())
     }
 
-    fn object(&mut self, depth: usize) -> Result<(), EncodeError> {
+    fn object(&mut self, depth: usize) -> Result<(), WriteError> {
         let (begin, attached) = (self.at, self.attached);
         self.take(b'{')?;
         let start = self.writer.open();
@@ -136,7 +142,7 @@ impl<'a> Transcoder<'a, '_> {
                 self.is_exact &= text == plain;
                 self.attached += 1;
                 if self.writer.len() + attachment.len() > self.limit {
-                    return Err(EncodeError::TooLarge);
+                    return Err(WriteError::TooLarge);
                 }
                 self.writer.truncate(start);
                 self.writer.binary(attachment);
@@ -147,7 +153,7 @@ impl<'a> Transcoder<'a, '_> {
     }
 
     /// Whether the container ends here; else moves over the comma before the next of its values.
-    fn ends(&mut self, bracket: u8, count: usize) -> Result<bool, EncodeError> {
+    fn ends(&mut self, bracket: u8, count: usize) -> Result<bool, WriteError> {
         self.skip_whitespace();
         if self.peek()? == bracket {
             self.at += 1;
@@ -160,9 +166,9 @@ impl<'a> Transcoder<'a, '_> {
     }
 
     /// A string without its quotes and escapes.
-    fn unescaped(&mut self) -> Result<Cow<'a, str>, EncodeError> {
+    fn unescaped(&mut self) -> Result<Cow<'a, str>, WriteError> {
         let string = self.string()?;
-        let unescaped = json::as_string(string).ok_or(EncodeError::Malformed)?;
+        let unescaped = json::as_string(string).ok_or(WriteError::Malformed)?;
         // Without an escape it is written as it stands.
         if let Cow::Owned(unescaped) = &unescaped
             && self.is_exact
@@ -185,7 +191,7 @@ impl<'a> Transcoder<'a, '_> {
     }
 
     /// A string with its quotes.
-    fn string(&mut self) -> Result<&'a str, EncodeError> {
+    fn string(&mut self) -> Result<&'a str, WriteError> {
         let start = self.at;
         self.take(b'"')?;
         loop {
@@ -196,12 +202,12 @@ impl<'a> Transcoder<'a, '_> {
             }
         }
         self.at += 1;
-        self.text.get(start..self.at).ok_or(EncodeError::Malformed)
+        self.text.get(start..self.at).ok_or(WriteError::Malformed)
     }
 
     /// A number as JavaScript's `Number` holds it, and written as an integer if it is whole. Integers
     /// that fit 64 bits keep all their digits.
-    fn number(&mut self) -> Result<(), EncodeError> {
+    fn number(&mut self) -> Result<(), WriteError> {
         let start = self.at;
         while let Some(b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E') = self.bytes.get(self.at) {
             self.at += 1;
@@ -213,7 +219,7 @@ impl<'a> Transcoder<'a, '_> {
             self.writer.signed(number);
             self.is_exact &= number != 0;
         } else {
-            let number = text.parse::<f64>().map_err(|_| EncodeError::Malformed)?;
+            let number = text.parse::<f64>().map_err(|_| WriteError::Malformed)?;
             self.float(number);
             self.is_exact = self.is_exact && is_plain(text, number);
         }
@@ -236,10 +242,10 @@ impl<'a> Transcoder<'a, '_> {
         }
     }
 
-    fn literal(&mut self, literal: &str, write: fn(&mut Writer)) -> Result<(), EncodeError> {
+    fn literal(&mut self, literal: &str, write: fn(&mut Packer)) -> Result<(), WriteError> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         if !rest.starts_with(literal.as_bytes()) {
-            return Err(EncodeError::Malformed);
+            return Err(WriteError::Malformed);
         }
         self.at += literal.len();
         write(self.writer);
@@ -253,14 +259,14 @@ impl<'a> Transcoder<'a, '_> {
         }
     }
 
-    fn peek(&self) -> Result<u8, EncodeError> {
+    fn peek(&self) -> Result<u8, WriteError> {
         let byte = self.bytes.get(self.at).copied();
-        byte.ok_or(EncodeError::Malformed)
+        byte.ok_or(WriteError::Malformed)
     }
 
-    fn take(&mut self, byte: u8) -> Result<(), EncodeError> {
+    fn take(&mut self, byte: u8) -> Result<(), WriteError> {
         if self.peek()? != byte {
-            return Err(EncodeError::Malformed);
+            return Err(WriteError::Malformed);
         }
         self.at += 1;
         Ok(())
@@ -383,7 +389,7 @@ mod tests {
     fn one_attachment_named_many_times_does_not_exceed_the_limit() {
         let attachments = [Bytes::from(vec![0; 1000])];
         let json = [r#"{"_placeholder":true,"num":0}"#; 200].join(",");
-        assert_eq!(pack(&json, &attachments), Err(EncodeError::TooLarge));
+        assert_eq!(pack(&json, &attachments), Err(WriteError::TooLarge));
     }
 
     #[test]
@@ -391,14 +397,14 @@ mod tests {
         for json in [
             "[", "{", "\"", "{\"a\"", "{\"a\":", "[1", "tru", "x", "1 2", "\"\\", "{1:2}",
         ] {
-            assert_eq!(pack(json, &[]), Err(EncodeError::Malformed), "{json}");
+            assert_eq!(pack(json, &[]), Err(WriteError::Malformed), "{json}");
         }
         let deep = "[".repeat(100_000);
-        assert_eq!(pack(&deep, &[]), Err(EncodeError::Malformed));
+        assert_eq!(pack(&deep, &[]), Err(WriteError::Malformed));
     }
 
-    fn pack(json: &str, attachments: &[Bytes]) -> Result<Vec<u8>, EncodeError> {
-        let mut writer = Writer::default();
+    fn pack(json: &str, attachments: &[Bytes]) -> Result<Vec<u8>, WriteError> {
+        let mut writer = Packer::default();
         let arguments = Arguments::from_raw(json, attachments);
         append_arguments(arguments, &mut writer, 10_000)?;
         Ok(writer.into_bytes())

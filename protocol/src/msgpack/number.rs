@@ -1,6 +1,6 @@
 /// Appends `number` as `JSON.stringify` writes it: the shortest digits that mean it, an exponent
 /// from 1e21 and below 1e-6, `null` for what is not finite.
-pub(super) fn push_number(out: &mut Vec<u8>, number: f64) {
+pub fn push_number(out: &mut Vec<u8>, number: f64) {
     if !number.is_finite() {
         out.extend_from_slice(b"null");
         return;
