@@ -13,6 +13,7 @@ mod address;
 mod check;
 mod checked;
 mod error;
+mod from_file;
 pub mod log;
 mod memory;
 mod name;
@@ -109,6 +110,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// The log.
     pub log: Log,
+    /// The file with variables that was read as if they were in the environment.
+    pub env_file: Option<PathBuf>,
 }
 
 impl Config {

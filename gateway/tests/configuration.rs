@@ -12,7 +12,8 @@ use gateway::config::{Config, Errors, Origins, SETTINGS, Setting, Sources, refer
 #[test]
 fn every_setting_can_be_set_in_three_spellings() {
     let defaults = Config::default();
-    for setting in SETTINGS {
+    // The file of `config.env_file` has a test of its own.
+    for setting in SETTINGS.iter().filter(|it| it.name != "config.env_file") {
         let with = with_what_it_needs(setting);
         let text = toml(&with);
         let file = file_with(&format!("three-{}.toml", setting.flag()), &text);
@@ -84,6 +85,236 @@ fn the_program_has_a_flag_for_every_setting() {
             assert!(said.contains(&refusal), "{said}");
         }
     }
+}
+
+/// The configuration with a secret by its value, and the same with the file that holds it, in each of the
+/// three spellings.
+fn with_secret_file(secret: &'static Setting, path: &str, value: Option<&str>) -> Vec<Sources> {
+    let others: Vec<_> = with_what_it_needs(secret)
+        .into_iter()
+        .filter(|it| it.name != secret.name)
+        .collect();
+    let key = secret.file_name().unwrap();
+    let mut toml: String = others
+        .iter()
+        .map(|it| format!("{}.{}\n", it.section().unwrap(), it.toml(it.example)))
+        .collect();
+    let mut environment = variables(&others);
+    let mut flags: Vec<_> = others
+        .iter()
+        .map(|it| (*it, it.example.to_owned()))
+        .collect();
+    toml += &format!("{key} = {path:?}\n");
+    environment.push((
+        format!("{}_FILE", secret.variable()).into(),
+        path.to_owned().into(),
+    ));
+    if let Some(value) = value {
+        toml += &format!("{} = {value:?}\n", secret.name);
+        environment.push((secret.variable().into(), value.into()));
+        flags.push((secret, value.to_owned()));
+    }
+    vec![
+        Sources {
+            file: Some(file_with(&format!("secret-{}.toml", secret.flag()), &toml)),
+            ..Sources::default()
+        },
+        Sources {
+            environment,
+            ..Sources::default()
+        },
+        Sources {
+            flags,
+            secret_files: vec![(secret, path.to_owned())],
+            ..Sources::default()
+        },
+    ]
+}
+
+#[test]
+fn every_secret_may_stand_in_a_file() {
+    let secrets: Vec<_> = SETTINGS.iter().filter(|it| it.secret).collect();
+    assert!(secrets.len() >= 5);
+    for secret in secrets {
+        let by_value = Sources {
+            environment: variables(&with_what_it_needs(secret)),
+            ..Sources::default()
+        };
+        let expected = Config::load(&by_value).unwrap();
+        for end in ["", "\n", "\r\n", "\n\n"] {
+            let content = format!("{}{end}", secret.example);
+            let file = file_with(&format!("secret-{}", secret.flag()), &content);
+            let path = file.to_str().unwrap();
+            for sources in with_secret_file(secret, path, None) {
+                let loaded = Config::load(&sources).unwrap();
+                assert_eq!(loaded, expected, "{}", secret.name);
+                assert_eq!(sources.foreign(), []);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_that_holds_no_secret_is_named_and_never_shown() {
+    const WRONG: &str = "hunter2";
+    for secret in SETTINGS.iter().filter(|it| it.secret) {
+        let name = format!("wrong-{}", secret.flag());
+        let two_lines = format!("{}\n{WRONG}", secret.example);
+        for (content, problem) in [
+            (WRONG, "file of"),
+            ("", "is empty"),
+            ("\n", "is empty"),
+            (&two_lines, "has more than one line"),
+            (&WRONG.repeat(10_000), "has more than 65536 bytes"),
+        ] {
+            let file = file_with(&name, content);
+            for sources in with_secret_file(secret, file.to_str().unwrap(), None) {
+                let said = lines(Config::load(&sources)).join("\n");
+                assert!(said.starts_with(secret.name), "{said}");
+                assert!(said.contains(problem), "{problem}: {said}");
+                assert!(said.contains(file.to_str().unwrap()), "{said}");
+                assert!(!said.contains(WRONG), "{said}");
+            }
+        }
+        for sources in with_secret_file(secret, "/nowhere/secret", None) {
+            let said = lines(Config::load(&sources)).join("\n");
+            assert!(said.contains("/nowhere/secret cannot be read: "), "{said}");
+        }
+        let file = file_with(&name, secret.example);
+        let both = with_secret_file(secret, file.to_str().unwrap(), Some(secret.example));
+        for sources in both {
+            let said = lines(Config::load(&sources)).join("\n");
+            assert!(
+                said.contains(&format!("{}: set twice", secret.name)),
+                "{said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_secret_in_a_file_counts_where_its_file_is_named() {
+    let file = file_with("counts", "fedcba9876543210");
+    let path = file.to_str().unwrap();
+    let key = setting("api.key").unwrap();
+    let is = |sources: Sources, secret: &str| {
+        let config = Config::load(&sources).unwrap();
+        assert!(config.api.keys.unwrap().verify(secret.as_bytes()));
+    };
+    let environment: Vec<(OsString, OsString)> =
+        vec![("GATEWAY_API_KEY".into(), "0123456789abcdef".into())];
+    is(
+        Sources {
+            environment: environment.clone(),
+            secret_files: vec![(key, path.to_owned())],
+            ..Sources::default()
+        },
+        "fedcba9876543210",
+    );
+    is(
+        Sources {
+            file: Some(file_with("key.toml", &format!("api.key_file = {path:?}"))),
+            environment,
+            ..Sources::default()
+        },
+        "0123456789abcdef",
+    );
+    let directory = file.parent().unwrap().as_os_str().to_owned();
+    for path in [
+        "$CREDENTIALS_DIRECTORY/counts",
+        "${CREDENTIALS_DIRECTORY}/counts",
+    ] {
+        let named: (OsString, OsString) = ("GATEWAY_API_KEY_FILE".into(), path.into());
+        let without = Sources {
+            environment: vec![named.clone()],
+            ..Sources::default()
+        };
+        let said = lines(Config::load(&without)).join("\n");
+        assert!(
+            said.contains("systemd sets no CREDENTIALS_DIRECTORY"),
+            "{said}"
+        );
+        is(
+            Sources {
+                environment: vec![("CREDENTIALS_DIRECTORY".into(), directory.clone()), named],
+                ..Sources::default()
+            },
+            "fedcba9876543210",
+        );
+    }
+}
+
+#[test]
+fn a_file_of_variables_counts_more_than_the_file_and_less_than_the_environment() {
+    let variables = file_with(
+        "variables.env",
+        "# comment\n\nexport GATEWAY_ENGINE_PING_INTERVAL='2s'\nOTHER=1\nGATEWAY_SHARDS = \"3\"\n\
+         GATEWAY_LOG_LEVEL=\n",
+    );
+    let path = variables.to_str().unwrap();
+    let toml = format!("config.env_file = {path:?}\nengine.ping_interval = \"1s\"\nshards = 1\n");
+    let by_file = Sources {
+        file: Some(file_with("env.toml", &toml)),
+        ..Sources::default()
+    };
+    let by_variable = Sources {
+        environment: vec![("GATEWAY_CONFIG_ENV_FILE".into(), path.into())],
+        ..Sources::default()
+    };
+    let by_flag = Sources {
+        flags: vec![(setting("config.env_file").unwrap(), path.to_owned())],
+        ..Sources::default()
+    };
+    for mut sources in [by_file, by_variable, by_flag] {
+        let config = Config::load(&sources).unwrap();
+        assert_eq!(config.engine.ping_interval, Duration::from_secs(2));
+        assert_eq!(config.shards.get(), 3);
+        assert_eq!(config.env_file.as_deref(), Some(variables.as_path()));
+        let own = ("GATEWAY_SHARDS".into(), "4".into());
+        sources.environment.push(own);
+        assert_eq!(Config::load(&sources).unwrap().shards.get(), 4);
+    }
+}
+
+#[test]
+fn what_is_wrong_in_a_file_of_variables_has_its_line() {
+    let said = |content: &str| {
+        let file = file_with("wrong.env", content);
+        let path = file.to_str().unwrap();
+        let sources = Sources {
+            environment: vec![("GATEWAY_CONFIG_ENV_FILE".into(), path.into())],
+            ..Sources::default()
+        };
+        lines(Config::load(&sources))
+            .join("\n")
+            .replace(path, "FILE")
+    };
+    for (content, expected) in [
+        ("nonsense", "FILE, line 1: is not NAME=VALUE"),
+        (
+            "\nGATEWAY_LISEN=1",
+            "GATEWAY_LISEN: unknown setting (FILE, line 2); the nearest known one is GATEWAY_LISTEN",
+        ),
+        (
+            "GATEWAY_CONFIG=x",
+            "FILE, line 1: GATEWAY_CONFIG has no effect here: it counts in the environment alone",
+        ),
+        (
+            "GATEWAY_SHARDS=1\nGATEWAY_SHARDS=2",
+            "shards: set twice (FILE, line 2)",
+        ),
+    ] {
+        assert_eq!(said(content), expected);
+    }
+    assert!(
+        said("GATEWAY_SHARDS=99").starts_with("shards: 99 is not between 1 and 64 (FILE, line 1)")
+    );
+    let sources = Sources {
+        environment: vec![("GATEWAY_CONFIG_ENV_FILE".into(), "/nowhere".into())],
+        ..Sources::default()
+    };
+    let said = lines(Config::load(&sources)).join("\n");
+    assert!(said.starts_with("/nowhere: cannot be read: "), "{said}");
 }
 
 #[test]
@@ -284,7 +515,7 @@ fn a_wrong_value_says_where_it_stands_and_what_would_be_right() {
         (
             "demo = \"true\"",
             "demo: should be of type boolean, not string (gateway.toml, line 1); for example demo \
-             = false",
+             = false, or none: true if clients without a token reach the relay in the namespace `/`, else false",
         ),
         (
             "listen = 3000",
@@ -383,7 +614,10 @@ fn a_mistake_in_the_environment_names_the_variable() {
     };
     assert_eq!(
         errors("GATEWAY_DEMO", "yes"),
-        ["demo: \"yes\" is neither true nor false (GATEWAY_DEMO); for example GATEWAY_DEMO=false"]
+        [
+            "demo: \"yes\" is neither true nor false (GATEWAY_DEMO); for example GATEWAY_DEMO=false, or none: true if clients without a token \
+         reach the relay in the namespace `/`, else false"
+        ]
     );
     assert_eq!(
         errors("GATEWAY_CONFIG", "/nonexistent/gateway.toml"),
@@ -431,6 +665,7 @@ fn everything_that_is_wrong_is_said_at_once() {
             ("GATEWAY_DEMO".into(), "1".into()),
         ],
         flags: vec![(setting("listen").unwrap(), "127.0.0.1:3000".to_owned())],
+        ..Sources::default()
     };
     let mut named: Vec<_> = lines(Config::load(&sources))
         .iter()

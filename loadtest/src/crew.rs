@@ -11,7 +11,7 @@ use mio::{Poll, Waker};
 use crate::client::Failure;
 use crate::clock;
 use crate::descriptors;
-use crate::driver::{Dialler, Driver, Ramp, WAKER};
+use crate::driver::{Dialler, Driver, Ramp, WAKER, reach};
 use crate::proc::{self, Usage};
 use crate::progress::Progress;
 use crate::scenario::{Io, Mail, Mailbox, Phase, Scenario, Share};
@@ -82,6 +82,7 @@ impl<P: Send + 'static> Crew<P> {
     where
         S: Scenario<Part = P>,
     {
+        reach(&setup.dialler.targets)?;
         let lanes = if setup.dialler.polling_share > 0.0 {
             2
         } else {

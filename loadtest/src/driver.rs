@@ -16,7 +16,7 @@ use crate::scenario::{Command, Io, Mail, Scenario, Share};
 use crate::stats::{Count, Series, Times};
 use crate::timers::Timer;
 use connection::Connection;
-pub(crate) use dial::{Dialler, Ramp, Sources};
+pub(crate) use dial::{Dialler, Ramp, Sources, reach};
 
 /// Everything one thread owns.
 pub(crate) struct Driver<S> {

@@ -95,15 +95,17 @@ fn names() -> String {
 }
 
 impl Expectation {
-    /// What is wrong, when the run does not meet it. A figure that the run did not give meets nothing.
-    pub(crate) fn check(&self, summary: &Summary) -> Result<(), String> {
+    /// What was found, if the run meets it; else what is wrong. A figure that the run did not give meets nothing.
+    pub(crate) fn check(&self, summary: &Summary) -> Result<String, String> {
         let Some(found) = summary.value(self.name) else {
             return Err(format!("{}: the run gave no `{}`", self.text, self.name));
         };
+        let said = format!("{}: it was {}", self.text, show(found, self.unit));
         if self.comparison.holds(found, self.value) {
-            return Ok(());
+            Ok(said)
+        } else {
+            Err(said)
         }
-        Err(format!("{}: it was {}", self.text, show(found, self.unit)))
     }
 }
 

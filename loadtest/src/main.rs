@@ -4,6 +4,7 @@
 //! do, and [`crew`] the threads together and the phases of a run. [`summary`] and [`report`] tell what was found;
 //! [`compare`] does the same work on several servers.
 
+mod about;
 mod cli;
 mod client;
 mod clock;
@@ -65,10 +66,16 @@ fn run() -> Result<ExitCode> {
 }
 
 fn run_scenario(scenario: &impl Scenario) -> Result<ExitCode> {
-    let summary = scenario.run()?;
+    let mut summary = scenario.run()?;
+    summary.notes.extend(about::notes());
+    let meets_all = judge(&mut summary, &scenario.expectations());
     std::io::stdout().write_all(summary.text().as_bytes())?;
     write_files(&summary, scenario.common())?;
-    Ok(judge(&summary, &scenario.expectations()))
+    Ok(if meets_all {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    })
 }
 
 fn write_files(summary: &Summary, common: &Common) -> Result<()> {
@@ -83,17 +90,20 @@ fn write_files(summary: &Summary, common: &Common) -> Result<()> {
     Ok(())
 }
 
-fn judge(summary: &Summary, expectations: &[Expectation]) -> ExitCode {
-    let failures: Vec<String> = expectations
-        .iter()
-        .filter_map(|one| one.check(summary).err())
-        .collect();
-    for failure in &failures {
-        eprintln!("expected {failure}");
+/// Compares the run with what was expected of it. What holds and what does not becomes a note of the summary, which
+/// stands in the text and in the reports; what does not is said on stderr, too.
+fn judge(summary: &mut Summary, expectations: &[Expectation]) -> bool {
+    let mut meets_all = true;
+    let checked: Vec<_> = expectations.iter().map(|it| it.check(summary)).collect();
+    for found in checked {
+        summary.notes.push(match found {
+            Ok(held) => format!("as expected: {held}"),
+            Err(failed) => {
+                meets_all = false;
+                eprintln!("expected {failed}");
+                format!("NOT as expected: {failed}")
+            }
+        });
     }
-    if failures.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(1)
-    }
+    meets_all
 }

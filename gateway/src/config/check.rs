@@ -198,6 +198,7 @@ impl Effective {
                 format: self.read("log.format"),
                 level: self.read("log.level"),
             },
+            env_file: self.find("config.env_file"),
         };
         self.contradictions(&config, errors);
         config

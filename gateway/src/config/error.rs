@@ -71,6 +71,18 @@ pub enum Error {
         /// A right one, as it would stand at that place.
         example: String,
     },
+    /// A file that is to hold a secret, and does not.
+    #[error("{setting}: {path} {problem} ({place})", path = path.display())]
+    SecretFile {
+        /// Name of the setting.
+        setting: &'static str,
+        /// Where the file was named.
+        place: Place,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it; never its content.
+        problem: String,
+    },
     /// A setting that was given twice in one place.
     #[error("{setting}: set twice ({place})")]
     Twice {
@@ -157,6 +169,13 @@ pub enum Place {
     Variable(String),
     /// A flag, with its dashes.
     Flag(String),
+    /// A file that holds a secret.
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// Where it was named.
+        named: Box<Self>,
+    },
 }
 
 impl fmt::Display for Place {
@@ -165,6 +184,9 @@ impl fmt::Display for Place {
             Self::Line { path, line } => write!(f, "{}, line {line}", path.display()),
             Self::Variable(name) => f.write_str(name),
             Self::Flag(name) => f.write_str(name),
+            Self::Content { path, named } => {
+                write!(f, "in {}, the file of {named}", path.display())
+            }
         }
     }
 }
@@ -176,6 +198,7 @@ impl Place {
             Self::Line { .. } => setting.toml(setting.example),
             Self::Variable(name) => format!("{name}={}", setting.example),
             Self::Flag(name) => format!("{name}={}", setting.example),
+            Self::Content { .. } => setting.example.to_owned(),
         };
         let example = match setting.default {
             Fallback::Text(_) => right,
@@ -193,7 +216,7 @@ impl Place {
 /// What is unknown.
 fn kind(place: &Place) -> &'static str {
     match place {
-        Place::Line { .. } | Place::Variable(_) => "setting",
+        Place::Line { .. } | Place::Variable(_) | Place::Content { .. } => "setting",
         Place::Flag(_) => "flag",
     }
 }
@@ -202,7 +225,9 @@ fn kind(place: &Place) -> &'static str {
 fn hint(nearest: Option<&str>, place: &Place) -> String {
     let (place, all) = match place {
         Place::Line { .. } => (format!(" ({place})"), "gateway default-config prints all"),
-        Place::Variable(_) => (String::new(), "gateway default-config prints all"),
+        Place::Variable(_) | Place::Content { .. } => {
+            (String::new(), "gateway default-config prints all")
+        }
         Place::Flag(_) => (String::new(), "--help lists them"),
     };
     match nearest {

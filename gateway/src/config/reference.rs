@@ -116,7 +116,12 @@ directory if there is one.
   and neither listens nor connects to anything. It ends with status 0 if all is well, else with 2.
 - A node that cannot listen at its addresses ends with status 1.
 - The program never prints secrets. Other users of the machine can see flags, so give secrets in the
-  environment or the file.
+  environment or in files.
+- A secret may stand in a file of its own. Its name then has `_file` behind it: `api.key_file`,
+  `GATEWAY_API_KEY_FILE`, `--api-key-file`. The node reads the file once, at the start, and cuts line
+  breaks at its end. The file has one line and at most 64 KiB. If the value and its file are given in
+  the same place, that is an error. A path may begin with `$CREDENTIALS_DIRECTORY/`, which is where
+  systemd puts what `LoadCredential=` names.
 ";
 
 /// What there is to say beside the documentation.
@@ -131,8 +136,8 @@ fn notes(setting: &Setting) -> Option<String> {
     if !setting.needs.is_empty() {
         notes.push(format!("Needs {}.", setting.needs.join(", ")));
     }
-    if setting.secret {
-        notes.push("Secret.".to_owned());
+    if let Some(name) = setting.file_name() {
+        notes.push(format!("Secret; `{name}` names a file that holds it."));
     }
     if !setting.built {
         notes.push("Not built yet: refused at the start.".to_owned());

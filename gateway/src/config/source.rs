@@ -10,6 +10,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use super::check::Given;
 use super::error::{Error, Place};
+use super::from_file;
 use super::setting::{self, Setting};
 use super::table::{SETTINGS, names, nearest, setting};
 use super::value::Shape;
@@ -20,6 +21,9 @@ const FILE_VARIABLE: &str = "GATEWAY_CONFIG";
 /// The variables that name the commit and its date at build time; they may still be there when the program
 /// runs.
 const COMMIT_VARIABLES: [&str; 2] = ["GATEWAY_COMMIT", "GATEWAY_COMMIT_DATE"];
+
+/// The setting that names a file with variables.
+const ENV_FILE: &str = "config.env_file";
 
 /// The file that is read without being named.
 const USUAL_FILE: &str = "gateway.toml";
@@ -51,6 +55,8 @@ pub struct Sources {
     pub environment: Vec<(OsString, OsString)>,
     /// The flags for settings, each at most once.
     pub flags: Vec<(&'static Setting, String)>,
+    /// The flags that name files with secrets, each at most once.
+    pub secret_files: Vec<(&'static Setting, String)>,
 }
 
 impl Sources {
@@ -83,31 +89,168 @@ impl Sources {
         let mut given = Vec::new();
         if let Some(path) = self.path() {
             match std::fs::read_to_string(&path) {
-                Ok(text) => given = file(&path, &text, errors),
+                Ok(text) => given = walk(&path, &text, &self.environment, errors),
                 Err(error) => errors.push(Error::Unreadable {
                     path,
                     problem: error.to_string(),
                 }),
             }
         }
+        if let Some(path) = self.env_file(&given) {
+            given.extend(self.variables_of(&path, errors));
+        }
+        let mut seen = BTreeSet::new();
         for (name, value) in &self.environment {
-            given.extend(variable(name, value, errors));
+            let place = Place::Variable(name.to_string_lossy().into_owned());
+            let variable = (name.as_os_str(), value.as_os_str(), place);
+            given.extend(self.variable(variable, &mut seen, errors));
         }
         given.extend(self.flags.iter().map(|(setting, text)| Given {
             setting,
             text: text.clone(),
             place: Place::Flag(format!("--{}", setting.flag())),
         }));
+        for (setting, path) in &self.secret_files {
+            let place = Place::Flag(format!("--{}-file", setting.flag()));
+            if self.flags.iter().any(|(flag, _)| flag.name == setting.name) {
+                let setting = setting.name;
+                errors.push(Error::Twice { setting, place });
+                continue;
+            }
+            given.extend(secret(setting, path, &place, &self.environment, errors));
+        }
         given
+    }
+
+    /// The file with variables: the one that the flag names, else the environment, else the file.
+    fn env_file(&self, given: &[Given]) -> Option<PathBuf> {
+        let named = |setting: &Setting| setting.name == ENV_FILE;
+        let flag = self.flags.iter().find(|(setting, _)| named(setting));
+        let flag = flag.map(|(_, path)| path.clone());
+        let variable = || {
+            let value = from_file::set(&self.environment, &setting::variable(ENV_FILE))?;
+            value.to_str().map(str::to_owned)
+        };
+        let file = || {
+            let given = given.iter().find(|given| named(given.setting))?;
+            Some(given.text.clone())
+        };
+        let path = flag.or_else(variable).or_else(file)?;
+        (path != "none").then(|| path.into())
+    }
+
+    /// What the file with variables gives.
+    fn variables_of(&self, path: &Path, errors: &mut Vec<Error>) -> Vec<Given> {
+        let mut given = Vec::new();
+        let mut seen = BTreeSet::new();
+        for from_file::Variable { name, value, place } in from_file::read_variables(path, errors) {
+            if [FILE_VARIABLE, &setting::variable(ENV_FILE)].contains(&&*name) {
+                let problem =
+                    format!("{name} has no effect here: it counts in the environment alone");
+                errors.push(Error::Syntax { place, problem });
+            } else if of_variable(&name).is_none() {
+                let nearest = name
+                    .strip_prefix("GATEWAY_")
+                    .and_then(|it| nearest(it, names()));
+                errors.push(Error::Unknown {
+                    nearest: nearest.map(setting::variable),
+                    key: name,
+                    place,
+                });
+            } else {
+                let variable = (name.as_ref(), value.as_ref(), place);
+                given.extend(self.variable(variable, &mut seen, errors));
+            }
+        }
+        given
+    }
+
+    /// What a variable gives. An empty one gives nothing, since that is how Compose and Kubernetes
+    /// spell one that is not there.
+    fn variable(
+        &self,
+        (name, value, place): (&OsStr, &OsStr, Place),
+        seen: &mut BTreeSet<&'static str>,
+        errors: &mut Vec<Error>,
+    ) -> Option<Given> {
+        let (setting, spelling) = of_variable(name.to_str()?)?;
+        if value.is_empty() {
+            return None;
+        }
+        if !seen.insert(setting.name) {
+            let setting = setting.name;
+            errors.push(Error::Twice { setting, place });
+            return None;
+        }
+        match (value.to_str(), spelling) {
+            (Some(text), Spelling::Value) => Some(Given {
+                setting,
+                text: text.to_owned(),
+                place,
+            }),
+            (Some(path), Spelling::File) => {
+                secret(setting, path, &place, &self.environment, errors)
+            }
+            (None, _) => {
+                errors.push(place.wrong(setting, "is not UTF-8".to_owned()));
+                None
+            }
+        }
     }
 }
 
-/// What a file gives.
+/// What stands where a setting is given.
+#[derive(Clone, Copy)]
+enum Spelling {
+    /// The value.
+    Value,
+    /// The path of a file with the value.
+    File,
+}
+
+fn of_variable(name: &str) -> Option<(&'static Setting, Spelling)> {
+    let plain = SETTINGS.iter().find(|it| it.variable() == name);
+    let plain = plain.map(|setting| (setting, Spelling::Value));
+    plain.or_else(|| Some((from_file::secret_of_variable(name)?, Spelling::File)))
+}
+
+/// What a file with a secret gives.
+fn secret(
+    setting: &'static Setting,
+    path: &str,
+    place: &Place,
+    environment: &[(OsString, OsString)],
+    errors: &mut Vec<Error>,
+) -> Option<Given> {
+    match from_file::read_secret(setting, path, place, environment) {
+        Ok((text, place)) => Some(Given {
+            setting,
+            text,
+            place,
+        }),
+        Err(error) => {
+            errors.push(error);
+            None
+        }
+    }
+}
+
+/// What the text of a file gives, where there is no environment.
 pub(super) fn file(path: &Path, text: &str, errors: &mut Vec<Error>) -> Vec<Given> {
+    walk(path, text, &[], errors)
+}
+
+fn walk(
+    path: &Path,
+    text: &str,
+    environment: &[(OsString, OsString)],
+    errors: &mut Vec<Error>,
+) -> Vec<Given> {
     let (table, faults) = DeTable::parse_recoverable(text);
     let mut walk = Walk {
         path,
         text,
+        environment,
         seen: BTreeSet::new(),
         given: Vec::new(),
         errors,
@@ -129,6 +272,7 @@ pub(super) fn file(path: &Path, text: &str, errors: &mut Vec<Error>) -> Vec<Give
 struct Walk<'a> {
     path: &'a Path,
     text: &'a str,
+    environment: &'a [(OsString, OsString)],
     seen: BTreeSet<&'static str>,
     given: Vec<Given>,
     errors: &'a mut Vec<Error>,
@@ -149,8 +293,13 @@ impl Walk<'_> {
         entries.sort_by_key(|(key, _)| key.span().start);
         for (key, value) in entries {
             let name = format!("{above}{}", key.get_ref());
+            let secret = from_file::secret_of_key(&name);
             match (setting(&name), value.get_ref()) {
-                (Some(setting), value) => self.value(setting, key, value),
+                (Some(setting), value) => self.value((setting, Spelling::Value), key, value),
+                (None, value) if secret.is_some() => {
+                    let secret = secret.map(|setting| (setting, Spelling::File));
+                    secret.into_iter().for_each(|it| self.value(it, key, value));
+                }
                 (None, DeValue::Table(inner)) if !inner.is_empty() => {
                     self.table(inner, &format!("{name}."));
                 }
@@ -168,11 +317,31 @@ impl Walk<'_> {
         }
     }
 
-    fn value(&mut self, setting: &'static Setting, key: &Spanned<impl Sized>, value: &DeValue<'_>) {
+    fn value(
+        &mut self,
+        (setting, spelling): (&'static Setting, Spelling),
+        key: &Spanned<impl Sized>,
+        value: &DeValue<'_>,
+    ) {
         let place = self.place(key.span().start);
         if !self.seen.insert(setting.name) {
             let setting = setting.name;
             self.errors.push(Error::Twice { setting, place });
+            return;
+        }
+        if let Spelling::File = spelling {
+            match value.as_str() {
+                Some(path) => {
+                    let given = secret(setting, path, &place, self.environment, self.errors);
+                    self.given.extend(given);
+                }
+                None => self.errors.push(Error::SecretFile {
+                    setting: setting.name,
+                    path: PathBuf::new(),
+                    problem: format!("should be the path of a file, not {}", value.type_str()),
+                    place,
+                }),
+            }
             return;
         }
         match text_of(setting, value) {
@@ -236,26 +405,6 @@ fn list(setting: &Setting, items: &DeArray<'_>) -> Result<String, String> {
     Ok(texts.join(","))
 }
 
-/// What a variable of the environment gives. An empty one gives nothing, since that is how
-/// Compose and Kubernetes spell one that is not there.
-fn variable(name: &OsStr, value: &OsStr, errors: &mut Vec<Error>) -> Option<Given> {
-    let name = name.to_str()?;
-    let setting = SETTINGS.iter().find(|it| it.variable() == name)?;
-    let place = Place::Variable(name.to_owned());
-    match value.to_str() {
-        Some("") => None,
-        Some(text) => Some(Given {
-            setting,
-            text: text.to_owned(),
-            place,
-        }),
-        None => {
-            errors.push(place.wrong(setting, "is not UTF-8".to_owned()));
-            None
-        }
-    }
-}
-
 /// A variable of the environment that looks like a setting and is none.
 ///
 /// Other programs have such names as well: CGI has a `GATEWAY_INTERFACE`. So this is no error, while an
@@ -283,9 +432,8 @@ impl fmt::Display for Foreign {
 fn foreign(name: &OsStr, value: &OsStr) -> Option<Foreign> {
     let name = name.to_string_lossy();
     let rest = name.strip_prefix("GATEWAY_")?;
-    let is_ours = name == FILE_VARIABLE
-        || COMMIT_VARIABLES.contains(&&*name)
-        || SETTINGS.iter().any(|setting| setting.variable() == name);
+    let is_ours =
+        name == FILE_VARIABLE || COMMIT_VARIABLES.contains(&&*name) || of_variable(&name).is_some();
     if is_ours || value.is_empty() || is_service_link(&name, &value.to_string_lossy()) {
         return None;
     }

@@ -754,6 +754,13 @@ pub static SETTINGS: &[Setting] = &[
         "Which lines are logged: `off`, `error`, `warn`, `info`, `debug` or `trace`, for all or per \
          component.",
     ),
+    Setting::optional::<PathBuf>(
+        "config.env_file",
+        "no such file is read",
+        "/etc/gateway/gateway.env",
+        "File with lines such as `GATEWAY_REDIS_URL=redis://localhost`, which are read as if they were in the \
+         environment. The environment itself counts more. Other names than `GATEWAY_*` have no effect.",
+    ),
 ];
 
 /// Each of them is told about connects and events.

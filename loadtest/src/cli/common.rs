@@ -97,8 +97,8 @@ pub(crate) struct Common {
     /// Addresses to connect from, separated by commas; 25,000 connections each
     #[arg(long, value_delimiter = ',')]
     source: Vec<IpAddr>,
-    /// Process of a server, to read CPU and memory from; may be given again
-    #[arg(long)]
+    /// Processes of the servers, to read CPU and memory from, separated by commas; may be given again
+    #[arg(long, value_delimiter = ',')]
     pid: Vec<u32>,
     /// Write everything measured to this file, as JSON
     #[arg(long)]

@@ -69,6 +69,37 @@ impl Dialler {
     }
 }
 
+/// How long the servers may take to take a first connection.
+const REACHED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Returns an error if no server takes a connection. Without this the clients would try until they give up.
+pub(crate) fn reach(targets: &[Target]) -> io::Result<()> {
+    let tries: Vec<_> = targets
+        .iter()
+        .map(|target| target.address)
+        .map(|address| {
+            std::thread::spawn(move || {
+                let tried = std::net::TcpStream::connect_timeout(&address, REACHED_WITHIN);
+                tried
+                    .map(drop)
+                    .map_err(|error| format!("{address}: {error}"))
+            })
+        })
+        .collect();
+    let mut faults = Vec::new();
+    for tried in tries {
+        match tried.join() {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(fault)) => faults.push(fault),
+            Err(_) => {}
+        }
+    }
+    let faults = faults.join(", ");
+    Err(io::Error::other(format!(
+        "no server takes connections: {faults}"
+    )))
+}
+
 /// `EINPROGRESS` on Linux, where `/proc` makes this tool at home.
 const IN_PROGRESS: i32 = 115;
 
@@ -111,6 +142,25 @@ const FIRST_PORT: u16 = 10_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_dead_server_is_said_at_once_and_one_of_several_is_enough() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let alive = format!("http://{}", listener.local_addr().unwrap());
+        // Nobody listens where somebody did a moment ago.
+        let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let dead = format!("http://{}", gone.local_addr().unwrap());
+        drop(gone);
+        let targets = |urls: &[&String]| -> Vec<Target> {
+            let parse = |url: &&String| Target::parse(url, "/socket.io/").unwrap();
+            urls.iter().map(parse).collect()
+        };
+        assert!(reach(&targets(&[&dead, &alive])).is_ok());
+        let said = reach(&targets(&[&dead])).unwrap_err().to_string();
+        let address = dead.trim_start_matches("http://");
+        let expected = format!("no server takes connections: {address}: ");
+        assert!(said.starts_with(&expected), "{said}");
+    }
 
     #[test]
     fn the_loopback_range_is_used_block_by_block() {

@@ -175,21 +175,28 @@ fn sources(matches: &ArgMatches) -> Sources {
         let text = matches.get_one::<String>(setting.name)?;
         Some((setting, text.clone()))
     };
+    let named = |setting: &'static Setting| {
+        let path = matches.get_one::<String>(&setting.file_name()?)?;
+        Some((setting, path.clone()))
+    };
     Sources {
         file: file_of(matches),
         environment: std::env::vars_os().collect(),
         flags: SETTINGS.iter().filter_map(given).collect(),
+        secret_files: SETTINGS.iter().filter_map(named).collect(),
     }
 }
 
 /// A flag that stands before the command, where it would count for nothing.
 fn first_flag(matches: &ArgMatches) -> Option<String> {
-    let mut given = SETTINGS
-        .iter()
-        .filter(|setting| matches.contains_id(setting.name));
+    let names = SETTINGS.iter().flat_map(|setting| {
+        let file = setting.file_name();
+        [Some(setting.name.to_owned()), file].into_iter().flatten()
+    });
+    let mut given = names.filter(|name| matches.contains_id(name));
     match given.next() {
         None if matches.contains_id("config") => Some("config".to_owned()),
-        first => first.map(Setting::flag),
+        first => first.map(|name| name.replace(['.', '_'], "-")),
     }
 }
 

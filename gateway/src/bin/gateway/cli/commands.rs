@@ -270,10 +270,26 @@ fn file(name: &'static str) -> Arg {
 
 /// A flag for every setting. The help of a command shows those that it names, or all.
 fn flags(listed: Listed, shown: &'static [&'static str]) -> impl Iterator<Item = Arg> {
-    SETTINGS.iter().map(move |setting| {
+    SETTINGS.iter().flat_map(move |setting| {
         let is_shown = listed == Listed::Everywhere || shown.contains(&setting.name);
-        flag(setting).hide(!is_shown)
+        let flags = [Some(flag(setting)), file_flag(setting)];
+        flags
+            .into_iter()
+            .flatten()
+            .map(move |it| it.hide(!is_shown))
     })
+}
+
+/// The flag that names a file with a secret.
+fn file_flag(setting: &Setting) -> Option<Arg> {
+    let name = setting.file_name()?;
+    Some(
+        Arg::new(name)
+            .long(format!("{}-file", setting.flag()))
+            .value_name("PATH")
+            .help(format!("File that holds {}", setting.name))
+            .help_heading(format!("Settings: {}", setting.section().unwrap_or("node"))),
+    )
 }
 
 fn flag(setting: &Setting) -> Arg {
