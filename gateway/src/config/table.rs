@@ -826,7 +826,8 @@ pub fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> O
         let slips = slips.min(strsim::osa_distance(&unknown, key) + 1);
         let same_words = begins_with_words(&unknown, &whole)
             || begins_with_words(&whole, &unknown)
-            || (key.contains('_') && begins_with_words(&unknown, key));
+            || (key.contains('_') && begins_with_words(&unknown, key))
+            || are_short_for_another(&unknown, &whole);
         (slips <= most || same_words).then_some(slips)
     };
     let near = known.into_iter().filter_map(|it| Some((distance(it)?, it)));
@@ -838,6 +839,16 @@ pub fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> O
 fn begins_with_words(name: &str, words: &str) -> bool {
     let rest = name.strip_prefix(words);
     rest.is_some_and(|rest| !words.is_empty() && rest.starts_with('_'))
+}
+
+/// Whether each word of a name begins with that of the other, or the other way round: `cert` is short for `certificate`.
+fn are_short_for_another(name: &str, other: &str) -> bool {
+    let is_short = |(one, another): (&str, &str)| {
+        let least = one.len().min(another.len());
+        least >= 3 && (one.starts_with(another) || another.starts_with(one))
+    };
+    let same_count = name.split('_').count() == other.split('_').count();
+    same_count && name.split('_').zip(other.split('_')).all(is_short)
 }
 
 #[cfg(test)]
