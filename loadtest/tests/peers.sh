@@ -269,7 +269,7 @@ grep -q 'is no figure' "$work/out" || fail "the bad expression is not explained"
 code=0
 $loadtest echo --url http://127.0.0.1:1 --ready-within 1s $quiet >"$work/out" 2>&1 || code=$?
 equal "exit code without a server" "$code" 2
-grep -q 'transport error' "$work/out" || fail "the missing server is not named"
+grep -q 'no server takes connections: 127.0.0.1:1: Connection refused' "$work/out" || fail "the missing server is not named"
 $loadtest fanout --url "$node_url" --members 5 --rate 50 --warmup 0 --duration 2500ms --pid "$node_pid" --quiet \
   --report "$work/page.html"
 grep -q '"server_resident":[0-9]' "$work/page.html" || fail "the page has no server memory"

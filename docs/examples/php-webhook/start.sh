@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Starts a gateway and its backend; Ctrl-C ends both. GATEWAY_BIN names the gateway if it is not on the path.
 cd "$(dirname "$0")" || exit
-trap 'kill $(jobs -p) 2>/dev/null' EXIT
+# Each is a process group of its own: PHP's workers do not end with PHP.
+set -m
+trap 'for job in $(jobs -p); do kill -- "-$job" 2>/dev/null; done' EXIT
 trap exit INT TERM
 # Only these two know the secret.
 BACKEND_SECRET=$(head -c 24 /dev/urandom | base64)
