@@ -90,6 +90,11 @@ fn the_program_has_a_flag_for_every_setting() {
 /// The configuration with a secret by its value, and the same with the file that holds it, in each of the
 /// three spellings.
 fn with_secret_file(secret: &'static Setting, path: &str, value: Option<&str>) -> Vec<Sources> {
+    // Tests run side by side, each with secrets of its own names.
+    let name = std::path::Path::new(path)
+        .file_name()
+        .unwrap()
+        .to_string_lossy();
     let others: Vec<_> = with_what_it_needs(secret)
         .into_iter()
         .filter(|it| it.name != secret.name)
@@ -116,7 +121,7 @@ fn with_secret_file(secret: &'static Setting, path: &str, value: Option<&str>) -
     }
     vec![
         Sources {
-            file: Some(file_with(&format!("secret-{}.toml", secret.flag()), &toml)),
+            file: Some(file_with(&format!("{name}.toml"), &toml)),
             ..Sources::default()
         },
         Sources {
