@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { describe, test } from "node:test";
-import { missing, steps } from "./lib/page.mjs";
+import { missing, missingText, steps } from "./lib/page.mjs";
 import { EXAMPLES } from "./lib/programs.mjs";
 import { Reader } from "./lib/reader.mjs";
 
@@ -66,6 +66,14 @@ test("what a page shows is compared with what is printed", () => {
   assert.equal(missing(["a", "b"], "b\na"), "b");
   assert.equal(missing(["ab"], "a b"), "ab");
   assert.equal(missing(["a.c"], "abc"), "a.c");
+  assert.equal(missing(["one ok"], "\x1b[1mone\x1b[0m  \x1b[32mok\x1b[39m"), undefined);
+  assert.equal(missingText(["one ok"], "\x1b[1mone\x1b[0m  \x1b[32mok\x1b[39m"), undefined);
+});
+
+test("a server that prints colours is seen to listen", async () => {
+  const reader = await Reader.start();
+  const server = "printf '\\033[32mlisten\\033[1ming\\033[0m\\n'; exec sleep 600";
+  await reader.read(["```console", `$ ${server}`, "listening", "$ echo on", "on", "```"].join("\n")).finally(() => reader.stop());
 });
 
 for (const [what, page, fault] of [

@@ -7,6 +7,8 @@
 // - A comment before a block, <!-- beside what runs -->, says that servers of earlier blocks go on when this one starts another.
 // - All other blocks are to be read, not to be done.
 
+import { stripVTControlCharacters } from "node:util";
+
 const NOT_RUN = /^<!-- not run: (.+) -->$/;
 const BESIDE = "<!-- beside what runs -->";
 const NAMED = /`([\w./-]+\.(?:mjs|js|json|toml|env|sh))`[^`]*:$/;
@@ -61,6 +63,9 @@ function commandsOf(lines, first) {
   return commands;
 }
 
+/** Without colours, which a page never has: what runs the tests may ask all programs for them (FORCE_COLOR). */
+export const plain = (printed) => stripVTControlCharacters(printed);
+
 /** What changes from run to run. */
 const CHANGES = [
   [/"sid":"[\w-]{20,}"/g, '"sid":"*"'],
@@ -75,7 +80,7 @@ const settled = (line) => CHANGES.reduce((text, [what, instead]) => text.replace
  * them; `..` in a line of the page stands for anything.
  */
 export function missing(expected, printed) {
-  const lines = printed.split("\n").map(settled);
+  const lines = plain(printed).split("\n").map(settled);
   let from = 0;
   for (const line of expected) {
     const pattern = settled(line).split(/\.{2,}/).map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
@@ -89,7 +94,7 @@ export function missing(expected, printed) {
 
 /** The same for texts that stand somewhere in what was printed. */
 export function missingText(expected, printed) {
-  const text = printed.replace(/\s+/g, " ");
+  const text = plain(printed).replace(/\s+/g, " ");
   let from = 0;
   for (const part of expected) {
     const at = text.indexOf(part.replace(/\s+/g, " ").trim(), from);

@@ -10,7 +10,7 @@ import { basename, dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { Program } from "../../../../testkit/js/program.mjs";
 import { until } from "../../../../testkit/js/wait.mjs";
-import { missing, missingText, steps } from "./page.mjs";
+import { missing, missingText, plain, steps } from "./page.mjs";
 
 const COMMAND_WITHIN_MS = 180_000;
 const ENDS_WITHIN_MS = 20_000;
@@ -140,7 +140,7 @@ export class Reader {
     const child = this.#spawn(command);
     const deadline = performance.now() + COMMAND_WITHIN_MS;
     while (child.status === undefined) {
-      if (SERVES.test(child.printed) && missing(output, child.printed) === undefined) {
+      if (SERVES.test(plain(child.printed)) && missing(output, child.printed) === undefined) {
         this.#servers.push(child);
         return;
       }
