@@ -367,6 +367,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(config.engine.max_payload, 1_000_000);
     assert!(config.engine.transports.polling && config.engine.transports.websocket);
     assert!(config.engine.allow_upgrades && !config.engine.allow_eio3);
+    assert_eq!(config.engine.poll_packets.get(), 16);
     assert_eq!(config.engine.cookie, None);
     assert_eq!(config.cors.origins, Origins::Listed(Vec::new()));
     assert!(!config.cors.credentials);

@@ -245,6 +245,11 @@ impl Encoded {
         Frames(&self.frames).filter_map(|(opcode, data)| (opcode == OpCode::Binary).then_some(data))
     }
 
+    /// How many packets of Engine.IO it is: its text and its attachments.
+    pub fn packets(&self) -> usize {
+        Frames(&self.frames).count()
+    }
+
     /// Appends the packets in their polling form, joined by the separator; none before the first,
     /// which is the caller's if `body` has packets already.
     pub fn append_payload(&self, body: &mut Vec<u8>) {

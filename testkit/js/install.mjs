@@ -20,6 +20,13 @@ export function pythonPackages(venv, folder, what) {
   return python;
 }
 
+/** The program `name` of the crate in `folder`, built in `target` with what its Cargo.lock names. Returns its path. */
+export function rustProgram(target, folder, name, what) {
+  const cargo = ["build", "--quiet", "--locked", "--manifest-path", join(folder, "Cargo.toml"), "--target-dir", target];
+  attempt(`${what} (it needs cargo, pkg-config and OpenSSL's headers: Debian's libssl-dev)`, () => execFileSync("cargo", cargo, { stdio: "inherit" }));
+  return join(target, "debug", name);
+}
+
 /** A program at `path`, which Debian has in `name`. */
 export function debianProgram(path, name, what) {
   const isThere = () => existsSync(path);

@@ -215,6 +215,7 @@ impl Effective {
             transports: self.read("engine.transports"),
             allow_upgrades: self.read("engine.allow_upgrades"),
             allow_eio3: self.read("engine.allow_eio3"),
+            poll_packets: self.read("engine.poll_packets"),
             cookie: self.find("engine.cookie"),
             cookie_secure: self.read("engine.cookie_secure"),
             cookie_same_site: self.read("engine.cookie_same_site"),

@@ -151,6 +151,7 @@ fn magnitudes(config: &Config) -> Vec<(&'static str, u128)> {
         ("engine.upgrade_timeout", engine.upgrade_timeout.magnitude()),
         ("engine.connect_timeout", engine.connect_timeout.magnitude()),
         ("engine.max_payload", size(engine.max_payload)),
+        ("engine.poll_packets", engine.poll_packets.magnitude()),
         ("limits.outbox_bytes", size(limits.outbox_bytes)),
         ("limits.outbox_patience", limits.outbox_patience.magnitude()),
         ("limits.outbox_total", size(limits.outbox_total)),

@@ -37,6 +37,8 @@ pub struct Engine {
     pub allow_upgrades: bool,
     /// Whether clients of Engine.IO 3 (Socket.IO 1 and 2) are let in.
     pub allow_eio3: bool,
+    /// Most packets that one poll is answered with, unless a single event has more.
+    pub poll_packets: NonZeroUsize,
     /// Name of the cookie that carries the session's id, when one is wanted.
     pub cookie: Option<Cookie>,
     /// Whether browsers send that cookie by TLS only.

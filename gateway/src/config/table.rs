@@ -130,6 +130,16 @@ pub static SETTINGS: &[Setting] = &[
         "Whether clients of Engine.IO 3 (Socket.IO 1 and 2) are let in, beside those of Engine.IO 4. \
          A request that names no revision (`EIO`) is theirs then.",
     ),
+    Setting::with::<NonZeroUsize>(
+        "engine.poll_packets",
+        "16",
+        "1000",
+        "Most packets of Engine.IO in the answer to one poll, or one event with its binary data. The next \
+         poll gets the rest at once. Clients in Python close their connection after a poll with more than \
+         16, and clients of Engine.IO 3 never get more. A client far away that stays on polling gets more \
+         events a second if this is larger.",
+    )
+    .between("1", "65536"),
     Setting::optional::<Cookie>(
         "engine.cookie",
         "no cookie is set",

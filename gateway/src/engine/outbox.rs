@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::rc::Rc;
 
 use protocol::OldPayload;
@@ -188,10 +188,16 @@ impl Outbox {
         self.written > 0
     }
 
-    /// Takes a polling payload for a client of revision 3, of as many packets as all of them read; returns how many
-    /// packets it holds, and whether it is binary. With `escape` they are Socket.IO's.
-    pub(crate) fn take_old_payload(&mut self, body: &mut Vec<u8>, escape: bool) -> (usize, bool) {
-        let fitting = self.fitting();
+    /// Takes a polling payload for a client of revision 3, of at most `most` packets and of no more than all such
+    /// clients read. Returns how many packets left the outbox, and whether it is binary. With `escape` they are
+    /// Socket.IO's.
+    pub(crate) fn take_old_payload(
+        &mut self,
+        body: &mut Vec<u8>,
+        most: NonZeroUsize,
+        escape: bool,
+    ) -> (usize, bool) {
+        let fitting = self.fitting(most);
         let queued = self.packets.iter().take(fitting);
         let payload = OldPayload::take(queued.map(|parcel| parcel.packet()));
         payload.write(body, escape);
@@ -204,24 +210,26 @@ impl Outbox {
         (packets, binary)
     }
 
-    /// How many of the first packets are at most [`MAX_PAYLOAD`] bytes together, one at least.
-    fn fitting(&self) -> usize {
-        let mut bytes = 0;
+    /// How many of the first packets are at most [`MAX_PAYLOAD`] bytes together, and `most` packets of Engine.IO; one at
+    /// least, with its attachments.
+    fn fitting(&self, most: NonZeroUsize) -> usize {
+        let (mut bytes, mut count) = (0, 0);
         let fits = self
             .packets
             .iter()
             .enumerate()
-            .take_while(|(index, packet)| {
-                bytes += packet.packet().frames().len();
-                *index == 0 || bytes <= MAX_PAYLOAD
+            .take_while(|(index, parcel)| {
+                bytes += parcel.packet().frames().len();
+                count += parcel.packet().packets();
+                *index == 0 || (bytes <= MAX_PAYLOAD && count <= most.get())
             });
         fits.count()
     }
 
-    /// Takes a polling payload of at most [`MAX_PAYLOAD`] bytes, or of one packet; returns how many
-    /// packets it holds.
-    pub(crate) fn take_payload(&mut self, body: &mut Vec<u8>) -> usize {
-        let packets = self.fitting();
+    /// Takes a polling payload of at most [`MAX_PAYLOAD`] bytes and `most` packets of Engine.IO, or of one packet with its
+    /// attachments; returns how many packets left the outbox.
+    pub(crate) fn take_payload(&mut self, body: &mut Vec<u8>, most: NonZeroUsize) -> usize {
+        let packets = self.fitting(most);
         let sizes = self.packets.iter().take(packets);
         let bytes = sizes.map(|packet| packet.packet().frames().len()).sum();
         body.reserve(bytes);
@@ -253,9 +261,13 @@ pub(crate) struct Advanced {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use protocol::Encoded;
+    use protocol::socketio::Arguments;
 
     use super::*;
+
+    const MOST: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 
     fn packet(text: &str) -> Rc<Parcel> {
         Parcel::constant(Encoded::engine_text(text))
@@ -318,10 +330,10 @@ mod tests {
             outbox.push(&packet("4é"), 1000).unwrap();
         }
         let mut body = Vec::new();
-        assert_eq!(outbox.take_old_payload(&mut body, false), (16, false));
+        assert_eq!(outbox.take_old_payload(&mut body, MOST, false), (16, false));
         assert_eq!(body, "2:4é".repeat(16).as_bytes());
         let mut rest = Vec::new();
-        assert_eq!(outbox.take_old_payload(&mut rest, true), (4, false));
+        assert_eq!(outbox.take_old_payload(&mut rest, MOST, true), (4, false));
         assert_eq!(rest, "7:4\\u00e9".repeat(4).as_bytes());
         assert!(outbox.is_empty());
         assert_eq!(outbox.bytes(), 0);
@@ -333,8 +345,46 @@ mod tests {
         outbox.push(&packet("4a"), 1000).unwrap();
         outbox.push(&packet("2"), 1000).unwrap();
         let mut body = Vec::new();
-        assert_eq!(outbox.take_payload(&mut body), 2);
+        assert_eq!(outbox.take_payload(&mut body, MOST), 2);
         assert_eq!(body, b"4a\x1e2");
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn a_payload_has_no_more_packets_than_it_may_and_parts_no_event() {
+        let three = Encoded::event(
+            "/",
+            None,
+            "e",
+            Arguments::from_raw("", &[Bytes::from_static(b"1"), Bytes::from_static(b"2")]),
+        );
+        let (event, three) = (packet("4a"), Parcel::constant(three));
+        let filled = |packets: &[&Rc<Parcel>]| {
+            let mut outbox = Outbox::default();
+            for packet in packets {
+                outbox.push(packet, 1000).unwrap();
+            }
+            outbox
+        };
+        for (most, packets, expected) in [
+            (1, [&event, &event, &event], &[1, 1, 1][..]),
+            (2, [&event, &event, &event], &[2, 1]),
+            (3, [&event, &three, &event], &[1, 1, 1]),
+            (4, [&event, &three, &event], &[2, 1]),
+            (5, [&event, &three, &event], &[3]),
+            (2, [&three, &three, &event], &[1, 1, 1]),
+        ] {
+            let most = NonZeroUsize::new(most).unwrap();
+            let mut outbox = filled(&packets);
+            let mut old = filled(&packets);
+            let (mut taken, mut taken_old) = (Vec::new(), Vec::new());
+            while !outbox.is_empty() {
+                taken.push(outbox.take_payload(&mut Vec::new(), most));
+                taken_old.push(old.take_old_payload(&mut Vec::new(), most, true).0);
+            }
+            assert_eq!(taken, expected, "{most}");
+            assert_eq!(taken_old, expected, "{most}");
+            assert_eq!((outbox.bytes(), old.bytes()), (0, 0));
+        }
     }
 }

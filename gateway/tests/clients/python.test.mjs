@@ -1,10 +1,9 @@
 // The relay application with the Python client.
 import assert from "node:assert/strict";
-import { execFile, spawn } from "node:child_process";
+import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
-import { until } from "../../../testkit/js/wait.mjs";
 import { FOLDER, REFERENCE, startRelay } from "./lib/target.mjs";
 
 const PYTHON = process.env.CLIENTS_PYTHON ?? join(FOLDER, "../../../target/clients-venv/bin/python");
@@ -36,32 +35,6 @@ for (const transports of ["polling", "websocket", "polling,websocket"]) {
       assert.match(stdout, /\nthe other stays\n$/);
     } finally {
       await old.stop();
-    }
-  });
-}
-
-// Node ends with a close packet, after which a client on polling never comes back.
-const skip = REFERENCE && "Node does not drain";
-
-for (const transports of ["polling", "websocket", "polling,websocket"]) {
-  test(`python-socketio over ${transports} comes back after a drain`, { skip }, async () => {
-    const flags = ["--shutdown-drain", "1s"];
-    let node = await startRelay(flags);
-    const { port } = node;
-    const client = spawn(PYTHON, [join(FOLDER, "python", "comeback.py"), node.url, transports], { stdio: ["pipe", "pipe", "inherit"] });
-    const said = [];
-    client.stdout.on("data", (chunk) => said.push(...chunk.toString().trim().split("\n")));
-    const connects = () => said.filter((line) => line === "connected").length;
-    try {
-      await until("the client is connected", () => connects() === 1);
-      assert.deepEqual(await node.terminate(), { code: 0, signal: null });
-      await until("the client is away", () => said.some((line) => line.startsWith("away")));
-      node = await startRelay(flags, { port });
-      await until(`the client is back: ${said}`, () => connects() === 2);
-    } finally {
-      client.stdin.end();
-      client.kill();
-      await node.stop();
     }
   });
 }

@@ -4,12 +4,13 @@
 // A suite is a file name without .test.mjs, or the beginning of one, and -SUITE leaves it out; without any, all are run.
 // INSTALL_ONLY=1 ends before the tests.
 import { join, resolve } from "node:path";
-import { debianProgram, fail, npmPackages, pythonPackages } from "../../../testkit/js/install.mjs";
+import { debianProgram, fail, npmPackages, pythonPackages, rustProgram } from "../../../testkit/js/install.mjs";
 import { all, chosen, programs, run } from "../../../testkit/js/suites.mjs";
 
 const FOLDER = import.meta.dirname;
 const VENV = resolve(FOLDER, "../../../target/clients-venv");
 const OLD_VENV = resolve(FOLDER, "../../../target/clients-old-venv");
+const RUST = resolve(FOLDER, "../../../target/clients-rust");
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const TEST_TIMEOUT_MS = 180_000;
 
@@ -31,6 +32,7 @@ const PROGRAMS = {
   relay_server: ["GATEWAY_BIN"],
   client_suite: ["CLIENT_SUITE_BIN"],
   python: ["GATEWAY_BIN"],
+  comebacks: ["GATEWAY_BIN"],
   browser: ["GATEWAY_BIN"],
   hostile: ["GATEWAY_BIN", "CONFORMANCE_BIN"],
   slow_reader: ["GATEWAY_BIN"],
@@ -48,8 +50,11 @@ const suites = chosen(Object.keys(PROGRAMS));
 const env = programs(process.env.REFERENCE === "1" ? [] : suites.flatMap((suite) => PROGRAMS[suite]));
 
 npmPackages(FOLDER, "the JavaScript clients");
-if (suites.includes("python")) env.CLIENTS_PYTHON ??= pythonPackages(VENV, FOLDER, "the Python client");
-if (suites.includes("python")) env.CLIENTS_OLD_PYTHON ??= pythonPackages(OLD_VENV, join(FOLDER, "python/old"), "the old Python client");
+if (["python", "comebacks"].some((suite) => suites.includes(suite))) {
+  env.CLIENTS_PYTHON ??= pythonPackages(VENV, FOLDER, "the Python client");
+  env.CLIENTS_OLD_PYTHON ??= pythonPackages(OLD_VENV, join(FOLDER, "python/old"), "the old Python client");
+}
+if (suites.includes("comebacks")) env.CLIENTS_RUST ??= rustProgram(RUST, join(FOLDER, "rust"), "comeback", "the Rust client");
 if (suites.includes("browser")) {
   debianProgram(CHROMIUM, "chromium", "Chromium from Debian (or set CHROMIUM to a browser that is there)");
   env.CHROMIUM = CHROMIUM;

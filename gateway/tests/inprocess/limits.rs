@@ -129,6 +129,67 @@ async fn a_session_joins_no_more_namespaces_than_it_may() {
     assert!(client.next().await.starts_with("40/c,"));
 }
 
+/// Has a client in `/` ask for 40 echoes with one post, before it polls for any.
+async fn asked_40(gateway: &TestGateway) -> Polling {
+    let mut client = gateway.polling().await;
+    client.connect().await;
+    let echoes: Vec<_> = (0..40).map(|it| format!("42{it}[\"echo\"]")).collect();
+    client.send(&echoes.join("\x1e")).await;
+    client
+}
+
+fn answers(of: std::ops::Range<usize>) -> Vec<String> {
+    of.map(|it| format!("43{it}[]")).collect()
+}
+
+#[tokio::test]
+async fn a_poll_has_no_more_packets_than_it_may_and_the_next_ones_the_rest() {
+    for (most, polls) in [
+        (None, &[0..16, 16..32, 32..40][..]),
+        (Some(15), &[0..15, 15..30, 30..40]),
+        (Some(1), &[0..1, 1..2, 2..3]),
+        (Some(39), &[0..39, 39..40]),
+        (Some(1000), std::slice::from_ref(&(0..40))),
+    ] {
+        let mut config = config();
+        if let Some(most) = most {
+            config.engine.poll_packets = NonZeroUsize::new(most).unwrap();
+        }
+        let gateway = TestGateway::start(Server::new(config)).await;
+        let mut client = asked_40(&gateway).await;
+        for expected in polls {
+            let response = client.poll().await;
+            assert_eq!(response.body, answers(expected.clone()).join("\x1e"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_poll_left_goes_on_by_websocket_after_an_upgrade() {
+    let gateway = TestGateway::relay().await;
+    let mut client = asked_40(&gateway).await;
+    assert_eq!(client.poll().await.body, answers(0..16).join("\x1e"));
+    let mut websocket = client.probe().await;
+    assert_eq!(client.poll().await.body, answers(16..32).join("\x1e"));
+    websocket.send("5").await;
+    for answer in answers(32..40) {
+        websocket.expect(&answer).await;
+    }
+}
+
+#[tokio::test]
+async fn what_polls_left_is_still_fetched_from_a_session_that_the_server_ends() {
+    let gateway = TestGateway::relay().await;
+    let mut client = asked_40(&gateway).await;
+    gateway.gateway().of("/").disconnect(true);
+    for expected in [0..16, 16..32] {
+        assert_eq!(client.poll().await.body, answers(expected).join("\x1e"));
+    }
+    let rest = client.poll().await.body;
+    assert_eq!(rest, format!("{}\x1e41", answers(32..40).join("\x1e")));
+    assert_eq!(client.poll().await.body, "6\x1e1");
+}
+
 trait ParsePattern {
     fn parse_pattern(&self) -> gateway::config::Pattern;
 }

@@ -20,7 +20,7 @@ impl<'a> OldPayload<'a> {
             form: Form::Text,
         };
         for packet in packets {
-            let count = Frames(&packet.frames).count();
+            let count = packet.packets();
             if taken.count > 0 && taken.count + count > old_payload::MAX_PACKETS {
                 break;
             }

@@ -293,13 +293,15 @@ impl Session {
     /// Answers a poll with the next part of the outbox.
     fn reply_queued(&self, reply: oneshot::Sender<PollReply>) {
         let mut body = Vec::new();
+        let most = self.shard.node().config().engine.poll_packets;
         let (packets, binary) = {
             let mut outbox = self.outbox.borrow_mut();
             match self.revision() {
                 Revision::Three => {
-                    outbox.take_old_payload(&mut body, self.upper_half().is_socket_io())
+                    let escape = self.upper_half().is_socket_io();
+                    outbox.take_old_payload(&mut body, most, escape)
                 }
-                Revision::Four => (outbox.take_payload(&mut body), false),
+                Revision::Four => (outbox.take_payload(&mut body, most), false),
             }
         };
         self.let_go(packets);
