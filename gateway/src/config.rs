@@ -5,7 +5,6 @@
 //! configuration, or all that is wrong. Programs may set fields of it; a node takes a
 //! [`CheckedConfig`] alone, which [`Config::check`] makes and nobody can change.
 
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +13,7 @@ mod check;
 mod checked;
 mod error;
 mod from_file;
+mod listen;
 pub mod log;
 mod memory;
 mod name;
@@ -32,6 +32,7 @@ pub use adapter::NodeId;
 pub use address::{HostPort, Network, Origins};
 pub use checked::CheckedConfig;
 pub use error::{Error, Errors, Place};
+pub use listen::{Endpoint, Listen, UnixSocket};
 pub use name::{Cookie, EnginePath, Level, StreamName, Transports};
 pub use pattern::Pattern;
 pub use route::{Route, Target};
@@ -69,9 +70,9 @@ use check::{Effective, Given};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Where clients connect.
-    pub listen: SocketAddr,
+    pub listen: Listen,
     /// Where metrics, health, the API and other nodes connect; never the port of `listen`.
-    pub internal_listen: SocketAddr,
+    pub internal_listen: Listen,
     /// Names by which changing calls may come to the internal port, beside those that no public DNS has.
     pub internal_hosts: Vec<String>,
     /// Threads that serve sessions; 1 to 64.

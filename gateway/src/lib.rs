@@ -64,6 +64,7 @@ pub use apps::{auth, handlers, relay};
 pub use cluster::Gathered;
 pub use config::Config;
 pub use engine::handshake;
+pub use net::listener::Address;
 pub use net::outbound::OutboundError;
 pub use net::tls::TlsError;
 pub use net::{assets, encoding, ids, trust};

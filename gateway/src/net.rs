@@ -8,6 +8,7 @@ pub(crate) mod crypto;
 pub(crate) mod descriptors;
 pub mod encoding;
 pub mod ids;
+pub(crate) mod listener;
 pub(crate) mod outbound;
 pub(crate) mod proxy;
 pub(crate) mod query;

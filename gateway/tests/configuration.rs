@@ -350,8 +350,8 @@ fn flags_win_over_environment_over_file_over_default() {
 #[test]
 fn the_defaults_are_those_of_the_contract() {
     let config = Config::default();
-    assert_eq!(config.listen, "0.0.0.0:3000".parse().unwrap());
-    assert_eq!(config.internal_listen, "127.0.0.1:3001".parse().unwrap());
+    assert_eq!(config.listen, ([0, 0, 0, 0], 3000).into());
+    assert_eq!(config.internal_listen, ([127, 0, 0, 1], 3001).into());
     let cores = std::thread::available_parallelism().unwrap().get();
     assert_eq!(config.shards.get(), cores.min(64));
     assert_eq!(config.namespaces.len(), 1);
@@ -524,14 +524,14 @@ fn a_wrong_value_says_where_it_stands_and_what_would_be_right() {
              = false, or none: true if clients without a token reach the relay in the namespace `/`, else false",
         ),
         (
-            "listen = 3000",
-            "listen: should be of type address, not integer (gateway.toml, line 1); for example \
-             listen = \"127.0.0.1:8080\"",
+            "listen = true",
+            "listen: should be of type address, or list of addresses, not boolean (gateway.toml, line 1); for example \
+             listen = [\"localhost:8080\", \"unix:/run/gateway/clients.sock:0666\"]",
         ),
         (
             "[listen]\nport = 3000",
-            "listen: should be of type address, not table (gateway.toml, line 1); for example \
-             listen = \"127.0.0.1:8080\"",
+            "listen: should be of type address, or list of addresses, not table (gateway.toml, line 1); for example \
+             listen = [\"localhost:8080\", \"unix:/run/gateway/clients.sock:0666\"]",
         ),
         (
             "namespaces = \"/\"",

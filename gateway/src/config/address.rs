@@ -1,13 +1,15 @@
 //! Addresses of all kinds: who may come, and where others are.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use hyper::Uri;
 
 use super::value::{Shape, Value};
 
 /// An address, or all addresses that share its first bits (`10.0.0.0/8`).
+///
+/// `unix` is the address of connections by a socket in the file system, which is all zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
@@ -52,8 +54,17 @@ impl Value for Network {
     const KIND: &'static str = "address or network";
 
     fn parse(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("{text:?} is neither an IP address nor a network such as 10.0.0.0/8");
+        let wrong = || {
+            format!(
+                "{text:?} is neither an IP address nor a network such as 10.0.0.0/8, nor `unix`"
+            )
+        };
+        if text == "unix" {
+            return Ok(Self {
+                address: Ipv4Addr::UNSPECIFIED.into(),
+                bits: 32,
+            });
+        }
         let (address, bits) = match text.split_once('/') {
             Some((address, bits)) => (address, Some(bits.parse::<u8>().map_err(|_| wrong())?)),
             None => (text, None),
@@ -194,18 +205,41 @@ impl HostPort {
         self.port
     }
 
+    /// The same host with another port.
+    pub(crate) fn with_port(&self, port: u16) -> Self {
+        Self {
+            host: self.host.clone(),
+            port,
+        }
+    }
+
     /// Whether only this machine can reach it.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
-        self.ip().map_or(&*self.host == "localhost", |ip| {
-            ip.to_canonical().is_loopback()
-        })
+        self.ip()
+            .map_or(self.is_localhost(), |ip| ip.to_canonical().is_loopback())
+    }
+
+    /// What stands for no address.
+    pub(super) fn nowhere() -> Self {
+        SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into()
     }
 
     /// Whether it is an address to listen on that nobody can be reached at, such as `0.0.0.0`.
     pub(super) fn is_unspecified(&self) -> bool {
         self.ip()
             .is_some_and(|ip| ip.to_canonical().is_unspecified())
+    }
+
+    /// Whether it is the name of the machine itself.
+    pub(crate) fn is_localhost(&self) -> bool {
+        &*self.host == "localhost"
+    }
+
+    /// Whether it is a name, and nothing that only looks like an address.
+    pub(super) fn is_name(&self) -> bool {
+        let is_digit = |c: char| c.is_ascii_digit() || c == '.';
+        self.ip().is_none() && !self.host.chars().all(is_digit)
     }
 
     fn ip(&self) -> Option<IpAddr> {
@@ -264,6 +298,8 @@ mod tests {
             ("10.0.0.0/8", "11.0.0.1", false),
             ("10.0.0.0/8", "::ffff:10.1.2.3", true),
             ("10.0.0.0/8", "::10.1.2.3", false),
+            ("unix", "0.0.0.0", true),
+            ("unix", "127.0.0.1", false),
             ("192.0.2.7", "192.0.2.7", true),
             ("192.0.2.7", "192.0.2.6", false),
             ("0.0.0.0/0", "203.0.113.9", true),

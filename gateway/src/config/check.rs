@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::address::HostPort;
 use super::checked::contradictions;
 use super::error::{Error, Place};
+use super::listen::{InternalListen, Listen};
 use super::memory;
 use super::pattern::NamespacePattern;
 use super::secret::Secret;
@@ -100,8 +101,9 @@ impl Effective {
 
     /// The typed configuration, and what contradicts itself in it.
     pub(super) fn build(&self, errors: &mut Vec<Error>) -> Config {
-        let listen = self.read("listen");
-        let internal_listen = self.read("internal_listen");
+        let listen: Listen = self.read("listen");
+        let InternalListen(internal_listen) = self.read("internal_listen");
+        let advertised = internal_listen.advertised();
         let redis = self.find("redis.url").map(|url| Redis {
             url,
             prefix: self.read("redis.prefix"),
@@ -141,7 +143,8 @@ impl Effective {
                 node_id: self.find("cluster.node_id"),
                 advertise: self
                     .find("cluster.advertise")
-                    .unwrap_or_else(|| HostPort::from(internal_listen)),
+                    .or(advertised)
+                    .unwrap_or_else(HostPort::nowhere),
                 secret: self.find("cluster.secret"),
                 request_timeout: self.read("cluster.request_timeout"),
             },
@@ -406,8 +409,8 @@ mod tests {
         let reachable = "cluster.advertise = \"10.0.0.7:3001\"\n";
         let everywhere = "internal_listen = \"0.0.0.0:3001\"\n";
         let missing = "cluster.secret: must be set, since cluster.advertise can be reached from other machines";
-        let nowhere = "cluster.advertise: must say where the other nodes reach this one, which no \
-                       address of all zeros does";
+        let nowhere = "cluster.advertise: must say where the other nodes reach this one, which \
+                       neither an address of all zeros nor a socket in the file system does";
 
         assert!(errors(redis).is_empty());
         assert_eq!(errors(&[redis, reachable].concat()), [missing]);
@@ -415,6 +418,11 @@ mod tests {
         assert_eq!(errors(&[everywhere, redis, secret].concat()), [nowhere]);
         assert!(errors(&[everywhere, redis, reachable, secret].concat()).is_empty());
         assert!(errors(everywhere).is_empty());
+        let file = "internal_listen = \"unix:/run/internal.sock\"\n";
+        assert_eq!(errors(&[file, redis, secret].concat()), [nowhere]);
+        assert!(errors(&[file, redis, reachable, secret].concat()).is_empty());
+        let both = "internal_listen = [\"unix:/run/internal.sock\", \"127.0.0.1:3001\"]\n";
+        assert!(errors(&[both, redis].concat()).is_empty());
     }
 
     #[test]

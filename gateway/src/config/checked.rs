@@ -6,7 +6,7 @@ use super::Config;
 use super::address::Origins;
 use super::error::{Error, Errors};
 use super::route::{Route, Target};
-use super::section::{Redis, RedisInterest, RedisMode, SameSite, SubscriptionMode, same_port};
+use super::section::{Redis, RedisInterest, RedisMode, SameSite, SubscriptionMode};
 use super::table::SETTINGS;
 use super::value::{Size, Value};
 
@@ -215,7 +215,7 @@ fn magnitudes(config: &Config) -> Vec<(&'static str, u128)> {
 pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
     let mut found: Vec<Contradiction> = Vec::new();
     let mut refuse = |settings, problem| found.push((settings, problem));
-    if same_port(config.listen, config.internal_listen) {
+    if config.listen.meets(&config.internal_listen) {
         refuse(
             &["internal_listen", "listen"],
             "is the same port as listen; clients must not reach it, so give it another",
@@ -266,7 +266,8 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
     if advertise.is_unspecified() {
         refuse(
             &["cluster.advertise", "internal_listen", "redis.url"],
-            "must say where the other nodes reach this one, which no address of all zeros does",
+            "must say where the other nodes reach this one, which neither an address of all zeros nor a \
+             socket in the file system does",
         );
     }
     if !advertise.is_loopback() && config.cluster.secret.is_none() {
@@ -328,7 +329,7 @@ mod tests {
             }),
             ["engine.transports: names no transport"]
         );
-        let said = wrong(|config| config.internal_listen = config.listen);
+        let said = wrong(|config| config.internal_listen = config.listen.clone());
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(said[0].starts_with("internal_listen: is the same port as listen"));
     }

@@ -1,6 +1,6 @@
 //! The sections of the configuration, as the rest of the gateway reads them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -382,10 +382,4 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
-}
-
-/// The two addresses of a node may not be the same port.
-pub(super) fn same_port(a: SocketAddr, b: SocketAddr) -> bool {
-    let overlapping = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
-    overlapping && a.port() == b.port() && a.port() != 0
 }

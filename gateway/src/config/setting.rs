@@ -184,13 +184,11 @@ impl Setting {
     pub fn toml(&self, text: &str) -> String {
         let value = match self.shape {
             _ if self.is_absent(text) => quoted(text),
-            Shape::Text | Shape::TextOrList | Shape::Measure => quoted(text),
+            Shape::Places if text.contains(',') => list(text),
+            Shape::Text | Shape::TextOrList | Shape::Places | Shape::Measure => quoted(text),
             Shape::Number | Shape::Boolean => text.to_owned(),
             Shape::List if text.is_empty() => "[]".to_owned(),
-            Shape::List => {
-                let items: Vec<_> = text.split(',').map(|item| quoted(item.trim())).collect();
-                format!("[{}]", items.join(", "))
-            }
+            Shape::List => list(text),
         };
         format!("{} = {value}", self.key())
     }
@@ -204,6 +202,11 @@ pub(super) fn variable(name: &str) -> String {
 /// The flag of a name, without the dashes before it.
 pub(super) fn flag(name: &str) -> String {
     name.replace(['.', '_'], "-")
+}
+
+fn list(text: &str) -> String {
+    let items: Vec<_> = text.split(',').map(|item| quoted(item.trim())).collect();
+    format!("[{}]", items.join(", "))
 }
 
 fn quoted(text: &str) -> String {

@@ -364,18 +364,21 @@ fn is_section(name: &str) -> bool {
 /// The value as it would stand in a variable or a flag.
 fn text_of(setting: &Setting, value: &DeValue<'_>) -> Result<String, String> {
     match (setting.shape, value) {
-        (Shape::Text | Shape::TextOrList | Shape::Measure, DeValue::String(text)) => {
-            Ok(text.to_string())
-        }
+        (
+            Shape::Text | Shape::TextOrList | Shape::Places | Shape::Measure,
+            DeValue::String(text),
+        ) => Ok(text.to_string()),
         (_, DeValue::String(text)) if setting.is_absent(text) => Ok(text.to_string()),
-        (Shape::Number | Shape::Measure, DeValue::Integer(number)) => {
+        (Shape::Number | Shape::Places | Shape::Measure, DeValue::Integer(number)) => {
             match u128::from_str_radix(number.as_str(), number.radix()) {
                 Ok(number) => Ok(number.to_string()),
                 Err(_) => Err(format!("{} is not a whole number", number.as_str())),
             }
         }
         (Shape::Boolean, DeValue::Boolean(value)) => Ok(value.to_string()),
-        (Shape::List | Shape::TextOrList, DeValue::Array(items)) => list(setting, items),
+        (Shape::List | Shape::TextOrList | Shape::Places, DeValue::Array(items)) => {
+            list(setting, items)
+        }
         (_, value) => Err(format!(
             "should be of type {}, not {}",
             setting.kind,

@@ -1,6 +1,5 @@
 //! The table of settings, from which flags, variables, file keys and the reference come.
 
-use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use adapter::NodeId;
 
 use super::address::{HostPort, Network, Origins};
+use super::listen::{InternalListen, Listen};
 use super::name::{Cookie, EnginePath, Level, StreamName, Transports};
 use super::pattern::NamespacePattern;
 use super::route::Route;
@@ -20,18 +20,22 @@ use super::value::Size;
 /// Every setting there is, in the order of the reference. Building a feature means to take away
 /// its `.unbuilt()` here.
 pub static SETTINGS: &[Setting] = &[
-    Setting::with::<SocketAddr>(
+    Setting::with::<Listen>(
         "listen",
         "0.0.0.0:3000",
-        "127.0.0.1:8080",
-        "Where clients connect. The default, `0.0.0.0:3000`, also hears IPv6 where the system has it; any \
-         other address hears what it names, and `[::]:8080` both.",
+        "localhost:8080,unix:/run/gateway/clients.sock:0666",
+        "Where clients connect, one place or several. `127.0.0.1:8080` is an address and a port. \
+         `localhost:8080` is a port of all addresses that the system knows by a name. `8080` and \
+         `:8080` are a port of every address of the machine, IPv6 included. `unix:PATH` is a socket in \
+         the file system; `unix:PATH:MODE` gives it another mode than 0660. The default, `0.0.0.0:3000`, also hears IPv6 where the system \
+         has it. `[::]:8080` hears IPv4 too, unless another place names an IPv4 address with that port.",
     ),
-    Setting::with::<SocketAddr>(
+    Setting::with::<InternalListen>(
         "internal_listen",
         "127.0.0.1:3001",
         "0.0.0.0:9100",
-        "Where metrics, health, the API and the other nodes connect. Never to be reached by clients.",
+        "Where metrics, health, the API and the other nodes connect, written as `listen` is. But a \
+         number alone is a port of 127.0.0.1. Never to be reached by clients.",
     ),
     Setting::with::<Vec<String>>(
         "internal_hosts",
@@ -184,7 +188,8 @@ pub static SETTINGS: &[Setting] = &[
         "proxy.trusted",
         "",
         "10.0.0.0/8,127.0.0.1",
-        "Addresses and networks of the proxies in front, whose `X-Forwarded-For` and PROXY protocol count.",
+        "Addresses and networks of the proxies in front, whose `X-Forwarded-For` and PROXY protocol count. \
+         `unix` stands for connections by a socket in the file system.",
     ),
     Setting::with::<bool>(
         "proxy.protocol",

@@ -1,6 +1,5 @@
 //! How a value is written: what every type of the settings has in common, and the plain types.
 
-use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -39,6 +38,8 @@ pub(super) enum Shape {
     List,
     /// A string, or an array of strings.
     TextOrList,
+    /// A string, an integer, or an array of strings.
+    Places,
 }
 
 impl Value for bool {
@@ -110,16 +111,6 @@ fn whole<T: FromStr>(text: &str) -> Result<T, String> {
         Ok(_) => format!("{text} is too much"),
         Err(_) => format!("{text:?} is not a whole number"),
     })
-}
-
-impl Value for SocketAddr {
-    const SHAPE: Shape = Shape::Text;
-    const KIND: &'static str = "address";
-
-    fn parse(text: &str) -> Result<Self, String> {
-        text.parse()
-            .map_err(|_| format!("{text:?} is not an IP address and a port"))
-    }
 }
 
 impl Value for PathBuf {

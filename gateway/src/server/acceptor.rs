@@ -1,13 +1,14 @@
 //! The thread that accepts clients and hands each connection to the next shard.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use mio::event::Source;
 use mio::{Events, Interest, Poll, Token, Waker};
 use tracing::warn;
 
@@ -15,9 +16,10 @@ use crate::engine::mail::Mail;
 use crate::engine::node::Node;
 use crate::engine::shard::Shard;
 use crate::http;
+use crate::net::listener::{Listener, Listening, Placed, UNIX_PEER, like_tcp};
 
-const LISTENER: Token = Token(0);
-const STOP: Token = Token(1);
+/// What wakes it to stop. The listeners have their places in the list.
+const STOP: Token = Token(usize::MAX);
 
 /// How long it waits after an error that every `accept` would meet, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -32,7 +34,7 @@ const SENT_AWAY: usize = 16;
 /// of many costs more than they do themselves.
 const BREATH: Duration = Duration::from_micros(200);
 
-/// The acceptor. Dropped, it stops and closes its listener.
+/// The acceptor. Dropped, it stops and closes its listeners.
 ///
 /// It is not a task of Tokio's, which would register each connection with its own reactor only for
 /// the shard to register it again.
@@ -43,18 +45,21 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    pub(crate) fn start(listener: TcpListener, node: Arc<Node>) -> io::Result<Self> {
+    pub(crate) fn start(listening: Vec<Listening>, node: Arc<Node>) -> io::Result<Self> {
         let poll = Poll::new()?;
         let stop = Waker::new(poll.registry(), STOP)?;
-        let mut listener = mio::net::TcpListener::from_std(listener);
-        poll.registry()
-            .register(&mut listener, LISTENER, Interest::READABLE)?;
+        let mut entrances: Vec<_> = listening.into_iter().map(Entrance::from).collect();
+        for (index, entrance) in entrances.iter_mut().enumerate() {
+            let registry = poll.registry();
+            registry.register(entrance.source(), Token(index), Interest::READABLE)?;
+        }
         let stopped = Arc::new(AtomicBool::new(false));
         let thread = thread::Builder::new().name("acceptor".to_owned()).spawn({
             let stopped = Arc::clone(&stopped);
             let part = node.vitals().part("acceptor");
             move || {
-                accept(poll, &mut listener, &node, &stopped);
+                accept(poll, &mut entrances, &node, &stopped);
+                drop(entrances);
                 drop(part);
             }
         })?;
@@ -78,7 +83,51 @@ impl Drop for Acceptor {
     }
 }
 
-fn accept(mut poll: Poll, listener: &mut mio::net::TcpListener, node: &Node, stopped: &AtomicBool) {
+/// What clients come in by.
+enum Entrance {
+    Tcp(mio::net::TcpListener),
+    Unix {
+        /// Goes before the socket does.
+        _placed: Option<Placed>,
+        listener: mio::net::UnixListener,
+    },
+}
+
+impl From<Listening> for Entrance {
+    fn from(listening: Listening) -> Self {
+        match listening.socket {
+            Listener::Tcp(listener) => Self::Tcp(mio::net::TcpListener::from_std(listener)),
+            Listener::Unix(listener, placed) => Self::Unix {
+                _placed: placed,
+                listener: mio::net::UnixListener::from_std(listener),
+            },
+        }
+    }
+}
+
+impl Entrance {
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Self::Tcp(listener) => listener,
+            Self::Unix { listener, .. } => listener,
+        }
+    }
+
+    fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept()?;
+                Ok((stream.into(), address))
+            }
+            Self::Unix { listener, .. } => {
+                let (stream, _) = listener.accept()?;
+                Ok((like_tcp(stream), UNIX_PEER))
+            }
+        }
+    }
+}
+
+fn accept(mut poll: Poll, entrances: &mut [Entrance], node: &Node, stopped: &AtomicBool) {
     let mut events = Events::with_capacity(4);
     let mut turns = (0..node.shard_count()).cycle();
     let mut accepted = false;
@@ -102,7 +151,10 @@ fn accept(mut poll: Poll, listener: &mut mio::net::TcpListener, node: &Node, sto
         if stopped.load(Ordering::Relaxed) {
             return;
         }
-        loop {
+        // One of each entrance at a time, so that many at one keep nobody out at another.
+        let mut waiting_at = entrances.len();
+        let mut next_entrances = (0..entrances.len()).cycle();
+        while waiting_at > 0 {
             if node.descriptors().are_taken() {
                 if !std::mem::replace(&mut was_full, true) {
                     let most = node.descriptors().most();
@@ -111,30 +163,29 @@ fn accept(mut poll: Poll, listener: &mut mio::net::TcpListener, node: &Node, sto
                         "clients hold all file descriptors that they may: raise the limit of open files"
                     );
                 }
-                if let Err(error) = make_room(&mut poll, listener, &mut events, node) {
+                if let Err(error) = make_room(&mut poll, entrances, &mut events, node) {
                     warn!(target: "gateway::acceptor", %error, "cannot wait for connections");
                     thread::sleep(PAUSE);
                 }
                 if stopped.load(Ordering::Relaxed) {
                     return;
                 }
+                waiting_at = entrances.len();
                 continue;
             }
-            match listener.accept() {
+            let (Some(entrance), Some(turn)) = (next_entrances.next(), turns.clone().next()) else {
+                return;
+            };
+            match entrances[entrance].accept() {
                 Ok((stream, address)) => {
                     accepted = true;
-                    let Some(turn) = turns.next() else {
-                        return;
-                    };
+                    waiting_at = entrances.len();
+                    turns.next();
                     node.descriptors().count();
-                    let stream = stream.into();
                     let serve = move |shard: &Rc<Shard>| http::serve(shard, stream, address);
                     node.shards()[turn].post(Mail::Run(Box::new(serve)));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    was_full = false;
-                    break;
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => waiting_at -= 1,
                 Err(error) => {
                     warn!(target: "gateway::acceptor", %error, "cannot accept");
                     thread::sleep(PAUSE);
@@ -144,6 +195,7 @@ fn accept(mut poll: Poll, listener: &mut mio::net::TcpListener, node: &Node, sto
                 }
             }
         }
+        was_full = false;
     }
 }
 
@@ -151,18 +203,20 @@ fn accept(mut poll: Poll, listener: &mut mio::net::TcpListener, node: &Node, sto
 /// session make room.
 fn make_room(
     poll: &mut Poll,
-    listener: &mut mio::net::TcpListener,
+    entrances: &mut [Entrance],
     events: &mut Events,
     node: &Node,
 ) -> io::Result<()> {
     // Asked again, it tells of those that wait already.
-    let registry = poll.registry();
-    registry.reregister(listener, LISTENER, Interest::READABLE)?;
+    for (index, entrance) in entrances.iter_mut().enumerate() {
+        let registry = poll.registry();
+        registry.reregister(entrance.source(), Token(index), Interest::READABLE)?;
+    }
     match poll.poll(events, None) {
         Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    if events.iter().any(|event| event.token() == LISTENER) {
+    if events.iter().any(|event| event.token() != STOP) {
         for shard in node.shards() {
             let job = |shard: &Rc<Shard>| shard.strangers().send_away(SENT_AWAY);
             shard.post(Mail::Run(Box::new(job)));

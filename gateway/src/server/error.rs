@@ -1,7 +1,5 @@
 //! Why a node does not start.
 
-use std::net::SocketAddr;
-
 use crate::apps::auth::KeyError;
 use crate::config::Errors;
 use crate::net::assets::ClientDirError;
@@ -21,8 +19,8 @@ pub enum StartError {
     Listen {
         /// The setting that names it.
         setting: &'static str,
-        /// The address.
-        address: SocketAddr,
+        /// The place, as the setting has it.
+        address: Box<str>,
         /// What the operating system says.
         error: std::io::Error,
     },

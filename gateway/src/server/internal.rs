@@ -1,7 +1,10 @@
 //! The internal port: metrics, health, and other nodes. Never for clients.
 
+use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
@@ -26,6 +29,7 @@ use crate::engine::mail::Mail;
 use crate::engine::node::Node;
 use crate::forward::PeerHandshake;
 use crate::http::{self, MAX_HEADERS};
+use crate::net::listener::{Listener, Listening, Placed, UNIX_PEER, like_tcp};
 use crate::peers;
 use crate::peers::proof::PATH;
 use crate::server::draining;
@@ -40,9 +44,62 @@ const MAX_SCRAPES: usize = 4;
 /// How long a request's head may take, and an idle connection stay.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What connections to the internal port come in by.
+pub(crate) enum Entrance {
+    Tcp(TcpListener),
+    Unix {
+        /// Goes before the socket does.
+        _placed: Option<Placed>,
+        listener: UnixListener,
+    },
+}
+
+impl Entrance {
+    fn open(listening: Listening) -> io::Result<Self> {
+        Ok(match listening.socket {
+            Listener::Tcp(listener) => Self::Tcp(TcpListener::from_std(listener)?),
+            Listener::Unix(listener, placed) => Self::Unix {
+                _placed: placed,
+                listener: UnixListener::from_std(listener)?,
+            },
+        })
+    }
+
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        match self {
+            Self::Tcp(listener) => listener.poll_accept(context),
+            Self::Unix { listener, .. } => listener.poll_accept(context).map(|accepted| {
+                let (stream, _) = accepted?;
+                let stream = like_tcp(stream.into_std()?);
+                Ok((TcpStream::from_std(stream)?, UNIX_PEER))
+            }),
+        }
+    }
+}
+
+/// To be called in a Tokio runtime.
+pub(crate) fn open(listening: Vec<Listening>) -> io::Result<Vec<Entrance>> {
+    listening.into_iter().map(Entrance::open).collect()
+}
+
+/// The next connection. `last` is the entrance of the last one; it comes after all others.
+async fn accept(entrances: &[Entrance], last: &mut usize) -> io::Result<(TcpStream, SocketAddr)> {
+    poll_fn(|context| {
+        for step in 1..=entrances.len() {
+            let turn = (*last + step) % entrances.len();
+            if let Poll::Ready(accepted) = entrances[turn].poll_accept(context) {
+                *last = turn;
+                return Poll::Ready(accepted);
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
 /// Serves the internal port until the task is aborted.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    entrances: Vec<Entrance>,
     node: Arc<Node>,
     api: Option<Arc<Api>>,
     exports: Arc<[Arc<dyn Export>]>,
@@ -54,8 +111,9 @@ pub(crate) async fn serve(
         exports,
         scrapes: Semaphore::new(MAX_SCRAPES),
     });
+    let mut last = 0;
     loop {
-        match listener.accept().await {
+        match accept(&entrances, &mut last).await {
             Ok((stream, peer)) => {
                 let (port, caller) = (Arc::clone(&port), callers.enter());
                 tokio::spawn(async move { port.serve(stream, peer, &caller).await });
@@ -136,7 +194,13 @@ impl Port {
 
 /// Hands a connection that was let in to its shard.
 fn let_in(node: &Node, shard: usize, stream: TcpStream, peer: SocketAddr) {
-    let stream = peers::prepare(&stream).and_then(|()| stream.into_std());
+    // What does not go through a network has no connection that may die unnoticed.
+    let prepared = if peer == UNIX_PEER {
+        Ok(())
+    } else {
+        peers::prepare(&stream)
+    };
+    let stream = prepared.and_then(|()| stream.into_std());
     match (stream, node.shards().get(shard)) {
         (Ok(stream), Some(owner)) => owner.post(Mail::Run(Box::new(move |shard| {
             let stream: std::net::TcpStream = stream;

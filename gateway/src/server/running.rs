@@ -7,9 +7,11 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
+use super::ports::first_tcp;
 use super::shard_thread::ShardThread;
 use crate::backend::event_stream::EventStream;
 use crate::engine::drain::Purpose;
+use crate::net::listener::Address;
 use crate::net::outbound::Outbound;
 use crate::server::acceptor::Acceptor;
 use crate::server::draining;
@@ -26,8 +28,8 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 /// [`stop`](Self::stop) drains it. If it is dropped, it ends at once, and clients are told nothing.
 pub struct Running {
     pub(super) gateway: Gateway,
-    pub(super) address: SocketAddr,
-    pub(super) internal_address: SocketAddr,
+    pub(super) addresses: Vec<Address>,
+    pub(super) internal_addresses: Vec<Address>,
     pub(super) acceptor: Option<Acceptor>,
     pub(super) internal: JoinHandle<()>,
     pub(super) renewal: Option<JoinHandle<()>>,
@@ -39,13 +41,27 @@ pub struct Running {
 
 impl Running {
     /// Returns the address that clients connect to, with the port that the system chose if `listen` has 0.
+    ///
+    /// It is the first one if there are several, and all zeros if they connect by sockets in the file
+    /// system alone.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        first_tcp(&self.addresses)
     }
 
-    /// Returns the address of metrics, health, the HTTP API and the other nodes.
+    /// Returns the address of metrics, health, the HTTP API and the other nodes, as
+    /// [`address`](Self::address) does.
     pub fn internal_address(&self) -> SocketAddr {
-        self.internal_address
+        first_tcp(&self.internal_addresses)
+    }
+
+    /// Returns all places where clients connect.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// Returns all places of metrics, health, the HTTP API and the other nodes.
+    pub fn internal_addresses(&self) -> &[Address] {
+        &self.internal_addresses
     }
 
     /// Returns the handle that emits to clients.

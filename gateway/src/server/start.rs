@@ -1,6 +1,5 @@
 //! Starting a node.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
 use adapter::{Adapter, Inbox as AdapterInbox, NodeId, NodeTag};
@@ -12,7 +11,7 @@ use super::acceptor::Acceptor;
 use super::error::{StartError, keep};
 use super::internal;
 use super::layers::{Layers, StreamQueue};
-use super::ports::Ports;
+use super::ports::{self, Ports};
 use super::redis;
 use super::running::Running;
 use super::shard_thread::ShardThread;
@@ -25,6 +24,7 @@ use crate::engine::mail::Inbox;
 use crate::engine::node::{Mount, Node};
 use crate::net::assets::Assets;
 use crate::net::ids::random_characters;
+use crate::net::listener::Address;
 use crate::net::outbound::Outbound;
 use crate::net::tls::Certificate;
 use crate::net::trust;
@@ -134,7 +134,9 @@ impl Server {
         for warning in trust::unchecked(&config) {
             warn!(target: "gateway::server", "{warning}");
         }
-        let ports = Ports::open(&config)?;
+        let ports = Ports::open(&config).await?;
+        let addresses = ports::addresses(&ports.clients);
+        let internal_addresses = ports::addresses(&ports.internal);
         let exports = prepared.layers.exports();
         let (certificate, tls) = prepared.certificate.unzip();
         let Layers {
@@ -148,7 +150,7 @@ impl Server {
         let (inboxes, letterboxes): (Vec<_>, Vec<_>) =
             (0..config.shards.get()).map(|_| Inbox::new()).unzip();
         let node = Arc::new(Node::new(config, inboxes, mounts, prepared.assets, tls));
-        if let Some(adapter) = join_cluster(&node, adapter, ports.internal_address)? {
+        if let Some(adapter) = join_cluster(&node, adapter, &internal_addresses)? {
             let config = node.config();
             let patience = config.cluster.request_timeout;
             node.join_cluster(Cluster::new(adapter, patience, &config.namespaces));
@@ -160,19 +162,20 @@ impl Server {
         let acceptor = clients.map_err(StartError::Thread)?;
         info!(target: "gateway::server",
             version = env!("CARGO_PKG_VERSION"),
-            address = %ports.address,
-            internal = %ports.internal_address,
+            address = %ports::list(&addresses),
+            internal = %ports::list(&internal_addresses),
             shards = node.shard_count(),
             "listening"
         );
         let gateway = Gateway::of_node(Arc::clone(&node));
         let api = Api::new(gateway.clone(), &node.config().api);
-        let internal = internal::serve(ports.internal, Arc::clone(&node), api, exports);
+        let entrances = internal::open(ports.internal).map_err(StartError::Thread)?;
+        let internal = internal::serve(entrances, Arc::clone(&node), api, exports);
         let watch = |certificate: Certificate| watched(&node, "certificate", certificate.renew());
         Ok(Running {
             gateway,
-            address: ports.address,
-            internal_address: ports.internal_address,
+            addresses,
+            internal_addresses,
             acceptor: Some(acceptor),
             cluster: run_cluster(&node),
             renewal: certificate.map(watch),
@@ -271,7 +274,7 @@ impl Prepared {
 fn join_cluster(
     node: &Arc<Node>,
     adapter: Option<JoinCluster>,
-    internal_address: SocketAddr,
+    internal_addresses: &[Address],
 ) -> Result<Option<Arc<dyn Adapter>>, StartError> {
     let inbox: Arc<dyn AdapterInbox> = Arc::new(Arrivals::new(node));
     let tag = node.tag();
@@ -283,12 +286,7 @@ fn join_cluster(
         return Ok(None);
     };
     let id = config.cluster.node_id.clone().unwrap_or_else(random_id);
-    let advertise = &config.cluster.advertise;
-    let address = if *advertise == config.internal_listen.into() {
-        internal_address.to_string()
-    } else {
-        advertise.to_string()
-    };
+    let address = ports::advertised(&config.cluster.advertise, internal_addresses);
     info!(target: "gateway::server", node = %id, address, "joining the other nodes");
     redis::start(config, settings, (id, tag), address, inbox).map(Some)
 }

@@ -13,6 +13,7 @@ mod handlers;
 mod history;
 mod joins;
 mod limits;
+mod listen;
 mod lists;
 mod log_targets;
 mod metrics_reference;

@@ -297,6 +297,7 @@ fn what_is_no_order_ends_with_2() {
         &["doctor", "http://localhost", "--origin=example.com"],
         &["doctor", "http://localhost", "--token="],
         &["doctor", "ftp://localhost"],
+        &["doctor", "unix:/run/gateway.sock"],
         &["doctor", "http://localhost", "--idle-timeout=70x"],
         &["doctor", "https://localhost", "--ca=missing.pem"],
         &["doctor", "https://localhost", "--tls-verify=some"],

@@ -4,6 +4,7 @@
 
 mod descriptors;
 mod doctor;
+mod listen;
 mod log;
 mod proxy;
 mod signals;

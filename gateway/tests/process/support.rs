@@ -138,7 +138,10 @@ pub(crate) fn post(address: SocketAddr, target: &str, body: &str) -> String {
 }
 
 fn exchange(address: SocketAddr, line: &str, body: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
+    exchange_on(TcpStream::connect(address).unwrap(), line, body)
+}
+
+pub(crate) fn exchange_on(mut stream: impl Read + Write, line: &str, body: &str) -> String {
     let length = body.len();
     let request = format!(
         "{line}\r\nHost: gateway\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"

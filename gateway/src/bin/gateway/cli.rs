@@ -100,7 +100,7 @@ fn healthcheck(matches: &ArgMatches) -> ExitCode {
         "/ready"
     };
     match Config::load(&sources(matches)) {
-        Ok(config) => healthcheck::run(config.internal_listen, path),
+        Ok(config) => healthcheck::run(&config.internal_listen, path),
         Err(errors) => wrong(&errors),
     }
 }

@@ -6,7 +6,7 @@ use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 
 use gateway::config::{self, Config, Foreign, LogFormat};
-use gateway::{Running, Server, StartError};
+use gateway::{Address, Running, Server, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -158,16 +158,27 @@ impl Greeting {
         if !self.is_wanted {
             return;
         }
-        let (clients, internal) = (running.address(), running.internal_address());
         let (version, scheme) = (env!("CARGO_PKG_VERSION"), self.scheme);
-        let port = clients.port();
         let mut text = format!("gateway {version} is listening\n");
-        text += &format!("  clients:          {scheme}://{clients}\n");
-        if self.demo {
+        for address in running.addresses() {
+            text += &format!("  clients:          {}\n", place(scheme, address));
+        }
+        let port = running.addresses().iter().find_map(Address::tcp);
+        if let Some(port) = port.map(|it| it.port()).filter(|_| self.demo) {
             text += &format!("  demo page:        {scheme}://localhost:{port}/\n");
         }
-        text += &format!("  metrics, health:  http://{internal}\n");
+        for address in running.internal_addresses() {
+            text += &format!("  metrics, health:  {}\n", place("http", address));
+        }
         config::log::print(&text);
+    }
+}
+
+/// As a URL, which only an address of TCP has.
+fn place(scheme: &str, address: &Address) -> String {
+    match address.tcp() {
+        Some(address) => format!("{scheme}://{address}"),
+        None => address.to_string(),
     }
 }
 

@@ -55,6 +55,15 @@ impl WebSocket {
     /// Opens a session with more in its query and its headers, each of which ends with a line break.
     pub(crate) async fn open_with(address: SocketAddr, query: &str, headers: &str) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
+        Self::opened(stream, query, headers).await
+    }
+
+    /// The same on a connection that is there.
+    pub(crate) async fn open_on_with(stream: TcpStream, headers: &str) -> Self {
+        Self::opened(stream, "", headers).await
+    }
+
+    async fn opened(stream: TcpStream, query: &str, headers: &str) -> Self {
         let opened = Self::handshake_with(stream, query, headers).await;
         let mut websocket = opened.unwrap();
         websocket.sid = sid(&websocket.next().await);

@@ -82,6 +82,12 @@ impl Target {
     /// Of a URL with `http`, `https`, `ws` or `wss`, or without; its path is that of Engine.IO. `trust`
     /// has the certificates to trust beside those of the system.
     pub(super) fn parse(url: &str, trust: &Trust, origin: Option<&str>) -> anyhow::Result<Self> {
+        if url.starts_with("unix:") {
+            anyhow::bail!(
+                "{url}: the doctor goes the way of clients, which have no sockets in the file system; \
+                 name the URL of the proxy in front"
+            );
+        }
         let completed = (!url.contains("://")).then(|| with_scheme(url));
         let url = completed.as_deref().unwrap_or(url);
         let wrong = || anyhow::anyhow!("{url}: not a URL such as http://localhost:3000");
