@@ -21,7 +21,7 @@ use hyper::header::{
 };
 use hyper::{Request, StatusCode, Uri};
 use memchr::{memchr, memmem};
-use protocol::engineio::Transport;
+use protocol::engineio::{Revision, Transport};
 use protocol::{Dialect, Encoded};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
@@ -37,6 +37,11 @@ const USUAL_HEADERS: usize = 100;
 
 /// How long a client whose opening was refused may take to close its side.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// How much later than the answer to its request a client of revision 3 gets the open packet. Some of them listen for
+/// messages only after the WebSocket is open, and would miss one that comes with the answer. The conformance suite of
+/// revision 3 is such a client.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// What a connection began with.
 pub(super) enum Opening {
@@ -193,12 +198,19 @@ async fn answer(
     let mut bytes = head(answer.status(), answer.headers());
     let open = engineio::open_packet(shard, &session, transport);
     let open = Encoded::engine_text(&open);
-    bytes.extend_from_slice(open.frames());
+    let is_old = session.revision() == Revision::Three;
+    if !is_old {
+        bytes.extend_from_slice(open.frames());
+    }
     let counted = open.frames().len() as u64;
     shard.counters().sent_bytes.of(transport).add(counted);
     let attached = Attached::new(Rc::clone(&session));
     session.announce();
     stream.write_all(&bytes).await?;
+    if is_old {
+        tokio::time::sleep(PAUSE).await;
+        stream.write_all(open.frames()).await?;
+    }
     Ok(Opening::WebSocket(attached, rest))
 }
 

@@ -1,5 +1,6 @@
 //! The two applications that Socket.IO's own conformance suites want to talk to: an Engine.IO echo
-//! at `/engine.io/`, and a Socket.IO server at `/socket.io/`. `PORT` says where to listen.
+//! at `/engine.io/`, and a Socket.IO server at `/socket.io/`. `PORT` says where to listen, and `EIO3=1` lets clients of
+//! Engine.IO 3 in.
 
 use std::time::Duration;
 
@@ -41,6 +42,7 @@ async fn main() -> anyhow::Result<()> {
     config.engine.ping_interval = Duration::from_millis(300);
     config.engine.ping_timeout = Duration::from_millis(200);
     config.engine.connect_timeout = Duration::from_secs(1);
+    config.engine.allow_eio3 = std::env::var_os("EIO3").is_some();
     let handlers = Handlers::new()
         .namespace("/", |main| {
             greet(main)
