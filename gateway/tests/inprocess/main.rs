@@ -18,6 +18,7 @@ mod lists;
 mod log_targets;
 mod metrics_reference;
 mod observe;
+mod old_sessions;
 mod openings;
 mod pages;
 mod panics;

@@ -32,6 +32,7 @@ async fn answer(gateway: &TestGateway, parts: &[&str]) -> (u16, Vec<(String, Str
         status,
         mut headers,
         body,
+        bytes: _,
     } = connection.response().await;
     // When the protocol is switched it may be left out.
     assert!(status == 101 || headers.iter().any(|(name, _)| name == "date"));

@@ -11,6 +11,8 @@ pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
+    /// The body as it came.
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Response {
@@ -100,10 +102,11 @@ impl Connection {
                 .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
                 .collect(),
             body: String::new(),
+            bytes: Vec::new(),
         };
         let length = response.header("content-length").unwrap_or("0");
-        let body = self.take(length.parse().unwrap()).await;
-        response.body = String::from_utf8_lossy(&body).into_owned();
+        response.bytes = self.take(length.parse().unwrap()).await;
+        response.body = String::from_utf8_lossy(&response.bytes).into_owned();
         response
     }
 
