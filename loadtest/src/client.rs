@@ -1,13 +1,16 @@
 //! One Socket.IO client without any I/O: bytes in, bytes and events out. The major parts are
-//! [`engine`] (packets of both transports), [`websocket`], [`polling`] with [`http`], and the [`target`] to reach.
+//! [`engine`] and [`packet`] (packets of both transports), [`websocket`], [`polling`] with [`http`], and the [`target`]
+//! to reach.
 
 pub(crate) mod engine;
 pub(crate) mod http;
+pub(crate) mod packet;
 pub(crate) mod polling;
 pub(crate) mod target;
 pub(crate) mod websocket;
 
 pub(crate) use engine::{Event, Failure};
+pub(crate) use packet::Namespace;
 pub(crate) use target::Target;
 
 /// How a client's bytes travel.
@@ -82,7 +85,7 @@ impl Session {
         match self {
             Self::WebSocket(session) => {
                 let [out, _] = outs;
-                session.handle_bytes(bytes, out, on)
+                session.handle_bytes(bytes, target, out, on)
             }
             Self::Polling(session) => session.handle_bytes(lane, bytes, target, outs, on),
         }
@@ -96,12 +99,12 @@ impl Session {
         }
     }
 
-    /// Sends an Engine.IO packet, such as `42["hi"]`.
+    /// Sends an event as scenarios write it, such as `42["hi"]`.
     pub(crate) fn send(&mut self, packet: &[u8], target: &Target, outs: &mut Outputs) {
         match self {
             Self::WebSocket(session) => {
                 let [out, _] = outs;
-                session.send(packet, out);
+                session.send(packet, target, out);
             }
             Self::Polling(session) => session.send(packet, target, outs),
         }

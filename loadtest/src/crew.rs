@@ -74,6 +74,8 @@ pub(crate) struct Finished<P> {
     pub(crate) times: Times,
     /// The run second by second.
     pub(crate) moments: Vec<Moment>,
+    /// What went wrong first, in a sentence.
+    pub(crate) fault: Option<String>,
 }
 
 impl<P: Send + 'static> Crew<P> {
@@ -82,7 +84,7 @@ impl<P: Send + 'static> Crew<P> {
     where
         S: Scenario<Part = P>,
     {
-        reach(&setup.dialler.targets)?;
+        reach(&setup.dialler)?;
         let lanes = if setup.dialler.polling_share > 0.0 {
             2
         } else {
@@ -179,10 +181,11 @@ impl<P: Send + 'static> Crew<P> {
         }
         let totals = self.totals();
         bail!(
-            "only {} of {clients} clients were ready after {limit:?} ({} joined). {}",
+            "only {} of {clients} clients were ready after {limit:?} ({} joined). {} {}",
             totals.of_count(Count::Ready),
             totals.of_count(Count::Connected),
-            describe_failures(&totals)
+            describe_failures(&totals),
+            self.setup.dialler.faults.describe().unwrap_or_default()
         );
     }
 
@@ -292,6 +295,7 @@ impl<P: Send + 'static> Crew<P> {
             parts,
             times: self.timeline.times,
             moments: self.timeline.moments,
+            fault: self.setup.dialler.faults.describe(),
         })
     }
 

@@ -2,6 +2,7 @@
 
 mod connection;
 mod dial;
+mod stream;
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,7 +17,8 @@ use crate::scenario::{Command, Io, Mail, Scenario, Share};
 use crate::stats::{Count, Series, Times};
 use crate::timers::Timer;
 use connection::Connection;
-pub(crate) use dial::{Dialler, Ramp, Sources, reach};
+pub(crate) use dial::{Dialler, Faults, Ramp, Sources, reach};
+use stream::{Received, Scratch, Stream};
 
 /// Everything one thread owns.
 pub(crate) struct Driver<S> {
@@ -35,7 +37,7 @@ pub(crate) struct Driver<S> {
     samples: Sender<Times>,
     /// Clients with bytes to write.
     unflushed: Vec<u32>,
-    scratch: Vec<u8>,
+    scratch: Scratch,
     stopping: bool,
 }
 
@@ -64,7 +66,7 @@ impl<S: Scenario> Driver<S> {
             mail,
             samples,
             unflushed: Vec::new(),
-            scratch: vec![0; SCRATCH],
+            scratch: Scratch::new(),
             stopping: false,
         }
     }
@@ -169,9 +171,9 @@ impl<S: Scenario> Driver<S> {
     fn handle_readable(&mut self, client: u32, lane: Lane, is_ended: bool) {
         loop {
             let connection = &mut self.connections[client as usize];
-            let read = match connection.receive(lane, &mut self.scratch) {
-                Ok(Some(read)) => read,
-                Ok(None) => return,
+            let (read, is_all) = match connection.receive(lane, &mut self.scratch) {
+                Ok(Received::Bytes { count, is_all }) => (count, is_all),
+                Ok(Received::Nothing | Received::End) => return,
                 Err(failure) => return self.close(client, Some(failure)),
             };
             self.io.now = clock::now();
@@ -180,9 +182,8 @@ impl<S: Scenario> Driver<S> {
                 return self.close(client, Some(failure));
             }
             self.settle();
-            // A short read has emptied the socket; with edge-triggered readiness more bytes are another event. But an
-            // end that came together with the last bytes is none.
-            if read < self.scratch.len() && !is_ended {
+            // An end that came together with the last bytes is no other event.
+            if is_all && !is_ended {
                 return;
             }
         }
@@ -203,39 +204,40 @@ impl<S: Scenario> Driver<S> {
         };
         let target = &self.dialler.targets[*target];
         let (scenario, io, dialling) = (&mut self.scenario, &mut self.io, &mut self.dialling);
-        let taken =
-            session.handle_bytes(
-                lane,
-                &self.scratch[..read],
-                target,
-                outs,
-                &mut |event| match event {
-                    Event::Message(message) => scenario.handle_message(client, message, io),
-                    Event::Opened {
-                        ping_interval,
-                        ping_timeout,
-                    } => {
-                        pace.handle_opened(ping_interval, ping_timeout, io.now);
-                        let attempt = *attempt;
-                        io.timers
-                            .set(pace.dead_at(), Timer::Heartbeat { client, attempt });
-                        scenario.handle_opened(client, io);
+        let faults = &self.dialler.faults;
+        let taken = session.handle_bytes(
+            lane,
+            &self.scratch.bytes[..read],
+            target,
+            outs,
+            &mut |event| match event {
+                Event::Message(message) => scenario.handle_message(client, message, io),
+                Event::Opened {
+                    ping_interval,
+                    ping_timeout,
+                } => {
+                    pace.handle_opened(ping_interval, ping_timeout, io.now);
+                    let attempt = *attempt;
+                    io.timers
+                        .set(pace.dead_at(), Timer::Heartbeat { client, attempt });
+                    scenario.handle_opened(client, io);
+                }
+                Event::Joined(reply) => {
+                    if let Some(dialled) = pace.handle_joined() {
+                        *dialling -= 1;
+                        io.times.record(Series::Connect, io.now - dialled);
+                        io.count(Count::Connected, 1);
+                        io.count(Count::Joined, 1);
+                        scenario.handle_joined(client, reply, io);
                     }
-                    Event::Joined(reply) => {
-                        if let Some(dialled) = pace.handle_joined() {
-                            *dialling -= 1;
-                            io.times.record(Series::Connect, io.now - dialled);
-                            io.count(Count::Connected, 1);
-                            io.count(Count::Joined, 1);
-                            scenario.handle_joined(client, reply, io);
-                        }
-                    }
-                    Event::Ping => {
-                        io.times.record(Series::Lateness, pace.handle_ping(io.now));
-                        io.count(Count::Heartbeats, 1);
-                    }
-                },
-            );
+                }
+                Event::Refused(reason) => faults.note(&String::from_utf8_lossy(reason)),
+                Event::Ping => {
+                    io.times.record(Series::Lateness, pace.handle_ping(io.now));
+                    io.count(Count::Heartbeats, 1);
+                }
+            },
+        );
         if !outs[0].is_empty() || !outs[1].is_empty() {
             self.unflushed.push(client);
         }
@@ -301,10 +303,12 @@ impl<S: Scenario> Driver<S> {
             let token = token_of(client, lane);
             let target = &self.dialler.targets[connection.target];
             let place = (global, lane, connection.attempt);
+            let tls = self.dialler.begin_tls(target)?;
             let stream = self
                 .dialler
                 .open(self.poll.registry(), token, target, place);
-            connection.set_stream(lane, stream.map_err(|_| Failure::Transport)?);
+            let tcp = stream.map_err(|_| Failure::Transport)?;
+            connection.set_stream(lane, Stream::new(tcp, tls, &self.dialler.faults));
         }
         connection.flush(lane)
     }
@@ -395,9 +399,6 @@ impl<S: Scenario> Driver<S> {
         }
     }
 }
-
-/// One read takes what a busy socket holds.
-const SCRATCH: usize = 256 << 10;
 
 /// How often histograms go to the reporting thread; also the longest wait.
 const SAMPLE_EVERY: Duration = Duration::from_millis(200);

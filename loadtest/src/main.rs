@@ -23,6 +23,7 @@ mod stats;
 mod summary;
 mod timeline;
 mod timers;
+mod tls;
 mod units;
 
 use std::io::Write;

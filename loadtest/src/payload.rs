@@ -1,5 +1,8 @@
 //! The stamped argument that travels through the server and back: intended send time, sequence number and room, as
-//! 32 hexadecimal digits, then padding. It is one JSON string, so every server returns it byte by byte.
+//! 32 hexadecimal digits, then padding. It is one JSON string, so every server returns it byte by byte. Or it is binary,
+//! with the same bytes.
+
+use crate::client::packet::{CLOSE, OPEN};
 
 /// Digits of a stamp; the smallest payload.
 pub(crate) const STAMP_LEN: usize = 32;
@@ -14,6 +17,46 @@ pub(crate) struct Stamp {
     pub(crate) sequence: u32,
     /// Number of the room, or of the client for an echo.
     pub(crate) room: u32,
+}
+
+/// How the argument travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As a JSON string.
+    Text,
+    /// As an attachment.
+    Binary,
+}
+
+impl Form {
+    /// Appends the last argument of a packet, and the end of the packet.
+    pub(crate) fn write_last(self, packet: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+        let [open, close] = self.marks();
+        packet.push(open);
+        write(packet);
+        packet.extend_from_slice(&[close, b']']);
+    }
+
+    /// What an argument holds that begins here, and what is behind it; `None` if it travelled otherwise.
+    pub(crate) fn read(self, argument: &[u8]) -> Option<&[u8]> {
+        let [open, _] = self.marks();
+        argument.strip_prefix(&[open])
+    }
+
+    fn marks(self) -> [u8; 2] {
+        match self {
+            Self::Text => [b'"', b'"'],
+            Self::Binary => [OPEN, CLOSE],
+        }
+    }
+
+    /// A size, in words.
+    pub(crate) fn describe(self, size: usize) -> String {
+        match self {
+            Self::Text => format!("{size} B"),
+            Self::Binary => format!("{size} B binary"),
+        }
+    }
 }
 
 /// Appends the stamp, padded to `size` characters.
@@ -106,6 +149,18 @@ mod tests {
         assert_eq!(text.len(), 64);
         assert_eq!(read_with_time(&text), Some((stamp, u64::MAX - 1)));
         assert_eq!(read_with_time(&text[..40]), None);
+    }
+
+    #[test]
+    fn an_argument_is_read_in_its_own_form_only() {
+        for (form, other) in [(Form::Text, Form::Binary), (Form::Binary, Form::Text)] {
+            let mut packet = b"42[\"m\",".to_vec();
+            form.write_last(&mut packet, |packet| packet.extend_from_slice(b"abc"));
+            assert_eq!(packet.last(), Some(&b']'));
+            let argument = &packet[b"42[\"m\",".len()..];
+            assert!(form.read(argument).unwrap().starts_with(b"abc"));
+            assert_eq!(other.read(argument), None);
+        }
     }
 
     #[test]

@@ -155,9 +155,10 @@ impl Summary {
         self.notes.extend(first);
     }
 
-    /// Takes the plots' points.
+    /// Takes the plots' points, and what went wrong first.
     pub(crate) fn take_moments<P>(&mut self, finished: &mut Finished<P>) {
         self.moments = std::mem::take(&mut finished.moments);
+        self.notes.extend(finished.fault.take());
     }
 
     /// For people.

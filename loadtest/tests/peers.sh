@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# loadtest against real servers, and its counts against independent ones. `make loadtest` runs it. Needs node and npm;
-# nothing is skipped when one is missing, the script fails.
+# loadtest against real servers, and its counts against independent ones. `make loadtest` runs it. Needs node, npm and
+# openssl; nothing is skipped when one is missing, the script fails.
 #
 # LOADTEST_FULL=1 also runs all scenarios against Node and socketioxide, and ends nodes over Redis; it needs cargo and
 # redis-server, and takes minutes.
@@ -30,7 +30,7 @@ fail() {
 }
 
 full=${LOADTEST_FULL:-}
-for program in node npm ${full:+redis-server cargo}; do
+for program in node npm openssl ${full:+redis-server cargo}; do
   command -v "$program" >"$work/ignored" || fail "$program is missing"
 done
 [ -d "$peers/node/node_modules/socket.io" ] || npm ci --prefix "$peers/node"
@@ -172,17 +172,19 @@ order() {
   if [ "$1" = socketioxide ]; then echo 'out_of_order>=0'; else echo out_of_order=0; fi
 }
 
-# witnessed NAME URL PID: official clients in the room of a fan-out see what loadtest says that it sent.
+# witnessed NAME URL PID [OPTION..]: official clients in the room of a fan-out see what loadtest says that it sent. The
+# witnesses are in the namespace of the variable NAMESPACE.
 witnessed() {
   local name=$1 url=$2 server=$3
+  shift 3
   echo "== $name: official clients in the room of a fan-out see the same"
-  coproc witness { exec node "$here/witness.js" "$url" r0; }
+  coproc witness { exec node "$here/witness.js" "$url${NAMESPACE:-}" r0; }
   local witness_pid=$witness_PID
   pids+=("$witness_pid")
   read -r ready <&"${witness[0]}"
   [ "$ready" = ready ] || fail "the witnesses of $name are not in their room"
   $loadtest fanout --url "$url" --members 50 --rate 100 --size 100 --warmup 500ms --duration 2s --pid "$server" $quiet \
-    --expect "lost=0,strays=0,failures=0,$(order "$name")"
+    "$@" --expect "lost=0,strays=0,failures=0,$(order "$name")"
   published=$(value "$work/run.json" 'f.due / 50')
   echo "$published" >&"${witness[1]}"
   read -r seen <&"${witness[0]}"
@@ -193,6 +195,9 @@ witnessed() {
     equal "$name: without a gap" "$(value "$work/seen.json" 'run.every((w) => w.gapless)')" true
   fi
   equal "$name: payloads whole" "$(value "$work/seen.json" 'run.every((w) => w.sizes.join() === "100")')" true
+  local binary=0
+  [[ " $* " != *" --binary "* ]] || binary=$published
+  equal "$name: binary payloads" "$(value "$work/seen.json" 'run.map((w) => w.binary).join()')" "$binary,$binary,$binary"
   wait "$witness_pid"
 }
 
@@ -244,6 +249,7 @@ pids+=("$gateway_pid")
 wait_for "$work/gateway.log" ' listening ' >"$work/listening"
 gateway_url=http://$(grep -oE '127\.0\.0\.1:[0-9]+' "$work/listening" | head -n 1)
 witnessed gateway "$gateway_url" "$gateway_pid"
+witnessed gateway "$gateway_url" "$gateway_pid" --binary
 scenarios gateway "$gateway_url" "$gateway_pid"
 start node node "$peers/node/server.js" 0
 node_url=http://127.0.0.1:$port node_pid=$pid
@@ -257,11 +263,119 @@ if [ -n "$full" ]; then
 fi
 stop "$gateway_pid"
 
+# refused WHY OPTION..: loadtest ends with 2 and says why.
+refused() {
+  local why=$1 code=0
+  shift
+  $loadtest "$@" >"$work/out" 2>&1 || code=$?
+  equal "exit code: $why" "$code" 2
+  grep -qF -- "$why" "$work/out" || { cat "$work/out" >&2; fail "'$why' is not said"; }
+}
+
+echo "== TLS, a namespace and binary payloads"
+keys=$work/keys
+mkdir "$keys"
+key="-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+openssl req -x509 $key -days 2 -subj /CN=ca -keyout "$keys/ca.key" -out "$keys/ca.crt" 2>"$work/ignored"
+# certificate NAME SAN: signed by the authority.
+certificate() {
+  openssl req $key -subj "/CN=$1" -keyout "$keys/$1.key" -out "$keys/$1.csr" 2>"$work/ignored"
+  openssl x509 -req -in "$keys/$1.csr" -CA "$keys/ca.crt" -CAkey "$keys/ca.key" -CAcreateserial -days 2 \
+    -extfile <(echo "subjectAltName=$2") -out "$keys/$1.crt" 2>"$work/ignored"
+}
+certificate here IP:127.0.0.1
+certificate elsewhere DNS:elsewhere.test
+export NODE_EXTRA_CA_CERTS=$keys/ca.crt
+token=swordfish
+coproc chatting { KEY=$keys/here.key CERT=$keys/here.crt TOKEN=$token exec node "$here/counting-server.js"; }
+pids+=("$chatting_PID")
+read -r _ port <&"${chatting[0]}"
+url=https://127.0.0.1:$port
+dressed="--url $url --ca $keys/ca.crt --namespace /chat --binary $quiet"
+auth="{\"token\":\"$token\"}"
+$loadtest echo $dressed --auth "$auth" --clients 20 --rate 20 --warmup 200ms --duration 1s --expect 'lost=0,strays=0,failures=0'
+binary=$(value "$work/run.json" 'f.due')
+! grep -q "$token" "$work/run.json" || fail "the report tells the token"
+$loadtest fanout $dressed --auth "$auth" --rooms 3 --members 7 --rate 20 --warmup 200ms --duration 1s \
+  --expect 'lost=0,strays=0,out_of_order=0'
+deliveries=$(value "$work/run.json" 'f.due')
+binary=$((binary + deliveries / 7))
+# Large ones take many records and many writes; polling carries them as base64.
+$loadtest polling $dressed --auth "$auth" --clients 6 --polling-share 0.5 --size 200000 --window 2 --warmup 0 --duration 1s \
+  --expect 'lost=0,strays=0,failures=0'
+binary=$((binary + $(value "$work/run.json" 'f.due')))
+$loadtest idle $dressed --auth "$auth" --clients 30 --messages 4 --hold 2500ms --after 0 \
+  --expect 'lost=0,failures=0,heartbeats>=30'
+binary=$((binary + 30 * 4))
+$loadtest connect --url "$url" --ca "$keys/ca.crt" --namespace chat --auth "$auth" --clients 50 $quiet \
+  --expect 'received=45,failures=0'
+$loadtest connect --url "${url/https/wss}" --tls-verify none --clients 10 $quiet --expect 'received=9,failures=0'
+refused 'no such token' echo $dressed --auth '{"token":"x"}' --ready-within 2s
+refused 'UnknownIssuer' echo --url "$url"
+eval "exec ${chatting[1]}>&-"
+read -r counted <&"${chatting[0]}"
+echo "$counted" >"$work/counted.json"
+equal "binary payloads at the server" "$(value "$work/counted.json" 'run.chat.binary')" "$binary"
+equal "connections in the namespace" "$(value "$work/counted.json" 'run.chat.connected')" $((20 + 24 + 6 + 30 + 50))
+equal "connections in /" "$(value "$work/counted.json" 'run.connected')" 10
+equal "deliveries in the namespace" "$(value "$work/counted.json" 'run.chat.emitted')" "$deliveries"
+equal "protocols above TLS" "$(value "$work/counted.json" 'Object.keys(run.protocols).join()')" http/1.1
+
+coproc elsewhere { KEY=$keys/elsewhere.key CERT=$keys/elsewhere.crt exec node "$here/counting-server.js"; }
+pid=$elsewhere_PID
+pids+=("$pid")
+read -r _ port <&"${elsewhere[0]}"
+refused 'not valid for name' connect --url "https://127.0.0.1:$port" --ca "$keys/ca.crt"
+$loadtest connect --url "https://127.0.0.1:$port" --ca "$keys/ca.crt" --tls-verify ca --clients 10 $quiet \
+  --expect 'received=9,failures=0'
+refused 'received corrupt message' connect --url "https://${node_url#http://}"
+refused '--ca and --tls-verify are for https' connect --url "$node_url" --ca "$keys/ca.crt"
+refused 'reading /nowhere' connect --url "https://127.0.0.1:$port" --ca /nowhere
+refused 'these clients only connect' connect --url "$node_url" --binary
+refused 'these clients only connect' polling --work connect --url "$node_url" --binary
+refused 'a namespace has neither commas' connect --url "$node_url" --namespace /a,b
+refused '--namespace names a namespace' connect --url "$node_url/chat"
+# A frozen process takes connections, too: its system does.
+kill -STOP "$node_pid"
+began=$SECONDS
+refused 'it takes connections, and says nothing' connect --url "$node_url"
+echo "told after $((SECONDS - began)) s"
+kill -CONT "$node_pid"
+# A namespace that is not there is told with the server's words.
+refused 'Invalid namespace' connect --url "$node_url" --namespace /nowhere --ready-within 2s
+stop "$pid"
+
 echo "== thresholds and the report"
 code=0
 $loadtest echo --url "$node_url" --clients 2 --warmup 0 --duration 500ms $quiet --expect 'rate<1' >"$work/out" 2>&1 || code=$?
 equal "exit code of a missed threshold" "$code" 1
 grep -q 'expected rate<1: it was' "$work/out" || fail "the missed threshold is not named"
+$loadtest echo --url "$node_url" --clients 2 --warmup 0 --duration 500ms $quiet --report "$work/page.html" \
+  --expect 'lost=0,rate>1, connected>=2' --auth "$auth" >"$work/out"
+# The text, the JSON and the page say when, how and on what, and confirm each threshold that holds.
+version=$("$loadtest" --version | cut -d' ' -f2)
+for said in "as expected: lost=0: it was 0" "as expected: rate>1: it was " "as expected: connected>=2: it was 2" \
+  "run on .* GMT: loadtest echo --url $node_url .* --auth \.\." \
+  "loadtest $version on [0-9]* cores of .*, memory .* kB, Linux [0-9]"; do
+  for report in "$work/out" "$work/run.json" "$work/page.html"; do
+    grep -q "$said" "$report" || { cat "$work/out" >&2; fail "'$said' is not in $report"; }
+    ! grep -q "$token" "$report" || fail "$report tells the token"
+  done
+done
+echo "ok: date, command, version, machine and thresholds are in all reports"
+# Several processes, in one option or in two, are added up.
+start second node "$peers/node/server.js" 0
+resident() { awk '/^VmRSS:/ { print $2 * 1024 }' "/proc/$1/status"; }
+both=$(($(resident "$node_pid") + $(resident "$pid")))
+for several in "--pid $node_pid,$pid" "--pid $node_pid --pid $pid"; do
+  $loadtest idle --url "$node_url,http://127.0.0.1:$port" $several --clients 2 --messages 0 --hold 100ms --after 0 $quiet \
+    --expect 'connected=2,server_cores>=0'
+  equal "resident bytes with $several" \
+    "$(value "$work/run.json" "Math.abs(f.resident_before - $both) < $both / 10 || f.resident_before + ' of $both'")" true
+done
+stop "$pid"
+refused "no process $pid" connect --url "$node_url" --pid "$node_pid,$pid"
+code=0
 code=0
 $loadtest echo --url http://127.0.0.1:1 --expect 'speed>1' >"$work/out" 2>&1 || code=$?
 equal "exit code of a bad expression" "$code" 2
@@ -269,7 +383,7 @@ grep -q 'is no figure' "$work/out" || fail "the bad expression is not explained"
 code=0
 $loadtest echo --url http://127.0.0.1:1 --ready-within 1s $quiet >"$work/out" 2>&1 || code=$?
 equal "exit code without a server" "$code" 2
-grep -q 'no server takes connections: 127.0.0.1:1: Connection refused' "$work/out" || fail "the missing server is not named"
+grep -q 'no server answers: 127.0.0.1:1: Connection refused' "$work/out" || fail "the missing server is not named"
 $loadtest fanout --url "$node_url" --members 5 --rate 50 --warmup 0 --duration 2500ms --pid "$node_pid" --quiet \
   --report "$work/page.html"
 grep -q '"server_resident":[0-9]' "$work/page.html" || fail "the page has no server memory"
@@ -326,6 +440,24 @@ gateway_url=http://$(grep -oE '127\.0\.0\.1:[0-9]+' "$work/listening" | head -n 
 recovered gateway "$gateway_url"
 $loadtest recovery --url "$gateway_url" --clients 40 --duration 4s --every 2s --away 300ms $quiet
 stop "$pid"
+
+echo "== a gateway with TLS, tokens and a namespace"
+export GATEWAY_AUTH_JWT_SECRET=0123456789abcdef0123456789abcdef
+TOKEN=$("$gateway" token --sub loadtest --namespace /chat)
+export TOKEN
+"$gateway" serve --listen 127.0.0.1:0 --internal-listen 127.0.0.1:0 --recovery-window 2m --namespaces /chat \
+  --tls-cert "$keys/here.crt" --tls-key "$keys/here.key" >"$work/chatting.log" 2>&1 &
+pid=$!
+pids+=("$pid")
+wait_for "$work/chatting.log" ' listening ' >"$work/listening"
+url=https://$(grep -oE '127\.0\.0\.1:[0-9]+' "$work/listening" | head -n 1)
+dressed=(--ca "$keys/ca.crt" --namespace /chat --auth "{\"token\":\"$TOKEN\"}" --binary)
+NAMESPACE=/chat witnessed gateway "$url" "$pid" "${dressed[@]}"
+$loadtest recovery --url "$url" "${dressed[@]}" --clients 40 --duration 4s --every 2s --away 300ms $quiet
+$loadtest avalanche --url "$url" "${dressed[@]}" --members 100 --rate 5 $quiet \
+  --expect 'brought_back=100%,lost=0,duplicated=0,recovered=100%'
+stop "$pid"
+unset GATEWAY_AUTH_JWT_SECRET TOKEN
 
 echo "== the floor"
 start floor "$loadtest" floor --listen 127.0.0.1:0 --threads 2

@@ -4,7 +4,9 @@
 //
 // One client per way to connect. Prints "ready" once all are in the room. Then takes a number from stdin, waits until
 // every client has got so many events, five seconds at most, and prints for each client how many came, whether their
-// numbers were 0, 1, 2, .. without a gap, and the lengths of the payloads seen.
+// numbers were 0, 1, 2, .. without a gap, how many payloads were binary, and their lengths.
+//
+// URL ends with the namespace, if it is not `/`. The variable TOKEN is shown as `auth.token`.
 //
 // With EVERY, in milliseconds, each client's connection breaks about that often, and the client comes back by itself. It
 // also prints how often it was recovered and how often not.
@@ -24,11 +26,13 @@ const ways = {
 
 function witness(name, options) {
   const back = { reconnection: Boolean(every), reconnectionDelay: 200 };
-  const socket = io(url, { ...options, ...back, forceNew: true });
-  const seen = { name, count: 0, gapless: true, sizes: [], recovered: 0, anew: 0 };
+  const auth = { token: process.env.TOKEN };
+  const socket = io(url, { ...options, ...back, auth, forceNew: true });
+  const seen = { name, count: 0, binary: 0, gapless: true, sizes: [], recovered: 0, anew: 0 };
   if (every) breakNowAndThen(socket, seen);
   socket.on("m", (payload) => {
-    const sequence = parseInt(payload.slice(16, 24), 16);
+    if (Buffer.isBuffer(payload)) seen.binary += 1;
+    const sequence = parseInt(payload.toString().slice(16, 24), 16);
     if (sequence !== seen.count) seen.gapless = false;
     if (!seen.sizes.includes(payload.length)) seen.sizes.push(payload.length);
     seen.count += 1;
@@ -59,10 +63,15 @@ function breakNowAndThen(socket, seen) {
     if (socket.connected && transport.ws) transport.ws.terminate();
     else if (socket.connected) transport.onError("cut");
   };
+  const plan = () => {
+    seen.cut = setTimeout(cut, every * (0.5 + Math.random()));
+  };
+  // Node recovers only clients that have got an event.
+  socket.once("m", plan);
   socket.on("connect", () => {
     if (seen.before) seen[socket.recovered ? "recovered" : "anew"] += 1;
     seen.before = true;
-    seen.cut = setTimeout(cut, every * (0.5 + Math.random()));
+    if (seen.count > 0) plan();
   });
 }
 

@@ -7,14 +7,16 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail, ensure};
 use clap::Args;
 
-use crate::client::Target;
+use crate::client::{Namespace, Target};
 use crate::crew::Setup;
-use crate::driver::{Dialler, Ramp, Sources};
+use crate::driver::{Dialler, Faults, Ramp, Sources};
 use crate::expect::{self, Expectation};
+use crate::payload::Form;
 use crate::scenario::flow::Disturbance;
 use crate::scenario::flow::layout::Layout;
 use crate::scenario::load::Load;
 use crate::scenario::{echo, fanout, flow};
+use crate::tls::{Check, Tls};
 use crate::units;
 
 /// Rooms of a fan-out.
@@ -64,15 +66,27 @@ pub(crate) struct LoadArgs {
 /// What every scenario takes.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Common {
-    /// Servers, http://host:port, separated by commas; clients are spread over them
+    /// Servers, http://host:port or https://host, separated by commas; clients are spread over them
     #[arg(long, required = true, value_delimiter = ',')]
     url: Vec<String>,
+    /// PEM file of certificates to trust beside those of this system
+    #[arg(long)]
+    ca: Option<PathBuf>,
+    /// What of a server's certificate counts
+    #[arg(long, value_enum, value_name = "CHECK", default_value_t = Check::Full)]
+    tls_verify: Check,
     /// Clients
     #[arg(long, default_value_t = 100)]
     pub(crate) clients: usize,
     /// Path of the Engine.IO endpoint
     #[arg(long, default_value = "/socket.io/")]
     path: String,
+    /// Namespace that all clients join
+    #[arg(long, default_value = "/", value_parser = Namespace::parse)]
+    namespace: Namespace,
+    /// Messages carry their content as a binary attachment
+    #[arg(long)]
+    pub(crate) binary: bool,
     /// Payload of CONNECT as a JSON object, for example a token
     #[arg(long)]
     auth: Option<String>,
@@ -139,6 +153,7 @@ impl RoomArgs {
             members: self.members(common.clients)?,
             load: load.load(4)?,
             size: load.size,
+            form: common.form(),
             warmup: load.warmup,
             duration: load.duration,
         })
@@ -181,6 +196,7 @@ impl FlowArgs {
             rate,
             broadcast_rate: self.broadcast_rate,
             size: FLOW_SIZE,
+            form: common.form(),
             disturbance,
         })
     }
@@ -208,10 +224,11 @@ impl LoadArgs {
     }
 
     /// Acknowledged messages.
-    pub(crate) fn echo(&self) -> Result<echo::Work> {
+    pub(crate) fn echo(&self, common: &Common) -> Result<echo::Work> {
         Ok(echo::Work {
             load: self.load(1)?,
             size: self.size,
+            form: common.form(),
             warmup: self.warmup,
             duration: self.duration,
         })
@@ -219,6 +236,49 @@ impl LoadArgs {
 }
 
 impl Common {
+    /// How the content of messages travels.
+    pub(crate) fn form(&self) -> Form {
+        if self.binary {
+            Form::Binary
+        } else {
+            Form::Text
+        }
+    }
+
+    /// Refuses what makes no difference to clients that send no messages.
+    pub(crate) fn without_messages(&self) -> Result<()> {
+        ensure!(
+            !self.binary,
+            "--binary says how messages travel, and these clients only connect"
+        );
+        Ok(())
+    }
+
+    /// The servers, and how TLS is spoken with them.
+    fn targets(&self) -> Result<(Vec<Target>, Option<Tls>)> {
+        let parse = |url: &String| {
+            let target = Target::parse(url, &self.path).map_err(|error| anyhow!(error))?;
+            let namespace = self.namespace.clone();
+            Ok(Target {
+                namespace,
+                ..target
+            })
+        };
+        let targets: Vec<Target> = self.url.iter().map(parse).collect::<Result<_>>()?;
+        if targets.iter().any(|target| target.name.is_some()) {
+            return Ok((
+                targets,
+                Some(Tls::new(self.ca.as_deref(), self.tls_verify)?),
+            ));
+        }
+        let asked = self.ca.is_some() || self.tls_verify != Check::Full;
+        ensure!(
+            !asked,
+            "--ca and --tls-verify are for https:// and wss://, and --url has none"
+        );
+        Ok((targets, None))
+    }
+
     /// The same for numbered messages.
     pub(crate) fn flow_setup(&self, name: &'static str, work: &flow::Work) -> Result<Setup> {
         let half_open = match work.disturbance {
@@ -253,11 +313,7 @@ impl Common {
             self.path.starts_with('/'),
             "--path has to begin with a slash"
         );
-        let targets: Result<Vec<_>> = self
-            .url
-            .iter()
-            .map(|url| Target::parse(url, &self.path).map_err(|error| anyhow!(error)))
-            .collect();
+        let (targets, tls) = self.targets()?;
         let interval = match self.connect_rate {
             None => None,
             Some(rate) if rate.is_finite() && rate > 0.0 => {
@@ -276,11 +332,13 @@ impl Common {
             dialler: Dialler {
                 clients,
                 polling_share,
-                targets: targets?,
+                targets,
+                tls,
                 payload: self.auth.clone().unwrap_or_default().into_bytes(),
                 sources: Sources {
                     given: self.source.clone(),
                 },
+                faults: Faults::default(),
             },
             ramp: Ramp {
                 concurrency: self.concurrency,

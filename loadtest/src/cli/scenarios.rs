@@ -42,6 +42,7 @@ impl Scenario for IdleArgs {
         let work = idle::Work {
             messages: self.messages,
             size: self.size,
+            form: self.common.form(),
             hold: self.hold,
             after: self.after,
         };
@@ -68,6 +69,7 @@ impl Scenario for ConnectArgs {
     }
 
     fn run(&self) -> Result<Summary> {
+        self.common.without_messages()?;
         let clients = self.common.clients;
         let work = connect::Work {
             warmup_clients: self.warmup_clients.unwrap_or(clients / 10),
@@ -117,7 +119,7 @@ impl Scenario for EchoArgs {
 
     fn run(&self) -> Result<Summary> {
         let setup = self.common.setup("echo", self.common.clients, 0.0)?;
-        echo::run(setup, &self.load.echo()?)
+        echo::run(setup, &self.load.echo(&self.common)?)
     }
 }
 
@@ -155,12 +157,13 @@ impl Scenario for PollingArgs {
         let setup = |clients| self.common.setup("polling", clients, 1.0);
         let clients = self.common.clients;
         match self.work {
-            PollingWork::Echo => echo::run(setup(clients)?, &self.load.echo()?),
+            PollingWork::Echo => echo::run(setup(clients)?, &self.load.echo(&self.common)?),
             PollingWork::Fanout => {
                 let work = self.rooms.fanout(&self.common, &self.load)?;
                 fanout::run(setup(work.clients())?, &work)
             }
             PollingWork::Connect => {
+                self.common.without_messages()?;
                 let work = connect::Work {
                     warmup_clients: clients / 10,
                     churn: None,

@@ -12,7 +12,10 @@ pub(crate) enum Event<'a> {
     },
     /// The namespace is joined; the JSON of the CONNECT reply.
     Joined(&'a [u8]),
-    /// A Socket.IO packet, without the Engine.IO digit: `2["event",..]` or `3id[..]`.
+    /// CONNECT was answered with an error; its JSON.
+    Refused(&'a [u8]),
+    /// A Socket.IO packet as scenarios see it (see [`super::packet`]), without the Engine.IO digit: `2["event",..]` or
+    /// `3id[..]`.
     Message(&'a [u8]),
     /// A heartbeat, which the session has answered.
     Ping,
@@ -23,6 +26,8 @@ pub(crate) enum Event<'a> {
 pub(crate) enum Failure {
     /// TCP refused or reset.
     Transport,
+    /// TLS failed.
+    Tls,
     /// The server ended the connection in an orderly way.
     Closed,
     /// An HTTP status other than the expected one.
@@ -41,8 +46,9 @@ pub(crate) enum Failure {
 
 impl Failure {
     /// All of them, in the order of their index.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Transport,
+        Self::Tls,
         Self::Closed,
         Self::Status,
         Self::Refused,
@@ -56,6 +62,7 @@ impl Failure {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Transport => "transport error",
+            Self::Tls => "TLS error",
             Self::Closed => "closed by the server",
             Self::Status => "unexpected HTTP status",
             Self::Refused => "refused with connect_error, or at join",
@@ -78,16 +85,12 @@ pub(crate) enum Reply {
     Connect,
 }
 
-/// Takes one text packet.
+/// Takes one text packet that is no message: [`super::packet`] takes those.
 pub(crate) fn handle_packet(
     packet: &[u8],
     on: &mut impl FnMut(Event<'_>),
 ) -> Result<Reply, Failure> {
     match packet {
-        [b'4', b'2' | b'3' | b'5' | b'6', ..] => on(Event::Message(&packet[1..])),
-        [b'4', b'0', reply @ ..] => on(Event::Joined(reply)),
-        [b'4', b'4', ..] => return Err(Failure::Refused),
-        [b'4', b'1', ..] => return Err(Failure::Dismissed),
         [b'1'] => return Err(Failure::Closed),
         [b'2', ..] => {
             on(Event::Ping);
@@ -154,9 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_and_rubbish_end_the_session() {
-        assert_eq!(handle(r#"44{"message":"no"}"#).0, Err(Failure::Refused));
-        assert_eq!(handle("41").0, Err(Failure::Dismissed));
+    fn a_goodbye_and_rubbish_end_the_session() {
         assert_eq!(handle("1").0, Err(Failure::Closed));
         assert_eq!(handle("").0, Err(Failure::Protocol));
         assert_eq!(handle("x").0, Err(Failure::Protocol));

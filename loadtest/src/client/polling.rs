@@ -1,7 +1,11 @@
 //! The long-polling transport: at most one GET and one POST in flight, each on a kept connection of its own.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
 use super::engine::{self, Event, Failure, Reply};
 use super::http::Responses;
+use super::packet::{Decoder, Encoded};
 use super::{Lane, Outputs, Target};
 
 /// One session over long-polling.
@@ -13,6 +17,8 @@ pub(crate) struct Session {
     /// Packets for the next POST.
     waiting: Vec<u8>,
     posting: bool,
+    decoder: Decoder,
+    /// CONNECT.
     connect: Box<[u8]>,
 }
 
@@ -24,7 +30,8 @@ impl Session {
             responses: Default::default(),
             waiting: Vec::new(),
             posting: false,
-            connect: [b"40", connect].concat().into(),
+            decoder: Decoder::default(),
+            connect: target.namespace.connect(connect),
         };
         session.get(target, outs);
         session
@@ -52,7 +59,7 @@ impl Session {
             }
             Lane::Main => {
                 for packet in response.body.split(|&byte| byte == SEPARATOR) {
-                    self.handle_packet(packet, on)?;
+                    self.handle_packet(packet, target, on)?;
                 }
                 self.get(target, outs);
                 self.post(target, outs);
@@ -66,26 +73,35 @@ impl Session {
         lane == Lane::Post && !self.posting
     }
 
-    /// Sends one packet, with others in one POST when one is still in flight.
+    /// Sends one packet and its attachment, with others in one POST when one is still in flight.
     pub(crate) fn send(&mut self, packet: &[u8], target: &Target, outs: &mut Outputs) {
-        self.push(packet);
+        match target.namespace.encode(packet) {
+            Encoded::AsItIs(text) => self.push(text),
+            Encoded::Text(text) => self.push(&text),
+            Encoded::Binary(text, content) => {
+                self.push(&text);
+                self.push(format!("b{}", BASE64_STANDARD.encode(content)).as_bytes());
+            }
+        }
         self.post(target, outs);
     }
 
     fn handle_packet(
         &mut self,
         packet: &[u8],
+        target: &Target,
         on: &mut impl FnMut(Event<'_>),
     ) -> Result<(), Failure> {
-        // Binary content; no event of the tool carries any.
-        if packet.starts_with(b"b") {
-            return Ok(());
+        if let [b'b', content @ ..] = packet {
+            let content = BASE64_STANDARD.decode(content);
+            let content = content.map_err(|_| Failure::Protocol)?;
+            return self.decoder.handle_binary(&content, on);
         }
         if let [b'0', open @ ..] = packet {
             let sid = engine::string_of(open, b"\"sid\":\"").ok_or(Failure::Protocol)?;
             self.sid = String::from_utf8(sid.to_vec()).map_err(|_| Failure::Protocol)?;
         }
-        match engine::handle_packet(packet, on)? {
+        match self.decoder.handle_text(packet, &target.namespace, on)? {
             Reply::Nothing => {}
             Reply::Pong => self.push(b"3"),
             Reply::Connect => {
@@ -237,6 +253,23 @@ mod tests {
         assert_eq!(pair.events.len(), 2);
         assert!(pair.requested(Lane::Post).ends_with("\r\n\r\n3"));
         assert!(pair.requested(Lane::Main).starts_with("GET "));
+    }
+
+    #[test]
+    fn binary_arguments_travel_as_base64() {
+        let mut pair = Pair::joined();
+        pair.client
+            .send(b"42[\"m\",\x02ab\x03]", &pair.target, &mut pair.outs);
+        let requested = pair.requested(Lane::Post);
+        let body = "451-[\"m\",{\"_placeholder\":true,\"num\":0}]\x1ebYWI=";
+        assert!(
+            requested.ends_with(&format!("\r\n\r\n{body}")),
+            "{requested}"
+        );
+        pair.respond(Lane::Main, body).unwrap();
+        let message = Event::Message(b"2[\"m\",\x02ab\x03]");
+        assert_eq!(pair.events, [format!("{message:?}")]);
+        assert_eq!(pair.respond(Lane::Main, "b?"), Err(Failure::Protocol));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use protocol::websocket::frame::{OpCode, ServerFrame, push_masked_frame};
 
 use super::Target;
-use super::engine::{self, Event, Failure, Reply};
+use super::engine::{Event, Failure, Reply};
+use super::packet::{Decoder, Encoded};
 
 /// One session over a WebSocket.
 #[derive(Debug)]
@@ -11,7 +12,8 @@ pub(crate) struct Session {
     upgraded: bool,
     /// Bytes of a frame, or of the response's head, that is not complete yet.
     partial: Vec<u8>,
-    /// `40` and the payload of CONNECT.
+    decoder: Decoder,
+    /// CONNECT.
     connect: Box<[u8]>,
 }
 
@@ -22,7 +24,8 @@ impl Session {
         Self {
             upgraded: false,
             partial: Vec::new(),
-            connect: [b"40", connect].concat().into(),
+            decoder: Decoder::default(),
+            connect: target.namespace.connect(connect),
         }
     }
 
@@ -30,17 +33,18 @@ impl Session {
     pub(crate) fn handle_bytes(
         &mut self,
         bytes: &[u8],
+        target: &Target,
         out: &mut Vec<u8>,
         on: &mut impl FnMut(Event<'_>),
     ) -> Result<(), Failure> {
         if self.partial.is_empty() {
-            let used = self.scan(bytes, out, on)?;
+            let used = self.scan(bytes, target, out, on)?;
             self.partial.extend_from_slice(&bytes[used..]);
             return Ok(());
         }
         let mut joined = std::mem::take(&mut self.partial);
         joined.extend_from_slice(bytes);
-        let used = self.scan(&joined, out, on)?;
+        let used = self.scan(&joined, target, out, on)?;
         if used < joined.len() {
             joined.drain(..used);
             self.partial = joined;
@@ -48,15 +52,23 @@ impl Session {
         Ok(())
     }
 
-    /// Sends one packet in one frame.
-    pub(crate) fn send(&mut self, packet: &[u8], out: &mut Vec<u8>) {
-        write_frame(OpCode::Text, packet, out);
+    /// Sends one packet in one frame, and its attachment in another.
+    pub(crate) fn send(&mut self, packet: &[u8], target: &Target, out: &mut Vec<u8>) {
+        match target.namespace.encode(packet) {
+            Encoded::AsItIs(text) => write_frame(OpCode::Text, text, out),
+            Encoded::Text(text) => write_frame(OpCode::Text, &text, out),
+            Encoded::Binary(text, content) => {
+                write_frame(OpCode::Text, &text, out);
+                write_frame(OpCode::Binary, content, out);
+            }
+        }
     }
 
     /// Takes all complete frames and says how many bytes that was.
     fn scan(
         &mut self,
         bytes: &[u8],
+        target: &Target,
         out: &mut Vec<u8>,
         on: &mut impl FnMut(Event<'_>),
     ) -> Result<usize, Failure> {
@@ -77,14 +89,18 @@ impl Session {
         {
             unread = rest;
             match frame.opcode {
-                OpCode::Text => match engine::handle_packet(frame.payload, on)? {
-                    Reply::Nothing => {}
-                    Reply::Pong => write_frame(OpCode::Text, b"3", out),
-                    Reply::Connect => write_frame(OpCode::Text, &self.connect, out),
-                },
+                OpCode::Text => {
+                    let namespace = &target.namespace;
+                    match self.decoder.handle_text(frame.payload, namespace, on)? {
+                        Reply::Nothing => {}
+                        Reply::Pong => write_frame(OpCode::Text, b"3", out),
+                        Reply::Connect => write_frame(OpCode::Text, &self.connect, out),
+                    }
+                }
+                OpCode::Binary => self.decoder.handle_binary(frame.payload, on)?,
                 OpCode::Close => return Err(Failure::Closed),
                 OpCode::Ping => write_frame(OpCode::Pong, frame.payload, out),
-                OpCode::Binary | OpCode::Pong => {}
+                OpCode::Pong => {}
                 OpCode::Continuation => return Err(Failure::Protocol),
             }
         }
@@ -112,13 +128,20 @@ fn head_end(bytes: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
+    fn target() -> Target {
+        Target::parse("http://127.0.0.1:1", "/socket.io/").unwrap()
+    }
+
     fn session(out: &mut Vec<u8>) -> Session {
-        let target = Target::parse("http://127.0.0.1:1", "/socket.io/").unwrap();
-        Session::open(&target, br#"{"token":"t"}"#, out)
+        Session::open(&target(), br#"{"token":"t"}"#, out)
     }
 
     fn server_frame(payload: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![0x81];
+        frame_of(0x81, payload)
+    }
+
+    fn frame_of(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![first];
         match payload.len() {
             len @ 0..126 => bytes.push(len as u8),
             len @ 126..0x1_0000 => {
@@ -151,14 +174,16 @@ mod tests {
         bytes.extend(server_frame(long.as_bytes()));
         let huge = format!(r#"42["m","{}"]"#, "y".repeat(70_000));
         bytes.extend(server_frame(huge.as_bytes()));
+        bytes.extend(server_frame(br#"451-["m",{"_placeholder":true,"num":0}]"#));
+        bytes.extend(frame_of(0x82, &[b'z'; 200]));
         bytes.extend(server_frame(b"2"));
         bytes
     }
 
     fn take(session: &mut Session, bytes: &[u8], out: &mut Vec<u8>) -> Vec<String> {
         let mut events = Vec::new();
-        let taken =
-            session.handle_bytes(bytes, out, &mut |event| events.push(format!("{event:?}")));
+        let on = &mut |event: Event<'_>| events.push(format!("{event:?}"));
+        let taken = session.handle_bytes(bytes, &target(), out, on);
         assert_eq!(taken, Ok(()));
         events
     }
@@ -168,7 +193,7 @@ mod tests {
         let bytes = conversation();
         let mut whole_out = Vec::new();
         let whole = take(&mut session(&mut whole_out), &bytes, &mut whole_out);
-        assert_eq!(whole.len(), 5);
+        assert_eq!(whole.len(), 6);
         for size in [1, 2, 3, 7, 64, 1000, 65_537] {
             let mut out = Vec::new();
             let mut client = session(&mut out);
@@ -204,10 +229,24 @@ mod tests {
     }
 
     #[test]
+    fn a_binary_argument_travels_in_a_frame_of_its_own() {
+        let mut out = Vec::new();
+        let mut client = session(&mut out);
+        out.clear();
+        client.send(b"42[\"m\",\x02abc\x03]", &target(), &mut out);
+        let text = br#"451-["m",{"_placeholder":true,"num":0}]"#;
+        let (first, second) = out.split_at(6 + text.len());
+        assert_eq!((first[0], second[0]), (0x81, 0x82));
+        assert_eq!(unmask(first), text);
+        assert_eq!(unmask(second), b"abc");
+    }
+
+    #[test]
     fn another_status_than_101_is_a_failure() {
         let mut out = Vec::new();
         let taken = session(&mut out).handle_bytes(
             b"HTTP/1.1 400 Bad Request\r\n\r\n",
+            &target(),
             &mut out,
             &mut |_| {},
         );
@@ -233,7 +272,7 @@ mod tests {
                 &mut out,
             );
             assert_eq!(
-                client.handle_bytes(bytes, &mut out, &mut |_| {}),
+                client.handle_bytes(bytes, &target(), &mut out, &mut |_| {}),
                 Err(failure)
             );
         }

@@ -10,7 +10,8 @@ use super::server::{Kind, Servers};
 use super::table::Cell;
 use crate::client::Target;
 use crate::crew::Setup;
-use crate::driver::{Dialler, Ramp, Sources};
+use crate::driver::{Dialler, Faults, Ramp, Sources};
+use crate::payload::Form;
 use crate::scenario::load::Load;
 use crate::scenario::{connect, echo, fanout, idle};
 use crate::summary::{Summary, Unit, show};
@@ -158,6 +159,7 @@ impl Work {
                 members,
                 load,
                 size: 128,
+                form: Form::Text,
                 warmup: times.warmup,
                 duration: times.duration,
             };
@@ -172,6 +174,7 @@ impl Work {
                 let work = echo::Work {
                     load: Load::Window(1),
                     size: 128,
+                    form: Form::Text,
                     warmup: times.warmup,
                     duration: times.duration,
                 };
@@ -188,6 +191,7 @@ impl Work {
                 let work = idle::Work {
                     messages: 20,
                     size: 64,
+                    form: Form::Text,
                     hold: Duration::from_secs(5),
                     after: Duration::ZERO,
                 };
@@ -209,8 +213,10 @@ fn setup(name: &'static str, clients: usize, servers: &Servers) -> Result<Setup>
             clients,
             polling_share: 0.0,
             targets: targets?,
+            tls: None,
             payload: Vec::new(),
             sources: Sources::default(),
+            faults: Faults::default(),
         },
         ramp: Ramp {
             concurrency: 100,

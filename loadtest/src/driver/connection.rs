@@ -1,10 +1,8 @@
 //! A client's place in the driver: its session, its sockets, and what waits to be written.
 
-use std::io::{self, Read, Write};
-
 use mio::Registry;
-use mio::net::TcpStream;
 
+use super::stream::{Received, Scratch, Stream};
 use crate::client::{Failure, Lane, Outputs, Session};
 
 /// One client; connected, connecting or away.
@@ -25,13 +23,6 @@ pub(crate) struct Connection {
     streams: [Option<Stream>; 2],
     /// Left open behind the client; nobody reads them any more.
     parked: [Option<Stream>; 2],
-}
-
-#[derive(Debug)]
-struct Stream {
-    tcp: TcpStream,
-    /// Connected, and the last write was taken whole.
-    writable: bool,
 }
 
 impl Connection {
@@ -62,8 +53,7 @@ impl Connection {
     pub(crate) fn park(&mut self, registry: &Registry) {
         for (place, stream) in self.parked.iter_mut().zip(&mut self.streams) {
             if let Some(mut stream) = stream.take() {
-                // A socket that is not registered has nothing to be taken back.
-                let _ = registry.deregister(&mut stream.tcp);
+                stream.deregister(registry);
                 *place = Some(stream);
             }
         }
@@ -75,9 +65,8 @@ impl Connection {
     }
 
     /// Takes a socket that is still connecting.
-    pub(crate) fn set_stream(&mut self, lane: Lane, tcp: TcpStream) {
-        let writable = false;
-        self.streams[lane.index()] = Some(Stream { tcp, writable });
+    pub(crate) fn set_stream(&mut self, lane: Lane, stream: Stream) {
+        self.streams[lane.index()] = Some(stream);
     }
 
     /// The socket is connected, or takes bytes again.
@@ -85,58 +74,39 @@ impl Connection {
         let Some(stream) = &mut self.streams[lane.index()] else {
             return Ok(());
         };
-        if let Ok(Some(_)) | Err(_) = stream.tcp.take_error() {
-            return Err(Failure::Transport);
-        }
-        stream.writable = true;
+        stream.handle_writable()?;
         self.flush(lane)
     }
 
     /// Writes what the socket takes.
     pub(crate) fn flush(&mut self, lane: Lane) -> Result<(), Failure> {
-        let Some(stream) = &mut self.streams[lane.index()] else {
-            return Ok(());
-        };
-        let out = &mut self.outs[lane.index()];
-        while stream.writable && !out.is_empty() {
-            match stream.tcp.write(out) {
-                Ok(written) if written == out.len() => out.clear(),
-                Ok(written) => drop(out.drain(..written)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable = false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Err(Failure::Transport),
-            }
+        match &mut self.streams[lane.index()] {
+            Some(stream) => stream.flush(&mut self.outs[lane.index()]),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    /// Reads once; `None` when there is nothing, or no socket any more.
+    /// Reads once. An end that means nothing is the end of the socket, and of nothing else.
     pub(crate) fn receive(
         &mut self,
         lane: Lane,
-        scratch: &mut [u8],
-    ) -> Result<Option<usize>, Failure> {
+        scratch: &mut Scratch,
+    ) -> Result<Received, Failure> {
         let Some(stream) = &mut self.streams[lane.index()] else {
-            return Ok(None);
+            return Ok(Received::Nothing);
         };
-        loop {
-            return match stream.tcp.read(scratch) {
-                Ok(0)
-                    if self
-                        .session
-                        .as_ref()
-                        .is_some_and(|session| session.spares(lane)) =>
-                {
-                    self.streams[lane.index()] = None;
-                    Ok(None)
-                }
-                Ok(0) => Err(Failure::Closed),
-                Ok(read) => Ok(Some(read)),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-                Err(_) => Err(Failure::Transport),
-            };
+        let received = stream.read(scratch)?;
+        if received == Received::End {
+            let session = self.session.as_ref();
+            if !session.is_some_and(|session| session.spares(lane)) {
+                return Err(Failure::Closed);
+            }
+            self.streams[lane.index()] = None;
+            return Ok(Received::Nothing);
         }
+        // What came may be part of a handshake, which has an answer and lets others go.
+        self.flush(lane)?;
+        Ok(received)
     }
 }
 

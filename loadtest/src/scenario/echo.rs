@@ -9,7 +9,7 @@ use super::load::Load;
 use super::{Io, Phase, Scenario, Share};
 use crate::clock;
 use crate::crew::{Crew, Setup};
-use crate::payload::{self, Stamp};
+use crate::payload::{self, Form, Stamp};
 use crate::stats::{Count, Series};
 use crate::summary::{Summary, seconds_between};
 use crate::timers::Timer;
@@ -21,6 +21,8 @@ pub(crate) struct Work {
     pub(crate) load: Load,
     /// Characters of the argument.
     pub(crate) size: usize,
+    /// How it travels.
+    pub(crate) form: Form,
     /// Not measured.
     pub(crate) warmup: Duration,
     /// Measured.
@@ -43,9 +45,9 @@ pub(crate) fn run(setup: Setup, work: &Work) -> Result<Summary> {
 
     let acks = end.totals.since(&begin.totals, Count::Acked) as f64;
     let text = format!(
-        "{clients} clients, {}, {} B",
+        "{clients} clients, {}, {}",
         work.load.describe("client"),
-        work.size
+        work.form.describe(work.size)
     );
     let mut summary = Summary::new(setup.name, text);
     summary.add("rate", acks / seconds_between(&begin, &end));
@@ -99,11 +101,10 @@ impl Echo {
             sequence,
             room,
         };
-        let size = self.work.size;
+        let (size, form) = (self.work.size, self.work.form);
         io.send(client, |packet| {
-            packet.extend_from_slice(format!("42{}[\"echo\",\"", sequence + 1).as_bytes());
-            payload::write(stamp, size, packet);
-            packet.extend_from_slice(b"\"]");
+            packet.extend_from_slice(format!("42{}[\"echo\",", sequence + 1).as_bytes());
+            form.write_last(packet, |packet| payload::write(stamp, size, packet));
         });
         io.count(Count::Sent, 1);
         io.count(Count::Due, 1);
@@ -150,7 +151,7 @@ impl Scenario for Echo {
     }
 
     fn handle_message(&mut self, client: u32, message: &[u8], io: &mut Io) {
-        let Some(stamp) = stamp_of(message) else {
+        let Some(stamp) = stamp_of(message, self.work.form) else {
             match self.greeting.handle_message(client, message, io) {
                 Greeted::Now => {
                     self.clients[client as usize].ready = true;
@@ -214,10 +215,10 @@ impl Scenario for Echo {
 const GREETING: &[u8] = br#"420["echo",1]"#;
 
 /// The stamp in `3<id>["<stamp>.."]`.
-fn stamp_of(message: &[u8]) -> Option<Stamp> {
+fn stamp_of(message: &[u8], form: Form) -> Option<Stamp> {
     let rest = message.strip_prefix(b"3")?;
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    payload::read(rest[digits..].strip_prefix(b"[\"")?)
+    payload::read(form.read(rest[digits..].strip_prefix(b"[")?)?)
 }
 
 #[cfg(test)]
@@ -232,6 +233,7 @@ mod tests {
         let work = Work {
             load: Load::Rate(1.0),
             size: 40,
+            form: Form::Text,
             warmup: Duration::ZERO,
             duration: Duration::from_secs(1),
         };
@@ -274,8 +276,9 @@ mod tests {
         let mut message = b"3123[\"".to_vec();
         payload::write(stamp, 40, &mut message);
         message.extend_from_slice(b"\"]");
-        assert_eq!(stamp_of(&message), Some(stamp));
-        assert_eq!(stamp_of(br#"30[]"#), None);
-        assert_eq!(stamp_of(br#"2["m"]"#), None);
+        assert_eq!(stamp_of(&message, Form::Text), Some(stamp));
+        assert_eq!(stamp_of(&message, Form::Binary), None);
+        assert_eq!(stamp_of(br#"30[]"#, Form::Text), None);
+        assert_eq!(stamp_of(br#"2["m"]"#, Form::Text), None);
     }
 }

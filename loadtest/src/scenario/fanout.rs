@@ -15,7 +15,7 @@ use super::load::Load;
 use super::{Io, Mail, Phase, Scenario, Share};
 use crate::clock;
 use crate::crew::{Crew, Setup};
-use crate::payload::{self, Stamp};
+use crate::payload::{self, Form, Stamp};
 use crate::stats::{Count, Series};
 use crate::summary::{Summary, seconds_between};
 use crate::timers::Timer;
@@ -32,6 +32,8 @@ pub(crate) struct Work {
     pub(crate) load: Load,
     /// Characters of the argument.
     pub(crate) size: usize,
+    /// How it travels.
+    pub(crate) form: Form,
     /// Not measured.
     pub(crate) warmup: Duration,
     /// Measured.
@@ -71,11 +73,11 @@ pub(crate) fn run(setup: Setup, work: &Work) -> Result<Summary> {
 
     let deliveries = end.totals.since(&begin.totals, Count::Delivered) as f64;
     let text = format!(
-        "{} rooms of {}, {}, {} B",
+        "{} rooms of {}, {}, {}",
         work.rooms,
         work.members,
         work.load.describe("room"),
-        work.size
+        work.form.describe(work.size)
     );
     let mut summary = Summary::new(setup.name, text);
     summary.add("rate", deliveries / seconds_between(&begin, &end));
@@ -158,11 +160,10 @@ impl Fanout {
             sequence,
             room,
         };
-        let size = self.work.size;
+        let (size, form) = (self.work.size, self.work.form);
         io.send(publisher, |packet| {
-            packet.extend_from_slice(format!("42[\"publish\",\"r{room}\",\"m\",\"").as_bytes());
-            payload::write(stamp, size, packet);
-            packet.extend_from_slice(b"\"]");
+            packet.extend_from_slice(format!("42[\"publish\",\"r{room}\",\"m\",").as_bytes());
+            form.write_last(packet, |packet| payload::write(stamp, size, packet));
         });
         io.count(Count::Sent, 1);
     }
@@ -235,7 +236,9 @@ impl Scenario for Fanout {
     }
 
     fn handle_message(&mut self, client: u32, message: &[u8], io: &mut Io) {
-        let stamp = message.strip_prefix(b"2[\"m\",\"").and_then(payload::read);
+        let argument = message.strip_prefix(b"2[\"m\",");
+        let content = argument.and_then(|argument| self.work.form.read(argument));
+        let stamp = content.and_then(payload::read);
         let Some(stamp) = stamp else {
             match self.greeting.handle_message(client, message, io) {
                 Greeted::Now => {

@@ -18,7 +18,7 @@ use super::greeting::{Greeted, Greeting};
 use super::load::Load;
 use super::{Io, Phase, Scenario, Share};
 use crate::clock;
-use crate::payload::{self, Stamp};
+use crate::payload::{self, Form, Stamp};
 use crate::stats::{Count, Series};
 use crate::timers::Timer;
 use layout::{Layout, Role};
@@ -36,6 +36,8 @@ pub(crate) struct Work {
     pub(crate) broadcast_rate: Option<f64>,
     /// Characters of the argument.
     pub(crate) size: usize,
+    /// How it travels.
+    pub(crate) form: Form,
     /// What this tool does to its own members.
     pub(crate) disturbance: Disturbance,
 }
@@ -89,6 +91,9 @@ impl Work {
         }
         if let Some(rate) = self.broadcast_rate {
             text += &format!(", {rate}/s to everyone");
+        }
+        if self.form == Form::Binary {
+            text += ", binary";
         }
         text
     }
@@ -203,18 +208,19 @@ impl Flow {
             sequence,
             room: stream,
         };
-        let size = self.work.size;
+        let (size, form) = (self.work.size, self.work.form);
         let everyone = self.work.layout.everyone();
         io.send(publisher, |packet| {
             let id = sequence + 1;
             let head = if stream == everyone {
-                format!("42{id}[\"broadcast\",\"m\",\"")
+                format!("42{id}[\"broadcast\",\"m\",")
             } else {
-                format!("42{id}[\"publish\",\"r{stream}\",\"m\",\"")
+                format!("42{id}[\"publish\",\"r{stream}\",\"m\",")
             };
             packet.extend_from_slice(head.as_bytes());
-            payload::write_with_time(stamp, sent, size, packet);
-            packet.extend_from_slice(b"\"]");
+            form.write_last(packet, |packet| {
+                payload::write_with_time(stamp, sent, size, packet);
+            });
         });
         io.count(Count::Sent, 1);
         io.count(Count::Due, self.work.layout.receivers(stream) as u64);
@@ -238,9 +244,9 @@ impl Flow {
         let streams = self.work.layout.received_by(self.share.global(client));
         let member = &mut self.clients[client as usize];
         member.ticket.remember(event);
-        let stamped = event
-            .strip_prefix(b"2[\"m\",\"")
-            .and_then(payload::read_with_time);
+        let argument = event.strip_prefix(b"2[\"m\",");
+        let content = argument.and_then(|argument| self.work.form.read(argument));
+        let stamped = content.and_then(payload::read_with_time);
         let place = stamped.and_then(|(stamp, _)| {
             let place = streams.iter().position(|&one| one == Some(stamp.room));
             place.filter(|_| stamp.sequence < MOST_MESSAGES)

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::{Io, Phase, Scenario, Share};
 use crate::crew::{Crew, Setup};
+use crate::payload::Form;
 use crate::proc;
 use crate::stats::{Count, Series};
 use crate::summary::{Summary, seconds_between};
@@ -18,6 +19,8 @@ pub(crate) struct Work {
     pub(crate) messages: u32,
     /// Characters of their argument.
     pub(crate) size: usize,
+    /// How it travels.
+    pub(crate) form: Form,
     /// How long all are held.
     pub(crate) hold: Duration,
     /// How long after they have left the servers' memory is read again.
@@ -54,8 +57,10 @@ pub(crate) fn run(setup: Setup, work: &Work) -> Result<Summary> {
     let per_connection = |bytes: u64, before: u64| (bytes as f64 - before as f64) / clients as f64;
     let heartbeats = end.totals.since(&begin.totals, Count::Heartbeats) as f64;
     let text = format!(
-        "{clients} clients, {} messages of {} B each, held for {:?}",
-        work.messages, work.size, work.hold
+        "{clients} clients, {} messages of {} each, held for {:?}",
+        work.messages,
+        work.form.describe(work.size),
+        work.hold
     );
     let mut summary = Summary::new(setup.name, text);
     if let (Some(before), Some(fresh), Some(used), Some(after)) = (before, fresh, used, after) {
@@ -126,12 +131,10 @@ impl Idle {
         if attempt >= self.work.messages {
             return;
         }
-        let size = self.work.size;
+        let (size, form) = (self.work.size, self.work.form);
         io.send(client, |packet| {
-            packet.extend_from_slice(format!("42{attempt}[\"echo\",\"").as_bytes());
-            let len = packet.len() + size;
-            packet.resize(len, b'.');
-            packet.extend_from_slice(b"\"]");
+            packet.extend_from_slice(format!("42{attempt}[\"echo\",").as_bytes());
+            form.write_last(packet, |packet| packet.resize(packet.len() + size, b'.'));
         });
         io.count(Count::Sent, 1);
         // Servers whose handlers are late lose the first message.
@@ -172,7 +175,9 @@ impl Scenario for Idle {
     fn handle_message(&mut self, client: u32, message: &[u8], io: &mut Io) {
         let state = &mut self.clients[client as usize];
         let expected = format!("3{}[", state.answered);
-        if !message.starts_with(expected.as_bytes()) {
+        let argument = message.strip_prefix(expected.as_bytes());
+        let content = argument.and_then(|argument| self.work.form.read(argument));
+        if content.is_none() {
             io.count(Count::Strays, 1);
             return;
         }
