@@ -67,7 +67,35 @@ impl Nodes {
                 nodes.children.push(spawn(command)?);
             }
         }
+        for node in 0..nodes.addresses.len() {
+            nodes.wait_until_serving(node, || {
+                std::thread::sleep(STEP);
+                Ok(())
+            })?;
+        }
         Ok(nodes)
+    }
+
+    /// Waits until a node of ours serves, if it is known where.
+    fn wait_until_serving(
+        &mut self,
+        node: usize,
+        mut pass_time: impl FnMut() -> Result<()>,
+    ) -> Result<()> {
+        let Some(&address) = self.addresses.get(node) else {
+            return Ok(());
+        };
+        let deadline = clock::now() + clock::nanos(SERVES_WITHIN);
+        while !serves(address) {
+            self.check()?;
+            ensure!(
+                clock::now() < deadline,
+                "node {} does not serve at {address} after {SERVES_WITHIN:?}",
+                node + 1
+            );
+            pass_time()?;
+        }
+        Ok(())
     }
 
     /// Ends a node and starts it again. The load goes on meanwhile.
@@ -92,19 +120,7 @@ impl Nodes {
             }
         }
         self.children[node] = spawn(&command)?;
-        let Some(&address) = self.addresses.get(node) else {
-            return Ok(());
-        };
-        let deadline = clock::now() + clock::nanos(SERVES_WITHIN);
-        while !serves(address) {
-            self.check()?;
-            ensure!(
-                clock::now() < deadline,
-                "`{command}` does not serve at {address} after {SERVES_WITHIN:?}"
-            );
-            crew.run_for(STEP)?;
-        }
-        Ok(())
+        self.wait_until_serving(node, || crew.run_for(STEP))
     }
 
     /// Nodes of ours that have ended by themselves end the run: it would say nothing.
@@ -170,4 +186,43 @@ fn wait(child: &mut Child, crew: &mut Crew<Part>) -> Result<ExitStatus> {
 
 fn serves(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, STEP).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A port that is free, as far as that can be known.
+    fn free_port() -> u16 {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    }
+
+    fn start(command: &str, port: u16) -> Result<Nodes> {
+        let target = Target::parse(&format!("http://127.0.0.1:{port}"), "/socket.io/").unwrap();
+        Nodes::start(Plan::Nodes(vec![command.to_owned()]), &[target])
+    }
+
+    #[test]
+    fn a_node_that_takes_its_time_is_waited_for() {
+        // Not the node but this test serves, after the first look.
+        let port = free_port();
+        std::thread::spawn(move || {
+            std::thread::sleep(4 * STEP);
+            let listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+            listener.incoming().for_each(drop);
+        });
+        let nodes = start("sleep 60", port).unwrap();
+        assert!(serves(nodes.addresses[0]));
+    }
+
+    #[test]
+    fn a_node_that_ends_while_it_starts_is_told() {
+        let said = start("sh -c 'exit 3'", free_port()).err().unwrap();
+        assert!(
+            said.to_string()
+                .contains("ended by itself with exit status: 3"),
+            "{said}"
+        );
+    }
 }
