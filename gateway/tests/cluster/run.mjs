@@ -3,8 +3,8 @@
 // GATEWAY_BIN names the program, CLUSTER_NODE_BIN the example cluster_node. A suite is a file name without .test.mjs, or the beginning of
 // one, and -SUITE leaves it out; without any, all are run. CLUSTER_FULL=1 makes outages and loads as long as they are meant to be.
 // INSTALL_ONLY=1 ends before the tests.
-import { join } from "node:path";
-import { debianProgram, npmPackages, redis } from "../../../testkit/js/install.mjs";
+import { join, resolve } from "node:path";
+import { debianProgram, npmPackages, pythonPackages, redis } from "../../../testkit/js/install.mjs";
 import { all, chosen, programs, run } from "../../../testkit/js/suites.mjs";
 
 const FOLDER = import.meta.dirname;
@@ -15,6 +15,7 @@ const env = programs(["GATEWAY_BIN", "CLUSTER_NODE_BIN"]);
 
 npmPackages(join(FOLDER, "../clients"), "the JavaScript clients");
 npmPackages(FOLDER, "Node's servers and emitters");
+if (suites.includes("msgpack")) env.CLIENTS_PYTHON ??= pythonPackages(resolve(FOLDER, "../../../target/clients-venv"), join(FOLDER, "../clients"), "the Python client");
 redis();
 debianProgram("/usr/sbin/nginx", "nginx-light", "nginx from Debian (or install it yourself)");
 debianProgram("/usr/sbin/haproxy", "haproxy", "HAProxy from Debian (or install it yourself)");

@@ -5,6 +5,9 @@ import three from "socket.io-client-3";
 import { io as fourFour } from "socket.io-client-4-4";
 import { Inbox, within } from "../../../../testkit/js/wait.mjs";
 
+/** The parser for clients and servers that speak msgpack. */
+export { default as msgpack } from "socket.io-msgpack-parser";
+
 /** The clients by version. All of them speak Engine.IO 4 and Socket.IO protocol 5. */
 export const CLIENTS = { "4.8.4": latest, "4.4.1": fourFour, "3.1.3": three.io };
 
