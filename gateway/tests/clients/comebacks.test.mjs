@@ -1,11 +1,12 @@
 // Clients in other languages than JavaScript come back by themselves: to a node that was drained, to one that was killed, and after a time in
-// which they did nothing. Each is a program of its own that joins a room whenever it is connected.
+// which they did nothing. Each is a program of its own that joins a room whenever it is connected; some are scripts after the sources.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { join, resolve } from "node:path";
 import { describe, test } from "node:test";
 import { Clients } from "./lib/clients.mjs";
 import { metrics } from "./lib/metrics.mjs";
+import { SCRIPTED, ScriptedClient } from "./lib/scripted.mjs";
 import { FOLDER, REFERENCE, startRelay } from "./lib/target.mjs";
 import { until } from "../../../testkit/js/wait.mjs";
 
@@ -136,4 +137,56 @@ for (const [name, program] of Object.entries(PROGRAMS)) {
       }
     }),
   );
+}
+
+for (const [name, client] of Object.entries(SCRIPTED)) {
+  describe(`${name}, by its frames, comes back`, { skip, concurrency: AT_ONCE }, () => {
+    for (const transport of ["polling", "websocket"]) {
+      const running = async (flags, act) => {
+        const nodes = [await startRelay(flags)];
+        const [{ port }] = nodes;
+        const scripted = new ScriptedClient(port, transport, client);
+        const isThere = async (node, times) => {
+          await until(`it has joined ${times} times: ${scripted.ends}`, () => scripted.joins >= times);
+          const clients = new Clients(node.url);
+          try {
+            const publisher = await clients.connect({ transports: ["websocket"] });
+            await publisher.emitWithAck("publish", "room", "news", times, "漢字 😀");
+            assert.deepEqual(await scripted.heard.next(60_000), ["news", times, "漢字 😀"]);
+          } finally {
+            clients.close();
+          }
+        };
+        try {
+          await isThere(nodes[0], 1);
+          await act({ scripted, node: nodes[0], isThere, another: async () => nodes[nodes.push(await startRelay(flags, { port })) - 1] });
+          // A lost connection has many names; an answer that says so has two. A close packet does not invite all of them back.
+          for (const end of scripted.ends) assert.doesNotMatch(end, /^(close packet|status (?!400|503)|not within|.*JSON)/);
+        } finally {
+          await scripted.stop();
+          await Promise.all(nodes.map((node) => node.stop()));
+        }
+      };
+
+      test(`over ${transport} after a drain`, () =>
+        running(FLAGS, async ({ node, isThere, another }) => {
+          assert.deepEqual(await node.terminate(), { code: 0, signal: null });
+          await isThere(await another(), 2);
+        }));
+
+      test(`over ${transport} after a crash`, () =>
+        running(FLAGS, async ({ node, isThere, another }) => {
+          await node.kill();
+          await isThere(await another(), 2);
+        }));
+
+      test(`over ${transport} to a session that is over`, () =>
+        running(IMPATIENT, async ({ scripted, node, isThere }) => {
+          scripted.frozen = true;
+          await until("its session is over", async () => (await metrics(node)).get('gateway_sockets{namespace="/"}') === 0);
+          scripted.frozen = false;
+          await isThere(node, 2);
+        }));
+    }
+  });
 }
