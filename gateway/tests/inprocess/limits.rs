@@ -190,6 +190,20 @@ async fn what_polls_left_is_still_fetched_from_a_session_that_the_server_ends() 
     assert_eq!(client.poll().await.body, "6\x1e1");
 }
 
+/// In msgpack, and for a backend, the bytes stand wherever they are named.
+#[tokio::test]
+async fn an_attachment_is_named_no_more_often_than_there_may_be_attachments() {
+    let gateway = TestGateway::relay().await;
+    let named = |times| vec![r#"{"_placeholder":true,"num":0}"#; times].join(",");
+    let (mut client, _) = gateway.client().await;
+    client.send(&format!("451-1[\"echo\",{}]", named(10))).await;
+    client.send_binary(&[1, 2, 3]).await;
+    client.expect(&format!("461-1[{}]", named(10))).await;
+    client.expect_binary(&[1, 2, 3]).await;
+    client.send(&format!("451-2[\"echo\",{}]", named(11))).await;
+    client.expect_close().await;
+}
+
 trait ParsePattern {
     fn parse_pattern(&self) -> gateway::config::Pattern;
 }

@@ -58,7 +58,8 @@ pub(super) fn accepts(text: &str) -> bool {
         '3' | '6' => array.is_some(),
         _ => false,
     };
-    shape && (attachments == 0 || is_legal(without_surrogates(payload).trim(), attachments))
+    let placeholders = || placeholders(without_surrogates(payload).trim(), attachments);
+    shape && (attachments == 0 || placeholders().is_some_and(|count| count <= MAX_ATTACHMENTS))
 }
 
 fn is_name(name: Option<&str>) -> bool {
@@ -91,31 +92,36 @@ fn without_surrogates(json: &str) -> String {
     out + rest
 }
 
-fn is_legal(json: &str, count: usize) -> bool {
+/// How many placeholders there are, if all are legal.
+fn placeholders(json: &str, count: usize) -> Option<usize> {
     if json.starts_with('[') {
         let values: Vec<&RawValue> = serde_json::from_str(json).expect("checked JSON");
-        return values.iter().all(|value| is_legal(value.get(), count));
+        return values
+            .iter()
+            .map(|value| placeholders(value.get(), count))
+            .sum();
     }
     if !json.starts_with('{') {
-        return true;
+        return Some(0);
     }
     let Members(members) = serde_json::from_str(json).expect("checked JSON");
     let last = |name| {
         let mut named = members.iter().filter(|(key, _)| key == name);
         named.next_back().map(|(_, value)| value.get())
     };
-    let legal = match (last("_placeholder"), last("num")) {
+    let own = match (last("_placeholder"), last("num")) {
         (Some("true"), Some(num)) => {
             let digits = num.bytes().all(|byte| byte.is_ascii_digit());
-            digits && num.parse::<u128>().is_ok_and(|num| num < count as u128)
+            let points = num.parse::<u128>().is_ok_and(|num| num < count as u128);
+            (digits && points).then_some(1)?
         }
-        (Some("true"), None) => false,
-        _ => true,
+        (Some("true"), None) => return None,
+        _ => 0,
     };
-    legal
-        && members
-            .iter()
-            .all(|(_, value)| is_legal(value.get(), count))
+    let within = members
+        .iter()
+        .map(|(_, value)| placeholders(value.get(), count));
+    within.sum::<Option<usize>>().map(|within| own + within)
 }
 
 /// The members of an object in their order, equal keys included.

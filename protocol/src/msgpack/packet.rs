@@ -193,6 +193,10 @@ fn event(value: Option<&[u8]>, limit: usize) -> Result<Named, DecodeError> {
     let first = items.next().ok_or(DecodeError::InvalidEventName)?;
     let name = match token(Some(first)) {
         Some(Token::Text(name)) => (lossy(name).into_owned(), true),
+        // What is not finite is null in JSON, which is no name.
+        Some(Token::Float(number)) if !number.is_finite() => {
+            return Err(DecodeError::InvalidEventName);
+        }
         Some(Token::Unsigned(_) | Token::Signed(_) | Token::Float(_)) => {
             let mut digits = Vec::new();
             append_json(first, &mut digits, &mut BinaryForm::Text)?;
@@ -310,6 +314,25 @@ mod tests {
         let bytes = writer.into_bytes();
         assert!(matches!(decode(&bytes, 6000), Ok(Decoded::Binary(_))));
         assert_eq!(decode(&bytes, 5000), Err(DecodeError::TooLarge));
+    }
+
+    #[test]
+    fn a_name_is_one_that_json_can_write() {
+        let named = |name: f64| {
+            let mut writer = Packer::default();
+            writer.map(3);
+            writer.text("type");
+            writer.unsigned(EVENT);
+            writer.entry("nsp", "/");
+            writer.text("data");
+            writer.array(1);
+            writer.float(name);
+            decode(&writer.into_bytes(), 1000)
+        };
+        assert!(matches!(named(1.5), Ok(Decoded::Binary(_))));
+        for name in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert_eq!(named(name), Err(DecodeError::InvalidEventName), "{name}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ impl<'a> Arguments<'a> {
 
     /// Whether they are what a client may send, and so what every client and every node takes. They
     /// are JSON values, nested so deep at most that the packet's [`MAX_DEPTH`](super::MAX_DEPTH) is
-    /// kept. They have not too many attachments, and no placeholder that points at none.
+    /// kept. They have not too many attachments or placeholders, and no placeholder that points at none.
     pub fn are_legal(&self) -> bool {
         let count = self.attachments.len();
         json::are_values(self.json)

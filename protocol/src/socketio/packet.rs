@@ -133,7 +133,7 @@ pub enum DecodeError {
     /// An event name that is neither string nor number, or is reserved.
     #[error("invalid event name")]
     InvalidEventName,
-    /// A placeholder that points at no attachment.
+    /// A placeholder that points at no attachment, or more of them than there may be attachments.
     #[error("illegal attachments")]
     IllegalAttachments,
     /// A text packet where an attachment was due.

@@ -1,8 +1,11 @@
-use super::json;
 use super::scanner::Scanner;
+use super::{MAX_ATTACHMENTS, json};
 
 /// Whether every placeholder in `json`, a checked JSON array, points at one of `count`
 /// attachments: what `socket.io-parser` finds out when the last attachment has come in.
+///
+/// There may be no more of them than attachments. Clients name each attachment once. Where binary stands in its place, as
+/// in msgpack or for a backend, one that is named a thousand times would stand there a thousand times.
 ///
 /// A placeholder is an object whose last `_placeholder` is `true`; its last `num` has to be a whole
 /// number in digits (stricter than Node, where 0.5 yields `undefined`). Node would not look at one
@@ -78,7 +81,9 @@ fn may_have_placeholder(json: &str) -> bool {
 
 /// `None` if `json` turns out not to be JSON after all.
 fn check(json: &str, count: usize) -> Option<bool> {
-    walk(json, count, |_| {})
+    let mut placeholders = 0;
+    let are_legal = walk(json, count, |_| placeholders += 1)?;
+    Some(are_legal && placeholders <= MAX_ATTACHMENTS)
 }
 
 /// The same; `see_placeholder` is told of each legal one.
@@ -240,6 +245,19 @@ mod tests {
         for (json, count) in table {
             assert!(are_legal(json, count), "{json}");
         }
+    }
+
+    #[test]
+    fn there_are_no_more_placeholders_than_there_may_be_attachments() {
+        let named = |times: usize| {
+            let one = r#"{"_placeholder":true,"num":0}"#;
+            format!("[\"a\",{}]", vec![one; times].join(","))
+        };
+        assert!(are_legal(&named(10), 1));
+        assert!(!are_legal(&named(11), 1));
+        assert!(!are_legal(&named(11), 10));
+        let nested = r#"{"_placeholder":true,"num":0,"in":"#.repeat(11) + "1" + &"}".repeat(11);
+        assert!(!are_legal(&nested, 1));
     }
 
     #[test]
