@@ -25,6 +25,7 @@ ROOT = DEPLOY.parent
 sys.path.insert(0, str(ROOT / "testkit" / "python"))
 
 import testkit  # noqa: E402
+from run import TARGET, install_packages  # noqa: E402
 
 FOLDER = ROOT / "target" / "deploy" / "image"
 SOURCES, IMAGE = FOLDER / "src", FOLDER / "root"
@@ -42,6 +43,8 @@ def main():
     kind = subprocess.run(["ldd", IMAGE / entry[1].lstrip("/")], capture_output=True, text=True)
     if "statically linked" not in kind.stdout + kind.stderr and "not a dynamic executable" not in kind.stdout + kind.stderr:
         sys.exit(f"deploy: {entry[1]} is not static: {kind.stdout}")
+    TARGET.mkdir(parents=True, exist_ok=True)
+    subprocess.run([install_packages(), DEPLOY / "tests" / "sbom.py", IMAGE / "usr/share/doc/gateway/gateway.cdx.json", IMAGE / entry[1].lstrip("/")], check=True)
     start(user.groups(), entry[1], json.loads(health[1]))
 
 
