@@ -370,8 +370,10 @@ both=$(($(resident "$node_pid") + $(resident "$pid")))
 for several in "--pid $node_pid,$pid" "--pid $node_pid --pid $pid"; do
   $loadtest idle --url "$node_url,http://127.0.0.1:$port" $several --clients 2 --messages 0 --hold 100ms --after 0 $quiet \
     --expect 'connected=2,server_cores>=0'
-  equal "resident bytes with $several" \
-    "$(value "$work/run.json" "Math.abs(f.resident_before - $both) < $both / 10 || f.resident_before + ' of $both'")" true
+  for figure in resident_before server_resident; do
+    equal "$figure with $several" \
+      "$(value "$work/run.json" "Math.abs(f.$figure - $both) < $both / 10 || f.$figure + ' of $both'")" true
+  done
 done
 stop "$pid"
 refused "no process $pid" connect --url "$node_url" --pid "$node_pid,$pid"
