@@ -158,16 +158,33 @@ class Installed(unittest.TestCase):
             "GATEWAY_INTERNAL_LISTEN": f"127.0.0.1:{internal}",
             "GATEWAY_SHUTDOWN_DRAIN": "0",
             "NOTIFY_SOCKET": str(path),
+            "WATCHDOG_USEC": str(self.seconds(unit["WatchdogSec"]) * 1_000_000),
         }
         user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", "--bounding-set=-all"] if os.getuid() == 0 else []
         node = programs.Process(self, FOLDER, *user, self.root / program.lstrip("/"), *arguments, environment=environment)
         node.until("it is ready", lambda: programs.status(internal, "/ready") == 200)
         self.assertEqual(programs.status(clients, "/"), 404, "a demo page")
-        if unit["Type"].startswith("notify"):
-            said = notified.recv(4096).decode()
-            self.assertIn("READY=1", said.splitlines())
+        self.assertEqual(unit["Type"], "notify")
+        self.told(notified, "READY=1")
+        # The test has no systemd for $MAINPID.
+        self.assertEqual(unit["ExecReload"], "/bin/kill -HUP $MAINPID")
+        self.told(notified, "WATCHDOG=1")
+        node.child.send_signal(signal.SIGHUP)
+        self.told(notified, "RELOADING=1")
+        self.told(notified, "READY=1")
         node.child.send_signal(signal.SIGTERM)
+        self.told(notified, "STOPPING=1")
         self.assertEqual(node.child.wait(testkit.PATIENCE_SECONDS), 0)
+
+
+    def seconds(self, text):
+        self.assertTrue(text.endswith("s"), text)
+        return int(text[:-1])
+
+    def told(self, notified, line):
+        """Reads what the node tells systemd up to this line."""
+        while line not in notified.recv(4096).decode().splitlines():
+            pass
 
 
 class Source(unittest.TestCase):

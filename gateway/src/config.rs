@@ -33,7 +33,7 @@ pub use address::{HostPort, Network, Origins};
 pub use checked::CheckedConfig;
 pub use error::{Error, Errors, Place};
 pub use listen::{Endpoint, Listen, UnixSocket};
-pub use name::{Cookie, EnginePath, Level, StreamName, Transports};
+pub use name::{Cookie, EnginePath, Level, PagePath, StreamName, Transports};
 pub use pattern::Pattern;
 pub use route::{Route, Target};
 pub use secret::{Keys, Secret};
@@ -71,6 +71,8 @@ use check::{Effective, Given};
 pub struct Config {
     /// Where clients connect.
     pub listen: Listen,
+    /// Path at which the clients' port says whether the node is ready; none without it.
+    pub listen_health: Option<PagePath>,
     /// Where metrics, health, the API and other nodes connect; never the port of `listen`.
     pub internal_listen: Listen,
     /// Names by which changing calls may come to the internal port, beside those that no public DNS has.
@@ -149,6 +151,22 @@ impl Config {
             || self.auth.jwks_url.is_some();
         let has_main = self.namespaces.iter().any(|it| it.matches("/"));
         !asks_backend && !wants_tokens && has_main
+    }
+
+    /// Sets where the node listens in fact. If nothing else was set, it is also where the other nodes
+    /// reach it.
+    pub(crate) fn replace_places(&mut self, clients: Option<Listen>, internal: Option<Listen>) {
+        if let Some(clients) = clients {
+            self.listen = clients;
+        }
+        if let Some(internal) = internal {
+            let advertised = self.internal_listen.advertised();
+            if advertised.is_none_or(|it| it == self.cluster.advertise) {
+                let advertise = internal.advertised();
+                self.cluster.advertise = advertise.unwrap_or_else(HostPort::nowhere);
+            }
+            self.internal_listen = internal;
+        }
     }
 
     fn choose(

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -17,6 +17,7 @@ use tracing::debug;
 
 use crate::count::{Label, Refused};
 use crate::engine::held::Held;
+use crate::engine::node::Node;
 use crate::engine::shard::Shard;
 use crate::engine::strangers::Stranger;
 use crate::engine::websocket::driver;
@@ -344,6 +345,9 @@ async fn route(shard: &Rc<Shard>, mut request: Request<Incoming>, mut peer: Peer
     }
     let node = shard.node();
     let path = request.uri().path();
+    if node.config().listen_health.as_deref() == Some(path) {
+        return health(node, request.method()).into();
+    }
     let Some(index) = node.mounts().iter().position(|mount| mount.has(path)) else {
         let assets = node.assets();
         let page = assets.respond_page(request.method(), path, request.headers());
@@ -377,6 +381,27 @@ async fn route(shard: &Rc<Shard>, mut request: Request<Incoming>, mut peer: Peer
 fn is_of_engine(shard: &Shard, path: &str) -> bool {
     let mut mounts = shard.node().mounts().iter();
     mounts.any(|mount| mount.is_at(path))
+}
+
+/// Whether the node is ready, and no more: every client may ask.
+fn health(node: &Node, method: &Method) -> Answer {
+    let (status, body) = match (method, node.unready()) {
+        (&Method::GET | &Method::HEAD, None) => (StatusCode::OK, "{\"ready\":true}".to_owned()),
+        (&Method::GET | &Method::HEAD, Some(unready)) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{{\"ready\":false,\"reason\":\"{}\"}}", unready.reason()),
+        ),
+        _ => (StatusCode::METHOD_NOT_ALLOWED, "{}".to_owned()),
+    };
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    }
+    answer
 }
 
 fn not_found() -> Answer {

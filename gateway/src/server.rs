@@ -15,5 +15,5 @@ mod shard_thread;
 mod start;
 
 pub use error::StartError;
-pub use running::Running;
+pub use running::{Pulse, Running};
 pub use start::Server;

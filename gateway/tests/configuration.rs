@@ -604,6 +604,18 @@ fn what_does_not_go_together_is_refused() {
     ] {
         assert_eq!(lines(Config::from_toml(text)), [expected], "{text}");
     }
+    let page = "listen_health = \"/\"";
+    assert_eq!(
+        lines(Config::from_toml(page)),
+        ["listen_health: is the path of the demo page; set demo to false, or name another path"]
+    );
+    let without_demo = format!("{page}\ndemo = false");
+    assert!(Config::from_toml(&without_demo).is_ok());
+    for path in ["/socket.io", "/socket.io/", "/socket.io/health"] {
+        let said = lines(Config::from_toml(&format!("listen_health = {path:?}")));
+        let expected = "listen_health: is within engine.path";
+        assert!(said[0].starts_with(expected), "{path}: {said:?}");
+    }
     let two = "listen = \"127.0.0.2:3000\"\ninternal_listen = \"127.0.0.1:3000\"";
     assert!(Config::from_toml(two).is_ok());
     let ephemeral = "listen = \"127.0.0.1:0\"\ninternal_listen = \"127.0.0.1:0\"";

@@ -117,6 +117,7 @@ impl Effective {
         });
         let config = Config {
             listen,
+            listen_health: self.find("listen_health"),
             internal_listen,
             internal_hosts: self.read("internal_hosts"),
             shards: self.find("shards").unwrap_or_else(cores),

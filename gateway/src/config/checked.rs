@@ -221,6 +221,21 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
             "is the same port as listen; clients must not reach it, so give it another",
         );
     }
+    if let Some(page) = &config.listen_health {
+        let engine = &*config.engine.path;
+        if page.starts_with(engine) || engine.strip_suffix('/') == Some(page) {
+            refuse(
+                &["listen_health", "engine.path"],
+                "is within engine.path, where clients' requests go; name another path",
+            );
+        }
+        if &**page == "/" && config.demo.unwrap_or_else(|| config.is_open_relay()) {
+            refuse(
+                &["listen_health", "demo"],
+                "is the path of the demo page; set demo to false, or name another path",
+            );
+        }
+    }
     if config.cors.credentials && config.cors.origins == Origins::Any {
         refuse(
             &["cors.credentials", "cors.origins"],

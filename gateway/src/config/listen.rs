@@ -52,6 +52,14 @@ pub struct UnixSocket {
 }
 
 impl UnixSocket {
+    /// One that somebody else made.
+    pub(crate) fn at(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            mode: USUAL_MODE,
+        }
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -31,20 +31,46 @@ impl Value for EnginePath {
     const KIND: &'static str = "path";
 
     fn parse(text: &str) -> Result<Self, String> {
-        if !text.starts_with('/') {
-            return Err(format!("{text:?} does not begin with /"));
-        }
-        if text
-            .chars()
-            .any(|c| !c.is_ascii_graphic() || "?#%\\\"<>^`{|}".contains(c))
-        {
-            return Err(format!("{text:?} is not a plain path of a URL"));
-        }
+        plain(text)?;
         let bare = text.strip_suffix('/').unwrap_or(text);
         if bare.is_empty() {
             return Err("the path cannot be / itself, which is the demo page's".to_owned());
         }
         Ok(Self(format!("{bare}/").into()))
+    }
+}
+
+/// Whether it is a path of a URL that is written as it is sent.
+fn plain(path: &str) -> Result<(), String> {
+    if !path.starts_with('/') {
+        return Err(format!("{path:?} does not begin with /"));
+    }
+    let is_special = |c: char| !c.is_ascii_graphic() || "?#%\\\"<>^`{|}".contains(c);
+    if path.chars().any(is_special) {
+        return Err(format!("{path:?} is not a plain path of a URL"));
+    }
+    Ok(())
+}
+
+/// The path of a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PagePath(Box<str>);
+
+impl Deref for PagePath {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Value for PagePath {
+    const SHAPE: Shape = Shape::Text;
+    const KIND: &'static str = "path";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        plain(text)?;
+        Ok(Self(text.into()))
     }
 }
 

@@ -8,7 +8,7 @@ use adapter::NodeId;
 
 use super::address::{HostPort, Network, Origins};
 use super::listen::{InternalListen, Listen};
-use super::name::{Cookie, EnginePath, Level, StreamName, Transports};
+use super::name::{Cookie, EnginePath, Level, PagePath, StreamName, Transports};
 use super::pattern::NamespacePattern;
 use super::route::Route;
 use super::secret::{Keys, Secret};
@@ -29,6 +29,13 @@ pub static SETTINGS: &[Setting] = &[
          `:8080` are a port of every address of the machine, IPv6 included. `unix:PATH` is a socket in \
          the file system; `unix:PATH:MODE` gives it another mode than 0660. The default, `0.0.0.0:3000`, also hears IPv6 where the system \
          has it. `[::]:8080` hears IPv4 too, unless another place names an IPv4 address with that port.",
+    ),
+    Setting::optional::<PagePath>(
+        "listen_health",
+        "the clients' port has no such page",
+        "/health",
+        "Path at which the clients' port says whether the node is ready, for platforms that reach one \
+         port alone. It answers 200 or 503, as `/ready` of the internal port does, and says no more.",
     ),
     Setting::with::<InternalListen>(
         "internal_listen",

@@ -76,6 +76,23 @@ impl Mount {
     }
 }
 
+/// Why a node is not ready.
+pub(crate) enum Unready {
+    Draining,
+    /// The link to the other nodes is broken, as the text says.
+    Adapter(String),
+}
+
+impl Unready {
+    /// For programs.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Draining => "draining",
+            Self::Adapter(_) => "adapter",
+        }
+    }
+}
+
 impl Node {
     pub(crate) fn new(
         config: CheckedConfig,
@@ -204,6 +221,15 @@ impl Node {
 
     pub(crate) fn drain(&self) -> &Drain {
         &self.drain
+    }
+
+    /// Why no new clients should come, if none should.
+    pub(crate) fn unready(&self) -> Option<Unready> {
+        if self.drain.has_begun() {
+            return Some(Unready::Draining);
+        }
+        let adapter = self.cluster()?.adapter();
+        adapter.trouble().map(Unready::Adapter)
     }
 
     /// The threads and tasks that it cannot be without.

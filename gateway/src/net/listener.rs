@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::config::UnixSocket;
 
@@ -57,12 +57,44 @@ impl fmt::Display for Address {
 pub(crate) struct Listening {
     pub(crate) address: Address,
     pub(crate) socket: Listener,
+    /// Its file, if this node made it.
+    pub(crate) placed: Option<Placed>,
 }
 
-/// What connections are accepted from.
-pub(crate) enum Listener {
+/// A socket that listens, which somebody else made.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum Listener {
+    /// At an address and a port.
     Tcp(TcpListener),
-    Unix(UnixListener, Option<Placed>),
+    /// At a socket in the file system.
+    Unix(UnixListener),
+}
+
+impl Listening {
+    /// One that somebody else made. Its file, if it has one, is not this node's.
+    pub(crate) fn given(socket: Listener) -> io::Result<Self> {
+        let address = match &socket {
+            Listener::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                SockRef::from(listener).set_tcp_nodelay(true)?;
+                Address::Tcp(listener.local_addr()?)
+            }
+            Listener::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                let address = listener.local_addr()?;
+                let path = address
+                    .as_pathname()
+                    .unwrap_or(Path::new("(without a name)"));
+                Address::Unix(path.to_owned())
+            }
+        };
+        Ok(Self {
+            address,
+            socket,
+            placed: None,
+        })
+    }
 }
 
 /// Makes a connection of a socket in the file system one that the node serves as all others: what
@@ -117,7 +149,8 @@ pub(crate) async fn place(socket: &UnixSocket, backlog: i32) -> io::Result<Liste
     drop(turn);
     Ok(Listening {
         address: Address::Unix(path.to_owned()),
-        socket: Listener::Unix(raw.into(), Some(placed)),
+        socket: Listener::Unix(raw.into()),
+        placed: Some(placed),
     })
 }
 

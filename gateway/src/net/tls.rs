@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use tokio::sync::{mpsc, oneshot};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -105,11 +106,14 @@ impl Certificate {
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 
-    /// Takes in what changes in the files, until the task is aborted. What is wrong is logged, and
-    /// the certificate before it stays.
-    pub(crate) async fn renew(mut self) {
+    /// Takes in what changes in the files, until the task is aborted; at once if somebody asks, who is
+    /// told when it is done. What is wrong is logged, and the certificate before it stays.
+    pub(crate) async fn renew(mut self, mut asked: mpsc::Receiver<oneshot::Sender<()>>) {
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            let waiting = tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => None,
+                Some(waiting) = asked.recv() => Some(waiting),
+            };
             let looked = tokio::task::spawn_blocking(move || {
                 self.look();
                 self
@@ -118,6 +122,9 @@ impl Certificate {
                 Ok(certificate) => self = certificate,
                 // The certificate would never be renewed again.
                 Err(_) => return,
+            }
+            if let Some(waiting) = waiting {
+                let _nobody_waits = waiting.send(());
             }
         }
     }

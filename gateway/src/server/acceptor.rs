@@ -97,8 +97,8 @@ impl From<Listening> for Entrance {
     fn from(listening: Listening) -> Self {
         match listening.socket {
             Listener::Tcp(listener) => Self::Tcp(mio::net::TcpListener::from_std(listener)),
-            Listener::Unix(listener, placed) => Self::Unix {
-                _placed: placed,
+            Listener::Unix(listener) => Self::Unix {
+                _placed: listening.placed,
                 listener: mio::net::UnixListener::from_std(listener),
             },
         }

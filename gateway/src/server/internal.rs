@@ -26,7 +26,7 @@ use crate::backend::words::Failure;
 use crate::count::{Export, Label, Suspect};
 use crate::engine::drain::{Ending, Purpose};
 use crate::engine::mail::Mail;
-use crate::engine::node::Node;
+use crate::engine::node::{Node, Unready};
 use crate::forward::PeerHandshake;
 use crate::http::{self, MAX_HEADERS};
 use crate::net::listener::{Listener, Listening, Placed, UNIX_PEER, like_tcp};
@@ -58,8 +58,8 @@ impl Entrance {
     fn open(listening: Listening) -> io::Result<Self> {
         Ok(match listening.socket {
             Listener::Tcp(listener) => Self::Tcp(TcpListener::from_std(listener)?),
-            Listener::Unix(listener, placed) => Self::Unix {
-                _placed: placed,
+            Listener::Unix(listener) => Self::Unix {
+                _placed: listening.placed,
                 listener: UnixListener::from_std(listener)?,
             },
         })
@@ -232,11 +232,6 @@ async fn respond<B>(
             metrics::gather(node, exports).await,
         ),
         (&Method::GET, "/live") => answer(StatusCode::OK, json, "{\"live\":true}".into()),
-        (&Method::GET, "/ready") if node.drain().has_begun() => answer(
-            StatusCode::SERVICE_UNAVAILABLE,
-            json,
-            "{\"ready\":false,\"reason\":\"draining\"}".into(),
-        ),
         (&Method::GET, "/ready") => {
             let (status, body) = readiness(node, exports);
             answer(status, json, body.to_string().into())
@@ -283,11 +278,14 @@ fn refuse(node: &Node, handshake: &PeerHandshake, suspect: Suspect) -> Response<
 
 /// Whether the node is ready, and what is wrong although it is.
 fn readiness(node: &Node, exports: &[Arc<dyn Export>]) -> (StatusCode, serde_json::Value) {
-    let adapter = node.cluster().map(|cluster| cluster.adapter());
-    if let Some(trouble) = adapter.and_then(|adapter| adapter.trouble()) {
-        let body = serde_json::json!({"ready": false, "reason": "adapter", "detail": trouble});
+    if let Some(unready) = node.unready() {
+        let mut body = serde_json::json!({"ready": false, "reason": unready.reason()});
+        if let Unready::Adapter(trouble) = unready {
+            body["detail"] = trouble.into();
+        }
         return (StatusCode::SERVICE_UNAVAILABLE, body);
     }
+    let adapter = node.cluster().map(|cluster| cluster.adapter());
     let concern = adapter.and_then(|adapter| adapter.concern());
     let others = exports.iter().filter_map(|export| export.concern());
     let warnings: Vec<String> = concern.into_iter().chain(others).collect();

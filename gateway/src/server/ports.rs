@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::StartError;
-use crate::config::{Config, Endpoint, HostPort, Listen};
+use crate::config::{Config, Endpoint, HostPort, Listen, UnixSocket};
 use crate::net::listener::{self, Address, Listener, Listening};
 
 /// Bytes that the kernel keeps for a client beside those that are on their way. A client that takes
@@ -32,15 +32,20 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    /// Listens on both. To be called in a Tokio runtime.
-    pub(super) async fn open(config: &Config) -> Result<Self, StartError> {
+    /// Listens on both, where no sockets are given. To be called in a Tokio runtime.
+    pub(super) async fn open(
+        config: &Config,
+        clients: Vec<Listening>,
+        internal: Vec<Listening>,
+    ) -> Result<Self, StartError> {
+        let given = (clients, internal);
         let clients = Opening {
             setting: "listen",
             all: &config.listen,
             backlog: BACKLOG,
             everywhere: Some(DEFAULT_LISTEN),
         };
-        let clients = clients.open().await?;
+        let clients = clients.open_unless(given.0).await?;
         clients.iter().for_each(leave_unsent_to_outboxes);
         let internal = Opening {
             setting: "internal_listen",
@@ -48,7 +53,7 @@ impl Ports {
             backlog: INTERNAL_BACKLOG,
             everywhere: None,
         };
-        let internal = internal.open().await?;
+        let internal = internal.open_unless(given.1).await?;
         Ok(Self { clients, internal })
     }
 }
@@ -56,6 +61,15 @@ impl Ports {
 /// Where the places are, in the order of the setting.
 pub(super) fn addresses(of: &[Listening]) -> Vec<Address> {
     of.iter().map(|it| it.address.clone()).collect()
+}
+
+/// The same as a setting would have them; none if there are none.
+pub(super) fn places(of: &[Listening]) -> Option<Listen> {
+    let places = of.iter().map(|it| match &it.address {
+        Address::Tcp(address) => Endpoint::Address(*address),
+        Address::Unix(path) => Endpoint::Unix(UnixSocket::at(path)),
+    });
+    (!of.is_empty()).then(|| places.collect())
 }
 
 /// All of them, for a line of the log.
@@ -104,6 +118,15 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
+    async fn open_unless(&self, given: Vec<Listening>) -> Result<Vec<Listening>, StartError> {
+        if !given.is_empty() {
+            let (setting, addresses) = (self.setting, list(&addresses(&given)));
+            info!(target: "gateway::server", setting, addresses, "listening at the sockets that were passed, and not where the setting says");
+            return Ok(given);
+        }
+        self.open().await
+    }
+
     async fn open(&self) -> Result<Vec<Listening>, StartError> {
         let mut opened = Vec::new();
         for endpoint in self.all.iter() {
@@ -215,6 +238,7 @@ impl Opening<'_> {
         Ok(Listening {
             address: Address::Tcp(listener.local_addr()?),
             socket: Listener::Tcp(listener),
+            placed: None,
         })
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
@@ -11,6 +12,8 @@ use super::ports::first_tcp;
 use super::shard_thread::ShardThread;
 use crate::backend::event_stream::EventStream;
 use crate::engine::drain::Purpose;
+use crate::engine::mail::Mail;
+use crate::engine::node::Node;
 use crate::net::listener::Address;
 use crate::net::outbound::Outbound;
 use crate::server::acceptor::Acceptor;
@@ -32,7 +35,7 @@ pub struct Running {
     pub(super) internal_addresses: Vec<Address>,
     pub(super) acceptor: Option<Acceptor>,
     pub(super) internal: JoinHandle<()>,
-    pub(super) renewal: Option<JoinHandle<()>>,
+    pub(super) renewal: Option<Renewal>,
     pub(super) cluster: Option<JoinHandle<()>>,
     /// The queue of `backend.stream`, and the thread that writes it.
     pub(super) event_stream: Option<(Arc<EventStream>, Arc<Outbound>)>,
@@ -67,6 +70,26 @@ impl Running {
     /// Returns the handle that emits to clients.
     pub fn gateway(&self) -> &Gateway {
         &self.gateway
+    }
+
+    /// Reads again what may change while the node serves, which is the certificate of `tls.cert`, and waits
+    /// until that is done. The node does the same by itself, every two seconds.
+    ///
+    /// Returns false if it has no certificate. What is wrong with a new one is in the log.
+    pub async fn reload(&self) -> bool {
+        let Some(renewal) = &self.renewal else {
+            return false;
+        };
+        let (tell, told) = oneshot::channel();
+        if renewal.ask.send(tell).await.is_ok() {
+            let _done_or_ended = told.await;
+        }
+        true
+    }
+
+    /// Returns what tells whether the node lives, for a watchdog.
+    pub fn pulse(&self) -> Pulse {
+        Pulse(Arc::clone(self.gateway.node()))
     }
 
     /// Waits until a thread or a task ends that the node cannot be without, and returns its name.
@@ -131,12 +154,49 @@ impl Running {
     }
 }
 
+/// What takes in new certificates.
+pub(super) struct Renewal {
+    pub(super) task: JoinHandle<()>,
+    /// Asks it to look at once.
+    pub(super) ask: mpsc::Sender<oneshot::Sender<()>>,
+}
+
+/// Tells whether a node lives. Made by [`Running::pulse`], and good until the node ends.
+#[derive(Clone)]
+pub struct Pulse(Arc<Node>);
+
+impl Pulse {
+    /// Waits until every shard answered. Returns false if one has ended.
+    pub async fn beats(&self) -> bool {
+        for shard in self.0.shards() {
+            let (tell, told) = oneshot::channel();
+            shard.post(Mail::Run(Box::new(move |_| {
+                let _nobody_waits = tell.send(());
+            })));
+            if told.await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Returns the number of sessions.
+    pub fn session_count(&self) -> usize {
+        self.0.session_count()
+    }
+
+    /// Returns whether the node drains.
+    pub fn is_draining(&self) -> bool {
+        self.0.drain().has_begun()
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         self.gateway.node().vitals().end();
         self.internal.abort();
         if let Some(renewal) = &self.renewal {
-            renewal.abort();
+            renewal.task.abort();
         }
         if let Some(cluster) = &self.cluster {
             cluster.abort();

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use adapter::{Adapter, Inbox as AdapterInbox, NodeId, NodeTag};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
@@ -13,7 +14,7 @@ use super::internal;
 use super::layers::{Layers, StreamQueue};
 use super::ports::{self, Ports};
 use super::redis;
-use super::running::Running;
+use super::running::{Renewal, Running};
 use super::shard_thread::ShardThread;
 use crate::backend::api::Api;
 use crate::backend::event_stream::EventStream;
@@ -24,7 +25,7 @@ use crate::engine::mail::Inbox;
 use crate::engine::node::{Mount, Node};
 use crate::net::assets::Assets;
 use crate::net::ids::random_characters;
-use crate::net::listener::Address;
+use crate::net::listener::{Address, Listener, Listening};
 use crate::net::outbound::Outbound;
 use crate::net::tls::Certificate;
 use crate::net::trust;
@@ -55,6 +56,8 @@ pub struct Server {
     application: Option<Arc<dyn Application>>,
     engines: Vec<Mount>,
     adapter: Option<JoinCluster>,
+    clients: Vec<Listener>,
+    internal: Vec<Listener>,
 }
 
 /// Makes the adapter of a node with this tag, which is to put what comes in into the inbox.
@@ -71,7 +74,17 @@ impl Server {
             application: None,
             engines: Vec::new(),
             adapter: None,
+            clients: Vec::new(),
+            internal: Vec::new(),
         }
+    }
+
+    /// Sets sockets that listen already, such as those that systemd passes. Those of `clients` take the
+    /// place of the setting `listen`, those of `internal` that of `internal_listen`, if there are any.
+    pub fn listeners(mut self, clients: Vec<Listener>, internal: Vec<Listener>) -> Self {
+        self.clients = clients;
+        self.internal = internal;
+        self
     }
 
     /// Sets the application that decides about connects and events, in place of the relay and of backends.
@@ -128,13 +141,19 @@ impl Server {
             application,
             engines,
             adapter,
+            clients,
+            internal,
         } = self;
+        let mut config = config;
+        let clients = given("listen", clients)?;
+        let internal = given("internal_listen", internal)?;
+        config.replace_places(ports::places(&clients), ports::places(&internal));
         let config = config.check()?;
         let prepared = Prepared::new(&config, application)?;
         for warning in trust::unchecked(&config) {
             warn!(target: "gateway::server", "{warning}");
         }
-        let ports = Ports::open(&config).await?;
+        let ports = Ports::open(&config, clients, internal).await?;
         let addresses = ports::addresses(&ports.clients);
         let internal_addresses = ports::addresses(&ports.internal);
         let exports = prepared.layers.exports();
@@ -171,7 +190,11 @@ impl Server {
         let api = Api::new(gateway.clone(), &node.config().api);
         let entrances = internal::open(ports.internal).map_err(StartError::Thread)?;
         let internal = internal::serve(entrances, Arc::clone(&node), api, exports);
-        let watch = |certificate: Certificate| watched(&node, "certificate", certificate.renew());
+        let watch = |certificate: Certificate| {
+            let (ask, asked) = mpsc::channel(1);
+            let task = watched(&node, "certificate", certificate.renew(asked));
+            Renewal { task, ask }
+        };
         Ok(Running {
             gateway,
             addresses,
@@ -184,6 +207,17 @@ impl Server {
             shards,
         })
     }
+}
+
+/// Sockets that were given in place of what a setting says.
+fn given(setting: &'static str, sockets: Vec<Listener>) -> Result<Vec<Listening>, StartError> {
+    let sockets = sockets.into_iter().map(Listening::given);
+    let failed = |error| StartError::Listen {
+        setting,
+        address: "a socket that was passed".into(),
+        error,
+    };
+    sockets.collect::<Result<_, _>>().map_err(failed)
 }
 
 /// Has the namespaces with recovery put in order.

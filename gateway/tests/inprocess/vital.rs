@@ -39,6 +39,33 @@ async fn a_shard_that_panics_is_a_failure_of_the_node() {
 }
 
 #[tokio::test]
+async fn a_node_lives_if_all_its_shards_answer() {
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let handlers = Handlers::new().namespace("/", |main| {
+        main.on("stand", move |_, _| {
+            let _released = held.lock().unwrap().recv();
+        })
+    });
+    let server = Server::new(config()).application(handlers);
+    let running = server.start().await.unwrap();
+    let pulse = running.pulse();
+    assert!(soon(pulse.beats()).await);
+    let mut client = WebSocket::open(running.address()).await;
+    client.connect().await;
+    client.send(r#"42["stand"]"#).await;
+    let beat = async || {
+        let beat = tokio::time::timeout(std::time::Duration::from_millis(50), pulse.beats());
+        beat.await.is_ok()
+    };
+    crate::support::until(async || !beat().await).await;
+    release.send(()).unwrap();
+    crate::support::until(async || beat().await).await;
+    running.stop_at_once().await;
+    assert!(!soon(pulse.beats()).await);
+}
+
+#[tokio::test]
 async fn a_node_that_stops_does_not_fail() {
     for at_once in [true, false] {
         let running = start().await;

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -304,4 +305,152 @@ fn of_two_starts_at_a_dead_socket_one_gets_it() {
         stream.read_to_string(&mut answer).unwrap();
         answer.starts_with("HTTP/1.1 200 ")
     });
+}
+
+/// The program as systemd starts it: with these sockets as descriptors 3 and 4, and these variables.
+fn passed(sockets: [OwnedFd; 2], variables: &str, flags: &[&str]) -> Program {
+    let [first, second] = sockets;
+    let mut shell = Command::new("/bin/sh");
+    let start = format!(
+        "exec 3<&0 4<&1 </dev/null >/dev/null; export LISTEN_PID=$$ {variables}; exec \"$0\" \"$@\""
+    );
+    shell
+        .args(["-c", &start, env!("CARGO_BIN_EXE_gateway")])
+        .args(["serve", "--demo=false", "--shutdown-drain=0s"])
+        .args(flags)
+        .env_clear()
+        .current_dir(env!("CARGO_TARGET_TMPDIR"))
+        .stdin(first)
+        .stdout(second)
+        .stderr(Stdio::piped());
+    Program::start(&mut shell)
+}
+
+fn tcp() -> (OwnedFd, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener.into(), address)
+}
+
+#[test]
+fn sockets_that_systemd_passes_take_the_place_of_the_settings() {
+    let folder = Folder::new("passed");
+    let path = folder.file("internal");
+    for (variables, turned) in [
+        ("LISTEN_FDS=2 LISTEN_FDNAMES=clients:internal", false),
+        (
+            "LISTEN_FDS=2 LISTEN_FDNAMES=gateway-internal.socket:clients",
+            true,
+        ),
+        ("LISTEN_FDS=2", false),
+        (
+            "LISTEN_FDS=2 LISTEN_FDNAMES=gateway.socket:gateway.socket",
+            false,
+        ),
+    ] {
+        let (clients, address) = tcp();
+        let internal = UnixListener::bind(&path).unwrap();
+        let mut sockets = [clients, internal.into()];
+        if turned {
+            sockets.reverse();
+        }
+        // Where nothing can listen.
+        let nowhere = ["--listen=192.0.2.1:1", "--internal-listen=192.0.2.1:2"];
+        let mut node = passed(sockets, variables, &nowhere);
+        // They wait in the sockets until the node accepts them.
+        assert!(serves(address), "{variables}: {}", node.log());
+        assert!(on_socket(&path, "GET /ready HTTP/1.1").ends_with("{\"ready\":true}"));
+        assert!(
+            node.log().contains("sockets that were passed"),
+            "{}",
+            node.log()
+        );
+        node.signal("TERM");
+        assert_eq!(node.ended().code(), Some(0));
+        // It is not the node's.
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn what_is_passed_for_one_port_leaves_the_other_to_its_setting() {
+    let (clients, address) = tcp();
+    let (unused, _) = tcp();
+    let folder = Folder::new("one");
+    let internal = format!("--internal-listen={}", folder.place("internal"));
+    let node = passed([clients, unused], "LISTEN_FDS=1", &[&internal]);
+    assert!(serves(address), "{}", node.log());
+    let ready = on_socket(&folder.file("internal"), "GET /ready HTTP/1.1");
+    assert!(ready.ends_with("{\"ready\":true}"), "{ready}");
+}
+
+#[test]
+fn what_does_not_fit_is_refused_by_its_name() {
+    let udp = || OwnedFd::from(std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+    let connected = || {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        OwnedFd::from(TcpStream::connect(listener.local_addr().unwrap()).unwrap())
+    };
+    for (socket, variables, expected) in [
+        (
+            udp(),
+            "LISTEN_FDS=1",
+            "descriptor 3 (\"\") is no stream of TCP or of a file",
+        ),
+        (connected(), "LISTEN_FDS=1", "does not listen"),
+        (
+            tcp().0,
+            "LISTEN_FDS=1 LISTEN_FDNAMES=web",
+            "has the name \"web\"",
+        ),
+        (
+            tcp().0,
+            "LISTEN_FDS=2 LISTEN_FDNAMES=clients",
+            "LISTEN_FDNAMES: 1 names for 2 sockets",
+        ),
+        (tcp().0, "LISTEN_FDS=x", "LISTEN_FDS: \"x\" is no number"),
+        (
+            tcp().0,
+            "LISTEN_FDS=1000000",
+            "LISTEN_FDS: \"1000000\" is no number",
+        ),
+    ] {
+        let flags = ["--listen=127.0.0.1:0", INTERNAL];
+        let mut node = passed([socket, tcp().0], variables, &flags);
+        assert_eq!(node.ended().code(), Some(2), "{variables}");
+        let said = node.log_to_the_end();
+        assert!(said.contains(expected), "{variables}: {said}");
+    }
+}
+
+#[test]
+fn what_is_passed_to_another_process_is_left_alone() {
+    let mut command = serve(&["--listen=127.0.0.1:0", INTERNAL]);
+    command.envs([("LISTEN_PID", "1"), ("LISTEN_FDS", "7")]);
+    let node = Program::start(&mut command);
+    until("it listens", || node.log().contains("listening"));
+}
+
+#[test]
+fn the_clients_port_says_whether_it_is_ready_if_it_is_told_to() {
+    let node = Node::start(&["--listen=127.0.0.1:0", INTERNAL]);
+    assert!(request(node.clients()[0], "GET /health HTTP/1.1").starts_with("HTTP/1.1 404 "));
+    let node = Node::start(&["--listen=127.0.0.1:0", INTERNAL, "--listen-health=/health"]);
+    let ask = |line: &str| request(node.clients()[0], line);
+    let ready = ask("GET /health?by=a-balancer HTTP/1.1");
+    assert!(ready.starts_with("HTTP/1.1 200 ") && ready.ends_with("{\"ready\":true}"));
+    assert!(ask("HEAD /health HTTP/1.1").starts_with("HTTP/1.1 200 "));
+    assert!(ask("POST /health HTTP/1.1").starts_with("HTTP/1.1 405 "));
+    assert!(ask("GET /healthy HTTP/1.1").starts_with("HTTP/1.1 404 "));
+    // What else the internal port has stays there.
+    assert!(ask("GET /metrics HTTP/1.1").starts_with("HTTP/1.1 404 "));
+    request(node.internal(), "POST /drain HTTP/1.1");
+    let draining = ask("GET /health HTTP/1.1");
+    assert!(draining.starts_with("HTTP/1.1 503 "), "{draining}");
+    assert!(
+        draining.ends_with("{\"ready\":false,\"reason\":\"draining\"}"),
+        "{draining}"
+    );
+    request(node.internal(), "DELETE /drain HTTP/1.1");
+    assert!(ask("GET /health HTTP/1.1").starts_with("HTTP/1.1 200 "));
 }

@@ -1,5 +1,9 @@
 //! How it ends.
 
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::time::Duration;
+
 use crate::support::{Process, post, request};
 
 const HANDSHAKE: &str = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1";
@@ -84,4 +88,110 @@ fn the_drain_of_sigterm_cannot_be_taken_back() {
     assert!(back.starts_with("HTTP/1.1 409 "), "{back}");
     gateway.signal("TERM");
     assert_eq!(gateway.ended().code(), Some(0));
+}
+
+/// What systemd would be told.
+struct Told {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+impl Told {
+    fn new(name: &str) -> Self {
+        let name = format!("gateway-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
+        Self { socket, path }
+    }
+
+    /// The message that has this line.
+    fn until(&self, wanted: &str) -> String {
+        let mut buffer = [0; 4096];
+        loop {
+            let length = self.socket.recv(&mut buffer).unwrap();
+            let told = std::str::from_utf8(&buffer[..length]).unwrap();
+            if told.lines().any(|line| line == wanted) {
+                return told.to_owned();
+            }
+        }
+    }
+
+    fn start(&self, flags: &[&str]) -> Process {
+        let variables = [
+            ("NOTIFY_SOCKET", self.path.to_str().unwrap()),
+            ("WATCHDOG_USEC", "200000"),
+        ];
+        Process::with_variables(&variables, flags)
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        // What stays is in the directory for temporary files.
+        let _stays = std::fs::remove_file(&self.path);
+    }
+}
+
+#[test]
+fn systemd_is_told_of_the_start_the_life_and_the_end() {
+    let told = Told::new("life");
+    let gateway = told.start(&["--shutdown-drain=1d"]);
+    told.until("READY=1");
+    told.until("STATUS=serving 0 sessions");
+    told.until("WATCHDOG=1");
+    told.until("WATCHDOG=1");
+    open(&gateway);
+    told.until("STATUS=serving 1 sessions");
+    gateway.signal("TERM");
+    let stopping = told.until("STOPPING=1");
+    let extension = "EXTEND_TIMEOUT_USEC=30000000";
+    assert!(stopping.contains(extension), "{stopping}");
+    // It still lives, and asks for more time as long as it drains.
+    told.until("WATCHDOG=1");
+    told.until(extension);
+    gateway.signal("TERM");
+    assert_eq!(gateway.ended().code(), Some(0));
+}
+
+#[test]
+fn a_reload_takes_a_new_certificate_and_is_over_then() {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let certificates = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/certificates");
+    let (cert, key) = (folder.join("reload.crt"), folder.join("reload.key"));
+    let put = |name: &str| {
+        std::fs::copy(certificates.join(format!("{name}.crt")), &cert).unwrap();
+        std::fs::copy(certificates.join(format!("{name}.key")), &key).unwrap();
+    };
+    put("one");
+    let told = Told::new("reload");
+    let flags = [
+        format!("--tls-cert={}", cert.display()),
+        format!("--tls-key={}", key.display()),
+    ];
+    let gateway = told.start(&[&flags[0], &flags[1]]);
+    told.until("READY=1");
+    put("two");
+    gateway.signal("HUP");
+    let reloading = told.until("RELOADING=1");
+    assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
+    told.until("READY=1");
+    gateway.until(|gateway| gateway.said("the certificate is read again"));
+    gateway.signal("TERM");
+    let log = gateway.log_text();
+    let new = log.find("new certificate").expect(&log);
+    assert!(new < log.find("is read again").unwrap(), "{log}");
+}
+
+#[test]
+fn a_reload_without_a_certificate_is_over_at_once() {
+    let told = Told::new("nothing");
+    let gateway = told.start(&[]);
+    told.until("READY=1");
+    gateway.signal("HUP");
+    told.until("RELOADING=1");
+    told.until("READY=1");
+    gateway.until(|gateway| gateway.said("signal=\"SIGHUP\""));
 }

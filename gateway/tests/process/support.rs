@@ -19,6 +19,13 @@ impl Process {
         Self::start_as(gateway(), flags)
     }
 
+    /// With a variable in its environment.
+    pub(crate) fn with_variables(variables: &[(&str, &str)], flags: &[&str]) -> Self {
+        let mut command = serving(gateway(), flags);
+        command.envs(variables.iter().copied());
+        Self::greeted(command.stderr(Stdio::piped()))
+    }
+
     /// With so many descriptors at most.
     pub(crate) fn with_descriptors(most: usize, flags: &[&str]) -> Self {
         let mut shell = Command::new("/bin/sh");

@@ -4,6 +4,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::ffi::OsString;
 use std::panic::PanicHookInfo;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use gateway::config::{self, Config, Foreign, LogFormat};
 use gateway::{Address, Running, Server, StartError};
@@ -11,11 +12,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use cli::status::Status;
+use passed::Passed;
 
 mod cli;
 mod doctor;
 mod healthcheck;
+mod notify;
+mod passed;
 mod runbook;
+
+/// How long a reload may take.
+const RELOAD_TIME: Duration = Duration::from_secs(10);
 
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
@@ -31,9 +38,11 @@ fn main() -> ExitCode {
         cli::Task::Serve(config, foreign) => (config, foreign),
         cli::Task::Done(code) => return code,
     };
+    // Before there are threads.
+    let passed = passed::take();
     config::log::init(&config.log);
     std::panic::set_hook(Box::new(log_panic));
-    let status = match serve(*config, &foreign) {
+    let status = match serve(*config, &foreign, passed) {
         Ok(()) => Status::Done,
         Err(ExitStatus(status)) => status,
     };
@@ -82,7 +91,15 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 
 /// Serves until the process is told to stop. Told a second time, it ends without another word; so it
 /// does when the node lost a part without which it is none.
-fn serve(config: Config, foreign: &[Foreign]) -> Result<(), ExitStatus> {
+fn serve(
+    config: Config,
+    foreign: &[Foreign],
+    passed: Result<Passed, String>,
+) -> Result<(), ExitStatus> {
+    let passed = passed.map_err(|problem| {
+        error!(target: "gateway", "{problem}");
+        ExitStatus(Status::Wrong)
+    })?;
     foreign
         .iter()
         .for_each(|variable| warn!(target: "gateway", "{variable}"));
@@ -95,15 +112,24 @@ fn serve(config: Config, foreign: &[Foreign]) -> Result<(), ExitStatus> {
     runtime.block_on(async {
         let mut signals = Signals::new()?;
         let greeting = Greeting::new(&config);
-        let running = Server::new(config).start().await?;
+        let drain = config.shutdown.drain;
+        let server = Server::new(config).listeners(passed.clients, passed.internal);
+        let running = server.start().await?;
         greeting.say(&running);
+        notify::ready(&running).await;
         let failure = running.failure();
         tokio::pin!(failure);
-        let told = tokio::select! {
-            told = signals.next() => told,
-            part = &mut failure => give_up(&part),
+        let told = loop {
+            tokio::select! {
+                told = signals.next() => match told {
+                    Told::Stop(signal) => break signal,
+                    Told::Reload => reload(&running).await,
+                },
+                part = &mut failure => give_up(&part),
+            }
         };
         info!(target: "gateway", signal = ?told, "stopping");
+        notify::stopping(drain).await;
         let stopped = async {
             match told {
                 StopSignal::Terminate => running.stop().await,
@@ -113,13 +139,33 @@ fn serve(config: Config, foreign: &[Foreign]) -> Result<(), ExitStatus> {
         tokio::select! {
             () = stopped => info!(target: "gateway", "stopped"),
             part = failure => give_up(&part),
-            _ = signals.next() => {
+            () = signals.stop() => {
                 warn!(target: "gateway", "second signal: the process ends at once");
                 end_at_once(Status::Done);
             }
         }
         Ok(())
     })
+}
+
+/// Reads again what may change while the node serves.
+async fn reload(running: &Running) {
+    notify::reloading().await;
+    match tokio::time::timeout(RELOAD_TIME, running.reload()).await {
+        Ok(true) => {
+            info!(target: "gateway", "SIGHUP: the certificate is read again; settings count from the next start");
+        }
+        Ok(false) => ignore("SIGHUP"),
+        Err(_) => warn!(target: "gateway", "SIGHUP: the certificate cannot be read in time"),
+    }
+    notify::reloaded().await;
+}
+
+fn ignore(signal: &str) {
+    warn!(target: "gateway",
+        signal,
+        "signal ignored: the node reads settings only at the start, and SIGTERM stops it"
+    );
 }
 
 /// The node lost a part. Its clients come back to another one, or to this one once it is started again.
@@ -182,6 +228,14 @@ fn place(scheme: &str, address: &Address) -> String {
     }
 }
 
+/// What a signal asks for.
+enum Told {
+    /// The end.
+    Stop(StopSignal),
+    /// SIGHUP: to read again what may change while the node serves.
+    Reload,
+}
+
 /// A signal that ends the process.
 #[derive(Debug)]
 enum StopSignal {
@@ -194,8 +248,8 @@ enum StopSignal {
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    /// By these other programs read their configuration or begin a new log; the node does neither.
     hangup: Signal,
+    /// By these other programs begin a new log, for example; the node does nothing.
     user1: Signal,
     user2: Signal,
 }
@@ -211,19 +265,23 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> StopSignal {
+    async fn next(&mut self) -> Told {
         loop {
             let ignored = tokio::select! {
-                _ = self.interrupt.recv() => return StopSignal::Interrupt,
-                _ = self.terminate.recv() => return StopSignal::Terminate,
-                _ = self.hangup.recv() => "SIGHUP",
+                _ = self.interrupt.recv() => return Told::Stop(StopSignal::Interrupt),
+                _ = self.terminate.recv() => return Told::Stop(StopSignal::Terminate),
+                _ = self.hangup.recv() => return Told::Reload,
                 _ = self.user1.recv() => "SIGUSR1",
                 _ = self.user2.recv() => "SIGUSR2",
             };
-            warn!(target: "gateway",
-                signal = ignored,
-                "signal ignored: the node reads settings only at the start, and SIGTERM stops it"
-            );
+            ignore(ignored);
+        }
+    }
+
+    /// The next signal to stop.
+    async fn stop(&mut self) {
+        while let Told::Reload = self.next().await {
+            ignore("SIGHUP");
         }
     }
 }
