@@ -69,6 +69,51 @@ async fn a_browser_with_an_upgrade() {
     replay("/browser/upgrade").await;
 }
 
+/// A body of so many packets takes several turns of its shard.
+#[tokio::test]
+async fn a_post_of_many_packets_is_handled_whole_and_in_order() {
+    const EVENTS: usize = 10_000;
+    for is_binary in [false, true] {
+        let gateway = node(&Seen::default()).await;
+        let path = "/socket.io/?EIO=3&transport=polling&b64=1";
+        let opened = exchange(gateway.address(), "GET", path, "", b"").await;
+        let session = format!("{path}&sid={}", open_sid(&opened.body));
+        let mut body = Vec::new();
+        for number in 0..EVENTS {
+            let packet = format!("42{number}[\"echo\",\"é😀\"]");
+            match is_binary {
+                false => {
+                    let units = packet.encode_utf16().count();
+                    body.extend_from_slice(format!("{units}:{packet}").as_bytes());
+                }
+                true => {
+                    body.push(0);
+                    body.extend(packet.len().to_string().bytes().map(|digit| digit - b'0'));
+                    body.push(255);
+                    body.extend_from_slice(packet.as_bytes());
+                }
+            }
+        }
+        let kind = match is_binary {
+            false => "text/plain;charset=UTF-8",
+            true => "application/octet-stream",
+        };
+        let headers = format!("Content-Type: {kind}\r\n");
+        let posted = exchange(gateway.address(), "POST", &session, &headers, &body).await;
+        assert_eq!(posted.body, "ok");
+        let mut answers = 0;
+        while answers < EVENTS {
+            let response = exchange(gateway.address(), "GET", &session, "", b"").await;
+            let packets = packets(&response.bytes, false);
+            assert!(packets.len() <= 16);
+            for packet in packets.iter().filter(|packet| packet.starts_with("43")) {
+                assert_eq!(unescaped(packet), format!("43{answers}[\"é😀\"]"));
+                answers += 1;
+            }
+        }
+    }
+}
+
 /// What the server's application saw.
 type Seen = Arc<Mutex<Vec<Value>>>;
 

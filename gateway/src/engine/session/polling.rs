@@ -113,23 +113,18 @@ impl Session {
             .received_bytes
             .of(Transport::Polling)
             .add(body.len() as u64);
-        let body = match std::str::from_utf8(&body) {
-            Err(_) if !binary => String::from_utf8_lossy(&body).into_owned().into(),
-            Ok(_) | Err(_) => body,
+        let rest = match (self.revision(), binary) {
+            (Revision::Three, true) => self.handle_packets(Body::OldBinary(body)),
+            (revision, _) => self.handle_first_packets(&body, revision),
         };
-        let form = match (self.revision(), binary) {
-            (Revision::Four, _) => Form::Text,
-            (Revision::Three, false) => Form::OldText,
-            (Revision::Three, true) => Form::OldBinary,
-        };
-        match self.handle_packets(body, form) {
+        match rest {
             None => self.handle_post_end(done),
             Some(mut rest) => {
                 let session = Rc::clone(self);
                 tokio::task::spawn_local(async move {
                     loop {
                         tokio::task::yield_now().await;
-                        match session.handle_packets(rest, form) {
+                        match session.handle_packets(rest) {
                             None => break session.handle_post_end(done),
                             Some(more) => rest = more,
                         }
@@ -139,18 +134,38 @@ impl Session {
         }
     }
 
-    /// Handles packets of a post, as many as have their turn; returns what is left.
-    fn handle_packets(self: &Rc<Self>, body: Bytes, form: Form) -> Option<Bytes> {
-        match form {
-            Form::Text => self.handle_text(body),
-            Form::OldText => {
-                let text = String::from_utf8_lossy(&body);
+    /// Handles packets of a post that is text, as many as have their turn; returns what is left. Most posts are handled in
+    /// one go, and need no text of their own.
+    fn handle_first_packets(self: &Rc<Self>, body: &[u8], revision: Revision) -> Option<Body> {
+        let text = String::from_utf8_lossy(body);
+        match revision {
+            Revision::Three => {
                 let left = self.handle_old(old_payload::Packets::of_text(&text))?;
-                Some(body.slice(body.len() - left..))
+                let rest = text.get(text.len() - left..)?;
+                Some(Body::OldText(rest.to_owned(), 0))
             }
-            Form::OldBinary => {
+            Revision::Four => {
+                let at = self.handle_text(&text)?;
+                Some(Body::Text(text.get(at..)?.to_owned(), 0))
+            }
+        }
+    }
+
+    /// The same of what was left.
+    fn handle_packets(self: &Rc<Self>, body: Body) -> Option<Body> {
+        match body {
+            Body::Text(text, at) => {
+                let at = at + self.handle_text(text.get(at..)?)?;
+                Some(Body::Text(text, at))
+            }
+            Body::OldText(text, at) => {
+                let packets = old_payload::Packets::of_text(text.get(at..)?);
+                let at = text.len() - self.handle_old(packets)?;
+                Some(Body::OldText(text, at))
+            }
+            Body::OldBinary(body) => {
                 let left = self.handle_old(old_payload::Packets::of_binary(&body))?;
-                Some(body.slice(body.len() - left..))
+                Some(Body::OldBinary(body.slice(body.len() - left..)))
             }
         }
     }
@@ -190,16 +205,16 @@ impl Session {
         }
     }
 
-    fn handle_text(self: &Rc<Self>, body: Bytes) -> Option<Bytes> {
+    /// The same of a client of revision 4; returns how many bytes were handled, if some are left.
+    fn handle_text(self: &Rc<Self>, text: &str) -> Option<usize> {
         let mut spell = Spell::begin();
-        let text = String::from_utf8_lossy(&body);
         let mut at = 0;
-        for part in payload::split(&text) {
+        for part in payload::split(text) {
             if !self.engine.borrow().accepts_post() {
                 return None;
             }
             if at > 0 && spell.is_over() {
-                return Some(body.slice(at..));
+                return Some(at);
             }
             at += part.len() + 1;
             match Packet::decode(part) {
@@ -334,15 +349,14 @@ impl Session {
     }
 }
 
-/// How the body of a post is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// As revision 4 has it.
-    Text,
-    /// As revision 3 has it.
-    OldText,
-    /// The same as binary.
-    OldBinary,
+/// What is left of the body of a post. Text is checked but once, however many turns its packets take.
+enum Body {
+    /// As revision 4 has it, and how many of its bytes were handled.
+    Text(String, usize),
+    /// As revision 3 has it, and how many of its bytes were handled.
+    OldText(String, usize),
+    /// The binary form of revision 3.
+    OldBinary(Bytes),
 }
 
 fn size(message: &Message<'_>) -> usize {
