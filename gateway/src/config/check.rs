@@ -427,6 +427,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_listened_at_in_fact_is_advertised_unless_something_else_is_said() {
+        let passed = || "10.0.0.7:9".parse::<Listen>().ok();
+        for (text, expected) in [
+            ("", "10.0.0.7:9"),
+            (
+                "internal_listen = \"unix:/run/internal.sock\"",
+                "10.0.0.7:9",
+            ),
+            ("cluster.advertise = \"b.example:3001\"", "b.example:3001"),
+        ] {
+            let redis = "redis.url = \"redis://localhost\"\ncluster.secret = \"0123456789abcdef\"";
+            let text = match text.starts_with("internal") {
+                // Beside Redis it would have to say where the others reach it.
+                true => text.to_owned(),
+                false => format!("{text}\n{redis}"),
+            };
+            let mut config = Config::from_toml(&text).unwrap();
+            config.replace_places(None, passed());
+            assert_eq!(config.cluster.advertise.to_string(), expected, "{text}");
+            assert_eq!(Some(config.internal_listen), passed());
+        }
+    }
+
+    #[test]
     fn what_follows_from_another_mistake_is_not_said() {
         let wrong = "cluster.node_id = \"a\"\nredis.url = \"localhost\"";
         let said = errors(wrong);
