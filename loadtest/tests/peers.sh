@@ -321,16 +321,23 @@ equal "connections in /" "$(value "$work/counted.json" 'run.connected')" 10
 equal "deliveries in the namespace" "$(value "$work/counted.json" 'run.chat.emitted')" "$deliveries"
 equal "protocols above TLS" "$(value "$work/counted.json" 'Object.keys(run.protocols).join()')" http/1.1
 
-coproc elsewhere { KEY=$keys/elsewhere.key CERT=$keys/elsewhere.crt exec node "$here/counting-server.js"; }
-pid=$elsewhere_PID
-pids+=("$pid")
-read -r _ port <&"${elsewhere[0]}"
-refused 'not valid for name' connect --url "https://127.0.0.1:$port" --ca "$keys/ca.crt"
-$loadtest connect --url "https://127.0.0.1:$port" --ca "$keys/ca.crt" --tls-verify ca --clients 10 $quiet \
-  --expect 'received=9,failures=0'
+# One that the authority signed, and one that is its own, as `openssl req -x509` makes it.
+openssl req -x509 $key -days 2 -subj /CN=alone -addext subjectAltName=DNS:elsewhere.test -keyout "$keys/alone.key" \
+  -out "$keys/alone.crt" 2>"$work/ignored"
+for pair in "elsewhere ca" "alone alone"; do
+  read -r shown trusted <<<"$pair"
+  coproc elsewhere { KEY=$keys/$shown.key CERT=$keys/$shown.crt exec node "$here/counting-server.js"; }
+  pid=$elsewhere_PID
+  pids+=("$pid")
+  read -r _ port <&"${elsewhere[0]}"
+  refused 'not valid for name' connect --url "https://127.0.0.1:$port" --ca "$keys/$trusted.crt"
+  $loadtest connect --url "https://127.0.0.1:$port" --ca "$keys/$trusted.crt" --tls-verify ca --clients 10 $quiet \
+    --expect 'received=9,failures=0'
+  stop "$pid"
+done
 refused 'received corrupt message' connect --url "https://${node_url#http://}"
 refused '--ca and --tls-verify are for https' connect --url "$node_url" --ca "$keys/ca.crt"
-refused 'reading /nowhere' connect --url "https://127.0.0.1:$port" --ca /nowhere
+refused 'reading /nowhere' connect --url "$url" --ca /nowhere
 refused 'these clients only connect' connect --url "$node_url" --binary
 refused 'these clients only connect' polling --work connect --url "$node_url" --binary
 refused 'a namespace has neither commas' connect --url "$node_url" --namespace /a,b
@@ -343,7 +350,6 @@ echo "told after $((SECONDS - began)) s"
 kill -CONT "$node_pid"
 # A namespace that is not there is told with the server's words.
 refused 'Invalid namespace' connect --url "$node_url" --namespace /nowhere --ready-within 2s
-stop "$pid"
 
 echo "== thresholds and the report"
 code=0
