@@ -58,7 +58,7 @@ pub use log::{Entry, Keep, LogName, Part, Span};
 pub use pid::{BadPid, Pid, PidSecret};
 pub use position::{BadOffset, Epoch, Offset, Position};
 pub use reads::Reads;
-pub use receiver::{Bounds, Effect, GaveUp, Receiver, Room, State, Why};
+pub use receiver::{Bounds, Effect, GaveUp, Receiver, State, Why};
 pub use replay::{Incomplete, LogReader};
 pub use session::{Change, Claim, Claimed, Generation, NotClaimed, Open, Stay, Taken, Write};
 pub use store::{Settings, Store};

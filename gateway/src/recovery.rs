@@ -25,6 +25,7 @@ use adapter::{Adapter, Away, NodeId};
 use crate::config;
 
 mod counters;
+mod joins;
 mod keeper;
 mod memory;
 mod order;
@@ -33,6 +34,7 @@ mod rewinds;
 mod seats;
 
 pub(crate) use counters::RecoveryCounters;
+use keeper::Keeper;
 pub use order::Unpublished;
 pub(crate) use order::{Arrival, Order, Returned, Shown};
 pub(crate) use rewinds::Rewound;
@@ -64,11 +66,24 @@ const SWEEP: usize = 200;
 /// Processes that are remembered after they died.
 const DEPARTED: usize = 64;
 
-/// A socket as its keeper knows it: the shard, and a number there.
+/// A socket as its keeper knows it: its shard, and a number of the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Seat {
-    pub(crate) shard: u32,
-    pub(crate) number: u64,
+pub(crate) struct Seat(u64);
+
+impl Seat {
+    /// Bits of the number: at a million a second they last for three years.
+    const NUMBER_BITS: u32 = 46;
+
+    /// A node has at most 2¹⁸ shards.
+    fn new(shard: usize, number: u64) -> Self {
+        let number = number & ((1 << Self::NUMBER_BITS) - 1);
+        Self((shard as u64) << Self::NUMBER_BITS | number)
+    }
+
+    /// The index of its shard.
+    pub(crate) fn shard(self) -> usize {
+        (self.0 >> Self::NUMBER_BITS) as usize
+    }
 }
 
 /// Whose connections are to be closed.
@@ -231,6 +246,14 @@ impl Recovery {
         if orders.len() >= MAX_ORDERS {
             return None;
         }
+        let (order, keeper) = self.open(namespace, begun);
+        orders.insert(namespace.into(), Arc::clone(&order));
+        drop(orders);
+        (begun.spawn)(Box::pin(keeper.run()));
+        Some(order)
+    }
+
+    fn open(&self, namespace: &str, begun: &Begun) -> (Arc<Order>, Keeper) {
         let process = Process {
             node: begun.node.clone(),
             seed: rand_u64(),
@@ -243,17 +266,13 @@ impl Recovery {
             waiting: Arc::clone(&self.waiting),
             orders: Arc::clone(&self.orders),
         };
-        let (order, keeper) = keeper::open(
+        keeper::open(
             namespace,
             process,
             limits,
             begun,
             Arc::clone(&self.counters),
-        );
-        orders.insert(namespace.into(), Arc::clone(&order));
-        drop(orders);
-        (begun.spawn)(Box::pin(keeper.run()));
-        Some(order)
+        )
     }
 
     /// The wire tells something of a store.
@@ -296,3 +315,6 @@ impl From<&Claimed> for Returned {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

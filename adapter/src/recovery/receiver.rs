@@ -29,7 +29,10 @@ use super::{Entry, Epoch, Heard, Known, LogName, LogReader, Mark, Ordered, Part,
 #[derive(Debug)]
 pub struct Receiver {
     known: Option<Known>,
-    rooms: BTreeMap<LogName, Room>,
+    /// The logs that are followed, and the last place of each that is known to have come.
+    rooms: BTreeMap<LogName, Option<Position>>,
+    /// Those of which something is missing behind a place, against what is taken for granted.
+    suspects: BTreeMap<LogName, Position>,
     state: State,
     held: VecDeque<Heard>,
     held_bytes: usize,
@@ -48,15 +51,6 @@ pub struct Bounds {
     pub held_bytes: usize,
     /// Bytes that were read to fill holes.
     pub fill_bytes: usize,
-}
-
-/// A log that is followed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Room {
-    /// The last place of it that is known to have come.
-    last: Option<Position>,
-    /// Behind this place something is missing, against what is taken for granted.
-    suspect: Option<Position>,
 }
 
 /// How it stands.
@@ -122,6 +116,7 @@ impl Receiver {
         Self {
             known: None,
             rooms: BTreeMap::new(),
+            suspects: BTreeMap::new(),
             state: State::Away,
             held: VecDeque::new(),
             held_bytes: 0,
@@ -164,6 +159,7 @@ impl Receiver {
     /// Follows it no more.
     pub fn close(&mut self, log: &LogName) {
         self.rooms.remove(log);
+        self.suspects.remove(log);
         if let State::Filling { reader, .. } = &mut self.state {
             reader.give_up(log);
         }
@@ -230,9 +226,9 @@ impl Receiver {
                     Incomplete::Trimmed => Why::Trimmed,
                     Incomplete::TooLarge => Why::TooLarge,
                 };
-                let suspect = self.rooms.get(&piece.log).and_then(|it| it.suspect);
                 // Of a hole that should not be, nobody knows where it ends.
-                let why = if suspect.is_some() { Why::Late } else { why };
+                let is_suspect = self.suspects.contains_key(&piece.log);
+                let why = if is_suspect { Why::Late } else { why };
                 let log = piece.log.clone();
                 self.output.push_back(Effect::GiveUp(GaveUp { log, why }));
                 None
@@ -267,13 +263,12 @@ impl Receiver {
             self.output.push_back(Effect::Renewed(mark.known.epoch));
             return self.finish(mark);
         }
-        let is_suspect = self.rooms.values().any(|room| room.suspect.is_some());
-        if mark.previous == known.position && !is_suspect {
+        if mark.previous == known.position && self.suspects.is_empty() {
             return self.finish(mark);
         }
-        let rooms = self.rooms.iter();
-        let logs = rooms.map(|(log, room)| {
-            let after = room.suspect.unwrap_or(known.position);
+        let logs = self.rooms.keys().map(|log| {
+            let suspect = self.suspects.get(log).copied();
+            let after = suspect.unwrap_or(known.position);
             (log.clone(), after.min(known.position))
         });
         let reader = LogReader::new(logs, mark.known.position, self.limits.fill_bytes);
@@ -298,8 +293,8 @@ impl Receiver {
                 continue;
             }
             for log in LogName::of(&entry.selection) {
-                let suspect = self.rooms.get(&log).and_then(|it| it.suspect);
-                if suspect.is_some_and(|it| it < entry.position) {
+                let suspect = self.suspects.get(&log);
+                if suspect.is_some_and(|it| *it < entry.position) {
                     let why = Why::Late;
                     let given_up = Effect::GiveUp(GaveUp { log, why });
                     // Before anything is released.
@@ -315,10 +310,10 @@ impl Receiver {
     /// Everything up to the mark is released.
     fn finish(&mut self, mark: Arc<Mark>) {
         self.known = Some(mark.known);
-        for room in self.rooms.values_mut() {
-            room.last = Some(mark.known.position);
-            room.suspect = None;
+        for last in self.rooms.values_mut() {
+            *last = Some(mark.known.position);
         }
+        self.suspects.clear();
         self.output.push_back(Effect::Marked(mark));
         if self.is_behind {
             return self.resync();
@@ -370,11 +365,10 @@ impl Receiver {
         }
         let mut is_hole = false;
         for (log, before) in &message.before {
-            if let Some(room) = self.rooms.get_mut(log)
-                && let Some(last) = room.last
-                && *before > last
+            if let Some(Some(last)) = self.rooms.get(log)
+                && before > last
             {
-                room.suspect = Some(last);
+                self.suspects.insert(log.clone(), *last);
                 is_hole = true;
             }
         }
@@ -383,8 +377,8 @@ impl Receiver {
         }
         known.position = position;
         for (log, _) in &message.before {
-            if let Some(room) = self.rooms.get_mut(log) {
-                room.last = Some(position);
+            if let Some(last) = self.rooms.get_mut(log) {
+                *last = Some(position);
             }
         }
         self.output
@@ -400,11 +394,10 @@ impl Receiver {
         }
         let mut is_hole = false;
         for (log, head) in &mark.heads {
-            if let Some(room) = self.rooms.get_mut(log)
-                && let Some(last) = room.last
-                && *head > last
+            if let Some(Some(last)) = self.rooms.get(log)
+                && head > last
             {
-                room.suspect = Some(last);
+                self.suspects.insert(log.clone(), *last);
                 is_hole = true;
             }
         }
@@ -412,8 +405,8 @@ impl Receiver {
             return self.begin_fill(mark);
         }
         // A log that was opened since is complete from here on.
-        for room in self.rooms.values_mut().filter(|room| room.last.is_none()) {
-            room.last = Some(mark.known.position);
+        for last in self.rooms.values_mut() {
+            last.get_or_insert(mark.known.position);
         }
         self.known = Some(mark.known);
         self.output.push_back(Effect::Marked(mark));

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use super::counters::Share;
+use super::joins::Joining;
 use super::memory::MemoryLink;
 use super::order::{Ask, MAX_WAITING};
 use super::questions::{Asker, Question, Questions};
@@ -107,9 +108,8 @@ pub(super) fn open(
     }
     let everybody = Wanted {
         wants: 1,
-        interest: None,
         is_open: false,
-        waiting: Vec::new(),
+        interest: None,
     };
     let keeper = Keeper {
         writer: Writer::new(
@@ -135,8 +135,10 @@ pub(super) fn open(
         is_listening: false,
         adapter,
         wanted: HashMap::from([(LogName::Everybody, everybody)]),
+        waiting: HashMap::new(),
         coming,
         seats: HashMap::new(),
+        joining: HashMap::new(),
         returning: BTreeSet::new(),
         returning_to: HashMap::new(),
         marking: BTreeSet::new(),
@@ -180,8 +182,12 @@ pub(super) struct Keeper {
     is_listening: bool,
     adapter: Option<Arc<dyn Adapter>>,
     pub(super) wanted: HashMap<LogName, Wanted>,
+    /// Who goes on once a log is open.
+    pub(super) waiting: HashMap<LogName, Vec<Seat>>,
     coming: FuturesUnordered<Coming>,
-    pub(super) seats: HashMap<Seat, Sitting>,
+    pub(super) seats: HashMap<Seat, Box<Sitting>>,
+    /// Joins that wait for their interests, in their order.
+    pub(super) joining: HashMap<Seat, Vec<Joining>>,
     /// Clients that come back and are not welcome yet.
     pub(super) returning: BTreeSet<Seat>,
     /// Those of them that are to hear of a log.
@@ -431,6 +437,8 @@ impl Keeper {
         shrink(&mut self.tickets);
         shrink(&mut self.seats);
         shrink(&mut self.wanted);
+        shrink(&mut self.waiting);
+        shrink(&mut self.joining);
     }
 
     /// Does what the machines want done.
@@ -504,5 +512,40 @@ impl Keeper {
                 self.ask(&call, Asked::Read(spans));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Node;
+    use super::*;
+
+    impl Keeper {
+        /// After which time without use it ends.
+        pub(in crate::recovery) fn end_when_unused(&mut self, unused: Duration) {
+            self.unused = unused;
+        }
+    }
+
+    #[tokio::test]
+    async fn an_order_of_a_pattern_ends_when_nobody_uses_it() {
+        let node = Node::new();
+        let (used, keeper) = node.open_unused("/chat-used");
+        let used_keeper = tokio::spawn(keeper.run());
+        let (unused, keeper) = node.open_unused("/chat-unused");
+        drop(unused);
+        keeper.run().await;
+        assert!(!node.has_order("/chat-unused"));
+        // Somebody has the other one.
+        assert!(node.has_order("/chat-used"));
+        assert!(!used_keeper.is_finished());
+        drop(used);
+        used_keeper.await.unwrap();
+        assert!(!node.has_order("/chat-used"));
+        // That of a name that stands in the configuration stays.
+        let (kept, keeper) = node.open_unused("/");
+        kept.keep();
+        drop(kept);
+        assert!(!keeper.is_unused());
     }
 }

@@ -162,10 +162,7 @@ impl Order {
 
     /// A seat for a socket of a shard.
     pub(crate) fn seat(&self, shard: usize) -> Seat {
-        Seat {
-            shard: u32::try_from(shard).unwrap_or(u32::MAX),
-            number: SEATS.fetch_add(1, Ordering::Relaxed),
-        }
+        Seat::new(shard, SEATS.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Puts an event in order; the receiver tells when it is promised to arrive. `None`: too much waits.

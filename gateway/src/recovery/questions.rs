@@ -125,10 +125,7 @@ mod tests {
         let (asker, _answer) = oneshot::channel();
         questions.push(question(Asker::Caller(asker)));
         assert_eq!(questions.waiting.len(), 1);
-        let seat = Seat {
-            shard: 0,
-            number: 1,
-        };
+        let seat = Seat::new(0, 1);
         for number in 0..5 {
             questions.push(question(Asker::Rewind(seat, number)));
         }
@@ -141,10 +138,7 @@ mod tests {
     #[test]
     fn what_joins_wait_for_is_asked_again_in_its_order() {
         let mut questions = Questions::default();
-        let seat = Seat {
-            shard: 0,
-            number: 1,
-        };
+        let seat = Seat::new(0, 1);
         let (asker, mut answer) = oneshot::channel();
         questions.push(question(Asker::Rewind(seat, 1)));
         questions.push(question(Asker::Caller(asker)));

@@ -4,10 +4,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adapter::Latch;
 use adapter::recovery::{
     Act, Change, Claimed, Comeback, Done, Entry, Epoch, Generation, LogName, Mark, Next,
-    NotClaimed, NotRecovered, Open, Part, Pid, PidSecret, Position, Taken, Welcome, Write,
+    NotClaimed, NotRecovered, Open, Part, Pid, PidSecret, Taken, Welcome, Write,
 };
 use tokio::sync::oneshot;
 
@@ -20,85 +19,71 @@ const CLAIM_AGAIN: Duration = Duration::from_millis(200);
 
 /// A socket as its keeper knows it.
 pub(super) struct Sitting {
-    stage: Stage,
+    pub(super) stage: Stage,
     sid: Arc<str>,
-    secret: Option<PidSecret>,
+    secret: PidSecret,
     generation: Generation,
     /// Logs that are kept for it, beside that of everybody.
-    kept: Vec<LogName>,
-    /// Joins that wait for their interests.
-    joining: Vec<Joining>,
-    since: Instant,
-}
-
-struct Joining {
-    rooms: Arc<[Arc<str>]>,
-    written: Arc<Latch>,
+    pub(super) kept: Vec<LogName>,
 }
 
 /// ```text
 /// Opening ──in force──► Writing ──written──► Connected
 /// Claiming ──claimed──► Returning ──in force──► Reading ──all read──► Deciding ──accepted──► Connected
 /// ```
-enum Stage {
+pub(super) enum Stage {
     Opening(Box<Arrival>),
     Writing,
-    Claiming {
-        comeback: Box<Comeback>,
-        again: Option<Instant>,
-        answer: oneshot::Sender<Result<Returned, NotRecovered>>,
-    },
-    Returning(
-        Box<Comeback>,
-        oneshot::Sender<Result<Returned, NotRecovered>>,
-    ),
-    Reading(
-        Box<Comeback>,
-        oneshot::Sender<Result<Returned, NotRecovered>>,
-    ),
+    Claiming(Box<Claimant>),
+    Returning(Box<Claimant>),
+    Reading(Box<Claimant>),
     /// Everything is read; the application has not accepted the client yet.
     Deciding(Box<Deciding>),
     Connected,
 }
 
-struct Deciding {
+/// A client that comes back.
+pub(super) struct Claimant {
+    comeback: Comeback,
+    since: Instant,
+    /// When its claim is made again.
+    again: Option<Instant>,
+    answer: oneshot::Sender<Result<Returned, NotRecovered>>,
+}
+
+pub(super) struct Deciding {
     welcome: Welcome,
+    since: Instant,
     /// What came since.
     held: VecDeque<Arc<Entry>>,
     bytes: usize,
 }
 
 impl Sitting {
-    fn new(stage: Stage) -> Self {
-        Self {
-            stage,
-            sid: "".into(),
-            secret: None,
-            generation: 0,
-            kept: Vec::new(),
-            joining: Vec::new(),
-            since: Instant::now(),
-        }
-    }
-
     pub(super) fn keeps(&self, log: &LogName) -> bool {
         self.kept.contains(log)
+    }
+
+    fn is_claiming(&self) -> bool {
+        matches!(self.stage, Stage::Claiming(_))
     }
 }
 
 impl Keeper {
     /// A new client.
     pub(super) fn open_seat(&mut self, seat: Seat, arrival: Arrival, secret: PidSecret) {
-        let mut sitting = Sitting::new(Stage::Writing);
-        sitting.sid = Arc::clone(&arrival.sid);
-        sitting.secret = Some(secret);
-        sitting.generation = 1;
         let rooms = arrival.rooms.iter().chain([&arrival.sid]);
-        sitting.kept = rooms.cloned().map(LogName::Room).collect();
-        sitting.kept.sort_unstable();
-        sitting.kept.dedup();
-        sitting.stage = Stage::Opening(Box::new(arrival));
-        self.seats.insert(seat, sitting);
+        let mut kept: Vec<_> = rooms.cloned().map(LogName::Room).collect();
+        kept.sort_unstable();
+        kept.dedup();
+        let sitting = Sitting {
+            sid: Arc::clone(&arrival.sid),
+            secret,
+            generation: 1,
+            kept,
+            stage: Stage::Opening(Box::new(arrival)),
+        };
+        self.seats.insert(seat, Box::new(sitting));
         self.keep_all(seat);
     }
 
@@ -112,7 +97,7 @@ impl Keeper {
     ) {
         let comeback = Comeback::new(&shown.pid, shown.offset.as_deref(), user, self.replay_bytes);
         let comeback = match comeback {
-            Ok(comeback) => Box::new(comeback),
+            Ok(comeback) => comeback,
             Err(refusal) => {
                 self.counters.note(refusal.as_str());
                 let _gone = answer.send(Err(refusal));
@@ -121,53 +106,50 @@ impl Keeper {
         };
         let claim = comeback.claim().clone();
         let secret = *claim.pid.secret();
-        self.seats.insert(
-            seat,
-            Sitting::new(Stage::Claiming {
-                comeback,
-                again: None,
-                answer,
-            }),
-        );
+        let claimant = Claimant {
+            comeback,
+            since: Instant::now(),
+            again: None,
+            answer,
+        };
+        let sitting = Sitting {
+            stage: Stage::Claiming(Box::new(claimant)),
+            sid: "".into(),
+            secret,
+            generation: 0,
+            kept: Vec::new(),
+        };
+        self.seats.insert(seat, Box::new(sitting));
         self.push(Act::Claim(claim), Pending::Claim(seat, secret));
     }
 
     pub(super) fn handle_claim(&mut self, seat: Seat, secret: PidSecret, done: &Done) {
-        let sitting = self.seats.get_mut(&seat);
-        let is_claiming = |it: &&mut Sitting| matches!(it.stage, Stage::Claiming { .. });
-        let Some(sitting) = sitting.filter(is_claiming) else {
+        let Some(sitting) = self.seats.get_mut(&seat).filter(|it| it.is_claiming()) else {
             // Nobody waits for it any more: its client is away.
             if let Done::Claimed(claimed) = done {
                 self.write_of(secret, claimed.generation, Change::Away, Pending::Nothing);
             }
             return;
         };
-        let is_early = sitting.since.elapsed() < SETTLE;
-        if let Stage::Claiming { again, .. } = &mut sitting.stage
-            && matches!(done, Done::NotClaimed(NotClaimed::Unsettled))
-            && is_early
-        {
-            *again = Some(Instant::now() + CLAIM_AGAIN);
-            self.unsettled.insert(seat);
-            return;
-        }
-        let Stage::Claiming {
-            mut comeback,
-            answer,
-            ..
-        } = std::mem::replace(&mut sitting.stage, Stage::Writing)
+        let Stage::Claiming(mut claimant) = std::mem::replace(&mut sitting.stage, Stage::Writing)
         else {
             return;
         };
-        let next = comeback.handle_claim(done);
-        match (next, comeback.claimed()) {
+        let is_early = claimant.since.elapsed() < SETTLE;
+        if matches!(done, Done::NotClaimed(NotClaimed::Unsettled)) && is_early {
+            claimant.again = Some(Instant::now() + CLAIM_AGAIN);
+            sitting.stage = Stage::Claiming(claimant);
+            self.unsettled.insert(seat);
+            return;
+        }
+        let next = claimant.comeback.handle_claim(done);
+        match (next, claimant.comeback.claimed()) {
             (Next::Open(logs), Some(claimed)) => {
                 sitting.sid = Arc::clone(&claimed.sid);
-                sitting.secret = Some(secret);
                 sitting.generation = claimed.generation;
                 sitting.kept = logs;
                 sitting.kept.retain(|log| *log != LogName::Everybody);
-                sitting.stage = Stage::Returning(comeback, answer);
+                sitting.stage = Stage::Returning(claimant);
                 for log in &sitting.kept {
                     self.returning_to
                         .entry(log.clone())
@@ -180,7 +162,7 @@ impl Keeper {
             (Next::Refuse(refusal), _) => {
                 self.seats.remove(&seat);
                 self.counters.note(refusal.as_str());
-                let _gone = answer.send(Err(refusal));
+                let _gone = claimant.answer.send(Err(refusal));
             }
             (_, _) => {
                 self.seats.remove(&seat);
@@ -203,22 +185,25 @@ impl Keeper {
     }
 
     /// Has a seat go on when logs are open; `false` if they are.
-    fn wait_for<'a>(&mut self, seat: Seat, logs: impl Iterator<Item = &'a LogName>) -> bool {
+    pub(super) fn wait_for<'a>(
+        &mut self,
+        seat: Seat,
+        logs: impl Iterator<Item = &'a LogName>,
+    ) -> bool {
         let mut is_waiting = false;
         for log in logs {
-            if let Some(wanted) = self.wanted.get_mut(log)
-                && !wanted.is_open
-            {
+            if self.wanted.get(log).is_some_and(|wanted| !wanted.is_open) {
                 is_waiting = true;
-                if !wanted.waiting.contains(&seat) {
-                    wanted.waiting.push(seat);
+                let waiting = self.waiting.entry(log.clone()).or_default();
+                if !waiting.contains(&seat) {
+                    waiting.push(seat);
                 }
             }
         }
         is_waiting
     }
 
-    fn is_open(&self, log: &LogName) -> bool {
+    pub(super) fn is_open(&self, log: &LogName) -> bool {
         self.wanted.get(log).is_some_and(|wanted| wanted.is_open)
     }
 
@@ -231,7 +216,7 @@ impl Keeper {
                 continue;
             };
             match &sitting.stage {
-                Stage::Opening(_) | Stage::Returning(..) => {
+                Stage::Opening(_) | Stage::Returning(_) => {
                     let kept = sitting.kept.clone();
                     let logs = kept.iter().chain([&LogName::Everybody]);
                     if !self.wait_for(seat, logs) {
@@ -239,10 +224,7 @@ impl Keeper {
                     }
                 }
                 Stage::Connected => self.go_on_joining(seat),
-                Stage::Writing
-                | Stage::Claiming { .. }
-                | Stage::Reading(..)
-                | Stage::Deciding(_) => {}
+                Stage::Writing | Stage::Claiming(_) | Stage::Reading(_) | Stage::Deciding(_) => {}
             }
         }
     }
@@ -255,9 +237,6 @@ impl Keeper {
         };
         match std::mem::replace(&mut sitting.stage, Stage::Writing) {
             Stage::Opening(arrival) => {
-                let Some(secret) = sitting.secret else {
-                    return;
-                };
                 let Arrival {
                     sid,
                     user,
@@ -265,7 +244,7 @@ impl Keeper {
                     rooms,
                 } = *arrival;
                 let open = Open {
-                    secret,
+                    secret: sitting.secret,
                     sid,
                     user,
                     data,
@@ -273,44 +252,19 @@ impl Keeper {
                 };
                 self.push(Act::Open(open), Pending::Open(seat));
             }
-            Stage::Returning(mut comeback, answer) => {
-                comeback.handle_in_force(next_beat);
-                sitting.stage = Stage::Reading(comeback, answer);
+            Stage::Returning(mut claimant) => {
+                claimant.comeback.handle_in_force(next_beat);
+                sitting.stage = Stage::Reading(claimant);
                 self.marking.insert(seat);
                 self.is_mark_wanted = true;
             }
             other @ (Stage::Writing
-            | Stage::Claiming { .. }
-            | Stage::Reading(..)
+            | Stage::Claiming(_)
+            | Stage::Reading(_)
             | Stage::Deciding(_)
             | Stage::Connected) => {
                 sitting.stage = other;
             }
-        }
-    }
-
-    fn go_on_joining(&mut self, seat: Seat) {
-        let Some(sitting) = self.seats.get_mut(&seat) else {
-            return;
-        };
-        for joining in std::mem::take(&mut sitting.joining) {
-            let logs: Vec<_> = joining.rooms.iter().cloned().map(LogName::Room).collect();
-            if self.wait_for(seat, logs.iter()) {
-                if let Some(sitting) = self.seats.get_mut(&seat) {
-                    sitting.joining.push(joining);
-                }
-                continue;
-            }
-            // What was left meanwhile is left.
-            let rooms = joining.rooms.iter();
-            let rooms = rooms.filter(|room| self.is_open(&LogName::Room(Arc::clone(room))));
-            let change = Change::Join(rooms.cloned().collect());
-            let pending = Pending::Join {
-                seat,
-                rooms: joining.rooms,
-                written: joining.written,
-            };
-            self.write(seat, change, pending);
         }
     }
 
@@ -335,82 +289,15 @@ impl Keeper {
             return;
         };
         let kept = sitting.kept.clone();
-        let since = sitting.since;
         self.end_return(seat, &kept);
         self.counters.note("recovered");
-        self.counters.duration.observe(since.elapsed());
+        self.counters.duration.observe(deciding.since.elapsed());
         let Deciding { welcome, held, .. } = *deciding;
         let through = held.back().map_or(welcome.through, |it| it.position);
         let events: Vec<_> = welcome.events.into_iter().chain(held).collect();
         self.counters.replayed.add(events.len() as u64);
         self.outlet.welcome(seat, events, through);
         self.go_on_joining(seat);
-    }
-
-    pub(super) fn join(&mut self, seat: Seat, rooms: Arc<[Arc<str>]>, written: Arc<Latch>) {
-        let Some(sitting) = self.seats.get_mut(&seat) else {
-            written.refuse();
-            return;
-        };
-        let mut new = Vec::new();
-        for room in rooms.iter() {
-            let log = LogName::Room(Arc::clone(room));
-            if !sitting.kept.contains(&log) {
-                sitting.kept.push(log.clone());
-                new.push(log);
-            }
-        }
-        sitting.joining.push(Joining { rooms, written });
-        let is_connected = matches!(sitting.stage, Stage::Connected);
-        for log in &new {
-            self.keep(log);
-        }
-        if is_connected {
-            self.go_on_joining(seat);
-        }
-    }
-
-    pub(super) fn leave(&mut self, seat: Seat, rooms: Vec<Arc<str>>, until: Position) {
-        let Some(sitting) = self.seats.get_mut(&seat) else {
-            return;
-        };
-        let mut left = Vec::new();
-        for room in &rooms {
-            let log = LogName::Room(Arc::clone(room));
-            if let Some(place) = sitting.kept.iter().position(|it| *it == log) {
-                sitting.kept.swap_remove(place);
-                left.push(log);
-            }
-        }
-        self.write(seat, Change::Leave { rooms, until }, Pending::Nothing);
-        for log in &left {
-            self.release(log);
-        }
-    }
-
-    /// Redis does not let this node hear a room.
-    pub(super) fn refuse_room(&mut self, log: &LogName, waiting: Vec<Seat>) {
-        let LogName::Room(room) = log else {
-            return;
-        };
-        for seat in waiting {
-            let Some(sitting) = self.seats.get_mut(&seat) else {
-                continue;
-            };
-            sitting.joining.retain(|joining| {
-                let is_refused = joining.rooms.contains(room);
-                if is_refused {
-                    joining.written.refuse();
-                }
-                !is_refused
-            });
-            if let Some(place) = sitting.kept.iter().position(|it| it == log) {
-                sitting.kept.swap_remove(place);
-                self.end_return_to(seat, log);
-                self.release(log);
-            }
-            self.go_on(vec![seat]);
-        }
     }
 
     /// A socket is gone. What is to be written of its session is.
@@ -424,13 +311,9 @@ impl Keeper {
         self.returning.remove(&seat);
         self.rewinds.forget(seat);
         self.reads.forget(&Reader::Comeback(seat));
-        for joining in &sitting.joining {
-            joining.written.refuse();
-        }
-        if !matches!(sitting.stage, Stage::Claiming { .. }) {
-            for log in &sitting.kept {
-                self.release(log);
-            }
+        self.refuse_joins(seat);
+        for log in &sitting.kept {
+            self.release(log);
         }
     }
 
@@ -445,7 +328,7 @@ impl Keeper {
         }
     }
 
-    fn end_return_to(&mut self, seat: Seat, log: &LogName) {
+    pub(super) fn end_return_to(&mut self, seat: Seat, log: &LogName) {
         if let Some(seats) = self.returning_to.get_mut(log) {
             seats.remove(&seat);
             if seats.is_empty() {
@@ -469,14 +352,13 @@ impl Keeper {
     }
 
     pub(super) fn write(&mut self, seat: Seat, change: Change, pending: Pending) {
-        if let Some(sitting) = self.seats.get(&seat)
-            && let Some(secret) = sitting.secret
-        {
-            // A session that is not opened yet is not written either: it ends when it is opened.
-            if matches!(sitting.stage, Stage::Opening(_)) {
-                return;
-            }
-            self.write_of(secret, sitting.generation, change, pending);
+        let Some(sitting) = self.seats.get(&seat) else {
+            return;
+        };
+        // A session that is not opened yet is not written either: it ends when it is opened. And one that is not
+        // claimed yet is not this node's.
+        if !matches!(sitting.stage, Stage::Opening(_) | Stage::Claiming(_)) {
+            self.write_of(sitting.secret, sitting.generation, change, pending);
         }
     }
 
@@ -501,18 +383,15 @@ impl Keeper {
             let Some(sitting) = self.seats.get_mut(&seat) else {
                 continue;
             };
-            let Stage::Claiming {
-                comeback, again, ..
-            } = &mut sitting.stage
-            else {
+            let Stage::Claiming(claimant) = &mut sitting.stage else {
                 continue;
             };
-            if again.is_some_and(|at| now < at) {
+            if claimant.again.is_some_and(|at| now < at) {
                 self.unsettled.insert(seat);
                 continue;
             }
-            *again = None;
-            let claim = comeback.claim().clone();
+            claimant.again = None;
+            let claim = claimant.comeback.claim().clone();
             let secret = *claim.pid.secret();
             self.push(Act::Claim(claim), Pending::Claim(seat, secret));
         }
@@ -521,10 +400,10 @@ impl Keeper {
     pub(super) fn handle_mark(&mut self, mark: &Mark) {
         for seat in std::mem::take(&mut self.marking) {
             if let Some(sitting) = self.seats.get_mut(&seat)
-                && let Stage::Reading(comeback, _) = &mut sitting.stage
+                && let Stage::Reading(claimant) = &mut sitting.stage
             {
                 let (epoch, position) = (mark.known.epoch, mark.known.position);
-                let next = comeback.handle_mark(mark.number, epoch, position);
+                let next = claimant.comeback.handle_mark(mark.number, epoch, position);
                 if matches!(next, Next::Wait) {
                     self.marking.insert(seat);
                 }
@@ -535,9 +414,9 @@ impl Keeper {
 
     pub(super) fn handle_piece(&mut self, seat: Seat, epoch: Epoch, piece: &Part) {
         if let Some(sitting) = self.seats.get_mut(&seat)
-            && let Stage::Reading(comeback, _) = &mut sitting.stage
+            && let Stage::Reading(claimant) = &mut sitting.stage
         {
-            let next = comeback.handle_piece(epoch, piece);
+            let next = claimant.comeback.handle_piece(epoch, piece);
             self.follow(seat, next);
         }
     }
@@ -563,8 +442,8 @@ impl Keeper {
                 continue;
             };
             match &mut sitting.stage {
-                Stage::Reading(comeback, _) if comeback.claimed().is_some_and(is_for) => {
-                    next.push((*seat, comeback.hold(entry)));
+                Stage::Reading(claimant) if claimant.comeback.claimed().is_some_and(is_for) => {
+                    next.push((*seat, claimant.comeback.hold(entry)));
                 }
                 Stage::Deciding(deciding) if is_for(&deciding.welcome.claimed) => {
                     deciding.bytes += entry.size();
@@ -575,9 +454,9 @@ impl Keeper {
                 }
                 Stage::Opening(_)
                 | Stage::Writing
-                | Stage::Claiming { .. }
-                | Stage::Returning(..)
-                | Stage::Reading(..)
+                | Stage::Claiming(_)
+                | Stage::Returning(_)
+                | Stage::Reading(_)
                 | Stage::Deciding(_)
                 | Stage::Connected => {}
             }
@@ -602,42 +481,41 @@ impl Keeper {
             }
             Next::Refuse(refusal) => {
                 self.counters.note(refusal.as_str());
-                let answer = self.take_answer(seat);
+                let claimant = self.take_claimant(seat);
                 self.leave_seat(seat, Some(Change::End));
-                if let Some(answer) = answer {
-                    let _gone = answer.send(Err(refusal));
+                if let Some(claimant) = claimant {
+                    let _gone = claimant.answer.send(Err(refusal));
                 }
             }
             Next::Welcome(welcome) => {
-                let Some(answer) = self.take_answer(seat) else {
+                let Some(claimant) = self.take_claimant(seat) else {
                     return;
                 };
                 let returned = Returned::from(&welcome.claimed);
                 if let Some(sitting) = self.seats.get_mut(&seat) {
                     sitting.stage = Stage::Deciding(Box::new(Deciding {
                         welcome: *welcome,
+                        since: claimant.since,
                         held: VecDeque::new(),
                         bytes: 0,
                     }));
                 }
-                if answer.send(Ok(returned)).is_err() {
+                if claimant.answer.send(Ok(returned)).is_err() {
                     self.leave_seat(seat, Some(Change::Away));
                 }
             }
         }
     }
 
-    fn take_answer(
-        &mut self,
-        seat: Seat,
-    ) -> Option<oneshot::Sender<Result<Returned, NotRecovered>>> {
+    /// Takes what a client that reads came with.
+    fn take_claimant(&mut self, seat: Seat) -> Option<Box<Claimant>> {
         let sitting = self.seats.get_mut(&seat)?;
         match std::mem::replace(&mut sitting.stage, Stage::Connected) {
-            Stage::Reading(_, answer) => Some(answer),
+            Stage::Reading(claimant) => Some(claimant),
             other @ (Stage::Opening(_)
             | Stage::Writing
-            | Stage::Claiming { .. }
-            | Stage::Returning(..)
+            | Stage::Claiming(_)
+            | Stage::Returning(_)
             | Stage::Deciding(_)
             | Stage::Connected) => {
                 sitting.stage = other;

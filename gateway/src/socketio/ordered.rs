@@ -122,7 +122,7 @@ pub(crate) struct NodeOutlet(pub(crate) Weak<Node>);
 impl NodeOutlet {
     fn post(&self, seat: Seat, job: impl FnOnce(&Rc<Shard>) + Send + 'static) {
         if let Some(node) = self.0.upgrade()
-            && let Some(shard) = node.shards().get(seat.shard as usize)
+            && let Some(shard) = node.shards().get(seat.shard())
         {
             shard.post(Mail::Run(Box::new(job)));
         }

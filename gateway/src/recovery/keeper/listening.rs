@@ -4,16 +4,14 @@ use adapter::Interest;
 use adapter::recovery::LogName;
 
 use super::{Coming, Keeper};
-use crate::recovery::Seat;
 
 /// A log that somebody here is to hear.
 pub(in crate::recovery) struct Wanted {
-    pub(in crate::recovery) wants: usize,
-    pub(super) interest: Option<Interest>,
+    pub(super) wants: u32,
     /// It is heard without a hole.
     pub(in crate::recovery) is_open: bool,
-    /// Who goes on once it is open.
-    pub(in crate::recovery) waiting: Vec<Seat>,
+    /// Its own interest, if it has one. The others are heard with the namespace.
+    pub(super) interest: Option<Box<Interest>>,
 }
 
 pub(super) fn when_in_force(log: LogName, in_force: adapter::InForce) -> Coming {
@@ -28,11 +26,11 @@ impl Keeper {
         self.is_listening = true;
         let mut waiting = Vec::new();
         for (log, wanted) in &mut self.wanted {
-            let is_in_force = wanted.interest.as_ref().is_none_or(Interest::is_in_force);
+            let is_in_force = wanted.interest.as_ref().is_none_or(|it| it.is_in_force());
             if is_in_force && !wanted.is_open {
                 wanted.is_open = true;
                 self.receiver.open(log.clone());
-                waiting.append(&mut wanted.waiting);
+                waiting.append(&mut self.waiting.remove(log).unwrap_or_default());
             } else if let Some(interest) = &wanted.interest {
                 // What told that it is in force before may have told the connection before.
                 let in_force = interest.in_force();
@@ -56,7 +54,7 @@ impl Keeper {
         {
             let in_force = interest.in_force();
             if in_force.is_refused() {
-                let waiting = std::mem::take(&mut wanted.waiting);
+                let waiting = self.waiting.remove(log).unwrap_or_default();
                 return self.refuse_room(log, waiting);
             }
             self.coming.push(when_in_force(log.clone(), in_force));
@@ -64,7 +62,7 @@ impl Keeper {
         }
         wanted.is_open = true;
         self.receiver.open(log.clone());
-        let waiting = std::mem::take(&mut wanted.waiting);
+        let waiting = self.waiting.remove(log).unwrap_or_default();
         self.go_on(waiting);
     }
 
@@ -76,9 +74,8 @@ impl Keeper {
         }
         let mut wanted = Wanted {
             wants: 1,
-            interest: None,
             is_open: false,
-            waiting: Vec::new(),
+            interest: None,
         };
         if let (Some(adapter), LogName::Room(room)) = (&self.adapter, log) {
             let interest = adapter.open_room(self.order.namespace(), room);
@@ -87,7 +84,7 @@ impl Keeper {
                 true => wanted.is_open = true,
                 false => self.coming.push(when_in_force(log.clone(), in_force)),
             }
-            wanted.interest = Some(interest);
+            wanted.interest = (!interest.is_covered()).then(|| Box::new(interest));
         } else {
             wanted.is_open = self.is_listening;
         }
@@ -104,6 +101,7 @@ impl Keeper {
         wanted.wants -= 1;
         if wanted.wants == 0 {
             self.wanted.remove(log);
+            self.waiting.remove(log);
             self.receiver.close(log);
         }
     }

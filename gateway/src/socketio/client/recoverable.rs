@@ -150,8 +150,11 @@ impl Client {
         }
         let session = Rc::clone(socket.session());
         socket.set_opened(None, through);
+        let epoch = socket.epoch();
         socket.welcome();
-        socket.replay(events);
+        if let Some(epoch) = epoch {
+            socket.replay(epoch, events);
+        }
         Self::of(&session).let_in(&session, socket);
     }
 

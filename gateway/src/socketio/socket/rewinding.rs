@@ -75,11 +75,12 @@ impl Socket {
             let mut extra = self.0.extra.borrow_mut();
             let seating = extra.seating.as_mut()?;
             let handed = handed.map_or(Position::ZERO, |it| it.position);
-            seating.rewinding.replace(Box::new(Rewinding {
+            let have = handed.max(seating.from);
+            seating.passing_mut().rewinding.replace(Box::new(Rewinding {
                 number,
                 rooms: rooms.to_vec(),
                 new,
-                have: handed.max(seating.from),
+                have,
                 held: Vec::new(),
                 bytes: 0,
                 done,
@@ -109,7 +110,8 @@ impl Socket {
         let limit = self.replay_bytes();
         let is_too_much = {
             let mut extra = self.0.extra.borrow_mut();
-            let rewinding = extra.seating.as_mut().and_then(|it| it.rewinding.as_mut());
+            let passing = extra.seating.as_mut().and_then(|it| it.passing.as_mut());
+            let rewinding = passing.and_then(|it| it.rewinding.as_mut());
             let Some(rewinding) = rewinding else {
                 return false;
             };
@@ -234,8 +236,8 @@ impl Socket {
 
     fn take_rewinding(&self, number: u64) -> Option<Box<Rewinding>> {
         let mut extra = self.0.extra.borrow_mut();
-        let rewinding = &mut extra.seating.as_mut()?.rewinding;
-        rewinding.take_if(|it| it.number == number)
+        let passing = extra.seating.as_mut()?.passing.as_mut()?;
+        passing.rewinding.take_if(|it| it.number == number)
     }
 }
 

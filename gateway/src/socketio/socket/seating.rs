@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use adapter::recovery::{Entry, Generation, Offset, Pid, Position};
+use adapter::recovery::{Entry, Epoch, Generation, Offset, Pid, Position};
 use adapter::{InForce, Selection};
 use bytes::Bytes;
 use protocol::Encoded;
@@ -25,12 +25,20 @@ pub(super) struct Seating {
     order: Arc<Order>,
     seat: Seat,
     generation: Generation,
-    pid: Option<Pid>,
+    /// It gets nothing that is not behind this.
+    pub(super) from: Position,
     recovered: bool,
     /// The application accepted it, and its session is not written yet.
     accepted: bool,
-    /// It gets nothing that is not behind this.
-    pub(super) from: Position,
+    /// What most sockets have none of, most of the time.
+    pub(super) passing: Option<Box<Passing>>,
+}
+
+/// What a socket has while it arrives, joins, or has not heard everything of a room.
+#[derive(Default)]
+pub(super) struct Passing {
+    /// What its client comes back with, until it is told.
+    pid: Option<Pid>,
     /// Rooms of which it gets nothing that is not behind these.
     since: Vec<(Arc<str>, Position)>,
     /// Joins that are not written yet.
@@ -38,9 +46,29 @@ pub(super) struct Seating {
     /// The join with history that is under way.
     pub(super) rewinding: Option<Box<Rewinding>>,
     /// What the application kept with it before it came back.
-    restored: Option<Box<Bytes>>,
+    restored: Option<Bytes>,
     /// What its session was opened with, until that is written.
-    announced: Option<Box<Announced>>,
+    announced: Option<Announced>,
+}
+
+impl Seating {
+    pub(super) fn passing_mut(&mut self) -> &mut Passing {
+        self.passing.get_or_insert_default()
+    }
+
+    /// Gives back what is used no more.
+    fn tidy(&mut self) {
+        if self.passing.as_ref().is_some_and(|it| it.is_over()) {
+            self.passing = None;
+        }
+    }
+}
+
+impl Passing {
+    fn is_over(&self) -> bool {
+        let is_here = self.pid.is_none() && self.announced.is_none() && self.restored.is_none();
+        is_here && self.since.is_empty() && self.unwritten.is_empty() && self.rewinding.is_none()
+    }
 }
 
 struct Announced {
@@ -77,7 +105,7 @@ impl Socket {
     /// The same as JSON text.
     pub(crate) fn restored(&self) -> Option<Bytes> {
         let extra = self.0.extra.borrow();
-        extra.seating.as_ref()?.restored.as_deref().cloned()
+        extra.seating.as_ref()?.passing.as_ref()?.restored.clone()
     }
 
     /// Gives it a place in the order of its namespace.
@@ -87,15 +115,10 @@ impl Socket {
             order,
             seat,
             generation: 1,
-            pid: None,
+            from: Position::MAX,
             recovered: false,
             accepted: false,
-            from: Position::MAX,
-            since: Vec::new(),
-            unwritten: Vec::new(),
-            rewinding: None,
-            restored: None,
-            announced: None,
+            passing: None,
         };
         self.0.extra.borrow_mut().seating = Some(Box::new(seating));
         seat
@@ -137,13 +160,14 @@ impl Socket {
         }
         if let Some(seating) = &mut self.0.extra.borrow_mut().seating {
             seating.generation = returned.generation;
-            seating.pid = Some(pid);
             seating.recovered = true;
-            seating.restored = returned.data.clone().map(Box::new);
-            seating.announced = Some(Box::new(Announced {
+            let passing = seating.passing_mut();
+            passing.pid = Some(pid);
+            passing.restored = returned.data.clone();
+            passing.announced = Some(Announced {
                 rooms: returned.rooms.clone(),
                 data: returned.data.clone(),
-            }));
+            });
         }
         true
     }
@@ -170,10 +194,10 @@ impl Socket {
             rooms.iter().map(|room| Arc::from(&**room)).collect()
         };
         if let Some(seating) = &mut self.0.extra.borrow_mut().seating {
-            seating.announced = Some(Box::new(Announced {
+            seating.passing_mut().announced = Some(Announced {
                 rooms: rooms.clone(),
                 data: data.clone(),
-            }));
+            });
         }
         Arrival {
             sid: self.id().as_str().into(),
@@ -195,9 +219,12 @@ impl Socket {
             let Some(seating) = &mut extra.seating else {
                 return;
             };
-            seating.pid = pid.or(seating.pid);
             seating.from = from;
-            seating.announced.take()
+            let passing = seating.passing_mut();
+            passing.pid = pid.or(passing.pid);
+            let announced = passing.announced.take();
+            seating.tidy();
+            announced
         };
         let (announced, announced_data) = match announced {
             Some(announced) => (announced.rooms, announced.data),
@@ -224,12 +251,15 @@ impl Socket {
     pub(crate) fn unwritten(&self) -> Joined {
         let mut joined = Joined::default();
         if let Some(seating) = &mut self.0.extra.borrow_mut().seating {
-            for in_force in &seating.unwritten {
-                joined.and(Some(in_force.clone()));
+            if let Some(passing) = &mut seating.passing {
+                for in_force in &passing.unwritten {
+                    joined.and(Some(in_force.clone()));
+                }
+                passing
+                    .unwritten
+                    .retain(|it| !it.is_open() && !it.is_refused());
             }
-            seating
-                .unwritten
-                .retain(|it| !it.is_open() && !it.is_refused());
+            seating.tidy();
         }
         joined
     }
@@ -250,8 +280,9 @@ impl Socket {
         let rooms: Arc<[Arc<str>]> = rooms.iter().map(|room| Arc::from(&**room)).collect();
         let in_force = order.join(seat, rooms);
         if let Some(seating) = &mut self.0.extra.borrow_mut().seating {
-            seating.unwritten.retain(|it| !it.is_open());
-            seating.unwritten.push(in_force);
+            let unwritten = &mut seating.passing_mut().unwritten;
+            unwritten.retain(|it| !it.is_open());
+            unwritten.push(in_force);
         }
     }
 
@@ -264,18 +295,14 @@ impl Socket {
         };
         let handed = order.handed(self.0.session.shard().index());
         let until = handed.map_or(Position::ZERO, |it| it.position);
-        if let Some(seating) = &mut self.0.extra.borrow_mut().seating {
-            seating.since.retain(|(it, _)| !rooms.contains(&&**it));
-        }
+        self.with_passing(|passing| passing.since.retain(|(it, _)| !rooms.contains(&&**it)));
         let rooms = rooms.iter().map(|room| Arc::from(*room)).collect();
         order.leave(seat, rooms, until);
     }
 
     /// The data that is kept with it changed.
     pub(crate) fn tell_data(&self) {
-        if let Some(seating) = &mut self.0.extra.borrow_mut().seating {
-            seating.restored = None;
-        }
+        self.with_passing(|passing| passing.restored = None);
         if let Some((order, seat)) = self.written_place() {
             order.set_data(seat, self.data_json().map(Bytes::from));
         }
@@ -283,9 +310,7 @@ impl Socket {
 
     /// It is gone: away, or for good.
     pub(crate) fn unseat(&self, for_good: bool) {
-        if let Some(seating) = &mut self.0.extra.borrow_mut().seating {
-            seating.rewinding = None;
-        }
+        self.with_passing(|passing| passing.rewinding = None);
         if let Some((order, seat)) = self.place() {
             order.gone(seat, for_good);
         }
@@ -294,9 +319,10 @@ impl Socket {
     /// A join was written while this node was behind.
     pub(crate) fn set_since(&self, rooms: &[Arc<str>], since: Position) {
         if let Some(seating) = &mut self.0.extra.borrow_mut().seating {
+            let passing = seating.passing_mut();
             for room in rooms {
-                seating.since.retain(|(it, _)| it != room);
-                seating.since.push((Arc::clone(room), since));
+                passing.since.retain(|(it, _)| it != room);
+                passing.since.push((Arc::clone(room), since));
             }
         }
     }
@@ -310,18 +336,22 @@ impl Socket {
         if position <= seating.from {
             return Takes::Not;
         }
-        let taken = match seating.rewinding {
+        let Some(passing) = &mut seating.passing else {
+            return Takes::Now;
+        };
+        let taken = match passing.rewinding {
             Some(_) => Takes::Later,
             None => Takes::Now,
         };
-        if seating.since.is_empty() {
+        passing.since.retain(|(_, since)| *since >= position);
+        if passing.since.is_empty() {
+            seating.tidy();
             return taken;
         }
-        seating.since.retain(|(_, since)| *since >= position);
         if selection.rooms.is_empty() {
             return taken;
         }
-        let late = |room: &String| seating.since.iter().any(|(it, _)| **it == **room);
+        let late = |room: &String| passing.since.iter().any(|(it, _)| **it == **room);
         let rooms = self.0.rooms.borrow();
         let is_in = |room: &String| {
             self.id().as_str() == room.as_str() || rooms.iter().any(|it| **it == **room)
@@ -377,13 +407,12 @@ impl Socket {
         published.ok_or(EmitError::Overloaded)
     }
 
-    /// What its client is told when it is connected.
+    /// What its client is told when it is connected, once.
     pub(super) fn greeting(&self) -> Encoded {
         if self.0.session.revision() == Revision::Three {
             return Encoded::connect_old(self.namespace());
         }
-        let extra = self.0.extra.borrow();
-        match extra.seating.as_ref().and_then(|it| it.pid) {
+        match self.take_pid() {
             Some(pid) => {
                 Encoded::connect_recoverable(self.namespace(), self.id().as_str(), &pid.expose())
             }
@@ -391,19 +420,33 @@ impl Socket {
         }
     }
 
-    /// Sends what a client missed.
-    pub(crate) fn replay(&self, events: &[Arc<Entry>]) {
-        let epoch = {
-            let extra = self.0.extra.borrow();
-            extra
-                .seating
-                .as_ref()
-                .and_then(|it| it.pid)
-                .map(|it| it.start.epoch)
-        };
-        let Some(epoch) = epoch else {
-            return;
-        };
+    /// The life of the log to which it comes back.
+    pub(crate) fn epoch(&self) -> Option<Epoch> {
+        let extra = self.0.extra.borrow();
+        let passing = extra.seating.as_ref()?.passing.as_ref()?;
+        passing.pid.map(|it| it.start.epoch)
+    }
+
+    fn take_pid(&self) -> Option<Pid> {
+        let mut extra = self.0.extra.borrow_mut();
+        let seating = extra.seating.as_mut()?;
+        let pid = seating.passing.as_mut()?.pid.take();
+        seating.tidy();
+        pid
+    }
+
+    /// Does something with what is passing, if there is anything.
+    fn with_passing(&self, change: impl FnOnce(&mut Passing)) {
+        if let Some(seating) = &mut self.0.extra.borrow_mut().seating
+            && let Some(passing) = &mut seating.passing
+        {
+            change(passing);
+            seating.tidy();
+        }
+    }
+
+    /// Sends what a client missed, of this life of the log.
+    pub(crate) fn replay(&self, epoch: Epoch, events: &[Arc<Entry>]) {
         for entry in events {
             let offset = Offset {
                 epoch,
