@@ -296,6 +296,15 @@ impl Socket {
         extra.arrival.get_or_insert_default().waits = Some(task);
     }
 
+    /// What it waited for has come, and the task that waited is not the one that runs.
+    pub(super) fn end_waiting(&self) {
+        let mut extra = self.0.extra.borrow_mut();
+        let waits = extra.arrival.as_mut().and_then(|it| it.waits.take());
+        if let Some(task) = waits {
+            task.abort();
+        }
+    }
+
     /// The application accepted: the socket enters its namespace and the rooms that it joined
     /// meanwhile.
     pub(crate) fn set_accepted(&self) {

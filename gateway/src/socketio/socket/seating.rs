@@ -230,6 +230,7 @@ impl Socket {
             Some(announced) => (announced.rooms, announced.data),
             None => Default::default(),
         };
+        self.end_waiting();
         self.set_accepted();
         // What was done to it while that was written.
         let rooms = self.0.rooms.borrow().clone();
