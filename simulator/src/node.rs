@@ -348,7 +348,7 @@ impl Node {
         }
         if let Some(interest) = self.interests.get_mut(log) {
             interest.in_force = true;
-            self.receiver.open(log.clone());
+            self.receiver.open(log.clone(), self.writer.next_beat());
         }
         if !self.is_up && self.interests.values().all(|it| it.in_force) {
             self.is_up = true;

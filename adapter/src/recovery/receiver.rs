@@ -24,15 +24,16 @@ use super::{Entry, Epoch, Heard, Known, LogName, LogReader, Mark, Ordered, Part,
 /// After a break a mark tells from where on that holds again. What is before the mark is read from the logs, and
 /// released before anything else. That holds up the whole namespace, since clients remember one place for all rooms.
 ///
-/// Each event also names its predecessor in each of its logs. So a hole shows that should not be. It is filled if
-/// nothing behind it was released. Otherwise the members of the room are closed, and their sessions ended.
+/// Each event also names its predecessor in each of its logs. So a hole shows that should not be. Then all logs are
+/// read from the last place that is known to have come of each: what was lost of others shows later, or never. It is
+/// filled if nothing behind it was released. Otherwise the members of the room are closed, and their sessions ended.
 #[derive(Debug)]
 pub struct Receiver {
     known: Option<Known>,
-    /// The logs that are followed, and the last place of each that is known to have come.
-    rooms: BTreeMap<LogName, Option<Position>>,
-    /// Those of which something is missing behind a place, against what is taken for granted.
-    suspects: BTreeMap<LogName, Position>,
+    /// The logs that are followed.
+    rooms: BTreeMap<LogName, Room>,
+    /// Something is missing, against what is taken for granted: of which logs is to be found out.
+    is_suspect: bool,
     state: State,
     held: VecDeque<Heard>,
     held_bytes: usize,
@@ -51,6 +52,15 @@ pub struct Bounds {
     pub held_bytes: usize,
     /// Bytes that were read to fill holes.
     pub fill_bytes: usize,
+}
+
+/// A log that is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// It is complete from the mark of this heartbeat on.
+    Opening(u64),
+    /// The last place of it that is known to have come.
+    Last(Position),
 }
 
 /// How it stands.
@@ -116,7 +126,7 @@ impl Receiver {
         Self {
             known: None,
             rooms: BTreeMap::new(),
-            suspects: BTreeMap::new(),
+            is_suspect: false,
             state: State::Away,
             held: VecDeque::new(),
             held_bytes: 0,
@@ -151,15 +161,15 @@ impl Receiver {
         self.rooms.len()
     }
 
-    /// Follows a log: its interest is in force.
-    pub fn open(&mut self, log: LogName) {
-        self.rooms.entry(log).or_default();
+    /// Follows a log: its interest is in force. The heartbeat of this number is made behind that. What was heard
+    /// before may still be on its way to here, so marks before that one say nothing of this log.
+    pub fn open(&mut self, log: LogName, number: u64) {
+        self.rooms.entry(log).or_insert(Room::Opening(number));
     }
 
     /// Follows it no more.
     pub fn close(&mut self, log: &LogName) {
         self.rooms.remove(log);
-        self.suspects.remove(log);
         if let State::Filling { reader, .. } = &mut self.state {
             reader.give_up(log);
         }
@@ -227,8 +237,7 @@ impl Receiver {
                     Incomplete::TooLarge => Why::TooLarge,
                 };
                 // Of a hole that should not be, nobody knows where it ends.
-                let is_suspect = self.suspects.contains_key(&piece.log);
-                let why = if is_suspect { Why::Late } else { why };
+                let why = if self.is_suspect { Why::Late } else { why };
                 let log = piece.log.clone();
                 self.output.push_back(Effect::GiveUp(GaveUp { log, why }));
                 None
@@ -263,12 +272,14 @@ impl Receiver {
             self.output.push_back(Effect::Renewed(mark.known.epoch));
             return self.finish(mark);
         }
-        if mark.previous == known.position && self.suspects.is_empty() {
+        if mark.previous == known.position && !self.is_suspect {
             return self.finish(mark);
         }
-        let logs = self.rooms.keys().map(|log| {
-            let suspect = self.suspects.get(log).copied();
-            let after = suspect.unwrap_or(known.position);
+        let logs = self.rooms.iter().map(|(log, room)| {
+            let after = match room {
+                Room::Last(last) if self.is_suspect => *last,
+                Room::Last(_) | Room::Opening(_) => known.position,
+            };
             (log.clone(), after.min(known.position))
         });
         let reader = LogReader::new(logs, mark.known.position, self.limits.fill_bytes);
@@ -293,8 +304,8 @@ impl Receiver {
                 continue;
             }
             for log in LogName::of(&entry.selection) {
-                let suspect = self.suspects.get(&log);
-                if suspect.is_some_and(|it| *it < entry.position) {
+                let room = self.rooms.get(&log);
+                if matches!(room, Some(Room::Last(last)) if *last < entry.position) {
                     let why = Why::Late;
                     let given_up = Effect::GiveUp(GaveUp { log, why });
                     // Before anything is released.
@@ -310,10 +321,12 @@ impl Receiver {
     /// Everything up to the mark is released.
     fn finish(&mut self, mark: Arc<Mark>) {
         self.known = Some(mark.known);
-        for last in self.rooms.values_mut() {
-            *last = Some(mark.known.position);
+        for room in self.rooms.values_mut() {
+            if room.is_complete_at(mark.number) {
+                *room = Room::Last(mark.known.position);
+            }
         }
-        self.suspects.clear();
+        self.is_suspect = false;
         self.output.push_back(Effect::Marked(mark));
         if self.is_behind {
             return self.resync();
@@ -365,20 +378,16 @@ impl Receiver {
         }
         let mut is_hole = false;
         for (log, before) in &message.before {
-            if let Some(Some(last)) = self.rooms.get(log)
-                && before > last
-            {
-                self.suspects.insert(log.clone(), *last);
-                is_hole = true;
-            }
+            is_hole |= matches!(self.rooms.get(log), Some(Room::Last(last)) if before > last);
         }
         if is_hole {
+            self.is_suspect = true;
             return self.resync();
         }
         known.position = position;
         for (log, _) in &message.before {
-            if let Some(last) = self.rooms.get_mut(log) {
-                *last = Some(position);
+            if let Some(Room::Last(last)) = self.rooms.get_mut(log) {
+                *last = position;
             }
         }
         self.output
@@ -394,22 +403,35 @@ impl Receiver {
         }
         let mut is_hole = false;
         for (log, head) in &mark.heads {
-            if let Some(Some(last)) = self.rooms.get(log)
-                && head > last
-            {
-                self.suspects.insert(log.clone(), *last);
-                is_hole = true;
+            if let Some(Room::Last(last)) = self.rooms.get_mut(log) {
+                is_hole |= head > last;
+                if head <= last {
+                    *last = mark.known.position;
+                }
             }
         }
         if is_hole {
+            self.is_suspect = true;
             return self.begin_fill(mark);
         }
         // A log that was opened since is complete from here on.
-        for last in self.rooms.values_mut() {
-            last.get_or_insert(mark.known.position);
+        for room in self.rooms.values_mut() {
+            if matches!(room, Room::Opening(_)) && room.is_complete_at(mark.number) {
+                *room = Room::Last(mark.known.position);
+            }
         }
         self.known = Some(mark.known);
         self.output.push_back(Effect::Marked(mark));
+    }
+}
+
+impl Room {
+    /// Whether nothing is missing of it behind the mark of this heartbeat.
+    fn is_complete_at(self, number: u64) -> bool {
+        match self {
+            Self::Opening(awaited) => awaited <= number,
+            Self::Last(_) => true,
+        }
     }
 }
 
@@ -478,7 +500,7 @@ mod tests {
     #[test]
     fn a_hole_behind_which_something_was_released_closes_the_members() {
         let mut test = Test::live(100);
-        test.receiver.open(LogName::room("b"));
+        test.receiver.open(LogName::room("b"), 1);
         test.mark(105, 100);
         test.hear("b", 115, 0);
         test.outputs();
@@ -493,6 +515,78 @@ mod tests {
         assert_eq!(
             test.outputs(),
             ["give up a Late", "release 120", "marked 130"]
+        );
+    }
+
+    #[test]
+    fn a_hole_in_one_room_has_all_rooms_looked_at() {
+        let mut test = Test::live(100);
+        test.receiver.open(LogName::room("b"), 1);
+        test.mark(105, 100);
+        test.outputs();
+        // 110 of room b is lost as well, and nothing of it shows that.
+        test.receiver.open(LogName::room("c"), 1);
+        test.hear("c", 112, 0);
+        test.hear("a", 120, 108);
+        test.mark(130, 120);
+        assert_eq!(
+            test.outputs(),
+            [
+                "release 112",
+                "beat",
+                "read a 100..130",
+                "read b 105..130",
+                "read c 112..130"
+            ]
+        );
+        test.piece("a", 100, &[108, 120], 130, 0);
+        test.piece("b", 105, &[110], 130, 0);
+        test.piece("c", 112, &[], 130, 0);
+        assert_eq!(
+            test.outputs(),
+            [
+                "give up b Late",
+                "give up a Late",
+                "release 120",
+                "marked 130"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_mark_from_before_a_room_was_opened_says_nothing_of_it() {
+        let mut test = Test::live(100);
+        test.receiver.open(LogName::room("b"), 2);
+        // It was made before the interest was in force, and comes late.
+        test.mark(105, 100);
+        // So 110 of the room is not missing, although it did not come.
+        test.hear("b", 115, 110);
+        test.mark(120, 115);
+        assert_eq!(test.outputs(), ["marked 105", "release 115", "marked 120"]);
+        let behind = Mark {
+            number: 2,
+            ..mark(125, 120)
+        };
+        test.receiver.handle(heard(behind));
+        test.hear("b", 135, 130);
+        assert_eq!(test.outputs(), ["marked 125", "beat"]);
+        // The same where it is opened while something is read.
+        let mut test = Test::live(100);
+        test.receiver.handle_down();
+        test.receiver.handle_up();
+        test.mark(150, 140);
+        test.receiver.open(LogName::room("b"), 2);
+        test.piece("a", 100, &[140], 150, 0);
+        test.hear("b", 165, 160);
+        assert_eq!(
+            test.outputs(),
+            [
+                "beat",
+                "read a 100..150",
+                "release 140",
+                "marked 150",
+                "release 165"
+            ]
         );
     }
 
@@ -575,7 +669,7 @@ mod tests {
         fn live(position: u64) -> Self {
             let mut receiver = Receiver::new(BOUNDS);
             receiver.begin(known(position));
-            receiver.open(LogName::room("a"));
+            receiver.open(LogName::room("a"), 1);
             receiver.handle_up();
             receiver.handle(heard(mark(position, position)));
             while receiver.poll().is_some() {}

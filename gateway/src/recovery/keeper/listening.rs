@@ -24,12 +24,13 @@ pub(super) fn when_in_force(log: LogName, in_force: adapter::InForce) -> Coming 
 impl Keeper {
     pub(super) fn handle_listening(&mut self) {
         self.is_listening = true;
+        let next_beat = self.writer.next_beat();
         let mut waiting = Vec::new();
         for (log, wanted) in &mut self.wanted {
             let is_in_force = wanted.interest.as_ref().is_none_or(|it| it.is_in_force());
             if is_in_force && !wanted.is_open {
                 wanted.is_open = true;
-                self.receiver.open(log.clone());
+                self.receiver.open(log.clone(), next_beat);
                 waiting.append(&mut self.waiting.remove(log).unwrap_or_default());
             } else if let Some(interest) = &wanted.interest {
                 // What told that it is in force before may have told the connection before.
@@ -61,7 +62,7 @@ impl Keeper {
             return;
         }
         wanted.is_open = true;
-        self.receiver.open(log.clone());
+        self.receiver.open(log.clone(), self.writer.next_beat());
         let waiting = self.waiting.remove(log).unwrap_or_default();
         self.go_on(waiting);
     }
@@ -89,7 +90,7 @@ impl Keeper {
             wanted.is_open = self.is_listening;
         }
         if wanted.is_open {
-            self.receiver.open(log.clone());
+            self.receiver.open(log.clone(), self.writer.next_beat());
         }
         self.wanted.insert(log.clone(), wanted);
     }
