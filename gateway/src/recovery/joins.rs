@@ -6,14 +6,8 @@ use adapter::Latch;
 use adapter::recovery::{Change, LogName, Position};
 
 use super::Seat;
-use super::keeper::{Keeper, Pending};
+use super::keeper::{Joining, Keeper, Pending};
 use super::seats::Stage;
-
-/// A join that waits for its interests.
-pub(super) struct Joining {
-    rooms: Arc<[Arc<str>]>,
-    written: Arc<Latch>,
-}
 
 impl Keeper {
     /// Writes the joins of a socket whose interests are in force.

@@ -18,7 +18,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use super::counters::Share;
-use super::joins::Joining;
 use super::memory::MemoryLink;
 use super::order::{Ask, MAX_WAITING};
 use super::questions::{Asker, Question, Questions};
@@ -214,6 +213,12 @@ pub(super) struct Keeper {
     asks: mpsc::UnboundedReceiver<Ask>,
     pub(super) counters: Arc<RecoveryCounters>,
     share: Share,
+}
+
+/// A join that waits for its interests.
+pub(super) struct Joining {
+    pub(super) rooms: Arc<[Arc<str>]>,
+    pub(super) written: Arc<Latch>,
 }
 
 enum Asked {
