@@ -330,9 +330,9 @@ impl Driver {
             fill_bytes: 64 << 20,
         };
         let mut receiver = Receiver::new(bounds);
-        receiver.open(adapter::recovery::LogName::Everybody);
+        receiver.open(adapter::recovery::LogName::Everybody, 0);
         for room in names {
-            receiver.open(adapter::recovery::LogName::room(room));
+            receiver.open(adapter::recovery::LogName::room(room), 0);
         }
         Self {
             link,
