@@ -120,11 +120,12 @@ impl Told {
     }
 
     fn start(&self, flags: &[&str]) -> Process {
-        let variables = [
-            ("NOTIFY_SOCKET", self.path.to_str().unwrap()),
-            ("WATCHDOG_USEC", "200000"),
-        ];
-        Process::with_variables(&variables, flags)
+        self.start_with(("WATCHDOG_USEC", "200000"), flags)
+    }
+
+    fn start_with(&self, variable: (&str, &str), flags: &[&str]) -> Process {
+        let socket = ("NOTIFY_SOCKET", self.path.to_str().unwrap());
+        Process::with_variables(&[socket, variable], flags)
     }
 }
 
@@ -154,6 +155,24 @@ fn systemd_is_told_of_the_start_the_life_and_the_end() {
     told.until(extension);
     gateway.signal("TERM");
     assert_eq!(gateway.ended().code(), Some(0));
+}
+
+#[test]
+fn a_watchdog_that_is_off_is_told_nothing() {
+    let told = Told::new("off");
+    let gateway = told.start_with(("WATCHDOG_USEC", "0"), &["--shutdown-drain=0"]);
+    told.until("READY=1");
+    told.until("STATUS=serving 0 sessions");
+    gateway.signal("TERM");
+    let mut buffer = [0; 4096];
+    loop {
+        let length = told.socket.recv(&mut buffer).unwrap();
+        let said = std::str::from_utf8(&buffer[..length]).unwrap();
+        assert!(!said.contains("WATCHDOG=1"), "{said}");
+        if said.contains("STOPPING=1") {
+            break;
+        }
+    }
 }
 
 #[test]

@@ -15,16 +15,23 @@ const EXTENSION: Duration = Duration::from_secs(30);
 /// How long the end may take beyond the drain.
 const LAST_STEPS: Duration = Duration::from_secs(20);
 
+/// How long it rests between two words to the watchdog at least.
+const SHORTEST_BEAT: Duration = Duration::from_millis(10);
+
 /// How long the node waits for systemd to take what it is told.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The node serves.
 pub(crate) async fn ready(running: &Running) {
     tell(vec![NotifyState::Ready]).await;
+    if !is_wanted() {
+        return;
+    }
     let pulse = running.pulse();
     tokio::spawn(report(pulse.clone()));
-    if let Some(limit) = sd_notify::watchdog_enabled() {
-        tokio::spawn(watch(pulse, limit / 2));
+    let limit = sd_notify::watchdog_enabled();
+    if let Some(limit) = limit.filter(|limit| !limit.is_zero()) {
+        tokio::spawn(watch(pulse, (limit / 2).max(SHORTEST_BEAT)));
     }
 }
 
@@ -42,6 +49,9 @@ pub(crate) async fn reloaded() {
 
 /// The node ends. As long as the drain lasts, it asks for more time than the unit gives, bit by bit.
 pub(crate) async fn stopping(drain: Duration) {
+    if !is_wanted() {
+        return;
+    }
     tell(vec![NotifyState::Stopping, extension()]).await;
     tokio::spawn(async move {
         let longest = Instant::now().checked_add(drain + LAST_STEPS);
@@ -50,6 +60,11 @@ pub(crate) async fn stopping(drain: Duration) {
             tell(vec![extension()]).await;
         }
     });
+}
+
+/// Whether there is somebody to be told.
+fn is_wanted() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
 }
 
 fn extension() -> NotifyState<'static> {
@@ -80,6 +95,9 @@ async fn watch(pulse: Pulse, every: Duration) {
 }
 
 async fn tell(states: Vec<NotifyState<'static>>) {
+    if !is_wanted() {
+        return;
+    }
     notify(move || sd_notify::notify(&states)).await;
 }
 
