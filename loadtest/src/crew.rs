@@ -260,9 +260,10 @@ impl<P: Send + 'static> Crew<P> {
         Ok((begin, end))
     }
 
-    /// Waits until nothing more arrives: all that is due is there, or two seconds brought nothing.
+    /// Waits until nothing more arrives: all that is due is there, or ten seconds brought nothing. A server that has too
+    /// little of a core may well say nothing for two.
     pub(crate) fn drain(&mut self) -> Result<()> {
-        const PATIENCE: Duration = Duration::from_secs(2);
+        const PATIENCE: Duration = Duration::from_secs(10);
         loop {
             let before = self.totals();
             let arrived = before.of_count(Count::Delivered) + before.of_count(Count::Acked);
