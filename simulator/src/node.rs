@@ -3,13 +3,14 @@
 mod sockets;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adapter::NodeId;
 use adapter::recovery::{
-    Act, Bounds, Call, Change, Comeback, Done, Effect, Floors, Generation, LogName, NotRecovered,
-    PidSecret, Position, Process, Reads, Receiver, Reply, Request, Span, State, Taken, Ticket, Why,
-    Write, Writer, WriterLimits,
+    Act, Bounds, Call, Change, Comeback, Done, Effect, Floors, Generation, Heard, LogName,
+    NotRecovered, PidSecret, Position, Process, Reads, Receiver, Reply, Request, Span, State,
+    Taken, Ticket, Why, Write, Writer, WriterLimits,
 };
 
 use crate::model::{EventId, Rule};
@@ -225,9 +226,13 @@ impl Node {
             Payload::Subscribed(log) => self.handle_subscribed(line, &log, net),
             Payload::Heard(heard) => {
                 if self.subscription == Some(line) {
-                    if matches!(heard, adapter::recovery::Heard::Mark(..)) {
+                    if matches!(heard, Heard::Mark(..)) {
                         self.marked = net.now;
                     }
+                    let heard = match net.is_planted(Planted::NoResync) {
+                        true => without_predecessors(heard),
+                        false => heard,
+                    };
                     self.receiver.handle(heard);
                 }
             }
@@ -644,5 +649,23 @@ impl Node {
         self.reads.forget(&Waiter::Comeback(line));
         self.write(line, Change::End, Pending::Nothing, net);
         self.open(line, net);
+    }
+}
+
+/// What is heard, without what would show that something before it is missing.
+fn without_predecessors(heard: Heard) -> Heard {
+    match heard {
+        Heard::Ordered(ordered) => {
+            let mut ordered = Arc::unwrap_or_clone(ordered);
+            for (_, before) in &mut ordered.before {
+                *before = Position::ZERO;
+            }
+            Heard::Ordered(Arc::new(ordered))
+        }
+        Heard::Mark(process, mark) => {
+            let mut mark = Arc::unwrap_or_clone(mark);
+            mark.heads.clear();
+            Heard::Mark(process, Arc::new(mark))
+        }
     }
 }

@@ -83,7 +83,8 @@ pub enum Planted {
     ExceptIgnored,
     /// That a log is trimmed does not matter.
     TrimmingIgnored,
-    /// A subscription that broke goes on as if nothing had been missed.
+    /// A subscription that broke goes on as if nothing had been missed, and events do not tell their predecessors. One
+    /// of the two alone is made good by the other.
     NoResync,
     /// Nobody tells a new server what he knows.
     FailoverUnnoticed,
