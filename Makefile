@@ -15,6 +15,9 @@ clients: export CONFORMANCE_BIN ?= $(DEBUG)/examples/conformance
 clients: export CLIENT_SUITE_BIN ?= $(DEBUG)/examples/client_suite
 cluster: export CLUSTER_NODE_BIN ?= $(DEBUG)/examples/cluster_node
 
+# Tests read what programs print, so nothing asks them for colours.
+unexport FORCE_COLOR CLICOLOR_FORCE
+
 .PHONY: help run test fast install check fmt build unit autobahn clients loadtest cluster examples redis redis-all \
 	deploy-check deploy-write deploy-image-steps dist package package-check image docs fuzz bench simulate
 

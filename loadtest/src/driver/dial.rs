@@ -198,8 +198,9 @@ fn knock(
     Err(format!("{address}: {last}"))
 }
 
-/// Shakes hands, if the server wants TLS, and waits for an answer to a request that opens no session: a process that
-/// is frozen takes connections, too. A certificate that is not trusted does not get better by waiting.
+/// Shakes hands, if the server wants TLS, and waits for an answer to a request: a process that is frozen takes
+/// connections, too. The request opens no session, and no server counts it as a bad one. A certificate that is not
+/// trusted does not get better by waiting.
 fn greet(
     mut tcp: std::net::TcpStream,
     target: &Target,
@@ -207,9 +208,9 @@ fn greet(
     left: Option<Duration>,
 ) -> io::Result<()> {
     let Target { path, host, .. } = target;
-    let request = format!(
-        "GET {path}?EIO=4&transport=none HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-    );
+    let folder = path.trim_end_matches('/');
+    let request =
+        format!("HEAD {folder}/socket.io.js HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     let silent = || {
         io::Error::new(
             io::ErrorKind::TimedOut,
