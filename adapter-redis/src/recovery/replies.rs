@@ -102,6 +102,20 @@ fn answered(asked: &Asked, items: &[resp::Reply<'_>]) -> Option<Answered> {
                 taken: taken(gone)?,
             }
         }
+        (b"P", Asked::Acts, [epoch, packed]) => {
+            let (numbers, results) = bytes(packed)?.split_at_checked(3 * size_of::<f64>())?;
+            let mut numbers = numbers.chunks_exact(size_of::<f64>()).map(whole_number);
+            Reply::Done {
+                number: numbers.next()??,
+                known: Known {
+                    epoch: self::epoch(epoch)?,
+                    era: numbers.next()?.map(Position::new)?,
+                    position: numbers.next()?.map(Position::new)?,
+                },
+                done: done(results)?,
+                taken: Vec::new(),
+            }
+        }
         (b"F", Asked::Acts, []) => Reply::BeatFirst,
         (b"O", Asked::Acts, []) => Reply::Outdated,
         (b"R", Asked::Read(spans), [epoch, pieces @ ..]) if pieces.len() == spans.len() => {
@@ -159,6 +173,13 @@ fn number(reply: &resp::Reply<'_>) -> Option<u64> {
         | resp::Reply::Nil
         | resp::Reply::Array(_) => None,
     }
+}
+
+/// A number as it stands in what is packed.
+fn whole_number(bytes: &[u8]) -> Option<u64> {
+    let number = f64::from_be_bytes(bytes.try_into().ok()?);
+    let is_whole = number.fract() == 0.0 && (0.0..=Position::MAX.number() as f64).contains(&number);
+    is_whole.then_some(number as u64)
 }
 
 fn place(reply: &resp::Reply<'_>) -> Option<Position> {

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +58,8 @@ const LEFT_ALONE: Duration = Duration::from_secs(600);
 impl Script {
     /// The script itself, for `SCRIPT LOAD`.
     pub const SOURCE: &str = concat!(
+        include_str!("store/start.lua"),
+        include_str!("store/plain.lua"),
         include_str!("store/life.lua"),
         include_str!("store/logs.lua"),
         include_str!("store/acts.lua"),
@@ -94,12 +97,8 @@ impl Script {
         let mut arguments = Arguments::default();
         let kind: &[u8] = match &call.request {
             Request::Beat(_) => b"B",
-            Request::Acts { acts, .. } => {
-                match acts.iter().all(|act| matches!(act, Act::Publish(_))) {
-                    true => b"P",
-                    false => b"A",
-                }
-            }
+            Request::Acts { acts, .. } if are_plain(acts) => b"P",
+            Request::Acts { .. } => b"A",
             Request::Read(_) => b"R",
             Request::History { .. } => b"H",
         };
@@ -112,6 +111,10 @@ impl Script {
                 arguments.push(&encode_beat(beat));
                 arguments.push(self.marks.as_bytes());
                 Asked::Beat
+            }
+            Request::Acts { number, acts, seen } if are_plain(acts) => {
+                self.push_plain(&mut arguments, *number, *seen, acts);
+                Asked::Acts
             }
             Request::Acts { number, acts, seen } => {
                 arguments.push_number(*number);
@@ -184,50 +187,136 @@ impl Script {
         }
     }
 
+    /// A publication among other acts.
     fn push_publication(&self, arguments: &mut Arguments, publish: &Publication) {
         let logs = LogName::of(&publish.selection);
-        let kind = if logs.len() == 1 { "P" } else { "M" };
-        match &publish.sender {
-            Some((sid, generation)) => {
-                arguments.push(format!("{kind}{generation} {sid}").as_bytes())
-            }
-            None => arguments.push(kind.as_bytes()),
+        let sender = sender_text(publish).unwrap_or_default();
+        arguments.push(format!("M{sender}").as_bytes());
+        let prepared = self.prepare(publish, logs.len());
+        arguments.push(prepared.channel.as_bytes());
+        arguments.push_number(logs.len() as u64);
+        logs.iter()
+            .for_each(|log| arguments.push(log_text(log).as_bytes()));
+        arguments.push(&prepared.before);
+        arguments.push(&prepared.behind);
+        match size_of(publish) {
+            Some(size) => arguments.push_number(size.into()),
+            None => arguments.push(b""),
         }
+    }
+
+    /// Publications to one log each, as `store/plain.lua` reads them.
+    fn push_plain(&self, arguments: &mut Arguments, number: u64, seen: Position, acts: &[Act]) {
+        let mut names = Interned::default();
+        let mut others = Interned::default();
+        let mut messages = Vec::with_capacity(acts.len());
+        let mut each = Vec::with_capacity(EACH * acts.len());
+        for act in acts {
+            let Act::Publish(publish) = act else {
+                continue;
+            };
+            let Prepared {
+                channel,
+                before,
+                behind,
+            } = self.prepare(publish, 1);
+            let log = match publish.selection.rooms.first() {
+                Some(room) => LogName::room(room),
+                None => LogName::Everybody,
+            };
+            let channel = match channel.is_empty() {
+                true => 0,
+                false => others.place(channel),
+            };
+            let sender = sender_text(publish).map_or(0, |it| others.place(it));
+            each.extend_from_slice(&size_of(publish).unwrap_or(UNLOGGED).to_be_bytes());
+            for place in [names.place(log_text(&log)), channel, sender] {
+                each.extend_from_slice(&place.to_be_bytes());
+            }
+            messages.push((before, behind));
+        }
+        let mut asked = Vec::with_capacity(20 + each.len());
+        for it in [number, seen.number()] {
+            asked.extend_from_slice(&(it.min(Position::MAX.number()) as f64).to_be_bytes());
+        }
+        for it in [messages.len(), names.strings.len()] {
+            asked.extend_from_slice(&(it as u16).to_be_bytes());
+        }
+        asked.extend_from_slice(&each);
+        arguments.push(&asked);
+        for (before, behind) in &messages {
+            arguments.push(before);
+            arguments.push(behind);
+        }
+        for it in names.strings.iter().chain(&others.strings) {
+            arguments.push(it.as_bytes());
+        }
+    }
+
+    /// What is published, before and behind its place.
+    fn prepare(&self, publish: &Publication, logs: usize) -> Prepared {
         let event = EventBuf::from_body(&publish.body);
         let prepared = event.and_then(|event| {
             let selection = &publish.selection;
-            let prepared = self.wire.encode_ordered(selection, &event, logs.len());
+            let prepared = self.wire.encode_ordered(selection, &event, logs);
             prepared.ok()
         });
         // What cannot be published goes to no channel, and its members get it from the log.
-        let Prepared {
-            channel,
-            before,
-            behind,
-        } = prepared.unwrap_or_else(|| {
+        prepared.unwrap_or_else(|| {
             tracing::warn!(target: "adapter_redis::recovery", "an event cannot be published in Node's format");
             Prepared {
                 channel: String::new(),
                 before: encode_entry(publish),
                 behind: Vec::new(),
             }
-        });
-        arguments.push(channel.as_bytes());
-        if logs.len() != 1 {
-            arguments.push_number(logs.len() as u64);
-        }
-        logs.iter()
-            .for_each(|log| arguments.push(log_text(log).as_bytes()));
-        arguments.push(&before);
-        arguments.push(&behind);
-        match publish.is_logged {
-            true => {
-                let size = Entry::size_of(&publish.selection, &publish.body);
-                arguments.push_number(u32::try_from(size).unwrap_or(u32::MAX).into());
-            }
-            false => arguments.push(b""),
-        }
+        })
     }
+}
+
+/// Strings that are sent once, with their places from 1 on.
+#[derive(Debug, Default)]
+struct Interned {
+    places: HashMap<String, u16>,
+    strings: Vec<String>,
+}
+
+impl Interned {
+    fn place(&mut self, string: String) -> u16 {
+        // No more acts are plain than there are places.
+        let next = self.strings.len() as u16 + 1;
+        *self.places.entry(string).or_insert_with_key(|string| {
+            self.strings.push(string.clone());
+            next
+        })
+    }
+}
+
+/// Bytes that tell of one plain publication, and those of what is not logged.
+const EACH: usize = 10;
+const UNLOGGED: u32 = u32::MAX;
+
+/// Most publications that are told of in this way: each has at most two strings of its own among the others.
+const MAX_PLAIN: usize = u16::MAX as usize / 2;
+
+/// Whether there are publications, each to one log, and nothing else.
+fn are_plain(acts: &[Act]) -> bool {
+    let is_plain = |act: &Act| match act {
+        Act::Publish(publish) => publish.selection.rooms.len() <= 1,
+        Act::Open(_) | Act::Write(_) | Act::Claim(_) | Act::Retire => false,
+    };
+    (1..=MAX_PLAIN).contains(&acts.len()) && acts.iter().all(is_plain)
+}
+
+fn size_of(publish: &Publication) -> Option<u32> {
+    publish.is_logged.then(|| {
+        let size = Entry::size_of(&publish.selection, &publish.body);
+        u32::try_from(size).unwrap_or(UNLOGGED).min(UNLOGGED - 1)
+    })
+}
+
+fn sender_text(publish: &Publication) -> Option<String> {
+    let (sid, generation) = publish.sender.as_ref()?;
+    Some(format!("{generation} {sid}"))
 }
 
 impl EncodedCall {

@@ -36,57 +36,31 @@ local function is_taken(sid, generation)
 end
 
 -- What is published when all is written: channels, each with its message.
-local messages = {}
+local messages = plain_messages or {}
 local era_text
 
 -- What is made of acts that are no publications, where it is needed.
 local sessions
 
--- The first byte of an act that is published to one log, and to several.
-local ONE, MANY = 80, 77
+-- What an act begins with that is published, to any number of logs.
+local MANY = 77
 
--- Where the names of the logs of a publication begin, and how many there are.
-local function log_names(act)
-  if ARGV[act]:byte() == MANY then
-    return act + 3, tonumber(ARGV[act + 2])
-  end
-  return act + 2, 1
-end
-
--- The logs of publications, read at once.
-local function load_logs_of(count)
-  local names, is_named, act = {}, {}, last_argument + 1
-  for _ = 1, count do
-    local first, logs_of = log_names(act)
-    for index = first, first + logs_of - 1 do
-      local name = ARGV[index]
-      if not is_named[name] then
-        is_named[name] = true
-        names[#names + 1] = name
-      end
-    end
-    act = first + logs_of + 3
-  end
+-- Reads logs at once, by their names from one argument through another.
+local function load_logs_of(first, through)
   local key = of_epoch('#logs')
-  for from = 1, #names, CHUNK do
-    local through = min(from + CHUNK - 1, #names)
-    local found = call('HMGET', key, unpack(names, from, through))
-    for index = from, through do
-      read_log(names[index], found[index - from + 1])
+  for from = first, through, CHUNK do
+    local to = min(from + CHUNK - 1, through)
+    local found = call('HMGET', key, unpack(ARGV, from, to))
+    for index = from, to do
+      read_log(ARGV[index], found[index - from + 1])
     end
   end
 end
 
--- What an act begins with tells whether a socket sent it: its generation and its id.
-local function publish()
-  local at = last_argument + 1
-  local act, channel = ARGV[at], ARGV[at + 1]
-  local first, count = log_names(at)
-  local behind_names = first + count
-  local before, behind, size = ARGV[behind_names], ARGV[behind_names + 1], tonumber(ARGV[behind_names + 2])
-  last_argument = behind_names + 2
-  if #act > 1 then
-    local generation, sid = act:match('^.(%d+) (.*)$')
+-- Publishes to the logs with the names from one argument through another. A sender is its generation and its id.
+local function publish(sender, channel, first, through, before, behind, size)
+  if sender ~= '' then
+    local generation, sid = sender:match('^(%d+) (.*)$')
     if is_taken(sid, tonumber(generation)) then
       return 0
     end
@@ -94,7 +68,7 @@ local function publish()
   local position = advance()
   local place = place_text(position)
   local places = ''
-  for index = first, behind_names - 1 do
+  for index = first, through do
     local name = ARGV[index]
     local log = load_log(name)
     places = places .. (log and log.last_text or ZERO)
@@ -110,9 +84,39 @@ local function publish()
   return position
 end
 
+-- Publications to one log each: the arguments are as above.
+local function publish_all(results)
+  local _, _, count, name_count, at = decode(ASKED, asked)
+  local names = 7 + 2 * count
+  local others = names + name_count
+  load_logs_of(names + 1, others)
+  for index = 1, count do
+    local size, name, channel, sender, next = decode(PUBLICATION, asked, at)
+    at = next
+    results[index] = publish(
+      sender ~= NONE and ARGV[others + sender] or '', channel ~= NONE and ARGV[others + channel] or '',
+      names + name, names + name, ARGV[6 + 2 * index], ARGV[7 + 2 * index], size ~= UNLOGGED and size
+    )
+  end
+end
+
+-- A publication among other acts: its sender stands behind its first byte, then come its channel, how many logs, their
+-- names, what is before the place and behind it, and its bytes.
+local function publish_next(act)
+  local channel, count = take(), tonumber(take())
+  local first = last_argument + 1
+  last_argument = last_argument + count
+  return publish(act:sub(2), channel, first, first + count - 1, take(), take(), tonumber(take()))
+end
+
 local function acts()
   local peer = peers[process]
-  local number, seen, count = tonumber(take()), tonumber(take()), tonumber(take())
+  local number, seen, count
+  if kind == 'P' then
+    number, seen, count = decode(ASKED, asked)
+  else
+    number, seen, count = tonumber(take()), tonumber(take()), tonumber(take())
+  end
   if not peer or peer.era ~= era or number > peer.number + 1 then
     return { 'F' }
   end
@@ -129,18 +133,17 @@ local function acts()
     if peer.taken ~= 0 then
       load_taken(peer, seen)
     end
-    if kind == 'P' then
-      load_logs_of(count)
-    end
     local results, all = {}
+    if kind == 'P' then
+      publish_all(results)
+      count = 0
+    end
     for index = 1, count do
-      local act = ARGV[last_argument + 1]
-      local what = act:byte()
-      if what == ONE or what == MANY then
-        results[index] = publish()
+      local act = take()
+      if act:byte() == MANY then
+        results[index] = publish_next(act)
       else
         all = all or sessions()
-        last_argument = last_argument + 1
         results[index] = all[act](act ~= 'R' and cmsgpack.unpack(take()), peer.floor)
       end
     end
@@ -183,8 +186,32 @@ local function finish(answer, expires)
   return answer
 end
 
+-- What is left to do for publications that were plain: to trim, and to write what changed.
+local function finish_plain()
+  local number, _, count = decode(ASKED, asked)
+  peers[process].number = number
+  changed_peers[process] = true
+  for index, it in ipairs(plain_logs) do
+    if it and it[NOW] then
+      local name = ARGV[7 + 2 * count + index]
+      local log = { key = it[KEY], last = it[NOW], last_text = it[LAST], trimmed = it[TRIMMED], dropped = it[DROPPED] }
+      log.total, log.count, log.first, log.fresh = it[TOTAL], it[COUNT], it[PLACE], it[FRESH]
+      logs[name] = log
+      touched[#touched + 1] = name
+      trim_grown(log)
+    end
+  end
+  save_logs()
+  local done = cmsgpack.pack(plain_results)
+  set('d#' .. process, done)
+  return { 'D', number, epoch, era, last, done, {} }
+end
+
 -- Publications are the most, and need no more than this: the functions below cost their making.
 local is_acts = kind == 'P' or kind == 'A'
+if plain_results then
+  return finish(finish_plain(), false)
+end
 if kind == 'P' and epoch and life[4] == server and life[5] == '' then
   return finish(acts(), false)
 end

@@ -1,14 +1,5 @@
 -- Logs: what was published to a room, or to everybody, for as long as somebody may come back for it.
 
-local ZERO = '0000000000000000'
-
--- Elements of the list that an entry takes.
-local ENTRY = 3
-
--- A log is trimmed when an eighth more is in it than is kept: to drop many at once costs less than one each time.
-local most_messages = keep_messages + down(keep_messages / 8)
-local most_bytes, most_back = keep_bytes + down(keep_bytes / 8), keep_back + down(keep_back / 8)
-
 -- `total` counts the bytes of all entries that there were, `dropped` of those that are gone. `first` is not behind the
 -- place of the first entry.
 local function read_log(name, found)
@@ -118,6 +109,18 @@ local function append(name, log, position, place, size, before, behind)
   log.total, log.last, log.last_text = total, position, place
 end
 
+-- Trims a log that has grown, or grown old, for long enough.
+local function trim_grown(log)
+  local horizon = back(log.last, most_back)
+  if log.first < horizon then
+    log.first = head_at(log, 0)
+  end
+  if log.count > most_messages or log.total - log.dropped > most_bytes or log.first < horizon then
+    local _, trim = searches()
+    trim(log, log.last)
+  end
+end
+
 local function write_entries(log)
   local pending = log.pending
   local length
@@ -136,14 +139,7 @@ local function write_entries(log)
     expire(log.key)
     log.fresh = now
   end
-  local horizon = back(log.last, most_back)
-  if log.first < horizon then
-    log.first = head_at(log, 0)
-  end
-  if log.count > most_messages or log.total - log.dropped > most_bytes or log.first < horizon then
-    local _, trim = searches()
-    trim(log, log.last)
-  end
+  trim_grown(log)
 end
 
 local function save_logs()

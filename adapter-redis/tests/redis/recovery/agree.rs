@@ -67,8 +67,47 @@ fn a_script_that_means_something_else_is_found_out() {
 /// Lines of the script, and what is put in their place.
 const PLANTED: &[(&str, &str)] = &[
     (
-        "last = min(max(now, last + 1), MAX_POSITION)",
-        "last = min(max(now, last + 2), MAX_POSITION)",
+        "last = min(max(now, last + 1), MAX_POSITION)\n  return last",
+        "last = min(max(now, last + 2), MAX_POSITION)\n  return last",
+    ),
+    (
+        "last = min(max(now, last + 1), MAX_POSITION)\n      local",
+        "last = min(max(now, last + 2), MAX_POSITION)\n      local",
+    ),
+    (
+        "life[4] == server and life[5] == '' and life[8] then",
+        "life[5] == '' and life[8] then",
+    ),
+    ("life[5] == '' and life[8] then", "life[8] then"),
+    (
+        "of_era == era and number == known + 1 and",
+        "number == known + 1 and",
+    ),
+    (
+        "of_era == era and number == known + 1 and",
+        "of_era == era and number >= known and",
+    ),
+    (
+        "number == known + 1 and of_taken == 0",
+        "number == known + 1",
+    ),
+    (
+        "log[KEY], log[TOTAL] + size, log",
+        "log[KEY], log[TOTAL] + size + 1, log",
+    ),
+    ("if first < at - most_back or bytes", "if bytes"),
+    ("or bytes > most_bytes or is_long", "or is_long"),
+    (
+        "local is_long = entries > most_messages",
+        "local is_long = false",
+    ),
+    (
+        "keep_messages, trimmed + 1",
+        "keep_messages, trimmed + 1000000",
+    ),
+    (
+        "touched[#touched + 1] = name\n      trim_grown(log)",
+        "touched[#touched + 1] = name",
     ),
     (
         "local too_many, too_large = log.count - keep_messages,",
@@ -457,8 +496,17 @@ impl Pair {
     }
 
     fn draw_acts(&mut self, caller: usize) -> Request {
-        let acts = (0..self.rng.usize(..6)).map(|_| self.draw_act(caller));
-        let acts = acts.collect();
+        let acts = match self.rng.u32(..10) {
+            // Nothing but publications, most of them to one log.
+            0..2 => (0..self.rng.usize(..12))
+                .map(|_| (self.rng.u32(..8), self.draw_publication()))
+                .filter(|(any, publish)| *any == 0 || publish.selection.rooms.len() <= 1)
+                .map(|(_, publish)| Act::Publish(publish))
+                .collect(),
+            _ => (0..self.rng.usize(..6))
+                .map(|_| self.draw_act(caller))
+                .collect(),
+        };
         let rng = &mut self.rng;
         let caller = &self.processes[caller];
         let number = match rng.u32(..40) {
@@ -523,7 +571,13 @@ impl Pair {
         let rng = &mut self.rng;
         let rooms =
             (0..[0, 1, 1, 1, 2, 3][rng.usize(..6)]).map(|_| ROOMS[rng.usize(..6)].to_owned());
-        let rooms = rooms.collect();
+        let mut rooms: Vec<_> = rooms.collect();
+        if rng.u32(..400) == 0 {
+            // More logs than one command has fields of.
+            rooms = (0..rng.usize(490..1100))
+                .map(|index| format!("many{index}"))
+                .collect();
+        }
         let except = (0..rng.usize(..2)).map(|_| ROOMS[rng.usize(..6)].to_owned());
         let except = except.collect();
         let flags = Flags {
