@@ -393,7 +393,10 @@ impl Node {
     }
 
     fn beat(&mut self, net: &mut Net) {
-        self.beat_due = net.now + HEARTBEAT;
+        let is_due = net.now >= self.beat_due;
+        if is_due {
+            self.beat_due = net.now + HEARTBEAT;
+        }
         let Some(line) = self.commands else {
             return;
         };
@@ -406,7 +409,7 @@ impl Node {
             }
             None => Position::ZERO,
         };
-        let heads = self.receiver.heads(20);
+        let heads = is_due.then(|| self.receiver.heads(20));
         let call = self.writer.beat(floor, heads, net.random());
         self.ask(line, call, Asked::Beat, net);
     }

@@ -396,7 +396,7 @@ fn encode_entry(publish: &Publication) -> Vec<u8> {
 
 fn encode_beat(beat: &Beat) -> Vec<u8> {
     let mut writer = Writer::default();
-    writer.array(8);
+    writer.array(9);
     writer.unsigned(beat.number);
     writer.unsigned(beat.acknowledged);
     match &beat.known {
@@ -417,6 +417,7 @@ fn encode_beat(beat: &Beat) -> Vec<u8> {
     for log in &beat.heads {
         writer.text(&log_text(log));
     }
+    writer.boolean(beat.sweeps);
     writer.into_bytes()
 }
 

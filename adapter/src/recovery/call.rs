@@ -72,6 +72,9 @@ pub struct Beat {
     pub floor: Position,
     /// Logs whose last place it wants to know.
     pub heads: Vec<LogName>,
+    /// Whether some of what nobody can come back for is cleared away, which costs more than all else. One that is made
+    /// early, for its mark, does not.
+    pub sweeps: bool,
     /// Up to which place it has seen what was taken from it.
     pub seen: Position,
 }

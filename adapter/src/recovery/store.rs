@@ -357,7 +357,9 @@ impl Life {
         };
         let known = mark.known;
         heard.push(Heard::Mark(process.clone(), Arc::new(mark)));
-        self.sweep(now, settings);
+        if beat.sweeps {
+            self.sweep(now, settings);
+        }
         let (entries, bytes) = self.summed;
         Reply::Beaten {
             number: beat.number,

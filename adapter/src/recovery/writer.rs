@@ -169,8 +169,8 @@ impl Writer {
     }
 
     /// A heartbeat. While it is not written that a client is away, the floor stays: the store would take that one for
-    /// connected still, and for whole up to there.
-    pub fn beat(&mut self, floor: Position, heads: Vec<LogName>, random: u64) -> Call {
+    /// connected still, and for whole up to there. One that is early, for its mark alone, asks for no heads.
+    pub fn beat(&mut self, floor: Position, heads: Option<Vec<LogName>>, random: u64) -> Call {
         self.beats += 1;
         self.told.push_back((self.beats, self.known));
         if !self.is_away_pending() {
@@ -181,7 +181,8 @@ impl Writer {
             acknowledged: self.acknowledged,
             known: self.known,
             floor: self.floor,
-            heads,
+            sweeps: heads.is_some(),
+            heads: heads.unwrap_or_default(),
             seen: self.under_way.as_ref().map_or(self.seen, |it| it.seen),
         };
         self.call(Request::Beat(beat), random)
@@ -398,7 +399,7 @@ mod tests {
         writer.push(publish("a", 1)).unwrap();
         writer.handle_broken();
         let mut number = || {
-            let call = writer.beat(Position::ZERO, vec![], 0);
+            let call = writer.beat(Position::ZERO, Some(vec![]), 0);
             let Request::Beat(beat) = call.request else {
                 panic!("no beat");
             };
@@ -417,7 +418,7 @@ mod tests {
     fn the_floor_stays_while_it_is_not_written_that_a_client_is_away() {
         let mut writer = ready();
         let told = |writer: &mut Writer, floor| {
-            let call = writer.beat(Position::new(floor), vec![], 0);
+            let call = writer.beat(Position::new(floor), Some(vec![]), 0);
             let Request::Beat(beat) = call.request else {
                 panic!("no beat");
             };
@@ -480,7 +481,7 @@ mod tests {
     fn what_it_knows_of_an_era_is_told_before_it_believes_in_another() {
         let mut writer = ready();
         writer.note(known(20));
-        let call = writer.beat(Position::ZERO, vec![], 0);
+        let call = writer.beat(Position::ZERO, Some(vec![]), 0);
         let Request::Beat(told) = call.request else {
             panic!("no beat");
         };
@@ -495,7 +496,7 @@ mod tests {
         beat(&mut writer, next, vec![]);
         assert!(!writer.must_beat());
         writer.note(known(40));
-        let Request::Beat(told) = writer.beat(Position::ZERO, vec![], 0).request else {
+        let Request::Beat(told) = writer.beat(Position::ZERO, Some(vec![]), 0).request else {
             panic!("no beat");
         };
         assert_eq!(told.known, Some(next));
@@ -518,7 +519,7 @@ mod tests {
     }
 
     fn beat(writer: &mut Writer, known: Known, taken: Vec<Taken>) -> Resolved {
-        let Request::Beat(beat) = writer.beat(Position::ZERO, vec![], 0).request else {
+        let Request::Beat(beat) = writer.beat(Position::ZERO, Some(vec![]), 0).request else {
             panic!("no beat");
         };
         writer.handle(&beaten(beat.number, known, taken))

@@ -396,8 +396,12 @@ impl Keeper {
         }
     }
 
+    /// Makes a heartbeat. What is done once in a while is done when one is due, and not when it is made early.
     pub(super) fn beat(&mut self) {
-        self.beat_due = Instant::now() + HEARTBEAT;
+        let is_due = Instant::now() >= self.beat_due;
+        if is_due {
+            self.beat_due = Instant::now() + HEARTBEAT;
+        }
         if self.connection.is_none() {
             return;
         }
@@ -409,7 +413,7 @@ impl Keeper {
             }
             None => Position::ZERO,
         };
-        let heads = self.receiver.heads(HEADS);
+        let heads = is_due.then(|| self.receiver.heads(HEADS));
         let call = self.writer.beat(floor, heads, rand_u64());
         self.ask(&call, Asked::Beat);
     }

@@ -45,18 +45,6 @@ local sessions
 -- What an act begins with that is published, to any number of logs.
 local MANY = 77
 
--- Reads logs at once, by their names from one argument through another.
-local function load_logs_of(first, through)
-  local key = of_epoch('#logs')
-  for from = first, through, CHUNK do
-    local to = min(from + CHUNK - 1, through)
-    local found = call('HMGET', key, unpack(ARGV, from, to))
-    for index = from, to do
-      read_log(ARGV[index], found[index - from + 1])
-    end
-  end
-end
-
 -- Publishes to the logs with the names from one argument through another. A sender is its generation and its id.
 local function publish(sender, channel, first, through, before, behind, size)
   if sender ~= '' then
@@ -89,7 +77,7 @@ local function publish_all(results)
   local _, _, count, name_count, at = decode(ASKED, asked)
   local names = 7 + 2 * count
   local others = names + name_count
-  load_logs_of(names + 1, others)
+  load_logs(ARGV, names + 1, others)
   for index = 1, count do
     local size, name, channel, sender, next = decode(PUBLICATION, asked, at)
     at = next

@@ -72,6 +72,7 @@ local function beat()
     local names = call('ZRANGEBYLEX', of_epoch('#names'), from, '+', 'LIMIT', 0, sweep_count)
     swept = #names == sweep_count and names[#names] or false
     set('swept', swept or '')
+    load_logs(names, 1, #names)
     for _, name in ipairs(names) do
       local log = load_log(name)
       if log then
@@ -124,7 +125,7 @@ local function beat()
     end
   end
 
-  local number, acknowledged, known_epoch, known_era, known, floor, seen, heads = unpack(cmsgpack.unpack(take()))
+  local number, acknowledged, known_epoch, known_era, known, floor, seen, heads, sweeps = unpack(cmsgpack.unpack(take()))
   local peer = peers[process] or { number = 0, floor = 0, retired = 0, taken = 0 }
   local is_of_now = known_epoch == epoch
   if known_epoch and not has(known_epoch, known_era, known) or is_of_now and peer.number < acknowledged then
@@ -150,6 +151,7 @@ local function beat()
     load_taken(peer, seen)
   end
   local places = {}
+  load_logs(heads, 1, #heads)
   for _, name in ipairs(heads) do
     local log = load_log(name)
     places[#places + 1] = name
@@ -157,9 +159,11 @@ local function beat()
   end
   local mark = cmsgpack.pack({ process, number, epoch, era, last, previous, places })
   messages = { take(), mark }
-  sweep_sessions()
-  sweep_logs()
-  save_logs()
-  refresh()
+  if sweeps then
+    sweep_sessions()
+    sweep_logs()
+    save_logs()
+    refresh()
+  end
   return { 'B', number, epoch, era, last, taken, log_count, all_entries, all_bytes }
 end

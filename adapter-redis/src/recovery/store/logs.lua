@@ -21,6 +21,20 @@ local function load_log(name)
   return log
 end
 
+-- Reads logs at once, by the names from one place of a list through another.
+local function load_logs(names, first, through)
+  local key = of_epoch('#logs')
+  for from = first, through, CHUNK do
+    local to = min(from + CHUNK - 1, through)
+    local found = call('HMGET', key, unpack(names, from, to))
+    for index = from, to do
+      if logs[names[index]] == nil then
+        read_log(names[index], found[index - from + 1])
+      end
+    end
+  end
+end
+
 local function lose_entries(log)
   log.trimmed, log.dropped, log.count = max(log.trimmed, log.last), log.total, 0
 end

@@ -491,6 +491,7 @@ impl Pair {
             known,
             floor: if rng.bool() { floor } else { Position::ZERO },
             heads,
+            sweeps: rng.u32(..4) > 0,
             seen: caller.seen,
         })
     }

@@ -436,7 +436,7 @@ impl Driver {
     fn beat(&mut self) {
         self.beaten = Instant::now();
         if let Some(connection) = self.connection {
-            let heads = self.receiver.heads(10);
+            let heads = Some(self.receiver.heads(10));
             let call = self.writer.beat(Position::ZERO, heads, random());
             self.link.call(connection, &call);
         }

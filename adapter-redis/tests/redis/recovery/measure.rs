@@ -184,6 +184,7 @@ impl Calls {
             known: None,
             floor: Position::ZERO,
             heads: Vec::new(),
+            sweeps: true,
             seen: Position::ZERO,
         });
         calls.call(beat);

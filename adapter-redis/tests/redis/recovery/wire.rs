@@ -386,6 +386,7 @@ impl Node {
             known: self.known,
             floor: Position::ZERO,
             heads: vec![LogName::room("room1")],
+            sweeps: true,
             seen: Position::ZERO,
         }));
     }

@@ -317,6 +317,7 @@ impl Test {
             known,
             floor,
             heads: Vec::new(),
+            sweeps: true,
             seen: Position::ZERO,
         };
         self.handle(node, Request::Beat(beat)).reply
