@@ -92,6 +92,14 @@ impl LogName {
         logs
     }
 
+    /// Bytes of its name.
+    pub(super) fn name_length(&self) -> usize {
+        match self {
+            Self::Everybody => 0,
+            Self::Room(room) => room.len(),
+        }
+    }
+
     /// The log of a room.
     pub fn room(room: &str) -> Self {
         Self::Room(room.into())

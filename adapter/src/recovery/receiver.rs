@@ -181,17 +181,29 @@ impl Receiver {
         self.known.get_or_insert(known);
     }
 
-    /// At most `count` logs to ask a heartbeat for, each in turn.
-    pub fn heads(&mut self, count: usize) -> Vec<LogName> {
+    /// Logs to ask a heartbeat for, each in turn: so many that all are asked for in half a minute, but not fewer than
+    /// `fewest`. There are no more than a mark can carry.
+    pub fn heads(&mut self, fewest: usize) -> Vec<LogName> {
+        let count = (self.rooms.len().div_ceil(ROUND))
+            .max(fewest)
+            .min(MOST_HEADS);
         let from = match &self.checked {
             Some(log) => std::ops::Bound::Excluded(log.clone()),
             None => std::ops::Bound::Unbounded,
         };
+        let mut names = 0;
         let rooms = self.rooms.range((from, std::ops::Bound::Unbounded));
-        let heads: Vec<_> = rooms.map(|it| it.0.clone()).take(count).collect();
-        self.checked = (heads.len() == count)
-            .then(|| heads.last().cloned())
-            .flatten();
+        let heads: Vec<_> = rooms
+            .map(|it| it.0.clone())
+            .take(count)
+            .take_while(|log| {
+                let is_room_left = names < MOST_NAMES;
+                names += log.name_length();
+                is_room_left
+            })
+            .collect();
+        let is_end = heads.len() < count && names < MOST_NAMES;
+        self.checked = (!is_end).then(|| heads.last().cloned()).flatten();
         heads
     }
 
@@ -425,6 +437,14 @@ impl Receiver {
     }
 }
 
+/// In how many heartbeats each log is asked for. What is in it is kept for longer: for as long as a client may be away
+/// and a ping be late.
+const ROUND: usize = 30;
+
+/// Most logs whose last place a heartbeat asks for, and bytes of their names.
+const MOST_HEADS: usize = 2048;
+const MOST_NAMES: usize = 128 * 1024;
+
 impl Room {
     /// Whether nothing is missing of it behind the mark of this heartbeat.
     fn is_complete_at(self, number: u64) -> bool {
@@ -602,6 +622,39 @@ mod tests {
         assert_eq!(test.outputs(), ["read a 100..130"]);
         test.piece("a", 100, &[110], 130, 0);
         assert_eq!(test.outputs(), ["release 110", "marked 130"]);
+    }
+
+    #[test]
+    fn all_rooms_are_checked_before_their_logs_may_be_forgotten() {
+        let mut test = Test::live(100);
+        let count = ROUND * MOST_HEADS - 1;
+        (0..count).for_each(|index| test.receiver.open(LogName::room(&index.to_string()), 1));
+        test.mark(1000, 100);
+        for beat in 1..=ROUND as u64 {
+            let heads = test.receiver.heads(64);
+            let mark = Mark {
+                heads: heads.into_iter().map(|it| (it, Position::ZERO)).collect(),
+                ..mark(2000 + beat, 1999 + beat)
+            };
+            test.receiver.handle(heard(mark));
+        }
+        let lasts = test.receiver.rooms.values();
+        let old = lasts.filter(|it| matches!(it, Room::Last(last) if last.number() <= 2000));
+        assert_eq!(old.count(), 0);
+    }
+
+    #[test]
+    fn long_names_take_no_more_than_a_mark_can_carry() {
+        let mut test = Test::live(100);
+        let name = |index: u32| LogName::room(&format!("{index}{}", "n".repeat(50_000)));
+        (0..8).for_each(|index| test.receiver.open(name(index), 1));
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..4 {
+            let heads = test.receiver.heads(64);
+            assert!(heads.len() <= 3, "{}", heads.len());
+            seen.extend(heads);
+        }
+        assert_eq!(seen.len(), 9);
     }
 
     #[test]

@@ -55,7 +55,7 @@ const LOGS_AT_ONCE: usize = 64;
 /// How long after the window an order of a pattern stays that nobody uses.
 const UNUSED: Duration = Duration::from_secs(60);
 
-/// Most logs whose last place a heartbeat asks for.
+/// Logs whose last place a heartbeat asks for, if there are no more than it can ask for in a round of them.
 const HEADS: usize = 64;
 
 /// What a keeper is made with.
