@@ -34,6 +34,7 @@ local function changes_of_life()
     epoch = fresh
     last = max(now, 1)
     begin, forgotten, swept, log_count, refreshed, settle_until = last, 0, false, 0, now, 0
+    set('format', FORMAT)
     set('epoch', epoch)
     set('begin', text(begin))
     set('forgotten', '0')
@@ -105,11 +106,16 @@ local function changes_of_life()
   return { begin_life = begin_life, renew = renew, begin_era = begin_era }
 end
 
+-- Answers why nothing can be done, if so.
 local function load_life()
   if not epoch then
     return changes_of_life().begin_life()
   end
-  local rest = call('HMGET', base, 'begin', 'eras', 'settle', 'swept', 'refreshed', 'sums')
+  local rest = call('HMGET', base, 'begin', 'eras', 'settle', 'swept', 'refreshed', 'sums', 'format')
+  local found = rest[7] or '1'
+  if found ~= FORMAT then
+    return 'ERR the logs of this namespace are of format ' .. found .. ', and this version writes format ' .. FORMAT
+  end
   begin, eras, settle_until, swept, refreshed = tonumber(rest[1]), rest[2], tonumber(rest[3]), rest[4], tonumber(rest[5])
   if rest[6] then
     passed_entries, passed_bytes, all_entries, all_bytes = decode(SUMS, rest[6])

@@ -1,6 +1,9 @@
 -- What happens in any other run.
 
-load_life()
+local complaint = load_life()
+if complaint then
+  return redis.error_reply(complaint)
+end
 local answer
 if kind == 'B' then
   answer = beat()

@@ -15,6 +15,10 @@
 --   #t#PROCESS       what was taken from a process
 --
 -- Numbers are exact up to 2^53; as text they are written with all their digits.
+--
+-- Whoever changes what is written changes FORMAT: versions that write differently do not touch each other's keys. Where
+-- it is not told, it is 1.
+local FORMAT = '1'
 
 local call = redis.call
 local down, max, min = math.floor, math.max, math.min

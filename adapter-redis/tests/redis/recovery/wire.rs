@@ -170,6 +170,41 @@ fn what_redis_evicts_is_noticed() {
 
 #[test]
 #[ignore = "needs Redis: make test"]
+fn logs_of_another_format_are_left_alone() {
+    let redis = Redis::start();
+    let mut node = Node::start(&redis.url(), "gw-a");
+    node.beat();
+    node.mark();
+    let key = format!("{}#1#/#", Script::tag("socket.io"));
+    redis.call(&["HSET", &key, "format", "2"]);
+    let before = redis.call(&["HGETALL", &key]);
+    node.send_beat();
+    let is_broken = |it: &Incoming| {
+        matches!(
+            it,
+            Incoming::Store {
+                told: Told::Broken,
+                ..
+            }
+        )
+    };
+    assert!(node.gateway.take(PATIENCE, is_broken).is_some());
+    assert_eq!(redis.call(&["HGETALL", &key]), before);
+    redis.call(&["HSET", &key, "format", "1"]);
+    let is_connected = |it: &Incoming| {
+        matches!(
+            it,
+            Incoming::Store {
+                told: Told::Connected(2),
+                ..
+            }
+        )
+    };
+    assert!(node.gateway.take(PATIENCE, is_connected).is_some());
+}
+
+#[test]
+#[ignore = "needs Redis: make test"]
 fn all_namespaces_share_a_connection_and_one_that_is_refused_disturbs_no_other() {
     let redis = Redis::start();
     let mut node = Node::start(&redis.url(), "gw-a");
