@@ -13,7 +13,7 @@ use protocol::msgpack::{ReadError, WriteError};
 
 pub(crate) use event::{argument, event, ordered_event, packet_event, sockets};
 pub(crate) use json::JsonWriter;
-pub(crate) use list::{bound, list_named, piece};
+pub(crate) use list::{bound, list_named, piece, traced};
 pub(crate) use options::{names, options};
 pub(crate) use original::original;
 pub(crate) use raw::Raw;

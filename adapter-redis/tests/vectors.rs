@@ -292,6 +292,7 @@ fn show_message(message: &ClusterMessage) -> Value {
         }
         ClusterMessage::AllRooms => json!({"allRooms": null}),
         ClusterMessage::List(list) => json!({"list": list.list.name()}),
+        ClusterMessage::Trace(words) => json!({"trace": words}),
         ClusterMessage::ServerSideEmit(event) => json!({"serverSide": show_event(event)}),
     }
 }
@@ -314,6 +315,7 @@ fn show_response(response: &Response) -> Value {
         Answer::SocketIds(ids) => json!({"sockets": ids}),
         Answer::Piece(piece) => json!({"more": piece.more}),
         Answer::Rooms(rooms) => json!({"rooms": rooms}),
+        Answer::Lines(lines) => json!({"lines": lines}),
         Answer::Done => json!({"done": null}),
     };
     shown["request"] = json!(response.request.as_str());

@@ -16,6 +16,8 @@ pub enum Answer {
     Rooms(Vec<String>),
     /// A part of a list, from one gateway node to another.
     Piece(Piece),
+    /// Lines of a trace.
+    Lines(Vec<String>),
     /// What the node itself acknowledged: one value, or nothing.
     ServerSide(ArgumentsBuf),
     /// Done, to a gateway node or an old Node node that asked to be told. A join is done when what
@@ -67,7 +69,7 @@ impl Answer {
                 Self::ClientCount(_) | Self::Done => 0,
                 Self::Ack(value) | Self::ServerSide(value) => value.size(),
                 Self::Sockets(sockets) => sockets.iter().map(SocketDetails::size).sum(),
-                Self::SocketIds(ids) => strings(ids),
+                Self::SocketIds(ids) | Self::Lines(ids) => strings(ids),
                 Self::Rooms(rooms) => strings(rooms),
                 Self::Piece(piece) => piece.entries.size(),
             }

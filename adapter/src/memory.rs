@@ -176,6 +176,7 @@ impl Node {
             | ClusterMessage::SocketIds { .. }
             | ClusterMessage::AllRooms
             | ClusterMessage::List(_)
+            | ClusterMessage::Trace(_)
             | ClusterMessage::ServerSideEmit(_) => true,
         }
     }

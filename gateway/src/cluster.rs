@@ -27,6 +27,9 @@ mod requests;
 /// How often the other nodes are told how many connections this one has.
 const CENSUS: Duration = Duration::from_secs(1);
 
+/// The namespace that nearly every cluster has.
+const USUAL: &str = "/";
+
 /// How long a node that nobody told of is waited for: twice the time between two heartbeats.
 const NEWCOMER_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -43,6 +46,8 @@ pub(crate) struct Cluster {
     /// The interests in the namespaces that the configuration names, kept for as long as the node
     /// lives, so that it hears of them before the first client comes.
     kept_interests: Mutex<Vec<Interest>>,
+    /// The namespace by which nodes tell each other what concerns none.
+    carrier: Box<str>,
     /// Rooms that sockets of other nodes were made to join.
     recent_joins: Mutex<RecentJoins>,
     /// Names of the shape of a socket id that are none.
@@ -95,6 +100,16 @@ impl Cluster {
         namespaces: &[Pattern],
     ) -> Self {
         let names = namespaces.iter().filter_map(Pattern::as_name);
+        let mut names: Vec<&str> = names.collect();
+        if names.is_empty() {
+            names.push(USUAL);
+        }
+        let carrier = match names.contains(&USUAL) {
+            true => USUAL,
+            false => names.iter().min().copied().unwrap_or(USUAL),
+        };
+        let carrier = carrier.into();
+        let names = names.into_iter();
         let kept_interests = names.map(|name| adapter.open_namespace(name)).collect();
         let mut known_nodes = KnownNodes::default();
         known_nodes.note(&adapter.members());
@@ -105,6 +120,7 @@ impl Cluster {
             patience,
             runtime: Handle::current(),
             kept_interests: Mutex::new(kept_interests),
+            carrier,
             recent_joins: Mutex::default(),
             foreign_names: Mutex::default(),
             counters: RequestCounters::default(),
@@ -119,6 +135,12 @@ impl Cluster {
 
     pub(crate) fn counters(&self) -> &RequestCounters {
         &self.counters
+    }
+
+    /// The namespace by which nodes tell each other what concerns none. Nodes of the same configuration
+    /// take the same one.
+    pub(crate) fn carrier(&self) -> &str {
+        &self.carrier
     }
 
     /// How long a question may take.
@@ -141,6 +163,7 @@ impl Cluster {
             | ClusterMessage::SocketIds { .. }
             | ClusterMessage::AllRooms
             | ClusterMessage::List(_)
+            | ClusterMessage::Trace(_)
             | ClusterMessage::ServerSideEmit(_) => false,
         };
         let published = if has_newcomers {

@@ -25,6 +25,7 @@ use crate::forward::{self, Relayed};
 use crate::net::proxy;
 use crate::net::stream::{Seat, Stream};
 use crate::peers::{self, Tunnel};
+use crate::trace::{Line, What, cut};
 
 mod body;
 pub(crate) mod cors;
@@ -323,6 +324,23 @@ async fn in_time<T, E: Into<Box<dyn std::error::Error>>>(
 fn refuse(shard: &Shard, address: SocketAddr, reason: Refused, error: &dyn std::fmt::Display) {
     shard.counters().refused.of(reason).increment();
     debug!(target: "gateway::http", %address, reason = reason.label(), %error, "connection refused");
+    if shard.traces().has_addresses() {
+        trace_refusal(shard, address, reason, Some(error.to_string()));
+    }
+}
+
+/// Tells those who trace the address.
+#[cold]
+fn trace_refusal(shard: &Shard, address: SocketAddr, reason: Refused, more: Option<String>) {
+    let line = Line::with(What::Refused, |line| {
+        line.address = Some(address.to_string());
+        line.reason = Some(match more {
+            Some(more) => format!("{}: {}", reason.label(), cut(&more)),
+            None => reason.label().to_owned(),
+        });
+    });
+    let traces = shard.traces();
+    traces.write(traces.of_address(address.ip()), &line);
 }
 
 /// Has the client of a draining node come back on a new connection, which a balancer sends

@@ -16,6 +16,7 @@ pub(crate) mod rate;
 pub(crate) mod scratch;
 pub(crate) mod spell;
 pub(crate) mod stream;
+pub(crate) mod time;
 pub(crate) mod tls;
 pub(crate) mod told;
 pub mod trust;

@@ -304,11 +304,55 @@ const COMMANDS: &[&str] = &[
     "token",
     "healthcheck",
     "doctor",
+    "trace",
     "runbook",
     "completions",
     "man",
     "version",
 ];
+
+#[test]
+fn a_trace_follows_one_thing_and_says_why_it_cannot() {
+    let key = file_with("trace.key", "a key that only tests know\n");
+    let key = key.to_str().unwrap();
+    // Nobody listens at port 1.
+    let nowhere = "--url=http://127.0.0.1:1";
+    let of_ann = ["trace", "--user=ann"];
+    for (arguments, status, message) in [
+        (vec!["trace", nowhere, "--key-file", key], 2, "--user"),
+        (
+            vec!["trace", "--user=ann", "--room=chat"],
+            2,
+            "cannot be used with",
+        ),
+        ([&of_ann[..], &[nowhere]].concat(), 2, "there is no key"),
+        (
+            [
+                &of_ann[..],
+                &["--url=https://127.0.0.1:1", "--key-file", key],
+            ]
+            .concat(),
+            2,
+            "--url: it is no address of an internal port",
+        ),
+        (
+            [&of_ann[..], &[nowhere, "--key-file", "/nowhere"]].concat(),
+            2,
+            "--key-file: ",
+        ),
+        (
+            [&of_ann[..], &[nowhere, "--key-file", key]].concat(),
+            1,
+            "127.0.0.1:1: ",
+        ),
+    ] {
+        let done = gateway(&arguments, &[]);
+        let said = stderr(&done);
+        assert_eq!(done.status.code(), Some(status), "{arguments:?}: {said}");
+        assert!(said.contains(message), "{arguments:?}: {said}");
+        assert!(!said.contains("only tests know"), "{said}");
+    }
+}
 
 #[test]
 fn help_is_short_and_serve_has_every_setting() {

@@ -11,6 +11,12 @@ pub(crate) fn list_named(value: Option<Raw<'_>>) -> Result<List, DecodeError> {
     List::from_name(&name).ok_or(DecodeError::WrongShape)
 }
 
+/// What is to be traced.
+pub(crate) fn traced(value: Option<Raw<'_>>) -> Result<String, DecodeError> {
+    let words = value.and_then(Raw::text).ok_or(DecodeError::WrongShape)?;
+    Ok(words.into_owned())
+}
+
 /// A bound that is asked for.
 pub(crate) fn bound(value: Option<u64>) -> usize {
     value.map_or(0, |it| usize::try_from(it).unwrap_or(usize::MAX))

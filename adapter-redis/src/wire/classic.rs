@@ -14,7 +14,7 @@ use adapter::{
 use super::{Body as AnyBody, Content, Envelope, Kind};
 use crate::codec::{
     DecodeError, Raw, argument, bound, event, list_named, names, options, ordered_event, original,
-    packet_event, piece, sockets,
+    packet_event, piece, sockets, traced,
 };
 
 mod encode;
@@ -32,6 +32,9 @@ const ACK: u64 = 9;
 /// A part of a list, and the answer: what Node's adapter has no messages for. It ignores them.
 const GATEWAY_LIST: u64 = 111;
 const GATEWAY_PIECE: u64 = 112;
+/// What is to be traced, and lines of the trace.
+const GATEWAY_TRACE: u64 = 113;
+const GATEWAY_LINES: u64 = 114;
 
 /// The key under which a gateway node tells its id; Node does not look at it.
 const NODE: &str = "node";
@@ -76,6 +79,8 @@ pub(super) struct Fields<'a> {
     counts: Option<Raw<'a>>,
     more: bool,
     cut: bool,
+    trace: Option<Raw<'a>>,
+    lines: Option<Raw<'a>>,
 }
 
 pub(super) fn open(kind: Kind, raw: Raw<'_>) -> Result<Envelope<'_>, DecodeError> {
@@ -138,6 +143,8 @@ fn open_fields(kind: Kind, raw: Raw<'_>) -> Result<Envelope<'_>, DecodeError> {
         "counts" => fields.counts = Some(value),
         "more" => fields.more = value.is_truthy(),
         "cut" => fields.cut = value.is_truthy(),
+        "trace" => fields.trace = Some(value),
+        "lines" => fields.lines = Some(value),
         _ => {}
     })
     .ok_or(DecodeError::WrongShape)?;
@@ -266,6 +273,7 @@ impl Fields<'_> {
                 limit: bound(self.limit),
                 bytes: bound(self.bytes),
             }),
+            Some(GATEWAY_TRACE) => ClusterMessage::Trace(traced(self.trace)?),
             Some(_) => return Ok(Content::Ignored),
             None => return Err(DecodeError::WrongShape),
         };
@@ -307,6 +315,9 @@ impl Fields<'_> {
             (Some(SERVER_SIDE_EMIT), ..) => Answer::ServerSide(argument(self.data, self.original)?),
             (Some(GATEWAY_PIECE), ..) => {
                 Answer::Piece(piece(self.sockets, self.counts, self.more, self.cut)?)
+            }
+            (Some(GATEWAY_LINES), ..) => {
+                Answer::Lines(names(self.lines.ok_or(DecodeError::WrongShape)?)?)
             }
             (Some(_), ..) => return Ok(Content::Ignored),
             (None, Some(list), _) => {

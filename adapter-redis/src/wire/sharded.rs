@@ -11,7 +11,7 @@ use adapter::{
 use super::{Body, Content, Envelope, Outgoing, SubscriptionMode, Wire};
 use crate::codec::{
     DecodeError, EncodeError, JsonWriter, Raw, Writer, argument, bound, event, list_named, names,
-    options, original, packet_event, piece, sockets,
+    options, original, packet_event, piece, sockets, traced,
 };
 
 const BROADCAST: u64 = 3;
@@ -30,6 +30,9 @@ const GATEWAY_ALL_ROOMS_RESPONSE: u64 = 102;
 /// A part of a list, and the answer.
 const GATEWAY_LIST: u64 = 111;
 const GATEWAY_PIECE: u64 = 112;
+/// What is to be traced, and lines of the trace.
+const GATEWAY_TRACE: u64 = 113;
+const GATEWAY_LINES: u64 = 114;
 /// A join, a leave or a disconnect is done, which Node's adapter does not tell.
 const GATEWAY_DONE: u64 = 103;
 
@@ -73,6 +76,8 @@ struct Fields<'a> {
     counts: Option<Raw<'a>>,
     more: bool,
     cut: bool,
+    trace: Option<Raw<'a>>,
+    lines: Option<Raw<'a>>,
 }
 
 pub(super) fn content(raw: Raw<'_>, uid: &str) -> Result<Content, DecodeError> {
@@ -131,6 +136,7 @@ pub(super) fn content(raw: Raw<'_>, uid: &str) -> Result<Content, DecodeError> {
             limit: bound(fields.limit),
             bytes: bound(fields.bytes),
         }),
+        GATEWAY_TRACE => ClusterMessage::Trace(traced(fields.trace)?),
         kind => return fields.response(kind, node),
     };
     let reply_to = fields.request.map(|request| ReplyTo {
@@ -160,6 +166,8 @@ impl<'a> Fields<'a> {
             "counts" => fields.counts = Some(value),
             "more" => fields.more = value.is_truthy(),
             "cut" => fields.cut = value.is_truthy(),
+            "trace" => fields.trace = Some(value),
+            "lines" => fields.lines = Some(value),
             _ => {}
         })
         .ok_or(DecodeError::WrongShape)?;
@@ -180,6 +188,7 @@ impl<'a> Fields<'a> {
                 Answer::Rooms(names(self.rooms.ok_or(DecodeError::WrongShape)?)?)
             }
             GATEWAY_PIECE => Answer::Piece(piece(self.sockets, self.counts, self.more, self.cut)?),
+            GATEWAY_LINES => Answer::Lines(names(self.lines.ok_or(DecodeError::WrongShape)?)?),
             GATEWAY_DONE => Answer::Done,
             _ => return Ok(Content::Ignored),
         };
@@ -266,6 +275,10 @@ impl Wire {
                 request_id(json);
                 json.list(list);
             }),
+            ClusterMessage::Trace(trace) => self.sharded_json(GATEWAY_TRACE, |json| {
+                request_id(json);
+                json.key("trace").string(trace);
+            }),
             ClusterMessage::ServerSideEmit(event) if event.arguments.attachments.is_empty() => self
                 .sharded_json(SERVER_SIDE_EMIT, |json| {
                     request_id(json);
@@ -314,6 +327,10 @@ impl Wire {
             Answer::Piece(piece) => self.sharded_json(GATEWAY_PIECE, |json| {
                 request_id(json);
                 json.piece(piece);
+            }),
+            Answer::Lines(lines) => self.sharded_json(GATEWAY_LINES, |json| {
+                request_id(json);
+                json.key("lines").strings(lines);
             }),
             Answer::Done => self.sharded_json(GATEWAY_DONE, request_id),
             // Nobody asks for these in this format.
@@ -397,6 +414,7 @@ fn tells_node(kind: u64) -> bool {
             | BROADCAST_ACK
             | GATEWAY_ALL_ROOMS_RESPONSE
             | GATEWAY_PIECE
+            | GATEWAY_LINES
             | GATEWAY_DONE
     )
 }

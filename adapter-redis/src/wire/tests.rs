@@ -322,6 +322,33 @@ fn lists_and_their_pieces_come_back_as_they_were() {
 }
 
 #[test]
+fn a_trace_and_its_lines_are_read_back() {
+    let words = r#"{"user":"ann \"x\""}"#;
+    let message = ClusterMessage::Trace(words.to_owned());
+    let answer = Answer::Lines(vec![r#"{"what":"sent"}"#.to_owned(), String::new()]);
+    for (format, asked, answered) in [
+        (CLASSIC, Kind::Request, Kind::Response),
+        (SHARDED, Kind::Broadcast, Kind::Broadcast),
+    ] {
+        let asking = wire(format);
+        let sent = asking.encode(&message, Some(&RequestId::new("r1".to_owned())));
+        let came = read(format, asked, &sent.unwrap().payload).unwrap();
+        let Content::Message(read_back, Some(to)) = came else {
+            panic!("{came:?}");
+        };
+        assert_eq!(read_back, message);
+        let sent = asking.encode_answer(&to, &answer).unwrap();
+        let Content::Response(came) = read(format, answered, &sent.payload).unwrap() else {
+            panic!("no response");
+        };
+        assert_eq!(
+            (came.answer, came.node.unwrap().as_str()),
+            (answer.clone(), "gw-1")
+        );
+    }
+}
+
+#[test]
 fn a_request_for_others_is_left_to_them() {
     let selection = Selection::room("r");
     let message = ClusterMessage::FetchSockets { selection };

@@ -220,6 +220,7 @@ fn answers(adapter: &RedisAdapter, message: &ClusterMessage) -> Vec<Answer> {
         ClusterMessage::Join { .. }
         | ClusterMessage::Leave { .. }
         | ClusterMessage::Disconnect { .. } => vec![Answer::Done],
+        ClusterMessage::Trace(words) => vec![Answer::Lines(vec![words.clone()])],
     }
 }
 

@@ -192,6 +192,7 @@ impl Told {
             | Answer::SocketIds(_)
             | Answer::Rooms(_)
             | Answer::Piece(_)
+            | Answer::Lines(_)
             | Answer::ServerSide(_)
             | Answer::Done => !std::mem::replace(&mut self.answered, true),
         }
@@ -222,6 +223,7 @@ impl Others {
             | Answer::SocketIds(_)
             | Answer::Rooms(_)
             | Answer::Piece(_)
+            | Answer::Lines(_)
             | Answer::ServerSide(_)
             | Answer::Done => {
                 self.answers += 1;

@@ -7,15 +7,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE,
+};
 use hyper::{Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 
 use crate::apps::auth::bearer;
 use crate::config::{self, Keys};
 use crate::socketio::Gateway;
+use crate::socketio::traced::Reader;
 
 mod answers;
 mod calls;
@@ -25,9 +28,10 @@ mod history;
 mod idempotency;
 mod openapi;
 mod requests;
+mod trace;
 
 use crate::count::Code;
-use calls::{CALLS, Call};
+use calls::{CALLS, Call, Reply};
 pub(crate) use error::ApiError;
 pub(crate) use handle::emitter;
 use idempotency::{Claim, Memory};
@@ -54,7 +58,10 @@ pub(crate) struct Api {
 }
 
 /// What a request is answered with.
-pub(crate) type Answer = Response<Full<Bytes>>;
+pub(crate) type Answer = Response<AnswerBody>;
+
+/// An answer as a whole, or the lines of a trace.
+pub(crate) type AnswerBody = Either<Full<Bytes>, Box<Reader>>;
 
 impl Api {
     /// `None` if the configuration gives no key.
@@ -118,7 +125,10 @@ impl Api {
             .get("idempotency-key")
             .filter(|_| call.body.is_some());
         let Some(key) = key else {
-            return call.handle(&self.gateway, query, body).await.map(ok);
+            return Ok(match call.handle(&self.gateway, query, body).await? {
+                Reply::Whole(body) => ok(body),
+                Reply::Lines(reader) => lines(reader),
+            });
         };
         match self.memory.claim(key.as_bytes(), call.path, &body)? {
             Claim::Known(answer) => {
@@ -128,9 +138,14 @@ impl Api {
                 Ok(answer)
             }
             Claim::New(turn) => {
-                let answer = call.handle(&self.gateway, query, body).await?;
-                turn.keep(answer.clone());
-                Ok(ok(answer))
+                match call.handle(&self.gateway, query, body).await? {
+                    Reply::Whole(answer) => {
+                        turn.keep(answer.clone());
+                        Ok(ok(answer))
+                    }
+                    // Such a call has no body, and so no key.
+                    Reply::Lines(reader) => Ok(lines(reader)),
+                }
             }
         }
     }
@@ -153,8 +168,22 @@ fn ok(body: Bytes) -> Answer {
     json(StatusCode::OK, body)
 }
 
+/// The connection is for these lines alone.
+fn lines(reader: Box<Reader>) -> Answer {
+    let mut answer = Response::new(Either::Right(reader));
+    let headers = answer.headers_mut();
+    for (name, value) in [
+        (CONTENT_TYPE, "application/x-ndjson"),
+        (CACHE_CONTROL, "no-store"),
+        (CONNECTION, "close"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}
+
 fn json(status: StatusCode, body: Bytes) -> Answer {
-    let mut answer = Response::new(Full::new(body));
+    let mut answer = Response::new(Either::Left(Full::new(body)));
     *answer.status_mut() = status;
     let kind = HeaderValue::from_static("application/json");
     answer.headers_mut().insert(CONTENT_TYPE, kind);

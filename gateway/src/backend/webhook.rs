@@ -22,7 +22,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -163,7 +163,10 @@ impl Http {
     async fn ask(&self, backend: usize, socket: &Socket, lane: &Lane) -> Result<(), Refusal> {
         let id = call::id();
         let call = Call::connect(socket, lane, &id);
-        let reply = match self.call(backend, &call, Repeat::Always).await {
+        let began = Instant::now();
+        let result = self.call(backend, &call, Repeat::Always).await;
+        trace_call(socket, &call, began, result.as_ref().err());
+        let reply = match result {
             Ok(reply) => reply,
             Err(failure) => {
                 debug!(target: "gateway::webhook", socket = %socket.id(), %failure, "the backend did not decide about a connect");
@@ -226,7 +229,10 @@ impl Http {
             };
             let result = {
                 let call = Call::of(&socket, &lane, &taken);
-                self.call(taken.backend, &call, repeat).await
+                let began = Instant::now();
+                let result = self.call(taken.backend, &call, repeat).await;
+                trace_call(&socket, &call, began, result.as_ref().err());
+                result
             };
             match result {
                 Ok(mut reply) if taken.queued.len() > 1 => {
@@ -402,6 +408,14 @@ impl Application for WebhookApplication {
                 http.queue(socket, &lane, queued);
             }
         }
+    }
+}
+
+/// Tells those who trace the socket what a backend was asked, and for how long.
+fn trace_call(socket: &Socket, call: &Call<'_>, began: Instant, failure: Option<&CallFailure>) {
+    if socket.is_traced() {
+        let outcome = failure.map_or("ok", |failure| failure.code());
+        socket.trace_webhook(call.about(), began.elapsed(), outcome);
     }
 }
 

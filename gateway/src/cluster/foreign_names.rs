@@ -135,6 +135,7 @@ impl Cluster {
             | Answer::Ack(_)
             | Answer::Rooms(_)
             | Answer::Piece(_)
+            | Answer::Lines(_)
             | Answer::ServerSide(_)
             | Answer::Done => false,
         };

@@ -15,6 +15,7 @@ label! {
         Presence = "presence",
         Nodes = "nodes",
         History = "history",
+        Trace = "trace",
     }
 }
 

@@ -22,6 +22,7 @@ use crate::net::descriptors::Descriptors;
 use crate::net::ids::{NodeTag, random_tag};
 use crate::net::told::Told;
 use crate::net::vital::Vitals;
+use crate::trace::Traces;
 
 /// Bytes of broadcasts that may wait for one shard before sessions are read no further, and emits
 /// from outside are refused.
@@ -50,6 +51,7 @@ pub(crate) struct Node {
     outbox_memory: Arc<OutboxMemory>,
     /// Tells sessions that wait for a full inbox that one has room again.
     relieved: Arc<Notify>,
+    traces: Traces,
 }
 
 /// How others reach a shard.
@@ -125,6 +127,7 @@ impl Node {
             outbox_memory,
             vitals: Vitals::default(),
             relieved: Arc::default(),
+            traces: Traces::default(),
         }
     }
 
@@ -306,6 +309,11 @@ impl Node {
         self.shards
             .iter()
             .any(|shard| shard.inbox_bytes() > MAX_INBOX_BYTES)
+    }
+
+    /// The places for traces.
+    pub(crate) fn traces(&self) -> &Traces {
+        &self.traces
     }
 
     pub(crate) fn relieved(&self) -> &Arc<Notify> {

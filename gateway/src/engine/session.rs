@@ -21,6 +21,7 @@ mod leaving;
 pub(crate) mod masked;
 mod polling;
 mod socket_task;
+mod traced;
 mod writing;
 
 use masked::Masked;
@@ -48,6 +49,8 @@ pub(crate) struct Session {
     heard: Cell<bool>,
     /// The node lets the client go: it is sent nothing more.
     leaving: Cell<bool>,
+    /// The traces that it has to do with, by their places.
+    traced: Cell<u16>,
     sid: Sid,
     /// Where it stands in the shard's registry.
     slot: Cell<Slot>,
@@ -122,6 +125,7 @@ impl Session {
             dialect: Cell::new(dialect),
             heard: Cell::new(false),
             leaving: Cell::new(false),
+            traced: Cell::new(0),
             sid,
             slot: Cell::default(),
             handshake,
@@ -338,6 +342,9 @@ impl Session {
             address = %self.handshake.address(),
             "session opened"
         );
+        if self.shard.traces().has_addresses() {
+            self.trace_opened();
+        }
     }
 
     /// Tells the layer above that the handshake is answered.
@@ -534,12 +541,18 @@ impl Session {
             Output::DropProbe(failure) => {
                 counters.upgrades.of(Upgraded::Failed(failure)).increment();
                 debug!(target: "gateway::session", session = %self.log_name(), reason = ?failure, "upgrade failed");
+                if self.is_traced() {
+                    self.trace_upgrade(Some(failure));
+                }
                 self.order_task(Order::Close);
                 self.task.take();
             }
             Output::Upgraded => {
                 counters.upgrades.of(Upgraded::Completed).increment();
                 debug!(target: "gateway::session", session = %self.log_name(), "upgraded");
+                if self.is_traced() {
+                    self.trace_upgrade(None);
+                }
                 self.take_dialect_of_task();
                 self.wake_task();
             }
@@ -603,6 +616,9 @@ impl Session {
         let address = self.handshake.address().ip();
         self.shard.node().gate().leave(address);
         self.half.closed(self, reason);
+        if self.is_traced() {
+            self.trace_closed(transport, reason);
+        }
     }
 
     /// Forgets the session.

@@ -29,6 +29,7 @@ use crate::net::ids::{MAX_SHARDS, Sid};
 use crate::net::scratch::Scratch;
 use crate::net::spell::{Spell, after_the_others};
 use crate::peers::{Links, Means};
+use crate::trace::ShardTraces;
 
 mod shedding;
 
@@ -85,6 +86,7 @@ pub(crate) struct Shard {
     links: Rc<Links>,
     /// Connections of clients that belong to no session.
     strangers: Strangers,
+    traces: ShardTraces,
 }
 
 /// Which of the timers that were due have fired.
@@ -131,6 +133,7 @@ impl Shard {
         let halves = halves.collect();
         let shard = Rc::new(Self {
             strangers: Strangers::new(most),
+            traces: ShardTraces::default(),
             node,
             index,
             counters,
@@ -328,6 +331,11 @@ impl Shard {
 
     pub(crate) fn timing(&self) -> Timing {
         self.timing
+    }
+
+    /// The traces that it has to do with.
+    pub(crate) fn traces(&self) -> &ShardTraces {
+        &self.traces
     }
 
     pub(crate) fn strangers(&self) -> &Strangers {

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tracing::debug;
 
 use super::body::{BodyError, read_body, relieved};
-use super::{Answer, Next, Peer, Refusal, Served, cors};
+use super::{Answer, Next, Peer, Refusal, Served, cors, trace_refusal};
 use crate::count::Label;
 use crate::count::{Kind, Unknown};
 use crate::engine::admission::Admission;
@@ -113,6 +113,9 @@ pub(super) fn refuse(shard: &Shard, peer: Peer, refusal: &Refusal, websocket: bo
     let reason = refusal.counted_as();
     shard.counters().refused.of(reason).increment();
     debug!(target: "gateway::http::engineio", address = %peer.address, reason = reason.label(), "request refused");
+    if shard.traces().has_addresses() {
+        trace_refusal(shard, peer.address, reason, refusal.more());
+    }
     if websocket {
         refusal.answer_websocket()
     } else {

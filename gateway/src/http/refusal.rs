@@ -6,8 +6,7 @@ use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SEC_WEBS
 use hyper::{Response, StatusCode};
 
 use super::Answer;
-use crate::count::Refused;
-use crate::count::Unknown;
+use crate::count::{Label, Refused, Unknown};
 use crate::engine::gate::Barred;
 use crate::engine::session::Denied;
 use crate::forward::NotForwarded;
@@ -107,6 +106,14 @@ impl Refusal {
             Self::Draining => Refused::Draining,
             Self::NoUpgradeNow => Refused::UpgradeDraining,
         }
+    }
+
+    /// What there is to say beside [`counted_as`](Self::counted_as), for who looks for the reason.
+    pub(crate) fn more(&self) -> Option<String> {
+        if let Self::UnknownSid(cause) = self {
+            return Some(cause.label().to_owned());
+        }
+        self.error().map(|(_, message)| message.into_owned())
     }
 
     fn status(&self) -> StatusCode {

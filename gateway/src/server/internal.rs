@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
@@ -21,7 +21,7 @@ use tracing::{debug, warn};
 
 use callers::{Caller, Callers};
 
-use crate::backend::api::{self, Api};
+use crate::backend::api::{self, AnswerBody, Api};
 use crate::backend::words::Failure;
 use crate::count::{Export, Label, Suspect};
 use crate::engine::drain::{Ending, Purpose};
@@ -138,6 +138,11 @@ struct Port {
 impl Port {
     /// Serves a connection until it ends, goes to a shard, or has to make room for another.
     async fn serve(&self, stream: TcpStream, peer: SocketAddr, caller: &Caller) {
+        if peer != UNIX_PEER
+            && let Err(error) = peers::prepare(&stream)
+        {
+            debug!(target: "gateway::internal", %peer, %error, "a connection that dies may not be noticed");
+        }
         let handshake = &PeerHandshake::new(peer);
         let service = service_fn(move |request: Request<Incoming>| async move {
             Ok::<_, std::convert::Infallible>(self.call(request, handshake, caller).await)
@@ -169,12 +174,12 @@ impl Port {
         request: Request<Incoming>,
         handshake: &PeerHandshake,
         caller: &Caller,
-    ) -> Response<Full<Bytes>> {
+    ) -> Response<AnswerBody> {
         let path = request.uri().path();
         let call = self.api.as_ref();
         let call = call.filter(|_| path.starts_with(api::PREFIX));
         if let Err(suspect) = pages::check(&request, self.node.config(), call.is_some()) {
-            return refuse(&self.node, handshake, suspect);
+            return refuse(&self.node, handshake, suspect).map(Either::Left);
         }
         caller.asks(call.is_some());
         let answer = match call {
@@ -184,10 +189,12 @@ impl Port {
                     "/metrics" => self.scrapes.acquire().await.ok(),
                     _ => None,
                 };
-                respond(&self.node, &request, handshake, &self.exports).await
+                let answer = respond(&self.node, &request, handshake, &self.exports).await;
+                answer.map(Either::Left)
             }
         };
-        caller.asks(false);
+        // Lines of a trace come for longer, and the connection is theirs until it ends.
+        caller.asks(matches!(answer.body(), Either::Right(_)));
         answer
     }
 }

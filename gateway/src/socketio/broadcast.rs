@@ -78,6 +78,10 @@ impl SharedJob for Broadcast {
         if let Some(ack) = &self.ack {
             let _gone = ack.answers.send(Tally::Recipients(recipients as usize));
         }
+        if shard.traces().has_rooms() {
+            let packet = self.packet.packet();
+            shard.trace_broadcast(&self.namespace, &self.selection, packet, recipients);
+        }
         let counters = shard.counters();
         counters.broadcasts.of(self.origin).increment();
         counters.broadcast_recipients.observe(recipients);

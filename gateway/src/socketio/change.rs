@@ -80,6 +80,7 @@ impl Change {
             | ClusterMessage::SocketIds { .. }
             | ClusterMessage::AllRooms
             | ClusterMessage::List(_)
+            | ClusterMessage::Trace(_)
             | ClusterMessage::ServerSideEmit(_) => Vec::new(),
         };
         Self {
@@ -110,6 +111,7 @@ impl Change {
                 | ClusterMessage::SocketIds { .. }
                 | ClusterMessage::AllRooms
                 | ClusterMessage::List(_)
+                | ClusterMessage::Trace(_)
                 | ClusterMessage::ServerSideEmit(_) => {}
             }
             if spell.is_over() {

@@ -17,6 +17,7 @@ use crate::socketio::application::Application;
 use crate::socketio::layer::SocketIo;
 use crate::socketio::reason::DisconnectReason;
 use crate::socketio::socket::Socket;
+use crate::trace::{Line, What, cut};
 
 mod backlog;
 mod old;
@@ -81,6 +82,9 @@ impl Client {
                 reason = reason.as_node(),
                 "socket disconnected"
             );
+            if session.is_traced() {
+                socket.trace_disconnected(reason);
+            }
             self.socket_io.application.disconnecting(socket, reason);
         }
         socket.set_disconnected();
@@ -143,6 +147,11 @@ impl SessionHalf for Client {
         };
         if let Err(violation) = handled {
             debug!(target: "gateway::session::packets", session = %session.log_name(), reason = %violation, "protocol violation");
+            if session.is_traced() {
+                session.trace(Line::with(What::Violation, |more| {
+                    more.reason = Some(cut(&violation.to_string()));
+                }));
+            }
             session.close(CloseReason::ForcedClose);
         }
     }

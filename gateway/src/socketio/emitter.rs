@@ -391,6 +391,7 @@ impl Emitter {
                 | Answer::SocketIds(_)
                 | Answer::Rooms(_)
                 | Answer::Piece(_)
+                | Answer::Lines(_)
                 | Answer::Done => None,
             });
             let answers = answers.collect();

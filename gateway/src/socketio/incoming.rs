@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use adapter::{
     Answer, ArgumentsBuf, Broadcast as Published, ClusterMessage, EventBuf, Inbox, Incoming,
-    ReplyTo,
+    ReplyTo, Response,
 };
 use protocol::Encoded;
 use tokio::sync::mpsc;
@@ -55,6 +55,15 @@ impl Inbox for Arrivals {
                 message,
                 reply_to,
             } => handle_message(&node, cluster, namespace, message, reply_to),
+            Incoming::Response {
+                response:
+                    Response {
+                        request,
+                        node: from,
+                        answer: Answer::Lines(lines),
+                    },
+                ..
+            } => node.handle_lines(&request, from.as_ref(), lines),
             Incoming::Response { response, .. } => cluster.handle_response(response),
             Incoming::Members(members) => cluster.handle_members(&members),
             Incoming::Up(up) => cluster.handle_up(up, Instant::now()),
@@ -120,6 +129,11 @@ fn handle_message(
         ClusterMessage::List(request) => {
             if let Some(asked) = asked(reply_to) {
                 asked.answer_list(request);
+            }
+        }
+        ClusterMessage::Trace(words) => {
+            if let Some(to) = reply_to {
+                node.trace_for(cluster, to, &words);
             }
         }
         ClusterMessage::ServerSideEmit(event) => server_side(node, namespace, event, reply_to),

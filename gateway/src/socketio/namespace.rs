@@ -13,6 +13,7 @@ use rustc_hash::FxBuildHasher;
 
 use crate::net::ids::SocketId;
 use crate::socketio::socket::Socket;
+use crate::trace::What;
 
 /// A namespace with at least one client on this shard.
 pub(crate) struct Namespace {
@@ -146,6 +147,9 @@ impl Namespace {
 
     /// Adds a member; the room begins with its first. Returns the name that all members share.
     pub(crate) fn join(&self, room: &str, socket: &Socket) -> Rc<str> {
+        if socket.session().shard().traces().is_any() {
+            socket.trace_room(What::Joined, room);
+        }
         let mut rooms = self.rooms.borrow_mut();
         if let Some((name, _)) = rooms.get_key_value(room) {
             let name = Rc::clone(name);
@@ -191,6 +195,9 @@ impl Namespace {
 
     /// Removes a member; the room ends with its last.
     pub(crate) fn leave(&self, room: &str, socket: &Socket) {
+        if socket.session().shard().traces().is_any() {
+            socket.trace_room(What::Left, room);
+        }
         let mut rooms = self.rooms.borrow_mut();
         let Some(Room { members, .. }) = rooms.get_mut(room) else {
             return;
@@ -237,6 +244,11 @@ impl Namespace {
                 }
             });
         }
+    }
+
+    /// How many members a room has on this shard.
+    pub(crate) fn members(&self, room: &str) -> Option<usize> {
+        Some(self.rooms.borrow().get(room)?.members.len())
     }
 
     /// The selected sockets, for a caller that changes them.

@@ -36,6 +36,11 @@ impl Shard {
         self.namespaces().borrow().get(name).cloned()
     }
 
+    /// All namespaces that have a socket here.
+    pub(crate) fn all_namespaces(&self) -> Vec<Rc<Namespace>> {
+        self.namespaces().borrow().values().cloned().collect()
+    }
+
     /// The namespace of this name; it begins with its first socket.
     /// With `is_kept` a keeper sees to what other nodes publish.
     pub(crate) fn namespace(&self, name: &str, is_kept: bool) -> Rc<Namespace> {

@@ -61,6 +61,10 @@ impl SharedJob for OrderedBroadcast {
                 let pushed = socket.push_ordered(&packet, *kind, &self.entry);
                 recipients += u64::from(pushed);
             });
+            if shard.traces().has_rooms() {
+                let (name, selection) = (self.order.namespace(), &self.entry.selection);
+                shard.trace_broadcast(name, selection, packet.packet(), recipients);
+            }
         }
         self.order.set_handed(shard.index(), self.offset);
         count(shard, self.origin, recipients, began);
@@ -89,6 +93,9 @@ impl SharedJob for Unlogged {
             namespace.for_each(&self.selection, |socket| {
                 recipients += u64::from(socket.push_unlogged(&packet, kind, volatile, place));
             });
+            if shard.traces().has_rooms() {
+                shard.trace_broadcast(name, &self.selection, packet.packet(), recipients);
+            }
         }
         count(shard, self.origin, recipients, began);
     }

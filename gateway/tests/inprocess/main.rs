@@ -26,5 +26,6 @@ mod relay;
 mod stop;
 mod support;
 mod tls;
+mod traces;
 mod vital;
 mod webhook;

@@ -4,8 +4,9 @@ use adapter::{
 };
 
 use super::{
-    ACK, ALL_ROOMS, BROADCAST, CLIENT_COUNT, GATEWAY_LIST, GATEWAY_PIECE, NODE, ORIGINAL,
-    REMOTE_DISCONNECT, REMOTE_FETCH, REMOTE_JOIN, REMOTE_LEAVE, SERVER_SIDE_EMIT, SOCKETS,
+    ACK, ALL_ROOMS, BROADCAST, CLIENT_COUNT, GATEWAY_LINES, GATEWAY_LIST, GATEWAY_PIECE,
+    GATEWAY_TRACE, NODE, ORIGINAL, REMOTE_DISCONNECT, REMOTE_FETCH, REMOTE_JOIN, REMOTE_LEAVE,
+    SERVER_SIDE_EMIT, SOCKETS,
 };
 use crate::codec::{EncodeError, JsonWriter, Writer};
 use crate::wire::{Outgoing, Prepared, Wire};
@@ -54,6 +55,9 @@ impl Wire {
             ClusterMessage::List(list) => self.json(request, GATEWAY_LIST, |json| {
                 json.key("opts").selection(&list.selection);
                 json.list(list);
+            }),
+            ClusterMessage::Trace(trace) => self.json(request, GATEWAY_TRACE, |json| {
+                json.key("trace").string(trace);
             }),
             ClusterMessage::ServerSideEmit(event) => self.json(request, SERVER_SIDE_EMIT, |json| {
                 json.key("data").event(event);
@@ -230,6 +234,11 @@ impl Wire {
                 json.key("type").display(GATEWAY_PIECE);
                 json.key("requestId").string(request);
                 json.piece(piece);
+            }),
+            Answer::Lines(lines) => self.json_answer(|json| {
+                json.key("type").display(GATEWAY_LINES);
+                json.key("requestId").string(request);
+                json.key("lines").strings(lines);
             }),
             Answer::Done => self.json_answer(|json| {
                 json.key("requestId").string(request);

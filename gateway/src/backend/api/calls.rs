@@ -12,9 +12,11 @@ use super::error::ApiError;
 use super::handle::{self, Query};
 use super::history;
 use super::requests::{Batch, Disconnect, Move};
+use super::trace::{self, TraceLine};
 use crate::backend::words::Emit;
 use crate::count::{CallName, Code};
 use crate::socketio::Gateway;
+use crate::socketio::traced::Reader;
 
 /// A row of the table: all that is known about one call.
 pub(super) struct Call {
@@ -31,7 +33,15 @@ pub(super) struct Call {
 }
 
 /// A call under way.
-type Running = Pin<Box<dyn Future<Output = Result<Bytes, ApiError>> + Send>>;
+type Running = Pin<Box<dyn Future<Output = Result<Reply, ApiError>> + Send>>;
+
+/// What a call is answered with.
+pub(super) enum Reply {
+    /// JSON.
+    Whole(Bytes),
+    /// Lines of JSON, as they come.
+    Lines(Box<Reader>),
+}
 
 /// What stands in a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +55,15 @@ pub(super) enum Parameter {
     /// The room whose past is asked for.
     PastRoom,
     After,
+    /// What a trace follows.
+    TracedUser,
+    TracedSocket,
+    TracedRoom,
+    TracedAddress,
+    /// Whether a trace shows arguments.
+    Arguments,
+    /// How long a trace lasts.
+    For,
 }
 
 /// Every call there is.
@@ -186,16 +205,35 @@ pub(super) static CALLS: &[Call] = &[
             Box::pin(async move { written(history::history(&gateway, query).await?) })
         },
     },
+    Call {
+        name: CallName::Trace,
+        method: "GET",
+        path: "trace",
+        summary: "What happens to a user, a socket, a room or an address from now on, on all nodes: lines of JSON, as they come",
+        query: &[
+            Parameter::TracedUser,
+            Parameter::TracedSocket,
+            Parameter::TracedRoom,
+            Parameter::TracedAddress,
+            Parameter::Arguments,
+            Parameter::For,
+        ],
+        body: None,
+        answer: schema::<TraceLine>,
+        run: |gateway, query, _| {
+            Box::pin(async move { Ok(Reply::Lines(Box::new(trace::open(&gateway, query)?))) })
+        },
+    },
 ];
 
 impl Call {
-    /// Does it; the answer is JSON.
+    /// Does it.
     pub(super) async fn handle(
         &self,
         gateway: &Gateway,
         query: &str,
         body: Bytes,
-    ) -> Result<Bytes, ApiError> {
+    ) -> Result<Reply, ApiError> {
         let query = Query::parse(query, self.query)?;
         (self.run)(gateway.clone(), query, body).await
     }
@@ -209,10 +247,10 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body).map_err(|error| ApiError::bad(error.to_string()))
 }
 
-fn written(answer: impl Serialize) -> Result<Bytes, ApiError> {
+fn written(answer: impl Serialize) -> Result<Reply, ApiError> {
     let text = serde_json::to_vec(&answer);
     let text = text.map_err(|error| ApiError::new(Code::Overloaded, error.to_string()))?;
-    Ok(text.into())
+    Ok(Reply::Whole(text.into()))
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! What the calls do.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::pin::Pin;
+use std::time::Duration;
 
 use adapter::List;
 use futures_util::future::join_all;
@@ -16,12 +18,13 @@ use super::calls::Parameter;
 use super::error::ApiError;
 use super::history::After;
 use super::requests::{Batch, Disconnect, Move, Select};
+use super::trace;
 use crate::backend::binary::{from_backend, to_backend};
 use crate::backend::words::{Emit, MAX_NAME, NamespaceName, RoomName, User};
 use crate::cluster::Gathered;
 use crate::count::Code;
-use crate::engine::handshake::timestamp;
-use crate::net::ids::{user_of_room, user_room};
+use crate::net::ids::{SocketId, is_private, user_of_room, user_room};
+use crate::net::time::timestamp;
 use crate::socketio::Gateway;
 use crate::socketio::emitter::Emitter;
 use crate::socketio::event::EmitError;
@@ -45,11 +48,15 @@ pub(super) const MAX_CURSOR: usize = MAX_NAME;
 pub(super) struct Query {
     pub(super) namespace: NamespaceName,
     pub(super) room: Option<RoomName>,
-    user: Option<User>,
+    pub(super) user: Option<User>,
     counts: bool,
     pub(super) limit: usize,
     cursor: Option<String>,
     pub(super) after: Option<After>,
+    pub(super) socket: Option<SocketId>,
+    pub(super) address: Option<IpAddr>,
+    pub(super) arguments: bool,
+    pub(super) lasts: Option<Duration>,
 }
 
 impl Query {
@@ -62,6 +69,10 @@ impl Query {
             limit: USUAL_LIMIT,
             cursor: None,
             after: None,
+            socket: None,
+            address: None,
+            arguments: false,
+            lasts: None,
         };
         for (name, value) in crate::net::query::pairs(query) {
             let Some(parameter) = known.iter().find(|known| known.name() == name) else {
@@ -73,18 +84,26 @@ impl Query {
                 Parameter::Namespace => {
                     NamespaceName::try_from(value).map(|it| parsed.namespace = it)
                 }
-                Parameter::Room | Parameter::PastRoom => {
+                Parameter::Room | Parameter::PastRoom | Parameter::TracedRoom => {
                     RoomName::try_from(value).map(|it| parsed.room = Some(it))
                 }
-                Parameter::User => User::try_from(value).map(|it| parsed.user = Some(it)),
+                Parameter::User | Parameter::TracedUser => {
+                    User::try_from(value).map(|it| parsed.user = Some(it))
+                }
+                Parameter::TracedSocket => {
+                    parsed.socket = SocketId::parse(&value).filter(|_| is_private(&value));
+                    let is_id = parsed.socket.is_some();
+                    is_id
+                        .then_some(())
+                        .ok_or("it is no id of a socket".to_owned())
+                }
+                Parameter::TracedAddress => {
+                    trace::read_address(&value).map(|it| parsed.address = Some(it))
+                }
+                Parameter::Arguments => truth(&value).map(|it| parsed.arguments = it),
+                Parameter::For => trace::read_time(&value).map(|it| parsed.lasts = Some(it)),
                 Parameter::After => After::try_from(value).map(|it| parsed.after = Some(it)),
-                Parameter::Counts => match value.as_str() {
-                    "true" | "false" => {
-                        parsed.counts = value == "true";
-                        Ok(())
-                    }
-                    _ => Err("it is true or false".to_owned()),
-                },
+                Parameter::Counts => truth(&value).map(|it| parsed.counts = it),
                 Parameter::Limit => match value.parse() {
                     Ok(limit) if (1..=MAX_LIMIT).contains(&limit) && !value.starts_with('+') => {
                         parsed.limit = limit;
@@ -104,6 +123,10 @@ impl Query {
         }
         Ok(parsed)
     }
+}
+
+fn truth(value: &str) -> Result<bool, String> {
+    value.parse().map_err(|_| "it is true or false".to_owned())
 }
 
 /// An emitter for what an emit selects; `None` if that is nobody.

@@ -81,7 +81,11 @@ fn operation(call: &Call, generator: &mut SchemaGenerator) -> Value {
         responses.insert(code.status().as_str().to_owned(), response);
     }
     let answer = (call.answer)(generator);
-    let content = json!({"application/json": {"schema": answer}});
+    let kind = match call.query.contains(&Parameter::For) {
+        true => "application/x-ndjson",
+        false => "application/json",
+    };
+    let content = json!({kind: {"schema": answer}});
     responses.insert(
         "200".to_owned(),
         json!({"description": "Done.", "content": content}),
@@ -103,8 +107,12 @@ impl Parameter {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Namespace => "namespace",
-            Self::Room | Self::PastRoom => "room",
-            Self::User => "user",
+            Self::Room | Self::PastRoom | Self::TracedRoom => "room",
+            Self::User | Self::TracedUser => "user",
+            Self::TracedSocket => "socket",
+            Self::TracedAddress => "address",
+            Self::Arguments => "arguments",
+            Self::For => "for",
             Self::Limit => "limit",
             Self::Cursor => "cursor",
             Self::Counts => "counts",
@@ -142,6 +150,30 @@ impl Parameter {
             Self::Cursor => (
                 "What `next` was in the page before; empty for the first.",
                 json!({"type": "string", "maxLength": MAX_CURSOR}),
+            ),
+            Self::TracedUser => (
+                "Trace the sockets of this user, and those that connect.",
+                generator.subschema_for::<User>().to_value(),
+            ),
+            Self::TracedSocket => (
+                "Trace the socket of this id, and what else uses its connection.",
+                json!({"type": "string", "minLength": 20, "maxLength": 20}),
+            ),
+            Self::TracedRoom => (
+                "Trace who joins and leaves this room, and events for it.",
+                generator.subschema_for::<RoomName>().to_value(),
+            ),
+            Self::TracedAddress => (
+                "Trace connections from this address, refused ones too.",
+                json!({"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}),
+            ),
+            Self::Arguments => (
+                "Show the beginning of the arguments of events; tokens are left out.",
+                json!({"type": "boolean", "default": false}),
+            ),
+            Self::For => (
+                "How long the trace lasts, an hour at most, such as 90s.",
+                json!({"type": "string", "default": "10m", "examples": ["90s"]}),
             ),
             Self::Counts => (
                 "Only count, do not list.",

@@ -13,7 +13,7 @@ use gateway::config::{
 };
 use gateway::{Server, trust};
 
-use crate::{doctor, healthcheck, runbook};
+use crate::{doctor, healthcheck, runbook, trace};
 use commands::{Listed, command};
 use status::Status;
 
@@ -49,6 +49,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Task {
         Some(("check-config", matches)) => Task::Done(check_config(&sources(matches))),
         Some(("healthcheck", matches)) => Task::Done(healthcheck(matches)),
         Some(("doctor", matches)) => Task::Done(doctor(matches)),
+        Some(("trace", matches)) => Task::Done(trace(matches)),
         Some(("runbook", matches)) => Task::Done(runbook(matches)),
         Some(("completions", matches)) => Task::Done(manual::completions(matches)),
         Some(("man", matches)) => Task::Done(manual::manual(matches)),
@@ -140,6 +141,90 @@ fn doctor(matches: &ArgMatches) -> ExitCode {
         complain(&format_args!("{error:#}"));
         Status::Wrong.into()
     })
+}
+
+/// Prints what happens to somebody or something.
+fn trace(matches: &ArgMatches) -> ExitCode {
+    let order = trace_order(matches);
+    order.map_or_else(Into::into, |order| trace::run(&order))
+}
+
+fn trace_order(matches: &ArgMatches) -> Result<trace::Order, Status> {
+    let wrong_flag = |flag: &str, problem: &dyn fmt::Display| {
+        complain(&format_args!("--{flag}: {problem}"));
+        Status::Wrong
+    };
+    let named = matches.get_one::<String>("url");
+    let named = named.map(|url| {
+        let authority = url
+            .strip_prefix("http://")
+            .map(|it| it.trim_end_matches('/'));
+        let authority = authority.filter(|it| !it.contains(['/', '@', '?']) && it.contains(':'));
+        let problem = "it is no address of an internal port, such as http://127.0.0.1:3001";
+        authority.ok_or_else(|| wrong_flag("url", &problem))
+    });
+    let named = named.transpose()?;
+    let key = matches.get_one::<PathBuf>("key-file").map(|path| {
+        let read = std::fs::read_to_string(path);
+        read.map_err(|error| wrong_flag("key-file", &error))
+    });
+    let key = key.transpose()?;
+    let (place, key) = match (named, key) {
+        (Some(named), Some(key)) => (trace::Place::Named(named.to_owned()), key),
+        (named, key) => {
+            let config = Config::load(&sources(matches)).map_err(|errors| {
+                complain(&errors);
+                Status::Wrong
+            })?;
+            let place = match named {
+                Some(named) => trace::Place::Named(named.to_owned()),
+                None => trace::Place::Configured(config.internal_listen),
+            };
+            let first = config.api.keys.as_ref().and_then(|keys| keys.first());
+            let first = first.map(|it| String::from_utf8_lossy(it.expose()).into_owned());
+            let key = key.or(first).ok_or_else(|| {
+                complain(&"there is no key: give --key-file, or the api.key of the node");
+                Status::Wrong
+            })?;
+            (place, key)
+        }
+    };
+    let first = key.lines().next().unwrap_or_default();
+    let first = first.split(',').next().unwrap_or_default().trim();
+    if first.is_empty()
+        || !first
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() || byte == b' ')
+    {
+        return Err(wrong_flag("key-file", &"it holds no key"));
+    }
+    let mut query = form_urlencoded_pairs(matches);
+    if matches.get_flag("arguments") {
+        query += "&arguments=true";
+    }
+    Ok(trace::Order {
+        place,
+        key: first.to_owned(),
+        query,
+        json: matches.get_flag("json"),
+    })
+}
+
+/// What a trace is about and for how long, as a query.
+fn form_urlencoded_pairs(matches: &ArgMatches) -> String {
+    let pair = |name: &str| {
+        let value = matches.get_one::<String>(name)?;
+        let byte = |byte: u8| match byte.is_ascii_alphanumeric() {
+            true => char::from(byte).to_string(),
+            false => format!("%{byte:02X}"),
+        };
+        Some(format!(
+            "{name}={}",
+            value.bytes().map(byte).collect::<String>()
+        ))
+    };
+    let pairs = ["user", "socket", "room", "address", "for"].into_iter();
+    pairs.filter_map(pair).collect::<Vec<_>>().join("&")
 }
 
 /// Prints what an alert means.

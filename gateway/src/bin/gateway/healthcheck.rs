@@ -40,7 +40,7 @@ pub(crate) fn run(internal_listen: &Listen, path: &str) -> ExitCode {
 }
 
 /// Who listens everywhere is asked by the loopback interface.
-fn reachable(listen: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

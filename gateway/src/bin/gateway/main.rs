@@ -20,6 +20,7 @@ mod healthcheck;
 mod notify;
 mod passed;
 mod runbook;
+mod trace;
 
 /// How long a reload may take.
 const RELOAD_TIME: Duration = Duration::from_secs(10);

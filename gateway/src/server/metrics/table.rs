@@ -74,6 +74,11 @@ pub(super) const METRICS: &[Metric] = &[
         "Open sessions that a draining node is still to close.",
         |it| it.remaining(),
     ),
+    gauge(
+        "gateway_traces",
+        "Live traces that this node takes part in.",
+        |it| it.node.traces().count() as u64,
+    ),
     gauges(
         "gateway_build_info",
         "1, with the program's version and commit.",

@@ -17,6 +17,7 @@ use crate::socketio::application::{Application, Connect, LocalFuture, Refusal};
 use crate::socketio::event::{self, Ack};
 use crate::socketio::reason::DisconnectReason;
 use crate::socketio::socket::{Socket, State, Waiter};
+use crate::socketio::traced::trace_refusal;
 
 /// How long a client is kept waiting until other nodes reach it, before it is told that it is
 /// connected all the same.
@@ -54,6 +55,9 @@ impl Client {
                 let binary = !event.arguments.attachments().is_empty();
                 received.of(PacketType::event(binary)).increment();
                 let socket = self.connected(namespace)?;
+                if session.is_traced() {
+                    socket.trace_event(&event.name, *id, event.arguments);
+                }
                 if socket.may_emit(self.socket_io.event_rate.as_ref()) {
                     self.dispatch(session, socket, *id, event);
                 } else {
@@ -68,7 +72,11 @@ impl Client {
             } => {
                 let binary = !arguments.attachments().is_empty();
                 received.of(PacketType::ack(binary)).increment();
-                self.handle_ack(&self.connected(namespace)?, *id, *arguments);
+                let socket = self.connected(namespace)?;
+                if session.is_traced() {
+                    socket.trace_ack(*id, *arguments);
+                }
+                self.handle_ack(&socket, *id, *arguments);
                 Ok(())
             }
             Packet::Disconnect { namespace } => {
@@ -99,6 +107,9 @@ impl Client {
     fn refuse_event(&self, session: &Session, socket: &Socket, id: Option<u64>, event: &Event<'_>) {
         session.shard().counters().events_rate_limited.increment();
         debug!(target: "gateway::session::packets", socket = %socket.id(), reason = "rate_limited", "event refused");
+        if session.is_traced() {
+            socket.trace_refused_event(&event.name, "rate_limited");
+        }
         let ack = id.map(|id| Ack::new(socket.clone(), id));
         let event = event::Event::new(&event.name, event.arguments, ack);
         self.socket_io.application.rate_limited(socket, event);
@@ -200,6 +211,9 @@ impl Client {
                 None => self.admit(session, socket),
             };
         };
+        if session.shard().traces().is_any() {
+            socket.trace_arrival();
+        }
         self.unseat(session, socket, true);
         self.sockets
             .borrow_mut()
@@ -213,6 +227,9 @@ impl Client {
                 reason = refusal.message,
                 "connect refused for now; the session closes, so that the client comes back"
             );
+            if session.is_traced() {
+                trace_refusal(session, socket.namespace(), &refusal);
+            }
             session.close(CloseReason::TransportError);
         } else {
             refuse(session, socket.namespace(), &refusal);
@@ -236,6 +253,9 @@ impl Client {
             namespace = socket.namespace(),
             "socket connected"
         );
+        if session.shard().traces().is_any() {
+            socket.trace_connected();
+        }
         self.socket_io.application.connected(socket);
         if socket.reachable().is_everywhere() {
             socket.welcome();
@@ -302,6 +322,9 @@ fn trace_packet(session: &Session, packet: &Packet<'_>) {
 
 pub(super) fn refuse(session: &Rc<Session>, namespace: &str, refusal: &Refusal) {
     debug!(target: "gateway::session::packets", session = %session.log_name(), namespace, reason = refusal.message, "connect refused");
+    if session.is_traced() {
+        trace_refusal(session, namespace, refusal);
+    }
     let packet = old::refusal(session.revision(), namespace, refusal);
     session.push(&session.parcel(packet), PacketType::ConnectError, false);
 }

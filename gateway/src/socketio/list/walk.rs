@@ -235,6 +235,7 @@ impl<E: Entry> Walk<E> {
                 Answer::ClientCount(_)
                 | Answer::Ack(_)
                 | Answer::SocketIds(_)
+                | Answer::Lines(_)
                 | Answer::ServerSide(_)
                 | Answer::Done => {}
             }

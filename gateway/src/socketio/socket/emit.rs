@@ -124,7 +124,13 @@ impl Socket {
     /// Queues a packet, unless the socket is not connected.
     pub(crate) fn push(&self, packet: &Rc<Parcel>, kind: PacketType, volatile: bool) -> bool {
         match self.0.state.get() {
-            State::Connected => self.0.session.push(packet, kind, volatile),
+            State::Connected => {
+                let pushed = self.0.session.push(packet, kind, volatile);
+                if self.0.session.is_traced() {
+                    self.trace_push(packet.packet(), pushed);
+                }
+                pushed
+            }
             State::Accepted => self.hold(packet, kind, volatile),
             State::Connecting | State::Disconnected => false,
         }
@@ -195,7 +201,7 @@ impl Socket {
         self.push_control(reply, PacketType::Connect);
         self.0.session.outbox().borrow_mut().part();
         for (packet, kind) in arrival.map_or_else(Vec::new, |arrival| arrival.held) {
-            self.0.session.push(&packet, kind, false);
+            self.push(&packet, kind, false);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Arg, ArgAction, Command, value_parser};
+use clap::{Arg, ArgAction, ArgGroup, Command, value_parser};
 use clap_complete::Shell;
 use gateway::config::{Default, SETTINGS, Setting, TlsVerify, duration};
 
@@ -86,6 +86,7 @@ fn subcommands(listed: Listed) -> impl Iterator<Item = Command> {
             .after_help(WHERE_LISTED),
         healthcheck(listed),
         doctor(),
+        trace(listed),
         Command::new("runbook")
             .about("Print what an alert of deploy/prometheus means and what to do about it")
             .arg(
@@ -135,6 +136,73 @@ fn healthcheck(listed: Listed) -> Command {
         )
         .arg(file("config").long("config"))
         .args(flags(listed, &["internal_listen"]))
+        .after_help(WHERE_LISTED)
+}
+
+fn trace(listed: Listed) -> Command {
+    let of = |name: &'static str, value: &'static str, help: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .value_name(value)
+            .value_parser(NonEmptyStringValueParser::new())
+            .help(help)
+    };
+    let subjects = [
+        of(
+            "user",
+            "USER",
+            "Follow the sockets of this user, and those that connect",
+        ),
+        of(
+            "socket",
+            "ID",
+            "Follow the socket of this id, and what else uses its connection",
+        ),
+        of(
+            "room",
+            "ROOM",
+            "Follow who joins and leaves this room, and events for it",
+        ),
+        of(
+            "address",
+            "ADDRESS",
+            "Follow connections from this IP address, refused ones too",
+        ),
+    ];
+    let subject = ArgGroup::new("subject").required(true);
+    Command::new("trace")
+        .about(
+            "Print what happens to a user, a socket, a room or an address from now on, on all nodes",
+        )
+        .group(subject.args(["user", "socket", "room", "address"]))
+        .args(subjects)
+        .arg(
+            Arg::new("arguments")
+                .long("arguments")
+                .action(ArgAction::SetTrue)
+                .help("Show the beginning of the arguments of events; tokens are left out"),
+        )
+        .arg(of("for", "DURATION", "How long, an hour at most [default: 10m]"))
+        .arg(
+            Arg::new("json")
+                .long("json")
+                .action(ArgAction::SetTrue)
+                .help("Print lines of JSON, as GET /api/v1/trace has them"),
+        )
+        .arg(of(
+            "url",
+            "URL",
+            "The internal port of any node: http://127.0.0.1:3001 [default: internal_listen]",
+        ))
+        .arg(
+            Arg::new("key-file")
+                .long("key-file")
+                .value_name("PATH")
+                .value_parser(value_parser!(PathBuf))
+                .help("File that holds a key of the API [default: the first of api.key]"),
+        )
+        .arg(file("config").long("config"))
+        .args(flags(listed, &["internal_listen", "api.key"]))
         .after_help(WHERE_LISTED)
 }
 

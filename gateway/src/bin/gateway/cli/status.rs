@@ -79,6 +79,14 @@ pub(super) const STATUSES: &[Row] = &[
         ],
     },
     Row {
+        command: "trace",
+        meanings: [
+            "the trace is over, or nobody reads it any more",
+            "the node does not answer, refuses, or went before the trace was over",
+            "the command line or the configuration is wrong, or has no key",
+        ],
+    },
+    Row {
         command: "runbook",
         meanings: ["printed", UNPRINTED, "there is no such alert"],
     },

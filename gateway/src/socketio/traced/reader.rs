@@ -1,0 +1,233 @@
+//! A trace that somebody reads here.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use adapter::{ClusterMessage, NodeId, RequestId};
+use bytes::Bytes;
+use hyper::body::{Body, Frame};
+use serde_json::value::RawValue;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, Interval, Sleep};
+
+use super::remote::lost_line;
+use crate::cluster::Cluster;
+use crate::engine::node::Node;
+use crate::net::ids::random_characters;
+use crate::trace::{LEASE, Line, Pulled, Queue, RENEWAL, Subject, Trace, TraceId, What, Words};
+
+/// How often a reader looks whether lines were lost while none came.
+const LOOKS: Duration = Duration::from_secs(1);
+
+/// Most lines that are written at once.
+const MAX_CHUNK: usize = 64;
+
+/// How long another node has to say that it traces, before the reader is told that it does not.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The lines of a trace as the body of an answer. Dropped, it ends the trace on every node.
+pub(crate) struct Reader {
+    queue: Queue,
+    /// When it is over.
+    ends: Pin<Box<Sleep>>,
+    looks: Interval,
+    is_over: bool,
+    open: Open,
+}
+
+/// What ends with the reader.
+struct Open {
+    node: Arc<Node>,
+    trace: Arc<Trace>,
+    elsewhere: Option<Elsewhere>,
+}
+
+/// The same trace on the other nodes.
+struct Elsewhere {
+    cluster: Arc<Cluster>,
+    request: RequestId,
+    words: Words,
+    renewal: AbortHandle,
+}
+
+impl Reader {
+    /// Opens a trace on all nodes, for so long at most. `None` if there are too many.
+    pub(crate) fn open(
+        node: &Arc<Node>,
+        of: Subject,
+        arguments: bool,
+        lasts: Duration,
+    ) -> Option<Self> {
+        let request = match node.cluster() {
+            Some(cluster) => cluster.adapter().new_request(),
+            None => RequestId::new(String::from_utf8_lossy(&random_characters::<12>())),
+        };
+        let id = TraceId {
+            asker: String::new(),
+            request: request.as_str().to_owned(),
+        };
+        let words = Words {
+            of,
+            arguments,
+            lease: LEASE.as_millis() as u64,
+        };
+        let (lines, queue) = Queue::new();
+        let name = node.name();
+        let trace = node.traces().open(id, words.clone(), &name, lines)?;
+        trace
+            .lines
+            .pass(Line::new(What::Tracing).to_json(&name, false));
+        node.begin_trace(&trace);
+        let elsewhere = node.cluster().map(|cluster| Elsewhere {
+            renewal: tokio::spawn(renew(
+                Arc::clone(cluster),
+                request.clone(),
+                words.to_json(),
+                Arc::clone(&trace),
+            ))
+            .abort_handle(),
+            cluster: Arc::clone(cluster),
+            request,
+            words,
+        });
+        Some(Self {
+            queue,
+            ends: Box::pin(tokio::time::sleep(lasts)),
+            looks: tokio::time::interval(LOOKS),
+            is_over: false,
+            open: Open {
+                node: Arc::clone(node),
+                trace,
+                elsewhere,
+            },
+        })
+    }
+
+    fn poll_line(&mut self, context: &mut Context<'_>) -> Poll<Option<String>> {
+        match ready!(self.queue.pull(context)) {
+            None => Poll::Ready(None),
+            Some(Pulled::Line(line)) => Poll::Ready(Some(line)),
+            Some(Pulled::Lost(lost)) => {
+                let line = lost_line(lost).to_json(&self.open.trace.node, false);
+                Poll::Ready(Some(line))
+            }
+        }
+    }
+}
+
+impl Body for Reader {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let mut text = String::new();
+        while self.looks.poll_tick(context).is_ready() {}
+        let mut written = 0;
+        while written < MAX_CHUNK
+            && !self.is_over
+            && let Poll::Ready(Some(line)) = self.poll_line(context)
+        {
+            text.push_str(&line);
+            text.push('\n');
+            written += 1;
+        }
+        if text.is_empty() && !self.is_over && self.ends.as_mut().poll(context).is_ready() {
+            self.is_over = true;
+            let ended = Line::with(What::Ended, |more| more.reason = Some("time".to_owned()));
+            text = ended.to_json(&self.open.trace.node, false) + "\n";
+        }
+        match (text.is_empty(), self.is_over) {
+            (false, _) => Poll::Ready(Some(Ok(Frame::data(text.into())))),
+            (true, true) => Poll::Ready(None),
+            (true, false) => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.node.end_trace(&self.trace);
+        if let Some(Elsewhere {
+            cluster,
+            request,
+            words,
+            renewal,
+        }) = self.elsewhere.take()
+        {
+            renewal.abort();
+            let words = Words { lease: 0, ..words };
+            tell(&cluster, &request, words.to_json());
+        }
+    }
+}
+
+/// Tells the other nodes, again and again, that the trace goes on, and the reader which of them do not
+/// answer.
+async fn renew(cluster: Arc<Cluster>, request: RequestId, words: String, trace: Arc<Trace>) {
+    let mut next = Instant::now();
+    let mut silent = BTreeSet::new();
+    loop {
+        tell(&cluster, &request, words.clone());
+        next += RENEWAL;
+        tokio::time::sleep(PATIENCE).await;
+        for member in &*cluster.adapter().members() {
+            let name = member.id.to_string();
+            let is_silent = member.id != *cluster.adapter().node() && !trace.has_heard(&name);
+            if is_silent && silent.insert(name.clone()) {
+                let line = Line::with(What::NotTracing, |more| {
+                    more.reason = Some("it does not answer".to_owned());
+                });
+                trace.lines.pass(line.to_json(&name, false));
+            }
+        }
+        tokio::time::sleep_until(next).await;
+    }
+}
+
+fn tell(cluster: &Cluster, request: &RequestId, words: String) {
+    let message = ClusterMessage::Trace(words);
+    let adapter = cluster.adapter();
+    adapter.request(cluster.carrier(), request, &message);
+}
+
+impl Node {
+    /// Lines of a trace that is read here came from another node.
+    pub(crate) fn handle_lines(
+        &self,
+        request: &RequestId,
+        from: Option<&NodeId>,
+        lines: Vec<String>,
+    ) {
+        let id = TraceId {
+            asker: String::new(),
+            request: request.as_str().to_owned(),
+        };
+        let Some(trace) = self.traces().find(&id) else {
+            return;
+        };
+        if let Some(node) = from {
+            trace.hear(node.as_str());
+        }
+        for line in lines {
+            if is_line(&line) {
+                trace.lines.pass(line);
+            } else {
+                trace.lines.lose(1);
+            }
+        }
+    }
+}
+
+/// Whether it is an object of JSON in one line: what comes from others is not trusted.
+fn is_line(line: &str) -> bool {
+    line.starts_with('{')
+        && !line.contains(['\n', '\r'])
+        && serde_json::from_str::<&RawValue>(line).is_ok()
+}

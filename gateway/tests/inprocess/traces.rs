@@ -1,0 +1,376 @@
+//! Live traces: what a reader of the API is told, on which nodes, and when that ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapter::NodeId;
+use adapter::memory::Cluster;
+use gateway::{Config, Server};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::support::{TestGateway, WebSocket, config, request_with, sid, soon, token, until};
+
+const KEY: &str = "a key that only tests know";
+
+const SECRET: &str = "a secret that only tests know";
+
+fn settings() -> Config {
+    let mut config = config();
+    let toml = format!("[auth]\njwt_secret = \"{SECRET}\"\n[api]\nkey = \"{KEY}\"\n");
+    let read = Config::from_toml(&toml).unwrap();
+    config.api = read.api;
+    config.auth = read.auth;
+    config
+}
+
+async fn nodes() -> (Cluster, [TestGateway; 2]) {
+    let cluster = Cluster::default();
+    let start = |name| {
+        let (cluster, id) = (cluster.clone(), NodeId::new(name).unwrap());
+        let join = move |tag, inbox| Arc::new(cluster.join(id, tag, inbox)) as _;
+        TestGateway::start(Server::new(settings()).adapter(join))
+    };
+    let nodes = [start("a").await, start("b").await];
+    (cluster, nodes)
+}
+
+/// Who reads a trace.
+struct Reader(BufReader<TcpStream>);
+
+impl Reader {
+    /// Waits until so many nodes trace.
+    async fn open(gateway: &TestGateway, query: &str, nodes: usize) -> Self {
+        let stream = TcpStream::connect(gateway.internal_address())
+            .await
+            .unwrap();
+        let mut reader = Self::on(stream, query).await;
+        for _ in 0..nodes {
+            let line = reader.next().await;
+            assert_eq!(line["what"], "tracing", "{line}");
+        }
+        reader
+    }
+
+    async fn on(mut stream: TcpStream, query: &str) -> Self {
+        let request = format!(
+            "GET /api/v1/trace?{query} HTTP/1.0\r\nHost: gateway\r\nAuthorization: Bearer {KEY}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut reader = Self(BufReader::new(stream));
+        assert!(reader.line().await.starts_with("HTTP/1.0 200 "));
+        while !reader.line().await.is_empty() {}
+        reader
+    }
+
+    async fn line(&mut self) -> String {
+        let mut line = String::new();
+        soon(self.0.read_line(&mut line)).await.unwrap();
+        line.trim_end().to_owned()
+    }
+
+    async fn next(&mut self) -> Value {
+        let line = self.line().await;
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"))
+    }
+
+    /// All lines up to one of this kind.
+    async fn up_to(&mut self, what: &str) -> Vec<Value> {
+        let mut lines = Vec::new();
+        while lines.last().is_none_or(|last: &Value| last["what"] != what) {
+            lines.push(self.next().await);
+        }
+        lines
+    }
+}
+
+async fn user(gateway: &TestGateway, user: &str) -> (WebSocket, String) {
+    let claims = json!({"sub": user, "exp": 4_000_000_000_u64});
+    let mut client = gateway.websocket().await;
+    let token = json!({"token": token(SECRET, &claims)});
+    client.send(&format!("40{token}")).await;
+    let id = sid(&client.answer().await);
+    (client, id)
+}
+
+/// Has the relay do something, and says what it answered.
+async fn ask(client: &mut WebSocket, id: u32, event: &Value) -> String {
+    client.send(&format!("42{id}{event}")).await;
+    loop {
+        let packet = client.next().await;
+        if packet.starts_with(&format!("43{id}[")) {
+            return packet;
+        }
+    }
+}
+
+fn column<'a>(lines: &'a [Value], what: &str, key: &str) -> Vec<&'a Value> {
+    let of = lines.iter().filter(|line| line["what"] == what);
+    of.map(|line| &line[key]).collect()
+}
+
+#[tokio::test]
+async fn a_trace_of_a_user_has_what_his_client_saw_and_nothing_of_others() {
+    let (_cluster, [a, b]) = nodes().await;
+    let mut reader = Reader::open(&a, "user=ann", 2).await;
+    let (mut ann, id) = user(&b, "ann").await;
+    let (mut bob, _) = user(&a, "bob").await;
+    let (mut eve, _) = user(&b, "eve").await;
+    for client in [&mut ann, &mut bob, &mut eve] {
+        ask(client, 1, &json!(["join", "chat"])).await;
+    }
+    let mut seen = Vec::new();
+    for round in 0..20 {
+        for (client, name) in [(&mut bob, "of bob"), (&mut eve, "of eve")] {
+            let event = json!(["publish", "chat", name, round, "é"]);
+            ask(client, 2, &event).await;
+        }
+        for _ in 0..2 {
+            seen.push(ann.next().await);
+        }
+    }
+    ask(&mut ann, 3, &json!(["publish", "chat", "mine", 1])).await;
+    ann.send("41").await;
+    let lines = reader.up_to("disconnected").await;
+    let sent = column(&lines, "sent", "event");
+    let recorded: Vec<Value> = seen
+        .iter()
+        .map(|packet| serde_json::from_str(packet.strip_prefix("42").unwrap()).unwrap())
+        .collect();
+    assert_eq!(sent.len(), 40);
+    for (line, packet) in lines
+        .iter()
+        .filter(|it| it["what"] == "sent")
+        .zip(&recorded)
+    {
+        assert_eq!(line["event"], packet[0]);
+        let arguments = format!("{},\"é\"", packet[1]);
+        assert_eq!(line["bytes"], arguments.len(), "{line}");
+        assert_eq!(line["arguments"], Value::Null);
+    }
+    assert_eq!(column(&lines, "received", "event"), ["join", "publish"]);
+    assert_eq!(column(&lines, "ack_sent", "ack"), [&json!(1), &json!(3)]);
+    assert_eq!(column(&lines, "joined", "room"), ["chat"]);
+    assert_eq!(column(&lines, "connected", "socket"), [&json!(id)]);
+    let reason = column(&lines, "disconnected", "reason");
+    assert_eq!(reason, ["client namespace disconnect"]);
+    for line in &lines {
+        assert_eq!(line["node"], "b", "{line}");
+        assert!(line["at"].as_str().is_some_and(|it| it.ends_with('Z')));
+        let of = [&line["user"], &line["socket"]];
+        assert!(of[0] == "ann" && of[1] == &json!(id), "{line}");
+        assert!(!line.to_string().contains(&ann.sid), "a sid: {line}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_there_already_is_told_and_arguments_only_on_demand_without_tokens() {
+    let gateway = TestGateway::start(Server::new(settings())).await;
+    let (mut ann, id) = user(&gateway, "ann").await;
+    let query = format!("socket={id}&arguments=true");
+    let mut reader = Reader::open(&gateway, &query, 1).await;
+    let present = reader.next().await;
+    assert_eq!(
+        (&present["what"], &present["user"]),
+        (&json!("present"), &json!("ann"))
+    );
+    ask(&mut ann, 1, &json!(["echo", "hello"])).await;
+    let lines = reader.up_to("ack_sent").await;
+    assert_eq!(column(&lines, "received", "arguments"), [r#""hello""#]);
+    assert_eq!(column(&lines, "ack_sent", "arguments"), [r#""hello""#]);
+    let again = token(SECRET, &json!({"sub": "ann", "exp": 4_000_000_000_u64}));
+    ask(&mut ann, 2, &json!(["token", again])).await;
+    ask(&mut ann, 3, &json!(["echo", {"bearer": again}])).await;
+    ann.send_close().await;
+    let lines = reader.up_to("closed").await;
+    assert_eq!(column(&lines, "received", "event"), ["token", "echo"]);
+    let shown = column(&lines, "received", "arguments");
+    assert_eq!(shown, ["(token)", r#"{"bearer":"(token)"}"#]);
+    assert_eq!(column(&lines, "closed", "transport"), ["websocket"]);
+}
+
+#[tokio::test]
+async fn refusals_are_told_to_a_trace_of_the_address() {
+    let (_cluster, [a, b]) = nodes().await;
+    let mut reader = Reader::open(&a, "address=127.0.0.1", 2).await;
+    let mut elsewhere = Reader::open(&a, "address=127.0.0.2", 2).await;
+    let mut client = b.websocket().await;
+    client
+        .send(r#"40{"token":"eyJhbGciOiJIUzI1NiJ9.e30.x"}"#)
+        .await;
+    client.answer().await;
+    client.send_close().await;
+    let lines = reader.up_to("closed").await;
+    let whats: Vec<_> = lines.iter().map(|line| &line["what"]).collect();
+    assert_eq!(whats, ["opened", "connect_refused", "closed"]);
+    let reason = lines[1]["reason"].as_str().unwrap();
+    assert!(reason.starts_with("token_invalid: "), "{reason}");
+    assert!(!lines[1].to_string().contains("eyJ"));
+    for (query, expected) in [
+        ("EIO=4&transport=carrier-pigeon", "unknown_transport: "),
+        (
+            "EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAAAAAA",
+            "unknown_sid: ",
+        ),
+    ] {
+        let head = format!("GET /socket.io/?{query}");
+        let refused = crate::support::request(b.address(), &head, "").await;
+        assert_eq!(refused.status, 400);
+        let line = reader.next().await;
+        assert_eq!(line["what"], "refused");
+        let reason = line["reason"].as_str().unwrap();
+        assert!(reason.starts_with(expected), "{reason}");
+    }
+    // Nothing of it was for the other address.
+    let ended = tokio::time::timeout(Duration::from_millis(200), elsewhere.line()).await;
+    assert!(ended.is_err(), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_trace_of_a_room_tells_who_comes_and_goes_and_what_is_for_it() {
+    let (_cluster, [a, b]) = nodes().await;
+    let mut reader = Reader::open(&a, "room=chat", 2).await;
+    let (mut ann, id) = user(&b, "ann").await;
+    let (mut bob, _) = user(&a, "bob").await;
+    ask(&mut ann, 1, &json!(["join", ["chat", "other"]])).await;
+    let joined = reader.next().await;
+    assert_eq!(
+        (&joined["what"], &joined["socket"]),
+        (&json!("joined"), &json!(id))
+    );
+    ask(&mut bob, 1, &json!(["publish", "other", "not this", 1])).await;
+    ask(&mut bob, 2, &json!(["publish", "chat", "this", 1])).await;
+    let line = reader.next().await;
+    let expected = json!(["broadcast", "b", "this", 1, 1]);
+    let told = json!([
+        line["what"],
+        line["node"],
+        line["event"],
+        line["sockets"],
+        line["bytes"]
+    ]);
+    assert_eq!(told, expected);
+    ann.send_close().await;
+    let left = reader.next().await;
+    assert_eq!(
+        (&left["what"], &left["user"]),
+        (&json!("left"), &json!("ann"))
+    );
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_told_how_many_lines_it_lost() {
+    let gateway = TestGateway::start(Server::new(settings())).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let stream = socket.connect(gateway.internal_address()).await.unwrap();
+    let mut reader = Reader::on(stream, "user=ann").await;
+    assert_eq!(reader.next().await["what"], "tracing");
+    let (mut ann, _) = user(&gateway, "ann").await;
+    // Two lines for each, which is more than what sockets and queues hold.
+    const EVENTS: u64 = 20_000;
+    for number in 0..EVENTS {
+        ann.send(&format!(r#"42{number}["echo",1]"#)).await;
+        ann.next().await;
+    }
+    ann.send_close().await;
+    let (mut came, mut lost) = (0, 0);
+    // It connected, what it sent and was sent, and it went.
+    while came + lost < 2 * EVENTS + 3 {
+        let line = reader.next().await;
+        match line["what"].as_str().unwrap() {
+            "lost" => lost += line["lines"].as_u64().unwrap(),
+            _ => came += 1,
+        }
+    }
+    assert!(lost > 0);
+    assert_eq!(came + lost, 2 * EVENTS + 3);
+}
+
+#[tokio::test]
+async fn the_end_of_the_reader_ends_the_trace_everywhere() {
+    let (_cluster, [a, b]) = nodes().await;
+    let reader = Reader::open(&a, "user=ann", 2).await;
+    for node in [&a, &b] {
+        assert_eq!(node.metric("gateway_traces").await, 1.0);
+    }
+    drop(reader);
+    for node in [&a, &b] {
+        node.until_metric("gateway_traces", 0.0).await;
+    }
+    let mut reader = Reader::open(&a, "user=ann&for=50ms", 2).await;
+    assert_eq!(reader.up_to("ended").await.len(), 1);
+    let mut rest = Vec::new();
+    assert_eq!(soon(reader.0.read_to_end(&mut rest)).await.unwrap(), 0);
+    for node in [&a, &b] {
+        node.until_metric("gateway_traces", 0.0).await;
+    }
+}
+
+#[tokio::test]
+async fn the_death_of_the_readers_node_ends_the_trace_on_the_others() {
+    let (cluster, [a, b]) = nodes().await;
+    let (mut ann, _) = user(&b, "ann").await;
+    let _reader = Reader::open(&a, "user=ann", 2).await;
+    cluster.kill(&NodeId::new("a").unwrap());
+    b.until_metric("gateway_traces", 0.0).await;
+    ask(&mut ann, 1, &json!(["echo", 1])).await;
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_answer_is_named() {
+    let (cluster, [a, _b]) = nodes().await;
+    cluster.kill(&NodeId::new("b").unwrap());
+    let mut reader = Reader::open(&a, "user=ann", 1).await;
+    let line = reader.next().await;
+    assert_eq!(
+        (&line["what"], &line["node"]),
+        (&json!("not_tracing"), &json!("b"))
+    );
+}
+
+#[tokio::test]
+async fn there_are_so_many_traces_and_no_more_and_each_is_of_one_thing() {
+    let gateway = TestGateway::start(Server::new(settings())).await;
+    let get = async |query: &str| {
+        let key = format!("Authorization: Bearer {KEY}\r\n");
+        let head = format!("GET /api/v1/trace?{query}");
+        request_with(gateway.internal_address(), &head, &key, "").await
+    };
+    for query in [
+        "",
+        "user=ann&room=chat",
+        "user=",
+        "socket=AAAAAAAAAAAAAAAAAAAA",
+        "address=localhost",
+        "user=ann&for=2h",
+        "user=ann&for=0s",
+        "user=ann&arguments=1",
+        "user=ann&namespace=/",
+    ] {
+        assert_eq!(get(query).await.status, 400, "{query}");
+    }
+    let unknown = request_with(
+        gateway.internal_address(),
+        "GET /api/v1/trace?user=ann",
+        "",
+        "",
+    );
+    assert_eq!(unknown.await.status, 401);
+    let mut readers = Vec::new();
+    for _ in 0..16 {
+        readers.push(Reader::open(&gateway, "user=ann", 1).await);
+    }
+    assert_eq!(get("user=ann").await.status, 429);
+    let (mut ann, _) = user(&gateway, "ann").await;
+    ask(&mut ann, 1, &json!(["echo", 1])).await;
+    for reader in &mut readers {
+        let lines = reader.up_to("ack_sent").await;
+        let whats: Vec<_> = lines.iter().map(|line| &line["what"]).collect();
+        assert_eq!(whats, ["connected", "received", "ack_sent"]);
+    }
+    readers.truncate(15);
+    until(async || gateway.metric("gateway_traces").await == 15.0).await;
+    Reader::open(&gateway, "room=chat", 1).await;
+}
