@@ -374,3 +374,64 @@ async fn there_are_so_many_traces_and_no_more_and_each_is_of_one_thing() {
     until(async || gateway.metric("gateway_traces").await == 15.0).await;
     Reader::open(&gateway, "room=chat", 1).await;
 }
+
+/// Runs the program, and says its status, and what it printed and complained of.
+async fn run(arguments: Vec<String>) -> (Option<i32>, String, String) {
+    let run = move || {
+        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_gateway"));
+        program.args(arguments).env_clear().output().unwrap()
+    };
+    let output = tokio::task::spawn_blocking(run).await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[tokio::test]
+async fn the_command_prints_a_trace_until_its_time_is_over() {
+    let (_cluster, [a, b]) = nodes().await;
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (key, wrong) = (folder.join("traces.key"), folder.join("traces.wrong"));
+    std::fs::write(&key, format!("{KEY}\n")).unwrap();
+    std::fs::write(&wrong, "another key\n").unwrap();
+    let url = format!("--url=http://{}", a.internal_address());
+    let arguments = |key: &std::path::Path, more: &[&str]| {
+        let key = format!("--key-file={}", key.display());
+        let mut all = vec![
+            "trace".to_owned(),
+            "--user=ann".to_owned(),
+            url.clone(),
+            key,
+        ];
+        all.extend(more.iter().map(|it| (*it).to_owned()));
+        all
+    };
+    let (status, printed, said) = run(arguments(&wrong, &[])).await;
+    assert_eq!((status, printed.as_str()), (Some(1), ""), "{said}");
+    assert!(said.contains("key"), "{said}");
+    let readable = tokio::spawn(run(arguments(&key, &["--for=5s"])));
+    let json = tokio::spawn(run(arguments(&key, &["--for=5s", "--json"])));
+    b.until_metric("gateway_traces", 2.0).await;
+    let (mut ann, id) = user(&b, "ann").await;
+    ask(&mut ann, 7, &json!(["echo", "hello"])).await;
+    let (status, printed, said) = readable.await.unwrap();
+    assert_eq!((status, said.as_str()), (Some(0), ""));
+    for part in [
+        " b connected ",
+        " b received ack=7 bytes=7 event=echo namespace=/ ",
+        " b ack_sent ack=7 bytes=7 namespace=/ ",
+        " a ended reason=time\n",
+        &format!(" socket={id} "),
+    ] {
+        assert!(printed.contains(part), "{part}: {printed}");
+    }
+    let (status, printed, _) = json.await.unwrap();
+    assert_eq!(status, Some(0));
+    let lines = printed.lines().map(serde_json::from_str);
+    let lines: Vec<Value> = lines.collect::<Result<_, _>>().unwrap();
+    assert_eq!(column(&lines, "received", "ack"), [7]);
+    assert_eq!(lines.last().unwrap()["what"], "ended");
+}

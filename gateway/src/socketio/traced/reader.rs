@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -26,6 +27,15 @@ const LOOKS: Duration = Duration::from_secs(1);
 /// Most lines that are written at once.
 const MAX_CHUNK: usize = 64;
 
+/// Most lines that are written behind the end of the time: those that wait, and what was lost.
+const MAX_LAST: usize = 2048;
+
+/// How long after its time a trace is ended though its reader takes nothing.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Most nodes of which the reader is told that they do not answer.
+const MAX_SILENT: usize = 1024;
+
 /// How long another node has to say that it traces, before the reader is told that it does not.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -36,7 +46,9 @@ pub(crate) struct Reader {
     ends: Pin<Box<Sleep>>,
     looks: Interval,
     is_over: bool,
-    open: Open,
+    open: Arc<Open>,
+    /// Ends the trace though nobody reads.
+    watch: AbortHandle,
 }
 
 /// What ends with the reader.
@@ -44,6 +56,7 @@ struct Open {
     node: Arc<Node>,
     trace: Arc<Trace>,
     elsewhere: Option<Elsewhere>,
+    has_ended: AtomicBool,
 }
 
 /// The same trace on the other nodes.
@@ -94,16 +107,24 @@ impl Reader {
             request,
             words,
         });
+        let open = Arc::new(Open {
+            node: Arc::clone(node),
+            trace,
+            elsewhere,
+            has_ended: AtomicBool::new(false),
+        });
+        let watched = Arc::clone(&open);
+        let watch = tokio::spawn(async move {
+            tokio::time::sleep(lasts + GRACE).await;
+            watched.end();
+        });
         Some(Self {
             queue,
             ends: Box::pin(tokio::time::sleep(lasts)),
             looks: tokio::time::interval(LOOKS),
             is_over: false,
-            open: Open {
-                node: Arc::clone(node),
-                trace,
-                elsewhere,
-            },
+            open,
+            watch: watch.abort_handle(),
         })
     }
 
@@ -129,8 +150,10 @@ impl Body for Reader {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let mut text = String::new();
         while self.looks.poll_tick(context).is_ready() {}
+        let ends = !self.is_over && self.ends.as_mut().poll(context).is_ready();
+        let most = if ends { MAX_LAST } else { MAX_CHUNK };
         let mut written = 0;
-        while written < MAX_CHUNK
+        while written < most
             && !self.is_over
             && let Poll::Ready(Some(line)) = self.poll_line(context)
         {
@@ -138,10 +161,11 @@ impl Body for Reader {
             text.push('\n');
             written += 1;
         }
-        if text.is_empty() && !self.is_over && self.ends.as_mut().poll(context).is_ready() {
+        if ends {
             self.is_over = true;
             let ended = Line::with(What::Ended, |more| more.reason = Some("time".to_owned()));
-            text = ended.to_json(&self.open.trace.node, false) + "\n";
+            text += &ended.to_json(&self.open.trace.node, false);
+            text.push('\n');
         }
         match (text.is_empty(), self.is_over) {
             (false, _) => Poll::Ready(Some(Ok(Frame::data(text.into())))),
@@ -151,19 +175,27 @@ impl Body for Reader {
     }
 }
 
-impl Drop for Open {
+impl Drop for Reader {
     fn drop(&mut self) {
+        self.watch.abort();
+        self.open.end();
+    }
+}
+
+impl Open {
+    /// Ends the trace on all nodes, once.
+    fn end(&self) {
+        if self.has_ended.swap(true, Ordering::Relaxed) {
+            return;
+        }
         self.node.end_trace(&self.trace);
-        if let Some(Elsewhere {
-            cluster,
-            request,
-            words,
-            renewal,
-        }) = self.elsewhere.take()
-        {
-            renewal.abort();
-            let words = Words { lease: 0, ..words };
-            tell(&cluster, &request, words.to_json());
+        if let Some(it) = &self.elsewhere {
+            it.renewal.abort();
+            let words = Words {
+                lease: 0,
+                ..it.words.clone()
+            };
+            tell(&it.cluster, &it.request, words.to_json());
         }
     }
 }
@@ -180,7 +212,7 @@ async fn renew(cluster: Arc<Cluster>, request: RequestId, words: String, trace: 
         for member in &*cluster.adapter().members() {
             let name = member.id.to_string();
             let is_silent = member.id != *cluster.adapter().node() && !trace.has_heard(&name);
-            if is_silent && silent.insert(name.clone()) {
+            if is_silent && silent.len() < MAX_SILENT && silent.insert(name.clone()) {
                 let line = Line::with(What::NotTracing, |more| {
                     more.reason = Some("it does not answer".to_owned());
                 });
