@@ -7,7 +7,9 @@ use std::io::{Write, stderr, stdout};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
 
 use super::section::{Log, LogFormat};
 
@@ -31,15 +33,16 @@ pub fn init(log: &Log) {
         return;
     };
     let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(log.level.as_str()))
+    let lines_of_events = fmt::layer()
         .log_internal_errors(false)
         .with_writer(move || writer.clone());
-    let first = match log.format {
+    let lines_of_events = match log.format {
         // No part of the program has colours.
-        LogFormat::Text => subscriber.with_ansi(false).try_init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+        LogFormat::Text => lines_of_events.with_ansi(false).boxed(),
+        LogFormat::Json => lines_of_events.json().flatten_event(true).boxed(),
     };
+    let filtered = lines_of_events.with_filter(log.level.targets().clone());
+    let first = tracing_subscriber::registry().with(filtered).try_init();
     if first.is_err() || LOG.set(lines).is_err() {
         tracing::debug!(target: "gateway::config::log", "the log is already set up; these settings have no effect");
     }
