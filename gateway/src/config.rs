@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 mod address;
 mod check;
 mod checked;
+mod difference;
 mod error;
 mod from_file;
 mod listen;
@@ -42,13 +43,14 @@ pub use section::{
     Redis, RedisInterest, RedisMode, SameSite, Shutdown, SubscriptionMode, Tls, TlsVerify, Trust,
     Webhook,
 };
-pub use setting::{Default, Setting};
+pub use setting::{ChangesBy, Default, Setting};
 pub use source::{Foreign, Sources};
 pub use table::{SETTINGS, nearest, setting};
 pub use url::{HttpUrl, RedisUrl};
 pub use value::duration;
 
 use check::{Effective, Given};
+pub(crate) use difference::Change;
 
 /// The whole configuration of a node.
 ///
@@ -146,11 +148,14 @@ impl Config {
     #[must_use]
     pub fn is_open_relay(&self) -> bool {
         let asks_backend = self.backend.webhook.is_some() || self.backend.stream.is_some();
-        let wants_tokens = self.auth.jwt_secret.is_some()
-            || self.auth.jwt_public_key.is_some()
-            || self.auth.jwks_url.is_some();
         let has_main = self.namespaces.iter().any(|it| it.matches("/"));
-        !asks_backend && !wants_tokens && has_main
+        !asks_backend && !self.wants_tokens() && has_main
+    }
+
+    /// Whether clients need a token.
+    pub(crate) fn wants_tokens(&self) -> bool {
+        let auth = &self.auth;
+        auth.jwt_secret.is_some() || auth.jwt_public_key.is_some() || auth.jwks_url.is_some()
     }
 
     /// Sets where the node listens in fact. If nothing else was set, it is also where the other nodes

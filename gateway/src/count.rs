@@ -11,6 +11,7 @@ mod forwarding;
 mod histogram;
 mod label;
 mod node;
+mod reloads;
 mod shard;
 mod tokens;
 mod traffic;
@@ -22,6 +23,7 @@ pub(crate) use forwarding::{Kind, Outcome, Unknown};
 pub(crate) use histogram::ShardHistogram;
 pub(crate) use label::{Label, Labels, Series, label};
 pub(crate) use node::NodeCounters;
+pub(crate) use reloads::{Asker, ReloadCounters, ReloadResult};
 pub(crate) use shard::ShardCounters;
 pub(crate) use tokens::{TokenReason, TokenResult};
 pub(crate) use traffic::{

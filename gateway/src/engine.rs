@@ -18,6 +18,7 @@ pub(crate) mod layer;
 pub(crate) mod mail;
 pub(crate) mod node;
 pub(crate) mod outbox;
+pub(crate) mod reloads;
 pub(crate) mod session;
 pub(crate) mod shard;
 pub(crate) mod strangers;

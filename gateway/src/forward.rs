@@ -151,7 +151,7 @@ async fn answer(
         .get(CONNECTION)
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
     let seat = owner.seat();
-    let timeout = shard.node().config().limits.body_timeout;
+    let timeout = shard.limits().body_timeout;
     Ok(Forwarded::Answer(answer.map(|body| {
         let done = Box::new(move |link: Link| {
             if closes {

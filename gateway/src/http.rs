@@ -189,7 +189,7 @@ async fn serve_http(
     peer: Peer,
     stranger: &Rc<Stranger>,
 ) -> Option<(Next, Stream, Vec<u8>)> {
-    let greets = shard.node().tls().is_some() || shard.node().config().proxy.protocol;
+    let greets = shard.node().tls().is_some() || shard.settings().proxy.protocol;
     let (mut stream, peer) = if greets {
         Box::pin(greet(&shard, stream, peer)).await?
     } else {
@@ -217,7 +217,7 @@ async fn speak_http(
     peer: Peer,
     stranger: Option<Rc<Stranger>>,
 ) -> Option<(Next, Stream, Vec<u8>)> {
-    let limits = &shard.node().config().limits;
+    let limits = shard.limits();
     let mut builder = http1::Builder::new();
     let (patience, added) = if peer.is_node {
         (forward::IDLE_LIMIT, ADDED_HEAD)
@@ -278,7 +278,7 @@ async fn speak_http(
 
 /// What comes before HTTP: the header of a proxy, then TLS.
 async fn greet(shard: &Shard, mut stream: TcpStream, mut peer: Peer) -> Option<(Stream, Peer)> {
-    let config = shard.node().config();
+    let config = shard.settings();
     if config.proxy.announces(peer.address.ip()) {
         let header = in_time(shard, proxy::protocol::read(&mut stream)).await;
         match header {
@@ -314,7 +314,7 @@ async fn in_time<T, E: Into<Box<dyn std::error::Error>>>(
     shard: &Shard,
     greeting: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Box<dyn std::error::Error>> {
-    let limit = shard.node().config().limits.header_timeout;
+    let limit = shard.limits().header_timeout;
     tokio::time::timeout(limit, greeting)
         .await?
         .map_err(Into::into)
@@ -373,7 +373,7 @@ async fn route(shard: &Rc<Shard>, mut request: Request<Incoming>, mut peer: Peer
     };
     let mount = &node.mounts()[index];
     let origin = cors::Origin::of(request.headers());
-    let cors = &node.config().cors;
+    let cors = &shard.settings().cors;
     if *request.method() == Method::OPTIONS && cors::is_enabled(cors) {
         if let Some(foreign) = cors::foreign(cors, request.headers()) {
             cors::tell(node.told_of_origins(), foreign, false);

@@ -10,10 +10,11 @@ mod layers;
 mod metrics;
 mod ports;
 mod redis;
+mod reload;
 mod running;
 mod shard_thread;
 mod start;
 
 pub use error::StartError;
-pub use running::{Pulse, Running};
+pub use running::{Pulse, ReloadHandle, Running};
 pub use start::Server;

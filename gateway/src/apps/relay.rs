@@ -38,7 +38,6 @@ pub const MAX_HELD_JOINS: u32 = 100;
 #[derive(Debug)]
 pub struct Relay {
     namespaces: Vec<Pattern>,
-    rooms_per_socket: usize,
 }
 
 /// What is wrong with a client's event; it is told in the acknowledgement.
@@ -102,11 +101,10 @@ impl RelayError {
 }
 
 impl Relay {
-    /// The relay for the namespaces and limits of `config`.
+    /// The relay for the namespaces of `config`. Limits are those of the node.
     pub fn new(config: &Config) -> Self {
         Self {
             namespaces: config.namespaces.clone(),
-            rooms_per_socket: config.limits.rooms_per_socket,
         }
     }
 
@@ -176,7 +174,7 @@ impl Relay {
             let rooms = rooms.into_iter().map(Cow::into_owned);
             return Ok(Done::OnceRead(rooms.collect(), wants));
         }
-        enter(socket, &rooms, self.rooms_per_socket).map(Done::Once)
+        enter(socket, &rooms, most(socket)).map(Done::Once)
     }
 }
 
@@ -212,14 +210,14 @@ impl Application for Relay {
                 return Flow::Done;
             }
             Ok(Done::OnceAsked(rooms)) => {
-                let (socket, most) = (socket.clone(), self.rooms_per_socket);
+                let (socket, most) = (socket.clone(), most(socket));
                 return Flow::Pending(Box::pin(async move {
                     let done = ask_and_enter(&socket, &rooms, most).await;
                     acknowledge(&socket, "join", ack, done);
                 }));
             }
             Ok(Done::OnceRead(rooms, wants)) => {
-                let (socket, most) = (socket.clone(), self.rooms_per_socket);
+                let (socket, most) = (socket.clone(), most(socket));
                 return Flow::Pending(Box::pin(async move {
                     rewind::join(&socket, &rooms, wants, most, ack).await;
                 }));
@@ -233,6 +231,11 @@ impl Application for Relay {
     fn rate_limited(&self, _: &Socket, mut event: Event<'_>) {
         answer(event.take_ack(), Err(RelayError::RateLimited));
     }
+}
+
+/// How many rooms a socket may be in.
+fn most(socket: &Socket) -> usize {
+    socket.session().shard().limits().rooms_per_socket
 }
 
 /// When what was asked for is done.

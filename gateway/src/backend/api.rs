@@ -16,7 +16,6 @@ use hyper::{Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 
 use crate::apps::auth::bearer;
-use crate::config::{self, Keys};
 use crate::socketio::Gateway;
 use crate::socketio::traced::Reader;
 
@@ -51,8 +50,6 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The API of a node.
 pub(crate) struct Api {
     gateway: Gateway,
-    keys: Keys,
-    max_body: usize,
     memory: Memory,
     places: Semaphore,
 }
@@ -64,16 +61,17 @@ pub(crate) type Answer = Response<AnswerBody>;
 pub(crate) type AnswerBody = Either<Full<Bytes>, Box<Reader>>;
 
 impl Api {
-    /// `None` if the configuration gives no key.
-    pub(crate) fn new(gateway: Gateway, config: &config::Api) -> Option<Arc<Self>> {
-        let keys = config.keys.clone()?;
-        Some(Arc::new(Self {
+    pub(crate) fn new(gateway: Gateway) -> Arc<Self> {
+        Arc::new(Self {
             gateway,
-            keys,
-            max_body: config.max_body,
             memory: Memory::default(),
             places: Semaphore::new(MAX_REQUESTS),
-        }))
+        })
+    }
+
+    /// Whether there is a key, without which nobody may call it.
+    pub(crate) fn is_on(&self) -> bool {
+        self.gateway.node().current().api.keys.is_some()
     }
 
     /// Answers a request whose path begins with [`PREFIX`].
@@ -99,7 +97,10 @@ impl Api {
         }
         let authorization = request.headers().get(AUTHORIZATION);
         let key = authorization.and_then(|header| bearer(header.as_bytes()));
-        if !key.is_some_and(|key| self.keys.verify(key.as_bytes())) {
+        let config = self.gateway.node().current();
+        let keys = config.api.keys.as_ref();
+        let fits = |key: &str| keys.is_some_and(|keys| keys.verify(key.as_bytes()));
+        if !key.is_some_and(fits) {
             return Err(ApiError::new(Code::Unauthorized, "a bearer key is needed"));
         }
         let named = |call: &&Call| path.strip_prefix(PREFIX) == Some(call.path);
@@ -118,7 +119,7 @@ impl Api {
         let counters = self.gateway.node().counters();
         counters.api_requests.of(call.name).increment();
         let (head, body) = request.into_parts();
-        let body = self.read(body).await?;
+        let body = read(body, config.api.max_body).await?;
         let query = head.uri.query().unwrap_or_default();
         let key = head
             .headers
@@ -149,18 +150,18 @@ impl Api {
             }
         }
     }
+}
 
-    async fn read(&self, body: Incoming) -> Result<Bytes, ApiError> {
-        let body = Limited::new(body, self.max_body).collect();
-        match tokio::time::timeout(BODY_TIMEOUT, body).await {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::new(
-                Code::BodyTooLarge,
-                format!("the body is larger than {} bytes", self.max_body),
-            )),
-            Ok(Err(_)) => Err(ApiError::bad("the body did not arrive")),
-            Err(_) => Err(ApiError::bad("the body took too long to arrive")),
-        }
+async fn read(body: Incoming, most: usize) -> Result<Bytes, ApiError> {
+    let body = Limited::new(body, most).collect();
+    match tokio::time::timeout(BODY_TIMEOUT, body).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::new(
+            Code::BodyTooLarge,
+            format!("the body is larger than {most} bytes"),
+        )),
+        Ok(Err(_)) => Err(ApiError::bad("the body did not arrive")),
+        Err(_) => Err(ApiError::bad("the body took too long to arrive")),
     }
 }
 

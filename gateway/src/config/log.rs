@@ -7,10 +7,9 @@ use std::io::{Write, stderr, stdout};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, fmt};
+use tracing_subscriber::EnvFilter;
 
+use super::name::Level;
 use super::section::{Log, LogFormat};
 
 mod lines;
@@ -24,6 +23,11 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 
 static LOG: OnceLock<Lines> = OnceLock::new();
 
+/// Gives the log another filter.
+type SetFilter = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
+
+static FILTER: OnceLock<SetFilter> = OnceLock::new();
+
 /// Sends the log of this process to standard error from now on. A second call changes nothing.
 ///
 /// The program calls [`flush`] before it ends.
@@ -33,18 +37,40 @@ pub fn init(log: &Log) {
         return;
     };
     let writer = lines.clone();
-    let lines_of_events = fmt::layer()
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(log.level.as_str()))
         .log_internal_errors(false)
         .with_writer(move || writer.clone());
-    let lines_of_events = match log.format {
-        // No part of the program has colours.
-        LogFormat::Text => lines_of_events.with_ansi(false).boxed(),
-        LogFormat::Json => lines_of_events.json().flatten_event(true).boxed(),
+    let (first, set): (_, SetFilter) = match log.format {
+        LogFormat::Text => {
+            // No part of the program has colours.
+            let subscriber = subscriber.with_ansi(false).with_filter_reloading();
+            let handle = subscriber.reload_handle();
+            let set = move |filter| handle.reload(filter).is_ok();
+            (subscriber.try_init(), Box::new(set))
+        }
+        LogFormat::Json => {
+            let subscriber = subscriber
+                .json()
+                .flatten_event(true)
+                .with_filter_reloading();
+            let handle = subscriber.reload_handle();
+            let set = move |filter| handle.reload(filter).is_ok();
+            (subscriber.try_init(), Box::new(set))
+        }
     };
-    let filtered = lines_of_events.with_filter(log.level.targets().clone());
-    let first = tracing_subscriber::registry().with(filtered).try_init();
+    if first.is_ok() {
+        let _is_first = FILTER.set(set);
+    }
     if first.is_err() || LOG.set(lines).is_err() {
         tracing::debug!(target: "gateway::config::log", "the log is already set up; these settings have no effect");
+    }
+}
+
+/// Has the log have other levels from now on, if [`init`] made it.
+pub(crate) fn set_level(level: &Level) {
+    if let Some(set) = FILTER.get() {
+        let _is_there = set(EnvFilter::new(level.as_str()));
     }
 }
 

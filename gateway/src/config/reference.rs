@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::setting::{Default, Setting};
+use super::setting::{ChangesBy, Default, Setting};
 use super::table::SETTINGS;
 
 /// Returns a `gateway.toml` with every setting at its default.
@@ -71,6 +71,11 @@ pub fn markdown() -> String {
             setting.variable(),
             setting.flag()
         );
+        let change = match setting.changes_by {
+            ChangesBy::Reload => "by a [reload](reload.md), while the node serves",
+            ChangesBy::Restart => "needs a restart",
+        };
+        let _ = writeln!(page, "- Change: {change}");
         if let Some(notes) = notes(setting) {
             let _ = writeln!(page, "- {notes}");
         }
@@ -81,7 +86,8 @@ pub fn markdown() -> String {
 const INTRODUCTION: &str = "\
 # Configuration
 
-After this page you know every setting: its name, type, default and an example.
+After this page you know every setting: its name, type, default, an example, and whether it changes while a
+node serves.
 
 `gateway default-config --markdown` prints this page. `gateway default-config` prints a
 `gateway.toml` with every setting at its default.
@@ -118,10 +124,10 @@ directory if there is one.
 - The program never prints secrets. Other users of the machine can see flags, so give secrets in the
   environment or in files.
 - A secret may stand in a file of its own. Its name then has `_file` behind it: `api.key_file`,
-  `GATEWAY_API_KEY_FILE`, `--api-key-file`. The node reads the file once, at the start, and cuts line
-  breaks at its end. The file has one line and at most 64 KiB. If the value and its file are given in
-  the same place, that is an error. A path may begin with `$CREDENTIALS_DIRECTORY/`, which is where
-  systemd puts what `LoadCredential=` names.
+  `GATEWAY_API_KEY_FILE`, `--api-key-file`. The node reads the file at the start and at each
+  [reload](reload.md), and cuts line breaks at its end. The file has one line and at most 64 KiB. If
+  the value and its file are given in the same place, that is an error. A path may begin with
+  `$CREDENTIALS_DIRECTORY/`, which is where systemd puts what `LoadCredential=` names.
 ";
 
 /// What there is to say beside the documentation.

@@ -86,7 +86,7 @@ impl Proxy {
 
 /// Bounds; what passes one is refused with a reason (`limits.*`).
 #[non_exhaustive]
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Sessions of this node.
     pub connections: Option<NonZeroUsize>,

@@ -24,8 +24,20 @@ pub struct Setting {
     pub needs_any: &'static [&'static str],
     /// Smallest and largest value, as they would be written.
     pub range: Option<(&'static str, &'static str)>,
+    /// How another value comes into force while a node serves.
+    pub changes_by: ChangesBy,
     pub(super) shape: Shape,
     parse: fn(&str) -> Result<u128, String>,
+}
+
+/// What another value of a setting takes to come into force.
+#[expect(clippy::exhaustive_enums, reason = "a setting changes by one of these")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangesBy {
+    /// The node reads its settings again and goes on.
+    Reload,
+    /// The node is started again.
+    Restart,
 }
 
 /// What counts when a setting is not given.
@@ -76,6 +88,7 @@ impl Setting {
             needs: &[],
             needs_any: &[],
             range: None,
+            changes_by: ChangesBy::Restart,
             shape: T::SHAPE,
             parse: |text| T::parse(text).map(|value| value.magnitude()),
         }
@@ -102,6 +115,12 @@ impl Setting {
     /// Its value is never shown.
     pub(super) const fn secret(mut self) -> Self {
         self.secret = true;
+        self
+    }
+
+    /// A node that serves takes another value over.
+    pub(super) const fn reloadable(mut self) -> Self {
+        self.changes_by = ChangesBy::Reload;
         self
     }
 

@@ -177,27 +177,31 @@ pub static SETTINGS: &[Setting] = &[
         "Web origins whose pages may connect from a browser, or `*` for all. A page of the \
          gateway's own origin always may. `https://*.example.com` stands for all hosts below it, \
          `capacitor://` for all origins of a scheme, `null` for pages of files and sandboxes.",
-    ),
+    )
+    .reloadable(),
     Setting::with::<bool>(
         "cors.enforce",
         "false",
         "true",
         "Whether handshakes from pages of other origins are refused with 403. Browsers keep such pages from \
          polling by themselves, and not from opening WebSockets.",
-    ),
+    )
+    .reloadable(),
     Setting::with::<bool>(
         "cors.credentials",
         "false",
         "true",
         "Whether those pages may send cookies. Not together with the origin `*`.",
-    ),
+    )
+    .reloadable(),
     Setting::with::<Vec<Network>>(
         "proxy.trusted",
         "",
         "10.0.0.0/8,127.0.0.1",
         "Addresses and networks of the proxies in front, whose `X-Forwarded-For` and PROXY protocol count. \
          `unix` stands for connections by a socket in the file system.",
-    ),
+    )
+    .reloadable(),
     Setting::with::<bool>(
         "proxy.protocol",
         "false",
@@ -205,33 +209,38 @@ pub static SETTINGS: &[Setting] = &[
         "Whether connections on `listen` begin with a PROXY protocol header, of version 1 or 2. With \
          `proxy.trusted` those of the others do not; without it all do, so that nobody else may reach \
          the port.",
-    ),
+    )
+    .reloadable(),
     Setting::optional::<NonZeroUsize>(
         "limits.connections",
         "no limit",
         "100000",
         "Sessions that this node serves at a time; it keeps no more connections without a session either.",
-    ),
+    )
+    .reloadable(),
     Setting::optional::<NonZeroUsize>(
         "limits.connections_per_ip",
         "no limit",
         "100",
         "Sessions of one client address at a time; an IPv6 network of 64 bits counts as one address. \
          Behind a proxy, set `proxy.trusted`, or all clients share its address.",
-    ),
+    )
+    .reloadable(),
     Setting::optional::<NonZeroU32>(
         "limits.handshakes_per_second",
         "no limit",
         "500",
         "New sessions of this node per second; as many may come at once.",
-    ),
+    )
+    .reloadable(),
     Setting::optional::<NonZeroU32>(
         "limits.events_per_second",
         "no limit",
         "50",
         "Events of one socket per second; as many may come at once. The gateway drops those above \
          it; the relay says so in the acknowledgement.",
-    ),
+    )
+    .reloadable(),
     Setting::with::<Size>(
         "limits.outbox_bytes",
         "16MiB",
@@ -240,7 +249,8 @@ pub static SETTINGS: &[Setting] = &[
          connection takes was written. A client that passes it is disconnected. Should be more than \
          `engine.max_payload`.",
     )
-    .between("1KiB", "1GiB"),
+    .between("1KiB", "1GiB")
+    .reloadable(),
     Setting::with::<Duration>(
         "limits.outbox_patience",
         "10s",
@@ -248,7 +258,8 @@ pub static SETTINGS: &[Setting] = &[
         "How long a client may take nothing while something waits for it, before it is disconnected. \
          A polling client has the time on top that its last payload takes at 16 kB/s.",
     )
-    .between("1ms", "1h"),
+    .between("1ms", "1h")
+    .reloadable(),
     Setting::optional::<Size>(
         "limits.outbox_total",
         "a quarter of the memory that the process may use",
@@ -257,28 +268,32 @@ pub static SETTINGS: &[Setting] = &[
          broadcast counts once. Above it the clients that are furthest behind for the longest are \
          disconnected.",
     )
-    .between("1MiB", "1024GiB"),
+    .between("1MiB", "1024GiB")
+    .reloadable(),
     Setting::with::<usize>(
         "limits.rooms_per_socket",
         "1000",
         "20",
         "Rooms that one socket may be in, beside its own.",
     )
-    .between("0", "1000000"),
+    .between("0", "1000000")
+    .reloadable(),
     Setting::with::<NonZeroUsize>(
         "limits.namespaces_per_session",
         "100",
         "5",
         "Namespaces that one session may be connected to.",
     )
-    .between("1", "100000"),
+    .between("1", "100000")
+    .reloadable(),
     Setting::with::<Size>(
         "limits.request_headers",
         "16KiB",
         "32KiB",
         "Size of a request's head: its first line and its headers.",
     )
-    .between("8KiB", "1MiB"),
+    .between("8KiB", "1MiB")
+    .reloadable(),
     Setting::with::<Duration>(
         "limits.header_timeout",
         "10s",
@@ -286,14 +301,16 @@ pub static SETTINGS: &[Setting] = &[
         "How long a request's head may take to arrive, and what comes before it: a PROXY protocol \
          header, a TLS handshake.",
     )
-    .between("1ms", "1d"),
+    .between("1ms", "1d")
+    .reloadable(),
     Setting::with::<Duration>(
         "limits.body_timeout",
         "30s",
         "15s",
         "How long a request's body may take to arrive.",
     )
-    .between("1ms", "1d"),
+    .between("1ms", "1d")
+    .reloadable(),
     Setting::optional::<RedisUrl>(
         "redis.url",
         "in-memory, a single node",
@@ -724,7 +741,8 @@ pub static SETTINGS: &[Setting] = &[
         "Bearer key of the HTTP API on the internal port. Several, with commas between them, are \
          equally good, so that callers can change from one to another.",
     )
-    .secret(),
+    .secret()
+    .reloadable(),
     Setting::with::<Size>(
         "api.max_body",
         "1MiB",
@@ -732,7 +750,8 @@ pub static SETTINGS: &[Setting] = &[
         "Largest body of a request to the HTTP API.",
     )
     .between("1KiB", "1GiB")
-    .needs(&["api.key"]),
+    .needs(&["api.key"])
+    .reloadable(),
     Setting::with::<Duration>(
         "shutdown.drain",
         "30s",
@@ -775,7 +794,8 @@ pub static SETTINGS: &[Setting] = &[
         "info,gateway::session=debug",
         "Which lines are logged: `off`, `error`, `warn`, `info`, `debug` or `trace`, for all or per \
          component.",
-    ),
+    )
+    .reloadable(),
     Setting::optional::<PathBuf>(
         "config.env_file",
         "no such file is read",

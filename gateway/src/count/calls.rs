@@ -16,6 +16,7 @@ label! {
         Nodes = "nodes",
         History = "history",
         Trace = "trace",
+        Reload = "reload",
     }
 }
 
@@ -32,6 +33,7 @@ label! {
         BodyTooLarge = "body_too_large",
         TooManyRequests = "too_many_requests",
         Overloaded = "overloaded",
+        BadConfiguration = "bad_configuration",
     }
 }
 

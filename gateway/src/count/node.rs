@@ -2,7 +2,7 @@
 
 use adapter::{Counter, Histogram};
 
-use super::{CallName, Code, Family, Suspect, TokenReason, TokenResult};
+use super::{CallName, Code, Family, ReloadCounters, Suspect, TokenReason, TokenResult};
 
 /// Everything that a node counts outside of its shards.
 #[derive(Default)]
@@ -18,4 +18,5 @@ pub(crate) struct NodeCounters {
     pub(crate) api_requests: Family<CallName, Counter>,
     pub(crate) api_errors: Family<Code, Counter>,
     pub(crate) api_duration: Histogram,
+    pub(crate) reloads: ReloadCounters,
 }

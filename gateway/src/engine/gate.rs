@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use rustc_hash::FxBuildHasher;
 
@@ -15,10 +15,15 @@ use crate::net::rate::{Due, Rate};
 const PARTS: usize = 16;
 
 /// What all shards of a node know about those who came in. A limit that is not set costs nothing.
+///
+/// The limits are the shards' own, which a reload changes. Sessions that came while addresses did not
+/// count are counted when they do ([`Gate::count`]); each session knows whether it is.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    addresses: Option<Addresses>,
-    handshakes: Option<(Rate, AtomicU64)>,
+    addresses: Addresses,
+    since: Instant,
+    /// When the next session is due if they come evenly.
+    due: AtomicU64,
 }
 
 /// Why a client is not let in.
@@ -31,9 +36,8 @@ pub(crate) enum Barred {
 }
 
 /// Sessions by address.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Addresses {
-    most: NonZeroUsize,
     parts: [Mutex<HashMap<IpAddr, usize, FxBuildHasher>>; PARTS],
 }
 
@@ -41,67 +45,79 @@ struct Addresses {
 pub(crate) struct Permit<'a> {
     gate: &'a Gate,
     address: IpAddr,
+    is_counted: bool,
 }
 
 impl Permit<'_> {
-    /// The session is there, and [`Gate::leave`] is called when it ends.
-    pub(crate) fn used(self) {
-        std::mem::forget(self);
+    /// The session is there. Returns whether it is counted: [`Gate::leave`] is called when one ends that is.
+    #[must_use]
+    pub(crate) fn used(mut self, limits: &Limits) -> bool {
+        let is_counted = std::mem::take(&mut self.is_counted);
+        // The limit may be a younger one than the permit.
+        if !is_counted && limits.connections_per_ip.is_some() {
+            self.gate.count(self.address);
+            return true;
+        }
+        is_counted
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.gate.leave(self.address);
+        if self.is_counted {
+            self.gate.leave(self.address);
+        }
     }
 }
 
 impl Gate {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            addresses: limits.connections_per_ip.map(|most| Addresses {
-                most,
-                parts: Default::default(),
-            }),
-            handshakes: limits
-                .handshakes_per_second
-                .map(|per_second| (Rate::new(per_second), AtomicU64::new(Due::default()))),
+            addresses: Addresses::default(),
+            since: Instant::now(),
+            due: AtomicU64::new(Due::default()),
         }
     }
 
     /// Lets a client in, or says why not.
-    pub(crate) fn enter(&self, address: IpAddr) -> Result<Permit<'_>, Barred> {
-        if let Some(addresses) = &self.addresses
-            && !addresses.add(address)
+    pub(crate) fn enter(&self, address: IpAddr, limits: &Limits) -> Result<Permit<'_>, Barred> {
+        if let Some(most) = limits.connections_per_ip
+            && !self.addresses.add(address, most.get())
         {
             return Err(Barred::Address);
         }
         let permit = Permit {
             gate: self,
             address,
+            is_counted: limits.connections_per_ip.is_some(),
         };
-        if let Some((rate, due)) = &self.handshakes {
+        if let Some(per_second) = limits.handshakes_per_second {
+            let rate = Rate::begun(self.since, per_second);
             let take = |due| rate.take(due, rate.now());
-            due.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            self.due
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
                 .map_err(|_| Barred::Rate)?;
         }
         Ok(permit)
     }
 
-    /// A session of this address ended.
+    /// A session that is there already counts from now on, whether its address has too many or not.
+    pub(crate) fn count(&self, address: IpAddr) {
+        self.addresses.add(address, usize::MAX);
+    }
+
+    /// A session that is counted ended.
     pub(crate) fn leave(&self, address: IpAddr) {
-        if let Some(addresses) = &self.addresses {
-            addresses.remove(address);
-        }
+        self.addresses.remove(address);
     }
 }
 
 impl Addresses {
-    fn add(&self, address: IpAddr) -> bool {
+    fn add(&self, address: IpAddr, most: usize) -> bool {
         let client = client(address);
         let mut part = self.part(client);
         let count = part.entry(client).or_default();
-        let fits = *count < self.most.get();
+        let fits = *count < most;
         *count += usize::from(fits);
         fits
     }
@@ -146,72 +162,94 @@ mod tests {
     use super::*;
     use crate::Config;
 
-    fn gate(toml: &str) -> Gate {
-        Gate::new(&Config::from_toml(toml).unwrap().limits)
+    fn limits(toml: &str) -> Limits {
+        Config::from_toml(toml).unwrap().limits
     }
 
     fn address(text: &str) -> IpAddr {
         text.parse().unwrap()
     }
 
+    /// Lets a session in that stays.
+    fn open(gate: &Gate, address: IpAddr, limits: &Limits) -> bool {
+        gate.enter(address, limits).unwrap().used(limits)
+    }
+
     #[test]
     fn without_limits_everybody_comes_in() {
-        let gate = gate("");
+        let (gate, limits) = (Gate::new(), limits(""));
         for _ in 0..100_000 {
-            gate.enter(address("10.0.0.1")).unwrap().used();
+            assert!(!open(&gate, address("10.0.0.1"), &limits));
         }
     }
 
     #[test]
     fn an_address_has_as_many_sessions_as_it_may() {
-        let gate = gate("limits.connections_per_ip = 2");
+        let (gate, limits) = (Gate::new(), limits("limits.connections_per_ip = 2"));
         let (one, other) = (address("10.0.0.1"), address("10.0.0.17"));
-        gate.enter(one).unwrap().used();
-        gate.enter(one).unwrap().used();
-        assert_eq!(gate.enter(one).err(), Some(Barred::Address));
-        assert_eq!(
-            gate.enter(address("::ffff:10.0.0.1")).err(),
-            Some(Barred::Address)
-        );
-        gate.enter(other).unwrap().used();
+        let barred = |address| gate.enter(address, &limits).err();
+        open(&gate, one, &limits);
+        open(&gate, one, &limits);
+        assert_eq!(barred(one), Some(Barred::Address));
+        assert_eq!(barred(address("::ffff:10.0.0.1")), Some(Barred::Address));
+        open(&gate, other, &limits);
         gate.leave(one);
-        drop(gate.enter(one).unwrap());
-        gate.enter(one).unwrap().used();
-        assert_eq!(gate.enter(one).err(), Some(Barred::Address));
+        drop(gate.enter(one, &limits).unwrap());
+        open(&gate, one, &limits);
+        assert_eq!(barred(one), Some(Barred::Address));
+    }
+
+    #[test]
+    fn sessions_of_the_time_before_the_limit_count_as_well() {
+        let (gate, none) = (Gate::new(), limits(""));
+        let one = address("10.0.0.1");
+        assert!(!open(&gate, one, &none));
+        let early = gate.enter(one, &none).unwrap();
+        let two = limits("limits.connections_per_ip = 2");
+        gate.count(one);
+        // The permit is older than the limit, and its session is not.
+        assert!(early.used(&two));
+        assert_eq!(gate.enter(one, &two).err(), Some(Barred::Address));
+        gate.leave(one);
+        let late = gate.enter(one, &two).unwrap();
+        // The limit goes, and what is counted goes with its session.
+        assert!(late.used(&none));
+        gate.leave(one);
+        gate.leave(one);
+        assert!(is_empty(&gate));
     }
 
     #[test]
     fn a_network_of_ipv6_is_one_client() {
-        let gate = gate("limits.connections_per_ip = 1");
-        gate.enter(address("2001:db8::1")).unwrap().used();
-        assert!(gate.enter(address("2001:db8::ffff:1")).is_err());
-        assert!(gate.enter(address("2001:db8:0:1::1")).is_ok());
+        let (gate, limits) = (Gate::new(), limits("limits.connections_per_ip = 1"));
+        open(&gate, address("2001:db8::1"), &limits);
+        assert!(gate.enter(address("2001:db8::ffff:1"), &limits).is_err());
+        assert!(gate.enter(address("2001:db8:0:1::1"), &limits).is_ok());
+    }
+
+    fn is_empty(gate: &Gate) -> bool {
+        let mut parts = gate.addresses.parts.iter();
+        parts.all(|part| part.lock().unwrap().is_empty())
     }
 
     #[test]
     fn nothing_is_kept_of_clients_that_left() {
-        let gate = gate("limits.connections_per_ip = 1");
+        let (gate, limits) = (Gate::new(), limits("limits.connections_per_ip = 1"));
         for number in 0..1000 {
             let address = IpAddr::from([10, 0, (number / 256) as u8, number as u8]);
-            gate.enter(address).unwrap().used();
+            assert!(open(&gate, address, &limits));
             gate.leave(address);
         }
-        let addresses = gate.addresses.unwrap();
-        assert!(
-            addresses
-                .parts
-                .iter()
-                .all(|part| part.lock().unwrap().is_empty())
-        );
+        assert!(is_empty(&gate));
     }
 
     #[test]
     fn a_refusal_for_the_rate_gives_the_address_its_place_back() {
-        let gate = gate("limits.connections_per_ip = 2\nlimits.handshakes_per_second = 1");
-        let one = address("10.0.0.1");
-        gate.enter(one).unwrap().used();
+        let limits = limits("limits.connections_per_ip = 2\nlimits.handshakes_per_second = 1");
+        let (gate, one) = (Gate::new(), address("10.0.0.1"));
+        open(&gate, one, &limits);
         for _ in 0..3 {
-            assert_eq!(gate.enter(one).err(), Some(Barred::Rate));
+            assert_eq!(gate.enter(one, &limits).err(), Some(Barred::Rate));
         }
     }
 }

@@ -2,20 +2,21 @@
 
 use std::any::Any;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::future::join_all;
 use tokio::sync::{Notify, oneshot};
 use tokio_rustls::TlsAcceptor;
 
 use crate::cluster::Cluster;
-use crate::config::{CheckedConfig, Config};
+use crate::config::CheckedConfig;
 use crate::count::{NodeCounters, ShardCounters};
 use crate::engine::drain::Drain;
 use crate::engine::gate::Gate;
 use crate::engine::layer::Layer;
 use crate::engine::mail::{Inbox, Mail};
 use crate::engine::outbox::OutboxMemory;
+use crate::engine::reloads::Reloads;
 use crate::engine::shard::{self, Shard};
 use crate::net::assets::Assets;
 use crate::net::descriptors::Descriptors;
@@ -31,6 +32,8 @@ const MAX_INBOX_BYTES: usize = 64 * 1024 * 1024;
 /// What all shards of a node know.
 pub(crate) struct Node {
     config: CheckedConfig,
+    /// The settings in force; shards have copies.
+    current: Mutex<Arc<CheckedConfig>>,
     tag: NodeTag,
     /// The other nodes; set before the shards start, if there are others at all.
     cluster: OnceLock<Arc<Cluster>>,
@@ -52,6 +55,8 @@ pub(crate) struct Node {
     /// Tells sessions that wait for a full inbox that one has room again.
     relieved: Arc<Notify>,
     traces: Traces,
+    /// Set before the node is served at all.
+    reloads: OnceLock<Reloads>,
 }
 
 /// How others reach a shard.
@@ -112,9 +117,10 @@ impl Node {
             })
             .collect();
         Self {
-            gate: Gate::new(&config.limits),
+            gate: Gate::new(),
             descriptors: Arc::new(Descriptors::of_process(&config.backend)),
             tls,
+            current: Mutex::new(Arc::new(config.clone())),
             config,
             tag: random_tag(),
             cluster: OnceLock::new(),
@@ -128,11 +134,29 @@ impl Node {
             vitals: Vitals::default(),
             relieved: Arc::default(),
             traces: Traces::default(),
+            reloads: OnceLock::new(),
         }
     }
 
-    pub(crate) fn config(&self) -> &Config {
+    /// The settings of the start. Those that a reload changes are read from the shard, or from
+    /// [`current`](Self::current).
+    pub(crate) fn config(&self) -> &CheckedConfig {
         &self.config
+    }
+
+    /// The settings in force, for what is no shard's.
+    pub(crate) fn current(&self) -> Arc<CheckedConfig> {
+        let current = self.current.lock();
+        Arc::clone(&current.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Has other settings be in force. When it is done, they are on every shard.
+    pub(crate) async fn take_over(&self, config: Arc<CheckedConfig>) {
+        self.outbox_memory.set_limit(config.limits.outbox_total);
+        let new = Arc::clone(&config);
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        self.query(move |shard| shard.take_over(CheckedConfig::clone(&config)))
+            .await;
     }
 
     pub(crate) fn tag(&self) -> NodeTag {
@@ -314,6 +338,17 @@ impl Node {
     /// The places for traces.
     pub(crate) fn traces(&self) -> &Traces {
         &self.traces
+    }
+
+    /// To be called once, before anybody may ask for a reload.
+    pub(crate) fn set_reloads(&self, reloads: Reloads) {
+        let is_first = self.reloads.set(reloads).is_ok();
+        debug_assert!(is_first);
+    }
+
+    /// Where to ask for a reload.
+    pub(crate) fn reloads(&self) -> Option<&Reloads> {
+        self.reloads.get()
     }
 
     pub(crate) fn relieved(&self) -> &Arc<Notify> {

@@ -49,6 +49,8 @@ pub(crate) struct Session {
     heard: Cell<bool>,
     /// The node lets the client go: it is sent nothing more.
     leaving: Cell<bool>,
+    /// The gate counts it for its address.
+    counted: Cell<bool>,
     /// The traces that it has to do with, by their places.
     traced: Cell<u16>,
     sid: Sid,
@@ -125,6 +127,7 @@ impl Session {
             dialect: Cell::new(dialect),
             heard: Cell::new(false),
             leaving: Cell::new(false),
+            counted: Cell::new(false),
             traced: Cell::new(0),
             sid,
             slot: Cell::default(),
@@ -191,6 +194,19 @@ impl Session {
         self.heard.replace(true)
     }
 
+    /// Whether the gate counts it.
+    pub(crate) fn set_counted(&self, counted: bool) {
+        self.counted.set(counted);
+    }
+
+    /// Has the gate count it from now on, if it does not.
+    pub(crate) fn count(&self) {
+        if self.is_open() && !self.counted.replace(true) {
+            let address = self.handshake.address().ip();
+            self.shard.node().gate().count(address);
+        }
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         self.engine.borrow().is_open()
     }
@@ -227,7 +243,7 @@ impl Session {
     fn patience_ends(&self) -> Option<Instant> {
         let since = self.shard.at_tick(self.outbox.borrow().waiting()?);
         let since = self.on_its_way().map_or(since, |until| since.max(until));
-        Some(since + self.shard.node().config().limits.outbox_patience)
+        Some(since + self.shard.limits().outbox_patience)
     }
 
     /// How long a polling client may take to fetch the payload that it got last, at
@@ -412,7 +428,7 @@ impl Session {
             | Dialect::MsgpackBase64) => packet.form(other),
         };
         let packet = form.as_ref().unwrap_or(packet);
-        let limit = self.shard.node().config().limits.outbox_bytes;
+        let limit = self.shard.limits().outbox_bytes;
         let mut pushed = self.outbox.borrow_mut().push(packet, limit);
         if pushed.is_err() {
             self.write_now();
@@ -613,8 +629,10 @@ impl Session {
             "session closed"
         );
         self.connect_deadline.set(None);
-        let address = self.handshake.address().ip();
-        self.shard.node().gate().leave(address);
+        if self.counted.take() {
+            let address = self.handshake.address().ip();
+            self.shard.node().gate().leave(address);
+        }
         self.half.closed(self, reason);
         if self.is_traced() {
             self.trace_closed(transport, reason);

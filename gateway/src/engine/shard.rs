@@ -30,7 +30,10 @@ use crate::net::scratch::Scratch;
 use crate::net::spell::{Spell, after_the_others};
 use crate::peers::{Links, Means};
 use crate::trace::ShardTraces;
+use settings::Settings;
 
+mod reloading;
+mod settings;
 mod shedding;
 
 /// Sessions of a list whose memory is kept for the next turn.
@@ -87,6 +90,7 @@ pub(crate) struct Shard {
     /// Connections of clients that belong to no session.
     strangers: Strangers,
     traces: ShardTraces,
+    settings: Settings,
 }
 
 /// Which of the timers that were due have fired.
@@ -117,8 +121,8 @@ impl Shard {
             ping_timeout: engine.ping_timeout,
             upgrade_timeout: engine.upgrade_timeout,
         };
-        let limit = node.config().limits.connections;
-        let most = limit.map_or(usize::MAX, |limit| limit.get().div_ceil(node.shard_count()));
+        let settings = Settings::new(node.config().clone());
+        let most = settings.strangers(node.shard_count());
         let counters = Arc::clone(&node.shards()[index].counters);
         let scratch = Rc::<Scratch>::default();
         let links = Links::new(Means {
@@ -134,6 +138,7 @@ impl Shard {
         let shard = Rc::new(Self {
             strangers: Strangers::new(most),
             traces: ShardTraces::default(),
+            settings,
             node,
             index,
             counters,
@@ -357,6 +362,11 @@ impl Shard {
     /// The pong that all clients of revision 3 are sent.
     pub(crate) fn pong(&self) -> Rc<Parcel> {
         Rc::clone(&self.pong)
+    }
+
+    /// From when its times are counted.
+    pub(crate) fn epoch(&self) -> Instant {
+        self.epoch
     }
 
     /// A time in four bytes, in milliseconds. It begins anew after 49 days, long after everything that

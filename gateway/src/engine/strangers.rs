@@ -19,7 +19,7 @@ const FEWEST: usize = 8;
 pub(crate) struct Strangers {
     silent: RefCell<BTreeMap<u64, Rc<Notify>>>,
     last: Cell<u64>,
-    most: usize,
+    most: Cell<usize>,
 }
 
 /// One connection, while it speaks HTTP.
@@ -47,8 +47,13 @@ impl Strangers {
         Self {
             silent: RefCell::default(),
             last: Cell::new(0),
-            most: most.max(FEWEST),
+            most: Cell::new(most.max(FEWEST)),
         }
+    }
+
+    /// Has room for so many from the next one on.
+    pub(crate) fn set_most(&self, most: usize) {
+        self.most.set(most.max(FEWEST));
     }
 
     /// Sends away those that were silent for longest, so many at most.
@@ -65,7 +70,7 @@ impl Strangers {
         let number = self.last.get() + 1;
         self.last.set(number);
         self.silent.borrow_mut().insert(number, Rc::clone(stranger));
-        let excess = self.silent.borrow().len().saturating_sub(self.most);
+        let excess = self.silent.borrow().len().saturating_sub(self.most.get());
         self.send_away(excess);
         number
     }

@@ -23,7 +23,7 @@ pub(super) async fn relieved(shard: &Shard) {
             }
         }
     };
-    let _congested_still = tokio::time::timeout(node.config().limits.body_timeout, waiting).await;
+    let _congested_still = tokio::time::timeout(shard.limits().body_timeout, waiting).await;
 }
 
 /// Why a body was not read.
@@ -39,7 +39,7 @@ pub(super) async fn read_body(
     mut body: Incoming,
     limit: usize,
 ) -> Result<Bytes, BodyError> {
-    let timeout = shard.node().config().limits.body_timeout;
+    let timeout = shard.limits().body_timeout;
     let announced = body.size_hint().lower();
     if announced > limit as u64 {
         if announced <= MAX_DISCARDED_BYTES as u64 {

@@ -142,7 +142,7 @@ impl Peer {
         if self.announced {
             return self;
         }
-        let proxy = &shard.node().config().proxy;
+        let proxy = &shard.settings().proxy;
         self.address = proxy::client_address(proxy, self.address, headers);
         self
     }
@@ -284,19 +284,21 @@ pub(super) async fn handshake<B>(
     if node.drain().refuses() {
         return Err(Refusal::Draining);
     }
-    let cors = &node.config().cors;
+    let cors = &shard.settings().cors;
     if let Some(foreign) = cors::foreign(cors, request.headers()) {
         cors::tell(node.told_of_origins(), foreign, cors.enforce);
         if cors.enforce {
             return Err(Refusal::Forbidden(Some("Origin not allowed".to_owned())));
         }
     }
-    let limit = node.config().limits.connections;
-    let is_full = || limit.is_some_and(|limit| node.session_count() >= limit.get());
+    let is_full = || {
+        let limit = shard.limits().connections;
+        limit.is_some_and(|limit| node.session_count() >= limit.get())
+    };
     if is_full() {
         return Err(Refusal::ConnectionLimit);
     }
-    let permit = node.gate().enter(peer.address.ip())?;
+    let permit = node.gate().enter(peer.address.ip(), &shard.limits())?;
     let target = request
         .uri()
         .path_and_query()
@@ -318,7 +320,7 @@ pub(super) async fn handshake<B>(
     match transport {
         Transport::Polling => {
             let session = shard.open(mount, transport, handshake, dialect);
-            permit.used();
+            session.set_counted(permit.used(&shard.limits()));
             let mut body = open_packet(shard, &session, transport);
             if dialect.revision() == Revision::Three {
                 body = old_payload::single(&body);
@@ -331,7 +333,7 @@ pub(super) async fn handshake<B>(
         Transport::WebSocket => {
             let mut answer = switch_protocols(request)?;
             let session = shard.open(mount, transport, handshake, dialect);
-            permit.used();
+            session.set_counted(permit.used(&shard.limits()));
             set_cookie(shard, &session, answer.headers_mut());
             Ok(Opened::WebSocket(answer, session))
         }

@@ -117,7 +117,7 @@ impl Asked {
             return None;
         };
         let node = shard.node();
-        if length > node.config().limits.request_headers
+        if length > shard.limits().request_headers
             || parsed.method != Some("GET")
             || parsed.version != Some(1)
         {
@@ -190,7 +190,7 @@ async fn answer(
         Ok(Opened::Polling(answer)) => (answer, None),
         Err(refusal) => (engineio::refuse(shard, peer, &refusal, true), None),
     };
-    cors::allow(&shard.node().config().cors, &origin, answer.headers_mut());
+    cors::allow(&shard.settings().cors, &origin, answer.headers_mut());
     let Some(session) = session else {
         refuse(stream, answer).await;
         return Ok(Opening::End);

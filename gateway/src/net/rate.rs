@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 /// Lets so many things happen in a second, and as many at once.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Rate {
     since: Instant,
     interval: u64,
@@ -18,9 +18,10 @@ pub(crate) type Due = u64;
 const BURST: u64 = Duration::from_secs(1).as_nanos() as u64;
 
 impl Rate {
-    pub(crate) fn new(per_second: NonZeroU32) -> Self {
+    /// One whose times go on from those of another that began then.
+    pub(crate) fn begun(since: Instant, per_second: NonZeroU32) -> Self {
         Self {
-            since: Instant::now(),
+            since,
             interval: BURST / u64::from(per_second.get()),
         }
     }
@@ -42,6 +43,10 @@ mod tests {
 
     const MILLISECOND: u64 = 1_000_000;
 
+    fn begun(per_second: NonZeroU32) -> Rate {
+        Rate::begun(Instant::now(), per_second)
+    }
+
     /// How many of `tries` at that time may happen.
     fn taken(rate: &Rate, due: &mut Due, now: u64, tries: usize) -> usize {
         let take = |_: &usize| rate.take(*due, now).map(|next| *due = next).is_some();
@@ -50,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_seconds_worth_at_once_and_then_one_by_one() {
-        let rate = Rate::new(NonZeroU32::new(10).unwrap());
+        let rate = begun(NonZeroU32::new(10).unwrap());
         let mut due = 0;
         assert_eq!(taken(&rate, &mut due, 0, 50), 10);
         assert_eq!(taken(&rate, &mut due, 99 * MILLISECOND, 50), 0);
@@ -62,7 +67,7 @@ mod tests {
     #[test]
     fn over_a_long_time_as_many_as_allowed() {
         for per_second in [1, 3, 1000] {
-            let rate = Rate::new(NonZeroU32::new(per_second).unwrap());
+            let rate = begun(NonZeroU32::new(per_second).unwrap());
             let mut due = 0;
             let seconds = 100;
             let all: usize = (0..seconds * 10_000)

@@ -101,7 +101,7 @@ async fn accept(entrances: &[Entrance], last: &mut usize) -> io::Result<(TcpStre
 pub(crate) async fn serve(
     entrances: Vec<Entrance>,
     node: Arc<Node>,
-    api: Option<Arc<Api>>,
+    api: Arc<Api>,
     exports: Arc<[Arc<dyn Export>]>,
 ) {
     let callers = Arc::new(Callers::new(node.descriptors().kept_back()));
@@ -129,7 +129,7 @@ pub(crate) async fn serve(
 /// What all connections to the internal port use.
 struct Port {
     node: Arc<Node>,
-    api: Option<Arc<Api>>,
+    api: Arc<Api>,
     exports: Arc<[Arc<dyn Export>]>,
     /// For answers to `/metrics`.
     scrapes: Semaphore,
@@ -176,8 +176,8 @@ impl Port {
         caller: &Caller,
     ) -> Response<AnswerBody> {
         let path = request.uri().path();
-        let call = self.api.as_ref();
-        let call = call.filter(|_| path.starts_with(api::PREFIX));
+        let call = path.starts_with(api::PREFIX).then_some(&self.api);
+        let call = call.filter(|api| api.is_on());
         if let Err(suspect) = pages::check(&request, self.node.config(), call.is_some()) {
             return refuse(&self.node, handshake, suspect).map(Either::Left);
         }

@@ -11,9 +11,11 @@ use tracing::warn;
 use super::ports::first_tcp;
 use super::shard_thread::ShardThread;
 use crate::backend::event_stream::EventStream;
+use crate::count::Asker;
 use crate::engine::drain::Purpose;
 use crate::engine::mail::Mail;
 use crate::engine::node::Node;
+use crate::engine::reloads::{ReloadError, Reloaded};
 use crate::net::listener::Address;
 use crate::net::outbound::Outbound;
 use crate::server::acceptor::Acceptor;
@@ -36,6 +38,7 @@ pub struct Running {
     pub(super) acceptor: Option<Acceptor>,
     pub(super) internal: JoinHandle<()>,
     pub(super) renewal: Option<Renewal>,
+    pub(super) reloads: JoinHandle<()>,
     pub(super) cluster: Option<JoinHandle<()>>,
     /// The queue of `backend.stream`, and the thread that writes it.
     pub(super) event_stream: Option<(Arc<EventStream>, Arc<Outbound>)>,
@@ -72,19 +75,21 @@ impl Running {
         &self.gateway
     }
 
-    /// Reads again what may change while the node serves, which is the certificate of `tls.cert`, and waits
-    /// until that is done. The node does the same by itself, every two seconds.
+    /// Reads the settings again from where [`Server::sources`](crate::Server::sources) says, and the
+    /// certificate of `tls.cert`. When it returns, they are in force on all shards.
     ///
-    /// Returns false if it has no certificate. What is wrong with a new one is in the log.
-    pub async fn reload(&self) -> bool {
-        let Some(renewal) = &self.renewal else {
-            return false;
-        };
-        let (tell, told) = oneshot::channel();
-        if renewal.ask.send(tell).await.is_ok() {
-            let _done_or_ended = told.await;
-        }
-        true
+    /// It changes all of what a reload can change, or nothing.
+    ///
+    /// # Errors
+    ///
+    /// Why nothing is changed. The log says the same.
+    pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
+        self.reloads().reload().await
+    }
+
+    /// Returns what asks for a reload, good until the node ends.
+    pub fn reloads(&self) -> ReloadHandle {
+        ReloadHandle(Arc::clone(self.gateway.node()))
     }
 
     /// Returns what tells whether the node lives, for a watchdog.
@@ -191,8 +196,27 @@ impl Pulse {
     }
 }
 
+/// Asks for a reload. Made by [`Running::reloads`], and good until the node ends.
+#[derive(Clone)]
+pub struct ReloadHandle(Arc<Node>);
+
+impl ReloadHandle {
+    /// Does what [`Running::reload`] does.
+    ///
+    /// # Errors
+    ///
+    /// Why nothing is changed.
+    pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
+        match self.0.reloads() {
+            Some(reloads) => reloads.ask(Asker::Program, false).await,
+            None => Err(ReloadError::Busy),
+        }
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
+        self.reloads.abort();
         self.gateway.node().vitals().end();
         self.internal.abort();
         if let Some(renewal) = &self.renewal {

@@ -14,15 +14,17 @@ use super::internal;
 use super::layers::{Layers, StreamQueue};
 use super::ports::{self, Ports};
 use super::redis;
+use super::reload::{Origin, Reloader};
 use super::running::{Renewal, Running};
 use super::shard_thread::ShardThread;
 use crate::backend::api::Api;
 use crate::backend::event_stream::EventStream;
 use crate::cluster::Cluster;
-use crate::config::{Config, Pattern};
+use crate::config::{Config, Pattern, Sources};
 use crate::engine::application::BareEngine;
 use crate::engine::mail::Inbox;
 use crate::engine::node::{Mount, Node};
+use crate::engine::reloads::Reloads;
 use crate::net::assets::Assets;
 use crate::net::ids::random_characters;
 use crate::net::listener::{Address, Listener, Listening};
@@ -58,6 +60,7 @@ pub struct Server {
     adapter: Option<JoinCluster>,
     clients: Vec<Listener>,
     internal: Vec<Listener>,
+    sources: Option<Arc<Sources>>,
 }
 
 /// Makes the adapter of a node with this tag, which is to put what comes in into the inbox.
@@ -76,7 +79,16 @@ impl Server {
             adapter: None,
             clients: Vec::new(),
             internal: Vec::new(),
+            sources: None,
         }
+    }
+
+    /// Sets where the node reads its settings again: by [`Running::reload`], or by the API. They are where
+    /// the configuration of [`new`](Self::new) comes from. Without them the node reads nothing again but
+    /// its certificate.
+    pub fn sources(mut self, sources: Sources) -> Self {
+        self.sources = Some(Arc::new(sources));
+        self
     }
 
     /// Sets sockets that listen already, such as those that systemd passes. Those of `clients` take the
@@ -143,11 +155,13 @@ impl Server {
             adapter,
             clients,
             internal,
+            sources,
         } = self;
         let mut config = config;
         let clients = given("listen", clients)?;
         let internal = given("internal_listen", internal)?;
-        config.replace_places(ports::places(&clients), ports::places(&internal));
+        let places = (ports::places(&clients), ports::places(&internal));
+        config.replace_places(places.0.clone(), places.1.clone());
         let config = config.check()?;
         let prepared = Prepared::new(&config, application)?;
         for warning in trust::unchecked(&config) {
@@ -187,7 +201,9 @@ impl Server {
             "listening"
         );
         let gateway = Gateway::of_node(Arc::clone(&node));
-        let api = Api::new(gateway.clone(), &node.config().api);
+        let (reloads, asked) = Reloads::new();
+        node.set_reloads(reloads);
+        let api = Api::new(gateway.clone());
         let entrances = internal::open(ports.internal).map_err(StartError::Thread)?;
         let internal = internal::serve(entrances, Arc::clone(&node), api, exports);
         let watch = |certificate: Certificate| {
@@ -195,13 +211,21 @@ impl Server {
             let task = watched(&node, "certificate", certificate.renew(asked));
             Renewal { task, ask }
         };
+        let renewal = certificate.map(watch);
+        let reloader = Reloader {
+            origin: sources.map(|sources| Origin { sources, places }),
+            renewal: renewal.as_ref().map(|renewal| renewal.ask.clone()),
+            node: Arc::clone(&node),
+            stuck: None,
+        };
         Ok(Running {
             gateway,
             addresses,
             internal_addresses,
             acceptor: Some(acceptor),
             cluster: run_cluster(&node),
-            renewal: certificate.map(watch),
+            renewal,
+            reloads: watched(&node, "reload", reloader.run(asked)),
             internal: watched(&node, "internal port", internal),
             event_stream,
             shards,

@@ -10,7 +10,6 @@ use crate::engine::admission::Admission;
 use crate::engine::handshake::Handshake;
 use crate::engine::layer::{Layer, SessionHalf};
 use crate::engine::node::Node;
-use crate::net::rate::Rate;
 use crate::recovery::{Order, Recovery};
 use crate::socketio::acks::Acks;
 use crate::socketio::application::{Application, Guarded};
@@ -25,8 +24,6 @@ pub(crate) struct SocketIo {
     pub(crate) acks: Acks,
     /// What is spent on lists.
     pub(crate) lists: Lists,
-    /// Of the events of one socket.
-    pub(crate) event_rate: Option<Rate>,
     /// How clients are recovered, if they are.
     pub(crate) recovery: Option<Recovery>,
     last_ack_id: AtomicU64,
@@ -38,7 +35,6 @@ impl SocketIo {
             application: Guarded::new(application),
             acks: Acks::default(),
             lists: Lists::default(),
-            event_rate: config.limits.events_per_second.map(Rate::new),
             recovery: Recovery::new(config),
             last_ack_id: AtomicU64::new(0),
         }

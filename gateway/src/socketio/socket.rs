@@ -177,10 +177,12 @@ impl Socket {
     }
 
     /// Whether the client may emit one event more now.
-    pub(crate) fn may_emit(&self, rate: Option<&Rate>) -> bool {
-        let Some(rate) = rate else {
+    pub(crate) fn may_emit(&self) -> bool {
+        let shard = self.0.session.shard();
+        let Some(per_second) = shard.limits().events_per_second else {
             return true;
         };
+        let rate = Rate::begun(shard.epoch(), per_second);
         let due = rate.take(self.0.event_due.get(), rate.now());
         due.map(|due| self.0.event_due.set(due)).is_some()
     }

@@ -23,6 +23,7 @@ mod openings;
 mod pages;
 mod panics;
 mod relay;
+mod reload;
 mod stop;
 mod support;
 mod tls;

@@ -69,6 +69,10 @@ impl TestGateway {
         self.0.internal_address()
     }
 
+    pub(crate) fn running(&self) -> &Running {
+        &self.0
+    }
+
     pub(crate) fn gateway(&self) -> Gateway {
         self.0.gateway().clone()
     }

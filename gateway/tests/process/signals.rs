@@ -51,7 +51,7 @@ fn sigint_does_not_wait_for_the_drain() {
 #[test]
 fn signals_that_mean_nothing_here_are_ignored_with_a_warning() {
     let mut gateway = Process::start(&[]);
-    for name in ["HUP", "USR1", "USR2"] {
+    for name in ["USR1", "USR2"] {
         gateway.signal(name);
         gateway.until(|gateway| gateway.said(&format!("signal=\"SIG{name}\"")));
     }
@@ -197,11 +197,59 @@ fn a_reload_takes_a_new_certificate_and_is_over_then() {
     let reloading = told.until("RELOADING=1");
     assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
     told.until("READY=1");
-    gateway.until(|gateway| gateway.said("the certificate is read again"));
+    gateway.until(|gateway| gateway.said("settings read again"));
     gateway.signal("TERM");
     let log = gateway.log_text();
     let new = log.find("new certificate").expect(&log);
-    assert!(new < log.find("is read again").unwrap(), "{log}");
+    assert!(new < log.find("settings read again").unwrap(), "{log}");
+}
+
+#[test]
+fn a_reload_takes_settings_or_says_why_not() {
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("reload-signal.toml");
+    let put = |settings: &str| std::fs::write(&file, settings).unwrap();
+    put("log.level = \"info\"");
+    let told = Told::new("settings");
+    let name = format!("--config={}", file.display());
+    let gateway = told.start(&[&name, "--limits-rooms-per-socket=7"]);
+    told.until("READY=1");
+    open(&gateway);
+    assert!(!gateway.said("session opened"));
+
+    put("log.level = \"info,gateway::session=debug\"\nlimits.rooms_per_socket = 3");
+    gateway.signal("HUP");
+    told.until("RELOADING=1");
+    let ready = told.until("READY=1");
+    assert!(
+        ready.contains("STATUS=reloaded; changed: log.level"),
+        "{ready}"
+    );
+    gateway.until(|gateway| gateway.said("changed: log.level by="));
+    open(&gateway);
+    gateway.until(|gateway| gateway.said("session opened"));
+
+    put("log.level = \"loud\"\ncors.origin = \"*\"");
+    gateway.signal("HUP");
+    told.until("RELOADING=1");
+    let ready = told.until("READY=1");
+    assert!(
+        ready.contains("STATUS=reload refused, nothing changed: "),
+        "{ready}"
+    );
+    gateway.until(|gateway| gateway.said("cors.origin: unknown"));
+    gateway.until(|gateway| gateway.said("log.level: ") && gateway.said("line 2"));
+}
+
+#[test]
+fn settings_are_read_again_while_the_node_stops() {
+    let gateway = Process::start(&["--shutdown-drain", "1d"]);
+    open(&gateway);
+    gateway.signal("TERM");
+    gateway.until_not_ready();
+    gateway.signal("HUP");
+    gateway.until(|gateway| gateway.said("settings read again; changed: nothing"));
+    gateway.signal("INT");
+    assert_eq!(gateway.ended().code(), Some(0));
 }
 
 #[test]
@@ -212,5 +260,5 @@ fn a_reload_without_a_certificate_is_over_at_once() {
     gateway.signal("HUP");
     told.until("RELOADING=1");
     told.until("READY=1");
-    gateway.until(|gateway| gateway.said("signal=\"SIGHUP\""));
+    gateway.until(|gateway| gateway.said("settings read again; changed: nothing"));
 }

@@ -11,15 +11,14 @@ use crate::socketio::socket::Socket;
 
 /// The places where a token may stand.
 pub(super) struct Sources {
-    /// The cookie that may hold it, and the other origins whose pages may use it.
-    cookie: Option<(Cookie, Origins)>,
+    /// The cookie that may hold it, for pages of this origin and of those in `cors.origins`.
+    cookie: Option<Cookie>,
 }
 
 impl Sources {
     pub(super) fn new(config: &Config) -> Self {
-        let cookie = config.auth.cookie.clone();
         Self {
-            cookie: cookie.map(|cookie| (cookie, config.cors.origins.clone())),
+            cookie: config.auth.cookie.clone(),
         }
     }
 
@@ -43,14 +42,17 @@ impl Sources {
         let token = header.map(str::to_owned);
         match token.or_else(|| handshake.query_value("token")) {
             Some(token) => Ok(token),
-            None => self.of_cookie(handshake),
+            None => {
+                let settings = socket.session().shard().settings();
+                self.of_cookie(handshake, &settings.cors.origins)
+            }
         }
     }
 
     /// A browser sends cookies whatever page asks it to, so that of another origin needs leave.
-    fn of_cookie(&self, handshake: &Handshake) -> Result<String, Fault> {
+    fn of_cookie(&self, handshake: &Handshake, origins: &Origins) -> Result<String, Fault> {
         let missing = |why: &'static str| Fault::new(TokenReason::Missing, why);
-        let Some((cookie, origins)) = &self.cookie else {
+        let Some(cookie) = &self.cookie else {
             return Err(missing("neither auth, header nor query holds one"));
         };
         let token = cookie_value(handshake, cookie.as_str())

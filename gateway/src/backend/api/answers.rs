@@ -16,6 +16,19 @@ pub(crate) struct Changed {
     pub(crate) missing_nodes: Vec<String>,
 }
 
+/// What a reload did, or would do. Settings by their names; never their values.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Reloaded {
+    /// Always true.
+    pub(crate) ok: bool,
+    /// The node; the others reload by themselves.
+    pub(crate) node: String,
+    /// Settings that have other values now.
+    pub(crate) changed: Vec<&'static str>,
+    /// Settings that have other values in the files, which count from the next start.
+    pub(crate) needs_restart: Vec<&'static str>,
+}
+
 /// The answer to an emit.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Emitted {

@@ -7,11 +7,13 @@ use schemars::{Schema, SchemaGenerator};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::answers::{Changed, Emitted, History, Nodes, Presence, Results, Rooms, Sockets};
+use super::answers::{
+    Changed, Emitted, History, Nodes, Presence, Reloaded, Results, Rooms, Sockets,
+};
 use super::error::ApiError;
 use super::handle::{self, Query};
 use super::history;
-use super::requests::{Batch, Disconnect, Move};
+use super::requests::{Batch, Disconnect, Move, Reload};
 use super::trace::{self, TraceLine};
 use crate::backend::words::Emit;
 use crate::count::{CallName, Code};
@@ -222,6 +224,20 @@ pub(super) static CALLS: &[Call] = &[
         answer: schema::<TraceLine>,
         run: |gateway, query, _| {
             Box::pin(async move { Ok(Reply::Lines(Box::new(trace::open(&gateway, query)?))) })
+        },
+    },
+    Call {
+        name: CallName::Reload,
+        method: "POST",
+        path: "reload",
+        summary: "Read the settings of this node again; answered when they are in force, or nothing is changed",
+        query: &[],
+        body: Some(schema::<Reload>),
+        answer: schema::<Reloaded>,
+        run: |gateway, _, body| {
+            Box::pin(
+                async move { written(handle::reload(&gateway, read::<Reload>(&body)?).await?) },
+            )
         },
     },
 ];

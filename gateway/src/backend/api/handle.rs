@@ -11,18 +11,19 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::answers::{
-    Changed, Emitted, Missing, NodeEntry, Nodes, Presence, Results, RoomEntry, Rooms, SocketEntry,
-    Sockets, UserEntry,
+    Changed, Emitted, Missing, NodeEntry, Nodes, Presence, Reloaded, Results, RoomEntry, Rooms,
+    SocketEntry, Sockets, UserEntry,
 };
 use super::calls::Parameter;
 use super::error::ApiError;
 use super::history::After;
-use super::requests::{Batch, Disconnect, Move, Select};
+use super::requests::{Batch, Disconnect, Move, Reload, Select};
 use super::trace;
 use crate::backend::binary::{from_backend, to_backend};
 use crate::backend::words::{Emit, MAX_NAME, NamespaceName, RoomName, User};
 use crate::cluster::Gathered;
-use crate::count::Code;
+use crate::count::{Asker, Code};
+use crate::engine::reloads::ReloadError;
 use crate::net::ids::{SocketId, is_private, user_of_room, user_room};
 use crate::net::time::timestamp;
 use crate::socketio::Gateway;
@@ -473,6 +474,29 @@ pub(super) async fn presence(gateway: &Gateway, query: Query) -> Presence {
 
 fn count(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+pub(super) async fn reload(gateway: &Gateway, wanted: Reload) -> Result<Reloaded, ApiError> {
+    let node = gateway.node();
+    let reloads = node.reloads();
+    let reloads = reloads.ok_or_else(|| refused_reload(&ReloadError::Busy))?;
+    let done = reloads.ask(Asker::Api, wanted.dry_run).await;
+    let done = done.map_err(|error| refused_reload(&error))?;
+    Ok(Reloaded {
+        ok: true,
+        node: node.name(),
+        changed: done.changed,
+        needs_restart: done.needs_restart,
+    })
+}
+
+fn refused_reload(error: &ReloadError) -> ApiError {
+    let code = match error {
+        ReloadError::Wrong(_) => Code::BadConfiguration,
+        ReloadError::NoSources => Code::NotFound,
+        ReloadError::Timeout(_) | ReloadError::Busy => Code::Overloaded,
+    };
+    ApiError::new(code, error.to_string())
 }
 
 pub(super) fn nodes(gateway: &Gateway) -> Nodes {

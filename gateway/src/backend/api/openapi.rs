@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use super::calls::{CALLS, Call, Parameter};
 use super::handle::{MAX_CURSOR, MAX_LIMIT, USUAL_LIMIT};
 use crate::backend::words::{Failure, NamespaceName, RoomName, User};
-use crate::count::Code;
 use crate::count::Label;
+use crate::count::{CallName, Code};
 
 /// What an offset looks like, or nothing.
 const OFFSET: &str = r"^([A-Za-z0-9_-]{8}\.[0-8][0-9]{15}(~[0-8][0-9]{15})?)?$";
@@ -62,6 +62,9 @@ fn operation(call: &Call, generator: &mut SchemaGenerator) -> Value {
     ];
     if call.query.contains(&Parameter::After) {
         refusals.push(Code::NoHistory);
+    }
+    if call.name == CallName::Reload {
+        refusals.push(Code::BadConfiguration);
     }
     if call.body.is_some() {
         refusals.extend([Code::BodyTooLarge, Code::IdempotencyConflict]);
@@ -200,6 +203,7 @@ impl Code {
             Self::BodyTooLarge => "The body is larger than `api.max_body`.",
             Self::TooManyRequests => "Too many requests at a time.",
             Self::Overloaded => "The node has too much to do.",
+            Self::BadConfiguration => "The settings are wrong, and nothing is changed.",
         }
     }
 }

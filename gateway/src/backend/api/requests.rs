@@ -40,6 +40,16 @@ pub(crate) struct Disconnect {
     pub(crate) close: bool,
 }
 
+/// Settings that are read again.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reload {
+    /// Only say what would change.
+    #[serde(default, deserialize_with = "or_default")]
+    #[schemars(with = "Option<bool>")]
+    pub(crate) dry_run: bool,
+}
+
 /// Several calls, done in their order.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 use gateway::config::{
-    Config, Errors, Foreign, SETTINGS, Setting, Sources, Tls, TlsVerify, Trust, reference,
+    Config, Errors, SETTINGS, Setting, Sources, Tls, TlsVerify, Trust, reference,
 };
 use gateway::{Server, trust};
 
@@ -25,8 +25,8 @@ mod token;
 
 /// What the command line asks for.
 pub(crate) enum Task {
-    /// To serve with this configuration; what else was found may be meant for it.
-    Serve(Box<Config>, Vec<Foreign>),
+    /// To serve with this configuration, which comes from there.
+    Serve(Box<Config>, Sources),
     /// Nothing more; the process ends with this status.
     Done(ExitCode),
 }
@@ -54,8 +54,8 @@ pub(crate) fn run(arguments: &[OsString]) -> Task {
         Some(("completions", matches)) => Task::Done(manual::completions(matches)),
         Some(("man", matches)) => Task::Done(manual::manual(matches)),
         Some(("version", _)) => Task::Done(version()),
-        Some((_, matches)) => serve(&sources(matches)),
-        None => serve(&sources(&matches)),
+        Some((_, matches)) => serve(sources(matches)),
+        None => serve(sources(&matches)),
     }
 }
 
@@ -64,9 +64,9 @@ fn version() -> ExitCode {
     print(&format!("gateway {version}\n{build}\n"))
 }
 
-fn serve(sources: &Sources) -> Task {
-    match Config::load(sources) {
-        Ok(config) => Task::Serve(Box::new(config), sources.foreign()),
+fn serve(sources: Sources) -> Task {
+    match Config::load(&sources) {
+        Ok(config) => Task::Serve(Box::new(config), sources),
         Err(errors) => Task::Done(wrong(&errors)),
     }
 }

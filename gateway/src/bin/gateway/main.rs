@@ -4,11 +4,13 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::ffi::OsString;
 use std::panic::PanicHookInfo;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use gateway::config::{self, Config, Foreign, LogFormat};
-use gateway::{Address, Running, Server, StartError};
+use gateway::config::{self, Config, LogFormat, Sources};
+use gateway::{Address, ReloadHandle, Running, Server, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use cli::status::Status;
@@ -22,9 +24,6 @@ mod passed;
 mod runbook;
 mod trace;
 
-/// How long a reload may take.
-const RELOAD_TIME: Duration = Duration::from_secs(10);
-
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -35,15 +34,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let (config, foreign) = match cli::run(&arguments) {
-        cli::Task::Serve(config, foreign) => (config, foreign),
+    let (config, sources) = match cli::run(&arguments) {
+        cli::Task::Serve(config, sources) => (config, sources),
         cli::Task::Done(code) => return code,
     };
     // Before there are threads.
     let passed = passed::take();
     config::log::init(&config.log);
     std::panic::set_hook(Box::new(log_panic));
-    let status = match serve(*config, &foreign, passed) {
+    let status = match serve(*config, sources, passed) {
         Ok(()) => Status::Done,
         Err(ExitStatus(status)) => status,
     };
@@ -94,14 +93,15 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 /// does when the node lost a part without which it is none.
 fn serve(
     config: Config,
-    foreign: &[Foreign],
+    sources: Sources,
     passed: Result<Passed, String>,
 ) -> Result<(), ExitStatus> {
     let passed = passed.map_err(|problem| {
         error!(target: "gateway", "{problem}");
         ExitStatus(Status::Wrong)
     })?;
-    foreign
+    sources
+        .foreign()
         .iter()
         .for_each(|variable| warn!(target: "gateway", "{variable}"));
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
@@ -114,22 +114,26 @@ fn serve(
         let mut signals = Signals::new()?;
         let greeting = Greeting::new(&config);
         let drain = config.shutdown.drain;
-        let server = Server::new(config).listeners(passed.clients, passed.internal);
+        let server = Server::new(config)
+            .sources(sources)
+            .listeners(passed.clients, passed.internal);
         let running = server.start().await?;
         greeting.say(&running);
         notify::ready(&running).await;
+        let reloads = Reloads::start(running.reloads());
         let failure = running.failure();
         tokio::pin!(failure);
         let told = loop {
             tokio::select! {
                 told = signals.next() => match told {
                     Told::Stop(signal) => break signal,
-                    Told::Reload => reload(&running).await,
+                    Told::Reload => reloads.ask(),
                 },
                 part = &mut failure => give_up(&part),
             }
         };
         info!(target: "gateway", signal = ?told, "stopping");
+        reloads.is_last.store(true, Ordering::Relaxed);
         notify::stopping(drain).await;
         let stopped = async {
             match told {
@@ -140,7 +144,7 @@ fn serve(
         tokio::select! {
             () = stopped => info!(target: "gateway", "stopped"),
             part = failure => give_up(&part),
-            () = signals.stop() => {
+            () = signals.stop(&reloads) => {
                 warn!(target: "gateway", "second signal: the process ends at once");
                 end_at_once(Status::Done);
             }
@@ -149,23 +153,46 @@ fn serve(
     })
 }
 
-/// Reads again what may change while the node serves.
-async fn reload(running: &Running) {
-    notify::reloading().await;
-    match tokio::time::timeout(RELOAD_TIME, running.reload()).await {
-        Ok(true) => {
-            info!(target: "gateway", "SIGHUP: the certificate is read again; settings count from the next start");
-        }
-        Ok(false) => ignore("SIGHUP"),
-        Err(_) => warn!(target: "gateway", "SIGHUP: the certificate cannot be read in time"),
+/// Reloads, one after the other, beside what the program does otherwise.
+struct Reloads {
+    asked: Arc<Notify>,
+    /// The process stops, and systemd hears of nothing else any more.
+    is_last: Arc<AtomicBool>,
+}
+
+impl Reloads {
+    fn start(handle: ReloadHandle) -> Self {
+        let asked = Arc::<Notify>::default();
+        let is_last = Arc::<AtomicBool>::default();
+        let reloads = Self {
+            asked: Arc::clone(&asked),
+            is_last: Arc::clone(&is_last),
+        };
+        tokio::spawn(async move {
+            loop {
+                asked.notified().await;
+                if is_last.load(Ordering::Relaxed) {
+                    let _logged = handle.reload().await;
+                    continue;
+                }
+                notify::reloading().await;
+                let reloaded = handle.reload().await;
+                notify::reloaded(&reloaded).await;
+            }
+        });
+        reloads
     }
-    notify::reloaded().await;
+
+    /// Has the settings read again. Those that ask while they are read share the time after.
+    fn ask(&self) {
+        self.asked.notify_one();
+    }
 }
 
 fn ignore(signal: &str) {
     warn!(target: "gateway",
         signal,
-        "signal ignored: the node reads settings only at the start, and SIGTERM stops it"
+        "signal ignored: SIGHUP has the node read its settings again, and SIGTERM stops it"
     );
 }
 
@@ -280,9 +307,9 @@ impl Signals {
     }
 
     /// The next signal to stop.
-    async fn stop(&mut self) {
+    async fn stop(&mut self, reloads: &Reloads) {
         while let Told::Reload = self.next().await {
-            ignore("SIGHUP");
+            reloads.ask();
         }
     }
 }

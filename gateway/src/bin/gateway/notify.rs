@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use gateway::{Pulse, Running};
+use gateway::{Pulse, ReloadError, Reloaded, Running};
 use sd_notify::NotifyState;
 use tracing::debug;
 
@@ -42,9 +42,20 @@ pub(crate) async fn reloading() {
     tell(states).await;
 }
 
-/// It did.
-pub(crate) async fn reloaded() {
-    tell(vec![NotifyState::Ready]).await;
+/// It did, or says why not.
+pub(crate) async fn reloaded(outcome: &Result<Reloaded, ReloadError>) {
+    if !is_wanted() {
+        return;
+    }
+    let status = match outcome {
+        Ok(reloaded) => format!("STATUS=reloaded; {reloaded}"),
+        Err(error) => {
+            let error = error.to_string();
+            let first = error.lines().next().unwrap_or_default();
+            format!("STATUS=reload refused, nothing changed: {first}")
+        }
+    };
+    notify(move || sd_notify::notify(&[NotifyState::Ready, NotifyState::Custom(&status)])).await;
 }
 
 /// The node ends. As long as the drain lasts, it asks for more time than the unit gives, bit by bit.

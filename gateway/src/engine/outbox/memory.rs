@@ -23,7 +23,7 @@ pub(crate) const ENTRY: usize = 16;
 #[derive(Debug)]
 pub(crate) struct OutboxMemory {
     /// `limits.outbox_total`.
-    pub(crate) limit: usize,
+    limit: AtomicUsize,
     shared: AtomicUsize,
     /// Somebody is at it to close sessions until the limit is kept again.
     shedding: AtomicBool,
@@ -32,10 +32,18 @@ pub(crate) struct OutboxMemory {
 impl OutboxMemory {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self {
-            limit,
+            limit: AtomicUsize::new(limit),
             shared: AtomicUsize::new(0),
             shedding: AtomicBool::new(false),
         })
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     pub(crate) fn shared(&self) -> usize {

@@ -17,7 +17,7 @@ impl Shard {
     /// Has sessions be closed, if what waits on the node takes more memory than it may.
     pub(super) fn keep_memory(&self) {
         let memory = self.node.outbox_memory();
-        if self.node.outbox_held() > memory.limit && memory.begin_shedding() {
+        if self.node.outbox_held() > memory.limit() && memory.begin_shedding() {
             tokio::task::spawn_local(shed(Arc::clone(&self.node)));
         }
     }
@@ -41,7 +41,7 @@ impl Shard {
 /// Closes the sessions that are furthest behind for the longest, wherever they are, until what waits
 /// takes nine tenths of what it may.
 async fn shed(node: Arc<Node>) {
-    let target = node.outbox_memory().limit / 10 * 9;
+    let target = node.outbox_memory().limit() / 10 * 9;
     loop {
         let excess = node.outbox_held().saturating_sub(target);
         if excess == 0 {

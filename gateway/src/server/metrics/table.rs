@@ -62,7 +62,7 @@ pub(super) const METRICS: &[Metric] = &[
     gauge(
         "gateway_outbox_memory_limit_bytes",
         "What gateway_outbox_memory_bytes may be: limits.outbox_total.",
-        |it| it.node.outbox_memory().limit as u64,
+        |it| it.node.outbox_memory().limit() as u64,
     ),
     gauge(
         "gateway_draining",
@@ -223,6 +223,26 @@ pub(super) const METRICS: &[Metric] = &[
         "gateway_tokens_expired_total",
         "Sockets closed because their token had expired.",
         |it| it.node.counters().tokens_expired.value(),
+    ),
+    counters(
+        "gateway_config_reloads_total",
+        "Times that settings were read again while the node served, by what came of it.",
+        |it| it.node.counters().reloads.results.values(),
+    ),
+    gauge(
+        "gateway_config_last_reload_failed",
+        "1 if the last reload was refused, since something was wrong; the settings before it stay.",
+        |it| it.node.counters().reloads.last_failed(),
+    ),
+    gauge(
+        "gateway_config_last_success_timestamp_seconds",
+        "When the settings were read last and were right: at the start, or by a reload.",
+        |it| it.node.counters().reloads.succeeded_at(),
+    ),
+    gauge(
+        "gateway_config_restart_needed",
+        "Settings that had other values in the files at the last reload, and need a restart.",
+        |it| it.node.counters().reloads.waiting(),
     ),
     counters(
         "gateway_internal_refused_total",

@@ -58,7 +58,7 @@ impl Client {
                 if session.is_traced() {
                     socket.trace_event(&event.name, *id, event.arguments);
                 }
-                if socket.may_emit(self.socket_io.event_rate.as_ref()) {
+                if socket.may_emit() {
                     self.dispatch(session, socket, *id, event);
                 } else {
                     self.refuse_event(session, &socket, *id, event);
@@ -137,7 +137,7 @@ impl Client {
             return Ok(());
         }
         let shard = session.shard();
-        let limit = shard.node().config().limits.namespaces_per_session.get();
+        let limit = shard.limits().namespaces_per_session.get();
         if self.sockets.borrow().len() >= limit {
             let refusal = refused_namespace(session.revision(), "Too many namespaces");
             refuse(session, namespace, &refusal);

@@ -149,7 +149,7 @@ impl Socket {
             let arrival = extra.arrival.get_or_insert_default();
             arrival.bytes += packet.packet().frames().len();
             arrival.held.push((Rc::clone(packet), kind));
-            arrival.bytes > shard.node().config().limits.outbox_bytes
+            arrival.bytes > shard.limits().outbox_bytes
         };
         if is_too_much {
             self.welcome();

@@ -45,7 +45,7 @@ impl Polling {
         connection.response().await
     }
 
-    fn target(&self) -> String {
+    pub(crate) fn target(&self) -> String {
         format!("/socket.io/?EIO=4&transport=polling&sid={}", self.sid)
     }
 
