@@ -2,7 +2,7 @@
 //!
 //! - [`servers`]: the URL; [`directory`] and [`role`]: which server is the master, who serves which slot;
 //! - [`connection`], [`resp`]: one connection that publishes or subscribes, and its protocol;
-//! - [`commands`], [`secured`]: plain commands, each with an answer;
+//! - [`commands`], [`connections`]: plain commands, each with an answer;
 //! - [`route`]: which server carries a channel;
 //! - [`watchdog`], [`refusal`], [`backoff`]: whether a server lives, what its errors mean, when to try again. Pure.
 //!
@@ -20,4 +20,4 @@ pub(crate) mod route;
 pub(crate) mod servers;
 pub(crate) mod watchdog;
 
-mod secured;
+mod connections;

@@ -34,6 +34,8 @@ struct Node {
     counters: Arc<Counters>,
     /// A killed node hears nothing and is a member still.
     alive: bool,
+    /// Whether nobody hears what it answers.
+    unanswered: bool,
     /// How many interests there are in each namespace, and in it in each room.
     namespaces: HashMap<String, Namespace>,
 }
@@ -59,6 +61,7 @@ impl Cluster {
             inbox,
             counters: counters.clone(),
             alive: true,
+            unanswered: false,
             namespaces: HashMap::new(),
         });
         self.tell_members();
@@ -75,6 +78,11 @@ impl Cluster {
         for node in nodes.iter_mut().filter(|node| node.member.id == *id) {
             node.alive = false;
         }
+    }
+
+    /// Drops what a node answers from now on, as a queue does that is full; or no longer.
+    pub fn drop_answers(&self, id: &NodeId, dropped: bool) {
+        self.with_node(id, |node| node.unanswered = dropped);
     }
 
     /// Says where a node is reached.
@@ -264,6 +272,11 @@ impl Adapter for MemoryAdapter {
     }
 
     fn respond(&self, namespace: &str, to: &ReplyTo, answer: &Answer) -> Publish {
+        let own = |node: &Node| node.member.id == self.id && node.unanswered;
+        if self.cluster.nodes().iter().any(own) {
+            self.counters.out_dropped.increment();
+            return Publish::Dropped;
+        }
         let alive = self.is_up();
         let asker = |node: &Node| alive && node.alive && Some(&node.member.id) == to.node.as_ref();
         for inbox in self.cluster.inboxes(asker) {

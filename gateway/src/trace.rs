@@ -8,19 +8,23 @@
 //! This room knows subjects, lines, queues and places. The layers above say what happens, and
 //! [`socketio`](crate::socketio) begins and ends traces on all nodes. It may use what is below the cluster.
 
-use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use others::Others;
+
 mod line;
+mod others;
 mod packet;
 mod queue;
 mod shard_traces;
 mod words;
 
 pub(crate) use line::{Line, What, cut};
+pub(crate) use others::{Heard, Mark};
 pub(crate) use packet::Sent;
 pub(crate) use queue::{Lines, Pulled, Queue};
 pub(crate) use shard_traces::ShardTraces;
@@ -34,9 +38,6 @@ pub(crate) const LEASE: Duration = Duration::from_secs(10);
 
 /// How often a node says that somebody still reads.
 pub(crate) const RENEWAL: Duration = Duration::from_secs(3);
-
-/// Most nodes of which a trace remembers that they answered.
-const MAX_HEARD: usize = 1024;
 
 /// Who asked for a trace, and by which request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,8 +58,10 @@ pub(crate) struct Trace {
     pub(crate) lines: Lines,
     /// When it ends unless somebody says that it goes on.
     until: Mutex<Instant>,
-    /// The other nodes that said something of it.
-    heard: Mutex<BTreeSet<String>>,
+    /// Whether its reader's node wants to hear something, lines or not.
+    is_asked: AtomicBool,
+    /// What the others say, where its reader is.
+    others: Mutex<Others>,
 }
 
 impl Trace {
@@ -72,17 +75,29 @@ impl Trace {
         *lock(&self.until) = Instant::now() + lease;
     }
 
-    /// Another node says something of it.
-    pub(crate) fn hear(&self, node: &str) {
-        let mut heard = lock(&self.heard);
-        if heard.len() < MAX_HEARD && !heard.contains(node) {
-            heard.insert(node.to_owned());
-        }
+    /// Its reader's node asks whether it goes on here.
+    pub(crate) fn ask(&self) {
+        self.is_asked.store(true, Ordering::Relaxed);
     }
 
-    /// Whether another node said something of it.
-    pub(crate) fn has_heard(&self, node: &str) -> bool {
-        lock(&self.heard).contains(node)
+    /// Whether its reader's node asked since the last time.
+    pub(crate) fn take_asked(&self) -> bool {
+        self.is_asked.swap(false, Ordering::Relaxed)
+    }
+
+    /// Another node says something of it.
+    pub(crate) fn hear(&self, node: &str, mark: Option<Mark>) -> Heard {
+        lock(&self.others).hear(node, mark)
+    }
+
+    /// These other nodes are told now that it goes on.
+    pub(crate) fn expect(&self, members: impl Iterator<Item = String>) {
+        lock(&self.others).expect(members);
+    }
+
+    /// The nodes that do not answer, each once.
+    pub(crate) fn newly_silent(&self) -> Vec<String> {
+        lock(&self.others).newly_silent()
     }
 
     /// Whether nobody reads it any more.
@@ -115,7 +130,8 @@ impl Traces {
             node: node.into(),
             lines,
             until: Mutex::new(Instant::now() + LEASE),
-            heard: Mutex::default(),
+            is_asked: AtomicBool::new(false),
+            others: Mutex::default(),
         });
         places[place] = Some(Arc::clone(&trace));
         Some(trace)

@@ -1,12 +1,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use deadpool_redis::{Hook, HookError, Metrics, PoolConfig, Runtime, Timeouts, cluster, sentinel};
-use redis::aio::ConnectionLike;
-use redis::{FromRedisValue, Pipeline, RedisError, RedisResult};
+use deadpool_redis::{Hook, HookError, Metrics, PoolConfig, Runtime, Timeouts};
+use redis::{FromRedisValue, Pipeline, RedisError};
 
+use crate::link::connections::Connections;
 use crate::link::refusal::{Meaning, words};
-use crate::link::secured::Secured;
 use crate::link::servers::{Endpoint, Kind, Login, Servers};
 use crate::link::watchdog::within;
 
@@ -18,11 +17,10 @@ pub(crate) struct Commands {
 }
 
 enum Pool {
+    /// To one server that is known.
     Single(deadpool_redis::Pool),
-    Sentinel(sentinel::Pool),
-    Cluster(cluster::Pool),
-    /// To any of them over TLS.
-    Secured(Box<Secured>),
+    /// To servers that others name, or over TLS.
+    Found(Box<Connections>),
 }
 
 /// Why a command did not work.
@@ -84,50 +82,26 @@ fn no_connection(error: deadpool_redis::PoolError) -> CommandError {
 impl Commands {
     /// Connects when the first command is sent.
     pub(crate) fn new(servers: &Servers, timeout: Duration) -> Result<Self, CommandError> {
-        if servers.tls {
-            let secured = Secured::new(servers, timeout);
-            let secured = secured.map_err(|error| CommandError::Connect(error.to_string()))?;
-            let pool = Pool::Secured(Box::new(secured));
-            return Ok(Self { pool, timeout });
-        }
-        let url = |endpoint: &Endpoint, login| url(endpoint, login);
-        let mut config = PoolConfig::new(CONNECTIONS);
-        config.timeouts = Timeouts {
-            wait: Some(timeout),
-            create: Some(timeout),
-            recycle: Some(timeout),
-        };
-        let build = |error: &dyn std::fmt::Display| CommandError::Connect(error.to_string());
         let pool = match &servers.kind {
-            Kind::Single(endpoint) => {
+            Kind::Single(endpoint) if !servers.tls => {
+                let mut config = PoolConfig::new(CONNECTIONS);
+                config.timeouts = Timeouts {
+                    wait: Some(timeout),
+                    create: Some(timeout),
+                    recycle: Some(timeout),
+                };
                 let manager = deadpool_redis::Manager::new(url(endpoint, &servers.login))?;
-                let pool =
-                    deadpool_redis::Pool::builder(manager).pre_recycle(Hook::sync_fn(check_age));
-                let pool = pool.config(config).runtime(Runtime::Tokio1).build();
-                Pool::Single(pool.map_err(|error| build(&error))?)
+                let pool = deadpool_redis::Pool::builder(manager)
+                    .pre_recycle(Hook::sync_fn(check_age))
+                    .config(config)
+                    .runtime(Runtime::Tokio1)
+                    .build();
+                Pool::Single(pool.map_err(|error| CommandError::Connect(error.to_string()))?)
             }
-            Kind::Sentinel {
-                sentinels,
-                master,
-                login,
-            } => {
-                let urls: Vec<_> = sentinels.iter().map(|it| url(it, login)).collect();
-                let manager = sentinel::Manager::new(
-                    urls,
-                    master.clone(),
-                    Some(node_login(servers)),
-                    sentinel::SentinelServerType::Master,
-                )?;
-                let pool = sentinel::Pool::builder(manager);
-                let pool = pool.config(config).runtime(Runtime::Tokio1).build();
-                Pool::Sentinel(pool.map_err(|error| build(&error))?)
-            }
-            Kind::Cluster(seeds) => {
-                let urls: Vec<_> = seeds.iter().map(|it| url(it, &servers.login)).collect();
-                let manager = cluster::Manager::new(urls, false)?;
-                let pool = cluster::Pool::builder(manager);
-                let pool = pool.config(config).runtime(Runtime::Tokio1).build();
-                Pool::Cluster(pool.map_err(|error| build(&error))?)
+            Kind::Single(_) | Kind::Sentinel { .. } | Kind::Cluster(_) => {
+                let found = Connections::new(servers, timeout);
+                let found = found.map_err(|error| CommandError::Connect(error.to_string()))?;
+                Pool::Found(Box::new(found))
             }
         };
         Ok(Self { pool, timeout })
@@ -138,10 +112,7 @@ impl Commands {
     pub(crate) fn forget(&self) {
         match &self.pool {
             Pool::Single(pool) => drop(pool.retain(|_, _| false)),
-            Pool::Sentinel(pool) => drop(pool.retain(|_, _| false)),
-            Pool::Secured(secured) => secured.forget_all(),
-            // It follows the slots.
-            Pool::Cluster(_) => {}
+            Pool::Found(found) => found.forget_all(),
         }
     }
 
@@ -164,30 +135,17 @@ impl Commands {
                 let mut connection = pool.get().await.map_err(no_connection)?;
                 // Of its own accord it waits for half a second.
                 connection.set_response_timeout(NO_LIMIT);
-                let result = query(limit, commands, &mut connection).await;
-                if result.is_err() {
+                let answer = within(limit, commands.query_async(&mut connection)).await;
+                let answer = match answer {
+                    Ok(answer) => answer.map_err(CommandError::from),
+                    Err(_) => Err(CommandError::Timeout),
+                };
+                if answer.is_err() {
                     drop(deadpool_redis::Connection::take(connection));
                 }
-                result
+                answer
             }
-            Pool::Sentinel(pool) => {
-                let mut connection = pool.get().await.map_err(no_connection)?;
-                connection.set_response_timeout(NO_LIMIT);
-                let result = query(limit, commands, &mut connection).await;
-                if result.is_err() {
-                    drop(sentinel::Connection::take(connection));
-                }
-                result
-            }
-            Pool::Cluster(pool) => {
-                let mut connection = pool.get().await.map_err(no_connection)?;
-                let result = query(limit, commands, &mut connection).await;
-                if result.is_err() {
-                    drop(cluster::Connection::take(connection));
-                }
-                result
-            }
-            Pool::Secured(secured) => secured.run(limit, commands).await,
+            Pool::Found(found) => found.run(limit, commands).await,
         }
     }
 
@@ -201,41 +159,17 @@ impl Commands {
         let mut command = redis::cmd("PUBSUB");
         command.arg(question).arg(channels);
         let counts: Counts = match &self.pool {
-            Pool::Single(_) | Pool::Sentinel(_) => {
+            Pool::Single(_) => {
                 let mut pipeline = redis::pipe();
                 pipeline.add_command(command);
                 let (counts,) = self.run(&pipeline).await?;
                 counts
             }
-            Pool::Secured(secured) => Counts(secured.subscribers(&command).await?),
-            Pool::Cluster(pool) => {
-                let mut connection = pool.get().await.map_err(no_connection)?;
-                let counts = limited(self.timeout, command.query_async(&mut connection)).await;
-                if counts.is_err() {
-                    drop(cluster::Connection::take(connection));
-                }
-                counts?
-            }
+            Pool::Found(found) => Counts(found.subscribers(&command).await?),
         };
         let count = |channel: &String| counts.0.get(channel).copied().unwrap_or(0);
         Ok(channels.iter().map(count).collect())
     }
-}
-
-async fn query<T: FromRedisValue>(
-    limit: Duration,
-    commands: &Pipeline,
-    connection: &mut impl ConnectionLike,
-) -> Result<T, CommandError> {
-    limited(limit, commands.query_async(connection)).await
-}
-
-async fn limited<T>(
-    limit: Duration,
-    command: impl Future<Output = RedisResult<T>>,
-) -> Result<T, CommandError> {
-    let result = within(limit, command).await;
-    Ok(result.map_err(|_| CommandError::Timeout)??)
 }
 
 fn check_age<T>(_: &mut T, metrics: &Metrics) -> Result<(), HookError> {
@@ -252,18 +186,6 @@ pub(crate) struct Counts(pub(crate) HashMap<String, u64>);
 impl FromRedisValue for Counts {
     fn from_redis_value(value: redis::Value) -> Result<Self, redis::ParsingError> {
         HashMap::from_redis_value(value).map(Self)
-    }
-}
-
-fn node_login(servers: &Servers) -> sentinel::SentinelNodeConnectionInfo {
-    let Login { username, password } = servers.login.clone();
-    sentinel::SentinelNodeConnectionInfo {
-        tls_mode: None,
-        redis_connection_info: Some(deadpool_redis::RedisConnectionInfo {
-            username,
-            password,
-            ..Default::default()
-        }),
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use adapter::{Adapter, ArgumentsBuf, Interest, Selection};
 use adapter_redis::wire::{Format, SubscriptionMode};
+use adapter_redis::{Servers, StreamWriter};
 use serde_json::json;
 use testkit::wait::until;
 
@@ -133,6 +134,38 @@ fn sharded_broadcasts_follow_a_slot_that_moves() {
         node.drain();
     }
     expect_all(&nodes, &names);
+}
+
+#[test]
+#[ignore = "needs Redis: make test"]
+fn entries_follow_a_slot_that_moves() {
+    let cluster = Cluster::start();
+    let servers: Servers = cluster.url().parse().unwrap();
+    let writer = StreamWriter::new(&servers, "entries", 1000).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let append = || runtime.block_on(writer.append(&[vec![("field", b"value".as_slice())]]));
+    append().unwrap();
+    let masters = &cluster.servers[..3];
+    let length = |server: &Redis| server.call(&["XLEN", "entries"]);
+    let owner = masters.iter().position(|it| length(it) == ":1").unwrap();
+    let target = (owner + 1) % 3;
+    let slot = masters[0].call(&["CLUSTER", "KEYSLOT", "entries"]);
+    let slot = slot.trim_start_matches(':').to_owned();
+    let ids: Vec<String> = masters.iter().map(node_id).collect();
+    masters[target].call(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &ids[owner]]);
+    masters[owner].call(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &ids[target]]);
+    let port = masters[target].port.to_string();
+    let moved = masters[owner].call(&["MIGRATE", "127.0.0.1", &port, "entries", "0", "1000"]);
+    assert_eq!(moved, "+OK");
+    for server in [target, owner, 3 - target - owner] {
+        let reply = masters[server].call(&["CLUSTER", "SETSLOT", &slot, "NODE", &ids[target]]);
+        assert_eq!(reply, "+OK");
+    }
+    append().unwrap();
+    assert_eq!(length(&masters[target]), ":2");
 }
 
 #[test]

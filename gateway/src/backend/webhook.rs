@@ -165,6 +165,14 @@ impl Http {
         let call = Call::connect(socket, lane, &id);
         let began = Instant::now();
         let result = self.call(backend, &call, Repeat::Always).await;
+        if let Ok(Reply {
+            user: Some(user),
+            refuse: None,
+            ..
+        }) = &result
+        {
+            socket.set_user(&user.0);
+        }
         trace_call(socket, &call, began, result.as_ref().err());
         let reply = match result {
             Ok(reply) => reply,
@@ -185,9 +193,6 @@ impl Http {
                 data,
                 ..Refusal::new(refuse.message)
             });
-        }
-        if let Some(user) = &reply.user {
-            socket.set_user(&user.0);
         }
         keep_data(socket, lane, reply.data);
         for action in reply.actions {
@@ -413,7 +418,7 @@ impl Application for WebhookApplication {
 
 /// Tells those who trace the socket what a backend was asked, and for how long.
 fn trace_call(socket: &Socket, call: &Call<'_>, began: Instant, failure: Option<&CallFailure>) {
-    if socket.is_traced() {
+    if socket.is_traced_by_now() {
         let outcome = failure.map_or("ok", |failure| failure.code());
         socket.trace_webhook(call.about(), began.elapsed(), outcome);
     }

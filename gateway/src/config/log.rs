@@ -7,7 +7,10 @@ use std::io::{Write, stderr, stdout};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use super::name::Level;
 use super::section::{Log, LogFormat};
@@ -24,9 +27,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 static LOG: OnceLock<Lines> = OnceLock::new();
 
 /// Gives the log another filter.
-type SetFilter = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
-
-static FILTER: OnceLock<SetFilter> = OnceLock::new();
+static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
 /// Sends the log of this process to standard error from now on. A second call changes nothing.
 ///
@@ -37,30 +38,19 @@ pub fn init(log: &Log) {
         return;
     };
     let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(log.level.as_str()))
+    let lines_of_events = fmt::layer()
         .log_internal_errors(false)
         .with_writer(move || writer.clone());
-    let (first, set): (_, SetFilter) = match log.format {
-        LogFormat::Text => {
-            // No part of the program has colours.
-            let subscriber = subscriber.with_ansi(false).with_filter_reloading();
-            let handle = subscriber.reload_handle();
-            let set = move |filter| handle.reload(filter).is_ok();
-            (subscriber.try_init(), Box::new(set))
-        }
-        LogFormat::Json => {
-            let subscriber = subscriber
-                .json()
-                .flatten_event(true)
-                .with_filter_reloading();
-            let handle = subscriber.reload_handle();
-            let set = move |filter| handle.reload(filter).is_ok();
-            (subscriber.try_init(), Box::new(set))
-        }
+    let lines_of_events = match log.format {
+        // No part of the program has colours.
+        LogFormat::Text => lines_of_events.with_ansi(false).boxed(),
+        LogFormat::Json => lines_of_events.json().flatten_event(true).boxed(),
     };
+    let (filter, handle) = reload::Layer::new(log.level.targets().clone());
+    let filtered = lines_of_events.with_filter(filter);
+    let first = tracing_subscriber::registry().with(filtered).try_init();
     if first.is_ok() {
-        let _is_first = FILTER.set(set);
+        let _is_first = FILTER.set(handle);
     }
     if first.is_err() || LOG.set(lines).is_err() {
         tracing::debug!(target: "gateway::config::log", "the log is already set up; these settings have no effect");
@@ -69,8 +59,8 @@ pub fn init(log: &Log) {
 
 /// Has the log have other levels from now on, if [`init`] made it.
 pub(crate) fn set_level(level: &Level) {
-    if let Some(set) = FILTER.get() {
-        let _is_there = set(EnvFilter::new(level.as_str()));
+    if let Some(filter) = FILTER.get() {
+        let _is_there = filter.reload(level.targets().clone());
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Deref;
 
 use adapter::NodeId;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 
 use super::value::{Shape, Value};
 
@@ -184,14 +184,25 @@ impl Value for Transports {
 }
 
 /// Which log lines are written: directives such as `info,gateway::session=debug`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Level(Box<str>);
+#[derive(Clone, Debug, PartialEq)]
+pub struct Level {
+    text: Box<str>,
+    targets: Targets,
+}
+
+// They are compared as texts are.
+impl Eq for Level {}
 
 impl Level {
     /// The directives.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// What they let through.
+    pub(super) fn targets(&self) -> &Targets {
+        &self.targets
     }
 }
 
@@ -200,12 +211,15 @@ impl Value for Level {
     const KIND: &'static str = "levels";
 
     fn parse(text: &str) -> Result<Self, String> {
-        if text.parse::<EnvFilter>().is_ok() && text.split(',').all(is_directive) {
-            return Ok(Self(text.into()));
+        match text.parse() {
+            Ok(targets) if text.split(',').all(is_directive) => Ok(Self {
+                text: text.into(),
+                targets,
+            }),
+            _ => Err(format!(
+                "{text:?} is not a level (off, error, warn, info, debug, trace) or a list of component=level"
+            )),
         }
-        Err(format!(
-            "{text:?} is not a level (off, error, warn, info, debug, trace) or a list of component=level"
-        ))
     }
 }
 
@@ -215,7 +229,7 @@ fn is_directive(text: &str) -> bool {
     let level = ["off", "error", "warn", "info", "debug", "trace"]
         .iter()
         .any(|level| text.eq_ignore_ascii_case(level));
-    level || text.contains(['=', '['])
+    level || (text.contains('=') && !text.contains('['))
 }
 
 #[cfg(test)]
@@ -247,7 +261,7 @@ mod tests {
             "INFO",
             "off",
             "info,gateway::session=debug",
-            "gateway[session{id=1}]=trace,warn",
+            "gateway=trace,warn",
         ] {
             assert!(Level::parse(text).is_ok(), "{text}");
         }
@@ -258,6 +272,8 @@ mod tests {
             "gateway",
             "gateway=loud",
             "info,debgu",
+            "gateway[session{id=1}]=trace,warn",
+            "gateway[{session}]=trace",
         ] {
             assert!(Level::parse(text).is_err(), "{text}");
         }

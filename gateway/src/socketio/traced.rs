@@ -141,8 +141,11 @@ impl Shard {
 }
 
 impl Socket {
-    /// Whether a trace has to do with its session.
-    pub(crate) fn is_traced(&self) -> bool {
+    /// Whether a trace has to do with its session. Its user may be known only since a moment.
+    pub(crate) fn is_traced_by_now(&self) -> bool {
+        if self.session().shard().traces().is_any() {
+            self.trace_arrival();
+        }
         self.session().is_traced()
     }
 
@@ -180,7 +183,7 @@ impl Socket {
     #[cold]
     pub(crate) fn trace_connected(&self) {
         self.trace_arrival();
-        if self.is_traced() {
+        if self.session().is_traced() {
             let mut line = self.line(What::Connected);
             self.tell_session(&mut line);
             self.session().trace(line);

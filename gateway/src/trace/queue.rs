@@ -96,10 +96,15 @@ impl Lines {
         }
     }
 
-    /// A line of another node, which counted it, or one that there is only one of.
+    /// A line that there is only one of.
     pub(crate) fn pass(&self, line: String) {
+        self.pass_for(line, 1);
+    }
+
+    /// A line that tells of so many.
+    pub(crate) fn pass_for(&self, line: String, lines: u64) {
         if line.len() > MAX_LINE || self.sender.try_send(line).is_err() {
-            self.lose(1);
+            self.lose(lines);
         }
     }
 

@@ -250,7 +250,10 @@ test("a client goes on behind an offset, and is told when something is gone", { 
   for (let i = 5; i < 60; i += 1) await emit("after", "n", i);
   const late = await client();
   whole(await join(late, "after", { after: nothing.offset }), false);
-  assert.deepEqual(numbers(late), Array.from({ length: 50 }, (_, i) => i + 10));
+  // An eighth more than the setting says may be there, since many are dropped at once.
+  const kept = numbers(late);
+  assert.ok(kept.length >= 50 && kept.length <= 56, `${kept.length} are kept`);
+  assert.deepEqual(kept, Array.from({ length: kept.length }, (_, i) => i + 60 - kept.length));
   const most = await client();
   whole(await join(most, "after", { rewind: 1000 }));
   assert.equal(most.got.length, 50);

@@ -1,7 +1,7 @@
 //! Live traces: what a reader of the API is told, on which nodes, and when that ends.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adapter::NodeId;
 use adapter::memory::Cluster;
@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::support::{TestGateway, WebSocket, config, request_with, sid, soon, token, until};
+use crate::support::{
+    Backend, TestGateway, WebSocket, config, request_with, sid, soon, token, until,
+};
 
 const KEY: &str = "a key that only tests know";
 
@@ -328,6 +330,93 @@ async fn a_node_that_does_not_answer_is_named() {
         (&line["what"], &line["node"]),
         (&json!("not_tracing"), &json!("b"))
     );
+}
+
+/// What `b` could not tell `a`.
+const DROPPED: &str = r#"gateway_adapter_messages_total{direction="out",result="dropped"}"#;
+
+#[tokio::test]
+async fn lines_that_are_lost_between_nodes_are_counted() {
+    let (cluster, [a, b]) = nodes().await;
+    let (mut ann, _) = user(&b, "ann").await;
+    let mut reader = Reader::open(&a, "user=ann", 2).await;
+    assert_eq!(reader.next().await["what"], "present");
+    let id = NodeId::new("b").unwrap();
+    cluster.drop_answers(&id, true);
+    for number in 0..5 {
+        ask(&mut ann, number, &json!(["echo", 1])).await;
+    }
+    let dropped = b.metric(DROPPED).await;
+    until(async || b.metric(DROPPED).await > dropped).await;
+    cluster.drop_answers(&id, false);
+    ask(&mut ann, 5, &json!(["echo", 1])).await;
+    let lines = reader.up_to("ack_sent").await;
+    let lost = lines.iter().find(|line| line["what"] == "lost").unwrap();
+    let told = json!([lost["node"], lost["lines"], lost["reason"]]);
+    assert_eq!(told, json!(["b", 10, "between nodes"]));
+    assert_eq!(column(&lines, "received", "ack"), [5]);
+}
+
+#[tokio::test]
+async fn a_node_that_falls_silent_is_named_and_so_is_its_return() {
+    let (cluster, [a, _b]) = nodes().await;
+    let mut reader = Reader::open(&a, "user=ann", 2).await;
+    let id = NodeId::new("b").unwrap();
+    cluster.drop_answers(&id, true);
+    let mut next = async || {
+        let line = reader.next().await;
+        json!([line["what"], line["node"], line["reason"]])
+    };
+    let silent = json!(["not_tracing", "b", "it does not answer"]);
+    assert_eq!(next().await, silent);
+    cluster.drop_answers(&id, false);
+    assert_eq!(next().await, json!(["tracing", "b", "it answers again"]));
+    cluster.forget(&id);
+    let gone = json!(["not_tracing", "b", "it left the cluster"]);
+    assert_eq!(next().await, gone);
+}
+
+#[tokio::test]
+async fn a_webhook_call_is_told_with_its_time() {
+    let asked = Arc::new(tokio::sync::Semaphore::new(0));
+    let answered = Arc::clone(&asked);
+    let backend = Backend::serve(([127, 0, 0, 1], 0).into(), move |_, body| {
+        let call: Value = serde_json::from_slice(&body).unwrap();
+        let answered = Arc::clone(&answered);
+        Box::pin(async move {
+            if call["type"] == "connect" {
+                return (200, json!({"user": "ann"}));
+            }
+            answered.acquire().await.unwrap().forget();
+            (200, Value::Null)
+        })
+    })
+    .await;
+    let mut config = config();
+    let url = backend.url();
+    let toml =
+        format!("[backend]\nurl = \"{url}\"\nsecret = \"{SECRET}\"\n[api]\nkey = \"{KEY}\"\n");
+    let read = Config::from_toml(&toml).unwrap();
+    (config.api, config.backend) = (read.api, read.backend);
+    let gateway = TestGateway::start(Server::new(config)).await;
+    let mut reader = Reader::open(&gateway, "user=ann", 1).await;
+    let (mut ann, _) = gateway.client().await;
+    let began = Instant::now();
+    ann.send(r#"421["order",1]"#).await;
+    until(async || backend.calls().len() == 2).await;
+    let came = Instant::now();
+    gateway.metrics().await;
+    let least = came.elapsed();
+    asked.add_permits(1);
+    let lines = reader.up_to("ack_sent").await;
+    let most = began.elapsed();
+    assert_eq!(column(&lines, "webhook", "event"), ["connect", "order"]);
+    assert_eq!(column(&lines, "webhook", "reason"), ["ok", "ok"]);
+    let took = column(&lines, "webhook", "milliseconds")[1]
+        .as_f64()
+        .unwrap();
+    let within = least.as_secs_f64() * 1000.0..most.as_secs_f64() * 1000.0;
+    assert!(within.contains(&took), "{took} {within:?}");
 }
 
 #[tokio::test]

@@ -1,6 +1,5 @@
 //! A trace that somebody reads here.
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use adapter::{ClusterMessage, NodeId, RequestId};
+use adapter::{ClusterMessage, Member, NodeId, RequestId};
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
-use serde_json::value::RawValue;
+use serde::Deserialize;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Interval, Sleep};
 
@@ -19,7 +18,9 @@ use super::remote::lost_line;
 use crate::cluster::Cluster;
 use crate::engine::node::Node;
 use crate::net::ids::random_characters;
-use crate::trace::{LEASE, Line, Pulled, Queue, RENEWAL, Subject, Trace, TraceId, What, Words};
+use crate::trace::{
+    LEASE, Line, Mark, Pulled, Queue, RENEWAL, Subject, Trace, TraceId, What, Words,
+};
 
 /// How often a reader looks whether lines were lost while none came.
 const LOOKS: Duration = Duration::from_secs(1);
@@ -33,10 +34,8 @@ const MAX_LAST: usize = 2048;
 /// How long after its time a trace is ended though its reader takes nothing.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Most nodes of which the reader is told that they do not answer.
-const MAX_SILENT: usize = 1024;
-
-/// How long another node has to say that it traces, before the reader is told that it does not.
+/// How long another node has to say that it traces, each time that it is asked, before the reader is told
+/// that it does not.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The lines of a trace as the body of an answer. Dropped, it ends the trace on every node.
@@ -200,24 +199,31 @@ impl Open {
     }
 }
 
-/// Tells the other nodes, again and again, that the trace goes on, and the reader which of them do not
+/// Asks the other nodes, again and again, whether they trace, and tells the reader which of them do not
 /// answer.
 async fn renew(cluster: Arc<Cluster>, request: RequestId, words: String, trace: Arc<Trace>) {
     let mut next = Instant::now();
-    let mut silent = BTreeSet::new();
+    let adapter = cluster.adapter();
+    let is_other = |member: &&Member| member.id != *adapter.node();
     loop {
+        let members = adapter.members();
+        let others = members.iter().filter(is_other);
+        trace.expect(others.map(|other| other.id.to_string()));
         tell(&cluster, &request, words.clone());
         next += RENEWAL;
         tokio::time::sleep(PATIENCE).await;
-        for member in &*cluster.adapter().members() {
-            let name = member.id.to_string();
-            let is_silent = member.id != *cluster.adapter().node() && !trace.has_heard(&name);
-            if is_silent && silent.len() < MAX_SILENT && silent.insert(name.clone()) {
-                let line = Line::with(What::NotTracing, |more| {
-                    more.reason = Some("it does not answer".to_owned());
-                });
-                trace.lines.pass(line.to_json(&name, false));
-            }
+        let silent = trace.newly_silent();
+        let members = adapter.members();
+        for node in silent {
+            let is_member = members.iter().any(|member| member.id.as_str() == node);
+            let line = Line::with(What::NotTracing, |more| {
+                let reason = match is_member {
+                    true => "it does not answer",
+                    false => "it left the cluster",
+                };
+                more.reason = Some(reason.to_owned());
+            });
+            trace.lines.pass(line.to_json(&node, false));
         }
         tokio::time::sleep_until(next).await;
     }
@@ -244,22 +250,48 @@ impl Node {
         let Some(trace) = self.traces().find(&id) else {
             return;
         };
+        let mark = lines.first().and_then(|first| Mark::parse(first));
         if let Some(node) = from {
-            trace.hear(node.as_str());
+            let heard = trace.hear(node.as_str(), mark);
+            if heard.is_back {
+                let line = Line::with(What::Tracing, |more| {
+                    more.reason = Some("it answers again".to_owned());
+                });
+                trace.lines.pass(line.to_json(node.as_str(), false));
+            }
+            if heard.lost > 0 {
+                let line = Line::with(What::Lost, |more| {
+                    more.lines = Some(heard.lost);
+                    more.reason = Some("between nodes".to_owned());
+                });
+                let line = line.to_json(node.as_str(), false);
+                trace.lines.pass_for(line, heard.lost);
+            }
         }
-        for line in lines {
-            if is_line(&line) {
-                trace.lines.pass(line);
-            } else {
-                trace.lines.lose(1);
+        for line in lines.into_iter().skip(usize::from(mark.is_some())) {
+            match weight(&line) {
+                Some(lines) => trace.lines.pass_for(line, lines),
+                None => trace.lines.lose(1),
             }
         }
     }
 }
 
-/// Whether it is an object of JSON in one line: what comes from others is not trusted.
-fn is_line(line: &str) -> bool {
-    line.starts_with('{')
-        && !line.contains(['\n', '\r'])
-        && serde_json::from_str::<&RawValue>(line).is_ok()
+/// Of how many lines it tells. `None` if it is no object of JSON in one line: what comes from others is not
+/// trusted.
+fn weight(line: &str) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Told<'a> {
+        #[serde(borrow)]
+        what: Option<&'a str>,
+        lines: Option<u64>,
+    }
+    if !line.starts_with('{') || line.contains(['\n', '\r']) {
+        return None;
+    }
+    let told: Told<'_> = serde_json::from_str(line).ok()?;
+    match told.what {
+        Some("lost") => told.lines,
+        Some(_) | None => Some(1),
+    }
 }

@@ -7,7 +7,7 @@ use adapter::{Answer, ReplyTo};
 
 use crate::cluster::Cluster;
 use crate::engine::node::Node;
-use crate::trace::{Line, MAX_TRACES, Pulled, Queue, Trace, TraceId, What, Words};
+use crate::trace::{Line, MAX_TRACES, Mark, Pulled, Queue, Trace, TraceId, What, Words};
 
 /// How often lines are sent to the node that reads them.
 const EVERY: Duration = Duration::from_millis(100);
@@ -42,6 +42,7 @@ impl Node {
         };
         let lease = Duration::from_millis(words.lease).min(crate::trace::LEASE);
         if let Some(known) = self.traces().find(&id) {
+            known.ask();
             return known.renew(lease);
         }
         if lease.is_zero() {
@@ -65,24 +66,28 @@ impl Node {
     }
 }
 
-/// Sends lines until nobody reads them any more.
+/// Sends lines, and answers when it is asked, until nobody reads them any more.
 async fn send(cluster: &Cluster, to: &ReplyTo, trace: &Trace, mut queue: Queue) {
     let mut turns = tokio::time::interval(EVERY);
     turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut told = 0;
     while !trace.is_over() {
         turns.tick().await;
-        let (mut batch, mut bytes) = (Vec::new(), 0);
+        let told_before = told;
+        let (mut batch, mut bytes) = (vec![String::new()], 0);
         while bytes < MAX_BATCH
             && let Some(pulled) = queue.try_pull()
         {
-            let line = match pulled {
-                Pulled::Line(line) => line,
-                Pulled::Lost(lost) => lost_line(lost).to_json(&trace.node, false),
+            let (line, lines) = match pulled {
+                Pulled::Line(line) => (line, 1),
+                Pulled::Lost(lost) => (lost_line(lost).to_json(&trace.node, false), lost),
             };
             bytes += line.len();
+            told += lines;
             batch.push(line);
         }
-        if !batch.is_empty() {
+        if trace.take_asked() || batch.len() > 1 {
+            batch[0] = Mark { told_before, told }.to_json();
             respond(cluster, to, batch);
         }
     }

@@ -9,13 +9,15 @@ use tokio::sync::Mutex;
 use crate::link::commands::{CommandError, Counts, MAX_AGE, NO_LIMIT};
 use crate::link::connection::{Connector, LinkError};
 use crate::link::directory::{Directory, Topology};
+use crate::link::refusal::Meaning;
 use crate::link::route::slot;
 use crate::link::servers::{Endpoint, Kind, Servers};
 use crate::link::watchdog::within;
 
-/// Connections for plain commands over TLS, one to each server that is needed. The pools of
-/// deadpool-redis cannot be told what a server's certificate is checked against.
-pub(crate) struct Secured {
+/// Connections for plain commands, one to each server that is needed: to masters that Sentinels or the
+/// cluster name, and over TLS. The pools of deadpool-redis cannot be told what a server's certificate
+/// is checked against.
+pub(crate) struct Connections {
     servers: Servers,
     connector: Connector,
     directory: Directory,
@@ -36,7 +38,7 @@ enum Masters {
     Slots(Topology),
 }
 
-impl Secured {
+impl Connections {
     pub(crate) fn new(servers: &Servers, timeout: Duration) -> Result<Self, std::io::Error> {
         let connector = Connector::new(servers, timeout, timeout)?;
         let name = "gateway-commands".to_owned();
@@ -49,8 +51,22 @@ impl Secured {
         })
     }
 
-    /// Runs `commands`, whose keys are all in one slot.
+    /// Runs `commands`, whose keys are all in one slot. If the slot has moved, they go to where it is now.
     pub(crate) async fn run<T: FromRedisValue>(
+        &self,
+        limit: Duration,
+        commands: &Pipeline,
+    ) -> Result<T, CommandError> {
+        let answer = self.run_once(limit, commands).await;
+        if let Err(error) = &answer
+            && error.meaning() == Some(Meaning::Elsewhere)
+        {
+            return self.run_once(limit, commands).await;
+        }
+        answer
+    }
+
+    async fn run_once<T: FromRedisValue>(
         &self,
         limit: Duration,
         commands: &Pipeline,
