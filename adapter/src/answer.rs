@@ -16,7 +16,7 @@ pub enum Answer {
     Rooms(Vec<String>),
     /// A part of a list, from one gateway node to another.
     Piece(Piece),
-    /// Lines of a trace.
+    /// Lines of a trace, or one of what is busiest.
     Lines(Vec<String>),
     /// What the node itself acknowledged: one value, or nothing.
     ServerSide(ArgumentsBuf),

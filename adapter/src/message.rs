@@ -46,8 +46,9 @@ pub enum ClusterMessage {
     AllRooms,
     /// Asks gateway nodes for [`Answer::Piece`](crate::Answer::Piece).
     List(ListRequest),
-    /// Asks gateway nodes to trace something, in words of theirs that no wire looks into. As a request:
-    /// any number of [`Answer::Lines`](crate::Answer::Lines), for as long as those words say.
+    /// Asks gateway nodes to trace something, or what is busiest, in words of theirs that no wire looks
+    /// into. As a request: any number of [`Answer::Lines`](crate::Answer::Lines), for as long as those
+    /// words say.
     Trace(String),
     /// An event for the nodes themselves. As a request: one
     /// [`Answer::ServerSide`](crate::Answer::ServerSide).

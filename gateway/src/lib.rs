@@ -40,7 +40,7 @@
 //! Inside, the source is in rooms, and each room uses only those below it:
 //!
 //! ```text
-//! server -> backend -> apps -> http -> forward -> socketio -> engine -> peers -> recovery -> trace -> cluster -> net -> count -> config
+//! server -> backend -> apps -> http -> forward -> socketio -> engine -> peers -> recovery -> trace -> top -> cluster -> net -> count -> config
 //! ```
 //!
 //! The page at the top of each room says what it is for.
@@ -58,6 +58,7 @@ mod peers;
 mod recovery;
 mod server;
 mod socketio;
+mod top;
 mod trace;
 
 pub use adapter::Selection;

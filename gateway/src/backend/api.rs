@@ -27,6 +27,7 @@ mod history;
 mod idempotency;
 mod openapi;
 mod requests;
+mod top;
 mod trace;
 
 use crate::count::Code;

@@ -75,6 +75,11 @@ impl<S: Series, C: Count> Family<S, C> {
         &self.counters[series.index()]
     }
 
+    /// All counts together.
+    pub(crate) fn total(&self) -> u64 {
+        self.counters.iter().map(Count::count).sum()
+    }
+
     /// All counts with their labels.
     pub(crate) fn values(&self) -> Vec<(Labels, u64)> {
         S::all()

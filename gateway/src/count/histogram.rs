@@ -50,7 +50,7 @@ impl ShardHistogram {
     }
 
     /// The count of each bucket, the last one for what is above all bounds.
-    pub(super) fn counts(&self) -> impl Iterator<Item = u64> {
+    pub(crate) fn counts(&self) -> impl Iterator<Item = u64> {
         self.buckets[..=self.bounds.len()]
             .iter()
             .map(ShardCounter::value)

@@ -23,6 +23,7 @@ use crate::net::descriptors::Descriptors;
 use crate::net::ids::{NodeTag, random_tag};
 use crate::net::told::Told;
 use crate::net::vital::Vitals;
+use crate::top::NodeTop;
 use crate::trace::Traces;
 
 /// Bytes of broadcasts that may wait for one shard before sessions are read no further, and emits
@@ -57,6 +58,7 @@ pub(crate) struct Node {
     traces: Traces,
     /// Set before the node is served at all.
     reloads: OnceLock<Reloads>,
+    top: NodeTop,
 }
 
 /// How others reach a shard.
@@ -135,6 +137,7 @@ impl Node {
             relieved: Arc::default(),
             traces: Traces::default(),
             reloads: OnceLock::new(),
+            top: NodeTop::default(),
         }
     }
 
@@ -349,6 +352,11 @@ impl Node {
     /// Where to ask for a reload.
     pub(crate) fn reloads(&self) -> Option<&Reloads> {
         self.reloads.get()
+    }
+
+    /// Who looks at what is busiest.
+    pub(crate) fn top(&self) -> &NodeTop {
+        &self.top
     }
 
     pub(crate) fn relieved(&self) -> &Arc<Notify> {

@@ -29,6 +29,7 @@ use crate::net::ids::{MAX_SHARDS, Sid};
 use crate::net::scratch::Scratch;
 use crate::net::spell::{Spell, after_the_others};
 use crate::peers::{Links, Means};
+use crate::top::ShardTop;
 use crate::trace::ShardTraces;
 use settings::Settings;
 
@@ -91,6 +92,7 @@ pub(crate) struct Shard {
     strangers: Strangers,
     traces: ShardTraces,
     settings: Settings,
+    top: ShardTop,
 }
 
 /// Which of the timers that were due have fired.
@@ -139,6 +141,7 @@ impl Shard {
             strangers: Strangers::new(most),
             traces: ShardTraces::default(),
             settings,
+            top: ShardTop::default(),
             node,
             index,
             counters,
@@ -341,6 +344,11 @@ impl Shard {
     /// The traces that it has to do with.
     pub(crate) fn traces(&self) -> &ShardTraces {
         &self.traces
+    }
+
+    /// What it counts while somebody looks.
+    pub(crate) fn top(&self) -> &ShardTop {
+        &self.top
     }
 
     pub(crate) fn strangers(&self) -> &Strangers {

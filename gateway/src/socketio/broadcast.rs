@@ -82,6 +82,9 @@ impl SharedJob for Broadcast {
             let packet = self.packet.packet();
             shard.trace_broadcast(&self.namespace, &self.selection, packet, recipients);
         }
+        if shard.top().is_on() {
+            shard.count_broadcast(&self.namespace, &self.selection, self.origin, recipients);
+        }
         let counters = shard.counters();
         counters.broadcasts.of(self.origin).increment();
         counters.broadcast_recipients.observe(recipients);

@@ -21,6 +21,7 @@ use crate::socketio::broadcast::Broadcast;
 use crate::socketio::gateway::Gateway;
 use crate::socketio::layer::SocketIo;
 use crate::socketio::ordered::Unlogged;
+use crate::top;
 
 mod answers;
 
@@ -133,7 +134,10 @@ fn handle_message(
         }
         ClusterMessage::Trace(words) => {
             if let Some(to) = reply_to {
-                node.trace_for(cluster, to, &words);
+                match top::is_question(&words) {
+                    true => node.tell_top(cluster, to),
+                    false => node.trace_for(cluster, to, &words),
+                }
             }
         }
         ClusterMessage::ServerSideEmit(event) => server_side(node, namespace, event, reply_to),

@@ -67,6 +67,10 @@ impl SharedJob for OrderedBroadcast {
             }
         }
         self.order.set_handed(shard.index(), self.offset);
+        if shard.top().is_on() {
+            let (name, selection) = (self.order.namespace(), &self.entry.selection);
+            shard.count_broadcast(name, selection, self.origin, recipients);
+        }
         count(shard, self.origin, recipients, began);
     }
 }
@@ -96,6 +100,10 @@ impl SharedJob for Unlogged {
             if shard.traces().has_rooms() {
                 shard.trace_broadcast(name, &self.selection, packet.packet(), recipients);
             }
+        }
+        if shard.top().is_on() {
+            let name = self.order.namespace();
+            shard.count_broadcast(name, &self.selection, self.origin, recipients);
         }
         count(shard, self.origin, recipients, began);
     }

@@ -27,6 +27,7 @@ mod reload;
 mod stop;
 mod support;
 mod tls;
+mod top;
 mod traces;
 mod vital;
 mod webhook;

@@ -14,7 +14,7 @@ use crate::support::{
     Backend, TestGateway, WebSocket, config, request_with, sid, soon, token, until,
 };
 
-const KEY: &str = "a key that only tests know";
+pub(crate) const KEY: &str = "a key that only tests know";
 
 const SECRET: &str = "a secret that only tests know";
 
@@ -27,7 +27,7 @@ fn settings() -> Config {
     config
 }
 
-async fn nodes() -> (Cluster, [TestGateway; 2]) {
+pub(crate) async fn nodes() -> (Cluster, [TestGateway; 2]) {
     let cluster = Cluster::default();
     let start = |name| {
         let (cluster, id) = (cluster.clone(), NodeId::new(name).unwrap());
@@ -87,7 +87,7 @@ impl Reader {
     }
 }
 
-async fn user(gateway: &TestGateway, user: &str) -> (WebSocket, String) {
+pub(crate) async fn user(gateway: &TestGateway, user: &str) -> (WebSocket, String) {
     let claims = json!({"sub": user, "exp": 4_000_000_000_u64});
     let mut client = gateway.websocket().await;
     let token = json!({"token": token(SECRET, &claims)});
@@ -97,7 +97,7 @@ async fn user(gateway: &TestGateway, user: &str) -> (WebSocket, String) {
 }
 
 /// Has the relay do something, and says what it answered.
-async fn ask(client: &mut WebSocket, id: u32, event: &Value) -> String {
+pub(crate) async fn ask(client: &mut WebSocket, id: u32, event: &Value) -> String {
     client.send(&format!("42{id}{event}")).await;
     loop {
         let packet = client.next().await;

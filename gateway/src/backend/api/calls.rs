@@ -14,6 +14,7 @@ use super::error::ApiError;
 use super::handle::{self, Query};
 use super::history;
 use super::requests::{Batch, Disconnect, Move, Reload};
+use super::top::{self, TopAnswer};
 use super::trace::{self, TraceLine};
 use crate::backend::words::Emit;
 use crate::count::{CallName, Code};
@@ -206,6 +207,16 @@ pub(super) static CALLS: &[Call] = &[
         run: |gateway, query, _| {
             Box::pin(async move { written(history::history(&gateway, query).await?) })
         },
+    },
+    Call {
+        name: CallName::Top,
+        method: "GET",
+        path: "top",
+        summary: "The rates of all nodes, and the busiest rooms and users; the first call of a while takes a second",
+        query: &[],
+        body: None,
+        answer: schema::<TopAnswer>,
+        run: |gateway, _, _| Box::pin(async move { written(top::top(&gateway).await?) }),
     },
     Call {
         name: CallName::Trace,

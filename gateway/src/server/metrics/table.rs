@@ -79,6 +79,11 @@ pub(super) const METRICS: &[Metric] = &[
         "Live traces that this node takes part in.",
         |it| it.node.traces().count() as u64,
     ),
+    gauge(
+        "gateway_top_watched",
+        "1 while the node counts its busiest rooms and users because somebody looks.",
+        |it| u64::from(it.node.top().is_watched()),
+    ),
     gauges(
         "gateway_build_info",
         "1, with the program's version and commit.",

@@ -58,6 +58,9 @@ impl Client {
                 if session.is_traced() {
                     socket.trace_event(&event.name, *id, event.arguments);
                 }
+                if session.shard().top().is_on() {
+                    socket.count_received();
+                }
                 if socket.may_emit() {
                     self.dispatch(session, socket, *id, event);
                 } else {

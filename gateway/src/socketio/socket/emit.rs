@@ -129,6 +129,9 @@ impl Socket {
                 if self.0.session.is_traced() {
                     self.trace_push(packet.packet(), pushed);
                 }
+                if pushed && self.0.session.shard().top().is_on() {
+                    self.count_sent(kind);
+                }
                 pushed
             }
             State::Accepted => self.hold(packet, kind, volatile),

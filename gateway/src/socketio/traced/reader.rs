@@ -236,7 +236,7 @@ fn tell(cluster: &Cluster, request: &RequestId, words: String) {
 }
 
 impl Node {
-    /// Lines of a trace that is read here came from another node.
+    /// Lines of a trace that is read here came from another node, or what is busiest there.
     pub(crate) fn handle_lines(
         &self,
         request: &RequestId,
@@ -248,6 +248,10 @@ impl Node {
             request: request.as_str().to_owned(),
         };
         let Some(trace) = self.traces().find(&id) else {
+            if let (Some(node), Some(answer)) = (from, lines.into_iter().next()) {
+                self.top()
+                    .handle_answer(request.as_str(), node.as_str(), answer);
+            }
             return;
         };
         let mark = lines.first().and_then(|first| Mark::parse(first));

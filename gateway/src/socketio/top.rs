@@ -1,0 +1,223 @@
+//! What is busiest on this node and on the others.
+//!
+//! Every node of which somebody asks counts for a while ([`crate::top`]). The node that is asked asks the
+//! others by the message that traces take, and each answers with one line.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use adapter::{Answer, ClusterMessage, Peers, Question, ReplyTo, Selection};
+
+use crate::cluster::Cluster;
+use crate::count::{Origin, PacketType};
+use crate::engine::node::Node;
+use crate::engine::shard::Shard;
+use crate::net::ids::is_private;
+use crate::socketio::socket::Socket;
+use crate::top::{
+    LEASE, NodeRates, QUESTION, Report, RoomRates, Totals, UserRates, WINDOW, merged,
+};
+
+/// What is busiest on all nodes that answered.
+#[derive(Debug, Default)]
+pub(crate) struct Top {
+    pub(crate) nodes: Vec<NodeRates>,
+    pub(crate) rooms: Vec<RoomRates>,
+    pub(crate) users: Vec<UserRates>,
+    pub(crate) missing_nodes: Vec<String>,
+    pub(crate) missing_others: usize,
+}
+
+/// What the other nodes answered.
+#[derive(Default)]
+struct Others {
+    reports: Vec<Report>,
+    missing_nodes: Vec<String>,
+    missing_others: usize,
+}
+
+impl Top {
+    /// Asks all nodes. `None` if too many ask.
+    pub(crate) async fn of(node: &Arc<Node>) -> Option<Self> {
+        let (own, others) = match node.cluster() {
+            Some(cluster) => tokio::join!(report(node), ask(node, cluster)),
+            None => (report(node).await, Some(Others::default())),
+        };
+        let others = others?;
+        let mut own = own;
+        own.node.is_self = true;
+        let mut top = Self {
+            missing_nodes: others.missing_nodes,
+            missing_others: others.missing_others,
+            ..Self::default()
+        };
+        for report in others.reports.into_iter().chain([own]) {
+            top.nodes.push(report.node);
+            top.rooms.extend(report.rooms);
+            top.users.extend(report.users);
+        }
+        top.nodes.sort_by(|a, b| a.id.cmp(&b.id));
+        (top.rooms, top.users) = merged(top.rooms, top.users);
+        Some(top)
+    }
+}
+
+/// What this node says. If nobody has asked lately, it begins to count, and says what it counted when there
+/// is something to say.
+async fn report(node: &Arc<Node>) -> Report {
+    let ready = node
+        .top()
+        .look(Instant::now(), totals(node), || begin(node));
+    tokio::time::sleep_until(ready.into()).await;
+    let now = Instant::now();
+    let pieces = node.query(move |shard| shard.top().piece(now)).await;
+    let totals = totals(node);
+    let (seconds, lately) = node.top().lately(now, &totals).unwrap_or_default();
+    let shards = node.shards().iter();
+    let connections = shards.map(|shard| shard.counters.sessions.load(Ordering::Relaxed));
+    let rates = NodeRates {
+        id: node.name(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        up: node.cluster().is_none_or(|it| it.adapter().is_up()),
+        draining: node.drain().has_begun(),
+        connections: connections.sum::<usize>() as u64,
+        outbox_bytes: node.outbox_held() as u64,
+        ..NodeRates::of(&lately, seconds)
+    };
+    Report::of(rates, pieces)
+}
+
+fn totals(node: &Node) -> Totals {
+    let lag = node.cluster().map(|it| &it.adapter().counters().lag);
+    Totals::of(node.shards().iter().map(|it| &*it.counters), lag)
+}
+
+/// Has the shards count until nobody has asked for a while.
+fn begin(node: &Arc<Node>) {
+    let now = Instant::now();
+    node.run_everywhere(move |shard| shard.top().begin(now));
+    let node = Arc::clone(node);
+    tokio::spawn(async move {
+        let mut look = now + LEASE;
+        loop {
+            tokio::time::sleep_until(look.into()).await;
+            let end = || node.run_everywhere(|shard| shard.top().end());
+            match node.top().end_if_over(Instant::now(), end) {
+                Some(next) => look = next,
+                None => return,
+            }
+        }
+    });
+}
+
+/// Asks the other nodes. `None` if too many questions await answers.
+async fn ask(node: &Node, cluster: &Cluster) -> Option<Others> {
+    let adapter = cluster.adapter();
+    let request = adapter.new_request();
+    let mut asking = node.top().ask(request.as_str())?;
+    let question = ClusterMessage::Trace(QUESTION.to_owned());
+    adapter.request(cluster.carrier(), &request, &question);
+    let peers = adapter.peers(cluster.carrier(), Question::Rooms).await;
+    let Ok(Peers {
+        nodes,
+        absent,
+        others: missing_others,
+    }) = peers
+    else {
+        let missing_nodes = cluster.nobody_answered().missing_nodes;
+        return Some(Others {
+            missing_nodes,
+            ..Others::default()
+        });
+    };
+    let mut waiting: HashSet<String> = nodes.iter().map(ToString::to_string).collect();
+    let mut missing_nodes: Vec<_> = absent.iter().map(ToString::to_string).collect();
+    let mut reports = Vec::new();
+    let answered = async {
+        while !waiting.is_empty()
+            && let Some((node, answer)) = asking.answers.recv().await
+        {
+            if !waiting.remove(&node) {
+                continue;
+            }
+            match serde_json::from_str::<Report>(&answer) {
+                Ok(mut report) => {
+                    report.node.id = node;
+                    report.node.is_self = false;
+                    reports.push(report);
+                }
+                // It is of an older version.
+                Err(_) => missing_nodes.push(node),
+            }
+        }
+    };
+    // They have to count for a while first.
+    let patience = cluster.patience() + WINDOW;
+    let _late = tokio::time::timeout(patience, answered).await;
+    missing_nodes.extend(waiting);
+    missing_nodes.sort();
+    Some(Others {
+        reports,
+        missing_nodes,
+        missing_others,
+    })
+}
+
+impl Node {
+    /// Another node asks what is busiest here.
+    pub(crate) fn tell_top(self: &Arc<Self>, cluster: &Arc<Cluster>, to: ReplyTo) {
+        let (node, carrying) = (Arc::clone(self), Arc::clone(cluster));
+        cluster.spawn(async move {
+            let report = report(&node).await;
+            if let Ok(text) = serde_json::to_string(&report) {
+                let answer = Answer::Lines(vec![text]);
+                carrying.adapter().respond(carrying.carrier(), &to, &answer);
+            }
+        });
+    }
+}
+
+impl Shard {
+    /// Counts an event by the rooms that it was for, while somebody looks.
+    #[cold]
+    pub(crate) fn count_broadcast(
+        &self,
+        namespace: &str,
+        selection: &Selection,
+        origin: Origin,
+        recipients: u64,
+    ) {
+        // Every shard of every node handles it: one of the node that emits it counts the event.
+        let events = u64::from(origin == Origin::Local && self.index() == 0);
+        if events + recipients == 0 {
+            return;
+        }
+        if selection.rooms.is_empty() {
+            self.top().count_room(namespace, None, events, recipients);
+        }
+        for room in selection.rooms.iter().filter(|room| !is_private(room)) {
+            self.top()
+                .count_room(namespace, Some(room), events, recipients);
+        }
+    }
+}
+
+impl Socket {
+    /// Counts an event that its client sent, while somebody looks.
+    #[cold]
+    pub(crate) fn count_received(&self) {
+        if let Some(user) = self.user() {
+            self.session().shard().top().count_received(&user);
+        }
+    }
+
+    /// Counts an event that its client is sent, while somebody looks.
+    #[cold]
+    pub(crate) fn count_sent(&self, kind: PacketType) {
+        if matches!(kind, PacketType::Event | PacketType::BinaryEvent) {
+            self.session().shard().top().count_sent(|| self.user());
+        }
+    }
+}
