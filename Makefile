@@ -8,17 +8,20 @@ SUITES ?=
 
 # The programs under test.
 DEBUG := $(or $(CARGO_TARGET_DIR),target)/debug
-clients loadtest cluster examples deploy-check: export GATEWAY_BIN ?= $(DEBUG)/gateway
+clients webtransport loadtest cluster examples deploy-check: export GATEWAY_BIN ?= $(DEBUG)/gateway
 loadtest deploy-check: export LOADTEST_BIN ?= $(DEBUG)/loadtest
 examples: export EXAMPLES_BIN ?= $(DEBUG)/examples
 clients: export CONFORMANCE_BIN ?= $(DEBUG)/examples/conformance
 clients: export CLIENT_SUITE_BIN ?= $(DEBUG)/examples/client_suite
 cluster: export CLUSTER_NODE_BIN ?= $(DEBUG)/examples/cluster_node
 
+# What tests are built with. A build with other features would be another one of nearly everything.
+FEATURES := --features gateway/webtransport
+
 # Tests read what programs print, so nothing asks them for colours.
 unexport FORCE_COLOR CLICOLOR_FORCE
 
-.PHONY: help run test fast install check fmt build unit autobahn clients loadtest cluster examples redis redis-all \
+.PHONY: help run test fast install check fmt build unit autobahn clients webtransport loadtest cluster examples redis redis-all \
 	deploy-check deploy-write deploy-image-steps dist package package-check image docs fuzz bench simulate
 
 help: ## What the targets do
@@ -34,13 +37,14 @@ test: ## Everything that CI runs
 
 # Unit tests are those that stand in the files that they test, and the protocol's own.
 fast: check ## Format, lints, rooms and unit tests
-	cargo test --workspace --lib
-	cargo test --workspace --test configuration
+	cargo test --workspace $(FEATURES) --lib
+	cargo test --workspace $(FEATURES) --test configuration
 
 check: ## Format, lints, links of rustdoc, licences, rooms, names, prose
 	cargo fmt --check
-	cargo clippy --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	cargo clippy --workspace $(FEATURES) --all-targets -- -D warnings
+	cargo clippy --workspace --lib --bins -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace $(FEATURES) --no-deps
 	.ci/cargo-deny.sh
 	.ci/protocol-is-pure.sh
 	node --test testkit/js
@@ -55,7 +59,7 @@ check: ## Format, lints, links of rustdoc, licences, rooms, names, prose
 # All programs and tests, once and with one set of features: a package built alone has others, and builds what it depends on again.
 # BUILT=1 says that it was done.
 build: ## All programs and tests
-	$(if $(BUILT),@true,cargo build --workspace --bins --tests --examples)
+	$(if $(BUILT),@true,cargo build --workspace $(FEATURES) --bins --tests --examples)
 
 # What the tests need of other people's programs and libraries; each suite also installs its own.
 install: ## What the tests need
@@ -71,7 +75,7 @@ install: ## What the tests need
 
 # Tests of a node mostly wait: twice as many as there are cores go at once.
 unit: build ## The tests of all crates
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(getconf _NPROCESSORS_ONLN)))} cargo test --workspace
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(getconf _NPROCESSORS_ONLN)))} cargo test --workspace $(FEATURES)
 
 # For about two minutes of one core by default, in a profile of its own that optimises and keeps all checks.
 simulate: SEEDS := $(or $(SEEDS),1+5000)
@@ -83,6 +87,9 @@ autobahn: build ## Autobahn's tests of WebSocket
 
 clients: build ## Official clients, beside Node
 	node gateway/tests/clients/run.mjs $(SUITES)
+
+webtransport: build ## Chromium over WebTransport
+	node gateway/tests/clients/run.mjs webtransport
 
 # The load generator's counts against those of official clients and servers. LOADTEST_FULL=1 also runs all scenarios against the peers.
 loadtest: build ## The load generator's counts
@@ -100,11 +107,11 @@ cluster: build ## Nodes over Redis, beside Node
 # whole nodes, and redis-all with the wire alone.
 redis: build ## The bytes on Redis
 	node adapter-redis/tests/node/install.mjs
-	cargo test --workspace --test redis -- --include-ignored --skip measure:: --skip outage:: --skip clusters:: --test-threads=2
+	cargo test --workspace $(FEATURES) --test redis -- --include-ignored --skip measure:: --skip outage:: --skip clusters:: --test-threads=2
 
 redis-all: build
 	node adapter-redis/tests/node/install.mjs
-	cargo test --workspace --test redis -- --include-ignored --skip measure:: --test-threads=2
+	cargo test --workspace $(FEATURES) --test redis -- --include-ignored --skip measure:: --test-threads=2
 
 # What is in deploy/ against the tools that read it (kubectl, Helm, five proxies, Prometheus, hadolint) and the program.
 deploy-check: build ## What is in deploy/

@@ -13,7 +13,7 @@ from imports import Crate, circles
 
 # Each crate, and its rooms from the top down. A crate without rooms is one.
 ROOMS = {
-    "protocol": "encoded msgpack socketio engineio websocket".split(),
+    "protocol": "encoded msgpack socketio engineio webtransport websocket".split(),
     "adapter": [],
     "adapter-redis": "redis_adapter stream_writer bus recovery cluster config link wire codec".split(),
     "loadtest": [],

@@ -41,7 +41,7 @@ pub use secret::{Keys, Secret};
 pub use section::{
     Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, LogFormat, Metrics, Proxy, Recovery,
     Redis, RedisInterest, RedisMode, SameSite, Shutdown, SubscriptionMode, Tls, TlsVerify, Trust,
-    Webhook,
+    WebTransport, Webhook,
 };
 pub use setting::{ChangesBy, Default, Setting};
 pub use source::{Foreign, Sources};
@@ -111,6 +111,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// TLS on `listen`; plain without it.
     pub tls: Option<Tls>,
+    /// WebTransport; none without it. Only a program with the feature `webtransport` has it.
+    pub webtransport: Option<WebTransport>,
     /// The metrics.
     pub metrics: Metrics,
     /// The log.

@@ -1,12 +1,13 @@
 //! Engine.IO: nodes, their shards and sessions, and the transports by which bytes reach a session.
 //!
 //! A shard is a thread that owns its sessions. A session is driven by its shard, by the requests of its
-//! client, or by the task of its WebSocket. This room may use `peers` and what is below.
+//! client, or by the task of its WebSocket or WebTransport. This room may use `peers` and what is below.
 //! What stands
 //! above Engine.IO is a layer: Socket.IO, or an application that speaks Engine.IO alone.
 
 pub(crate) mod admission;
 pub(crate) mod application;
+pub(crate) mod attached;
 mod connection;
 pub(crate) mod drain;
 pub(crate) mod gate;
@@ -23,6 +24,8 @@ pub(crate) mod session;
 pub(crate) mod shard;
 pub(crate) mod strangers;
 pub(crate) mod websocket;
+#[cfg(feature = "webtransport")]
+pub(crate) mod webtransport;
 
 pub use connection::{Connection, SeparatorInText};
 pub use protocol::engineio::{CloseReason, Message, Transport};

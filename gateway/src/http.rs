@@ -1,4 +1,4 @@
-//! HTTP on the clients' port: Engine.IO requests, the client's files, the demo page.
+//! HTTP on the clients' port: Engine.IO requests, the client's files, the demo page. And WebTransport, which is HTTP/3.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tracing::debug;
 
 use crate::count::{Label, Refused};
+use crate::engine::attached::Attached;
 use crate::engine::held::Held;
 use crate::engine::node::Node;
 use crate::engine::shard::Shard;
@@ -30,9 +31,12 @@ use crate::trace::{Line, What, cut};
 mod body;
 pub(crate) mod cors;
 mod engineio;
+mod opened;
 mod opening;
 mod refusal;
 mod rewound;
+#[cfg(feature = "webtransport")]
+pub(crate) mod webtransport;
 
 use opening::Opening;
 use rewound::Rewound;
@@ -81,7 +85,7 @@ impl From<Answer> for Served {
 /// What a connection becomes after its HTTP upgrade was answered.
 pub(crate) enum Next {
     /// The WebSocket of a new session.
-    Session(driver::Attached),
+    Session(Attached),
     /// The WebSocket that probes for a session.
     Probe(driver::Probe),
     /// The WebSocket of a session of another node.

@@ -12,6 +12,8 @@ pub(crate) mod listener;
 pub(crate) mod outbound;
 pub(crate) mod proxy;
 pub(crate) mod query;
+#[cfg(feature = "webtransport")]
+pub(crate) mod quic;
 pub(crate) mod rate;
 pub(crate) mod scratch;
 pub(crate) mod spell;

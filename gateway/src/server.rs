@@ -14,6 +14,8 @@ mod reload;
 mod running;
 mod shard_thread;
 mod start;
+#[cfg_attr(not(feature = "webtransport"), path = "server/webtransport/absent.rs")]
+mod webtransport;
 
 pub use error::StartError;
 pub use running::{Pulse, ReloadHandle, Running};

@@ -52,9 +52,21 @@ fn every_setting_can_be_set_in_three_spellings() {
             format!("--{}", setting.flag()),
         ];
         for (errors, place) in loaded.into_iter().zip(places) {
-            let refusal = format!("{}: not built yet ({place})", setting.name);
+            let refusal = refusal(setting, &place);
             assert!(lines(errors).contains(&refusal), "{refusal}");
         }
+    }
+}
+
+/// What a program says of a setting that it does not have.
+fn refusal(setting: &Setting, place: &str) -> String {
+    let name = setting.name;
+    match setting.feature {
+        Some(feature) => format!(
+            "{name}: this program was built without the feature `{feature}` ({place}); the image and the packages \
+             have it, and so has what `cargo build --release --features {feature}` makes"
+        ),
+        None => format!("{name}: not built yet ({place})"),
     }
 }
 
@@ -80,7 +92,7 @@ fn the_program_has_a_flag_for_every_setting() {
             assert_eq!(output.status.code(), Some(0), "{said}");
         } else {
             let name = setting.name;
-            let refusal = format!("{name}: not built yet (--{})\n", setting.flag());
+            let refusal = refusal(setting, &format!("--{}", setting.flag()));
             assert_eq!(output.status.code(), Some(2), "{name}");
             assert!(said.contains(&refusal), "{said}");
         }
@@ -730,7 +742,11 @@ fn every_example_of_the_printed_file_is_right_where_it_stands() {
             Ok(config) => assert_ne!(config, Config::default(), "{example}"),
             Err(errors) => {
                 for error in lines(Err(errors)) {
-                    let known = [": not built yet", ": has no effect without "];
+                    let known = [
+                        ": not built yet",
+                        ": has no effect without ",
+                        ": this program was built without ",
+                    ];
                     assert!(known.iter().any(|known| error.contains(known)), "{error}");
                 }
             }

@@ -8,6 +8,7 @@ use crate::websocket::frame::{OpCode, ServerFrame, frame_len, push_frame, push_h
 
 mod dialect;
 mod old;
+mod pieces;
 
 pub use dialect::Dialect;
 pub use old::OldPayload;

@@ -26,5 +26,5 @@
 pub mod frame;
 pub mod reader;
 
-mod begun;
+pub(crate) mod begun;
 mod message;

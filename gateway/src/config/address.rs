@@ -49,6 +49,17 @@ fn same_bits(a: u128, b: u128, free: u8) -> bool {
     (a ^ b).checked_shr(free.into()).unwrap_or(0) == 0
 }
 
+impl Value for SocketAddr {
+    const SHAPE: Shape = Shape::Text;
+    const KIND: &'static str = "address";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| {
+            format!("{text:?} is no address with a port, such as 0.0.0.0:3000 or [::]:3000")
+        })
+    }
+}
+
 impl Value for Network {
     const SHAPE: Shape = Shape::Text;
     const KIND: &'static str = "address or network";

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::address::HostPort;
@@ -14,7 +13,7 @@ use super::pattern::NamespacePattern;
 use super::secret::Secret;
 use super::section::{
     Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, Metrics, Proxy, Recovery, Redis,
-    Shutdown, Tls, Trust, Webhook,
+    Shutdown, Tls, Trust, WebTransport, Webhook,
 };
 use super::setting::Default as Fallback;
 use super::table::setting;
@@ -67,9 +66,14 @@ impl Effective {
         for given in self.chosen.values().filter(|given| given.matters()) {
             if !built(given.setting) {
                 self.refused.insert(given.setting.name);
-                errors.push(Error::Unbuilt {
-                    setting: given.setting.name,
-                    place: given.place.clone(),
+                let (setting, place) = (given.setting.name, given.place.clone());
+                errors.push(match given.setting.feature {
+                    Some(feature) => Error::Without {
+                        setting,
+                        feature,
+                        place,
+                    },
+                    None => Error::Unbuilt { setting, place },
                 });
             }
         }
@@ -191,10 +195,12 @@ impl Effective {
             shutdown: Shutdown {
                 drain: self.read("shutdown.drain"),
             },
-            tls: self
-                .find::<PathBuf>("tls.cert")
-                .zip(self.find::<PathBuf>("tls.key"))
-                .map(|(cert, key)| Tls { cert, key }),
+            tls: self.certificate("tls"),
+            webtransport: self.find("webtransport.listen").map(|listen| WebTransport {
+                listen,
+                tls: self.certificate("webtransport"),
+                connections: self.read("webtransport.connections"),
+            }),
             metrics: Metrics {
                 socket_io_aliases: self.read("metrics.socket_io_aliases"),
             },
@@ -271,6 +277,14 @@ impl Effective {
                 });
             }
         }
+    }
+
+    /// The certificate of a section of settings.
+    fn certificate(&self, section: &str) -> Option<Tls> {
+        let name = |key| format!("{section}.{key}");
+        self.find(&name("cert"))
+            .zip(self.find(&name("key")))
+            .map(|(cert, key)| Tls { cert, key })
     }
 
     /// The certificates that a section of settings trusts and shows.
@@ -383,6 +397,19 @@ mod tests {
             assert_eq!(errors(text), [expected], "{text}");
         }
         assert!(errors("redis.prefix = \"socket.io\"").is_empty());
+    }
+
+    #[test]
+    fn a_program_without_a_feature_names_it() {
+        let mut errors = Vec::new();
+        let text = "webtransport.listen = \"[::]:3000\"\ntls.cert = \"a\"\ntls.key = \"b\"";
+        let given = source::file(Path::new("f"), text, &mut errors);
+        let built = |setting: &Setting| setting.feature.is_none();
+        Effective::choose(given, built, &mut errors).build(&mut Vec::new());
+        let said: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(said.len(), 1, "{said:?}");
+        let expected = "webtransport.listen: this program was built without the feature `webtransport` (f, line 1); ";
+        assert!(said[0].starts_with(expected), "{said:?}");
     }
 
     #[test]

@@ -112,7 +112,14 @@ fn alone(config: &Config) -> Vec<(&'static str, String)> {
     let keys = "auth.jwt_secret or auth.jwt_public_key or auth.jwks_url";
     let backend = &config.backend;
     let has_backend = backend.webhook.is_some() || backend.stream.is_some();
+    let webtransport = config.webtransport.as_ref();
     [
+        (
+            "webtransport.listen",
+            webtransport.is_some(),
+            config.tls.is_some() || webtransport.is_some_and(|it| it.tls.is_some()),
+            "tls.cert or webtransport.cert",
+        ),
         (
             "backend.stream",
             backend.stream.is_some(),
@@ -190,6 +197,10 @@ fn magnitudes(config: &Config) -> Vec<(&'static str, u128)> {
     if let Some(window) = config.recovery.window {
         all.push(("recovery.window", window.magnitude()));
     }
+    if let Some(webtransport) = &config.webtransport {
+        let connections = webtransport.connections.magnitude();
+        all.push(("webtransport.connections", connections));
+    }
     if let Some(redis) = &config.redis {
         all.push(("redis.private_patterns", redis.private_patterns.magnitude()));
         all.push(("redis.buffer_bytes", size(redis.buffer_bytes)));
@@ -235,6 +246,12 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
                 "is the path of the demo page; set demo to false, or name another path",
             );
         }
+    }
+    if config.webtransport.is_some() && !cfg!(feature = "webtransport") {
+        refuse(
+            &["webtransport.listen"],
+            "this program was built without the feature `webtransport`",
+        );
     }
     if config.cors.credentials && config.cors.origins == Origins::Any {
         refuse(

@@ -99,6 +99,19 @@ pub enum Error {
         /// Where it was written.
         place: Place,
     },
+    /// A setting whose feature this program was built without.
+    #[error(
+        "{setting}: this program was built without the feature `{feature}` ({place}); the image and the packages have \
+         it, and so has what `cargo build --release --features {feature}` makes"
+    )]
+    Without {
+        /// Name of the setting.
+        setting: &'static str,
+        /// The feature of the build.
+        feature: &'static str,
+        /// Where it was written.
+        place: Place,
+    },
     /// A setting that would be ignored without another.
     #[error("{setting}: has no effect without {other}, which is not set ({place})")]
     Alone {

@@ -145,7 +145,11 @@ fn notes(setting: &Setting) -> Option<String> {
     if let Some(name) = setting.file_name() {
         notes.push(format!("Secret; `{name}` names a file that holds it."));
     }
-    if !setting.built {
+    if let Some(feature) = setting.feature {
+        notes.push(format!(
+            "Refused by a program without the feature `{feature}`."
+        ));
+    } else if !setting.built {
         notes.push("Not built yet: refused at the start.".to_owned());
     }
     Some(notes.join(" ")).filter(|notes| !notes.is_empty())

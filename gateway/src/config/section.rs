@@ -1,6 +1,6 @@
 //! The sections of the configuration, as the rest of the gateway reads them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -317,6 +317,18 @@ pub enum TlsVerify {
     Ca,
     /// Nothing.
     None,
+}
+
+/// WebTransport (`webtransport.*`); there is none without `webtransport.listen`.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebTransport {
+    /// Where clients connect, by UDP.
+    pub listen: SocketAddr,
+    /// Its certificate; that of `tls` if there is none.
+    pub tls: Option<Tls>,
+    /// Most connections of WebTransport of this node.
+    pub connections: NonZeroUsize,
 }
 
 /// TLS on `listen` (`tls.*`).

@@ -16,6 +16,8 @@ pub struct Setting {
     pub kind: &'static str,
     /// Whether the feature exists in this build; refused by name otherwise.
     pub built: bool,
+    /// The feature of the build without which it is refused; `None` if every build has it.
+    pub feature: Option<&'static str>,
     /// Whether its value may never be shown.
     pub secret: bool,
     /// Settings without which it has no effect.
@@ -84,6 +86,7 @@ impl Setting {
             example,
             kind: T::KIND,
             built: true,
+            feature: None,
             secret: false,
             needs: &[],
             needs_any: &[],
@@ -128,6 +131,13 @@ impl Setting {
     #[allow(dead_code, reason = "every setting is built; the next one may not be")]
     pub(super) const fn unbuilt(mut self) -> Self {
         self.built = false;
+        self
+    }
+
+    /// Only a build with this feature has it, which `built` says of this one.
+    pub(super) const fn of_feature(mut self, feature: &'static str, built: bool) -> Self {
+        self.feature = Some(feature);
+        self.built = built;
         self
     }
 

@@ -1,5 +1,6 @@
 //! The table of settings, from which flags, variables, file keys and the reference come.
 
+use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -774,6 +775,40 @@ pub static SETTINGS: &[Setting] = &[
         "PEM file with the certificate's private key. Read again when it changes.",
     )
     .needs(&["tls.cert"]),
+    Setting::optional::<SocketAddr>(
+        "webtransport.listen",
+        "no WebTransport",
+        "[::]:3000",
+        "Where clients connect by WebTransport, an address and a port of UDP. Clients expect the number of the port by \
+         which they poll. `[::]:3000` hears IPv4 too.",
+    )
+    .needs_any(&["tls.cert", "webtransport.cert"])
+    .of_feature("webtransport", cfg!(feature = "webtransport")),
+    Setting::optional::<PathBuf>(
+        "webtransport.cert",
+        "that of `tls.cert`",
+        "/etc/gateway/quic.crt",
+        "PEM file with the certificate chain of WebTransport. Read again when it changes.",
+    )
+    .needs(&["webtransport.key", "webtransport.listen"])
+    .of_feature("webtransport", cfg!(feature = "webtransport")),
+    Setting::optional::<PathBuf>(
+        "webtransport.key",
+        "that of `tls.key`",
+        "/etc/gateway/quic.key",
+        "PEM file with the private key of that certificate. Read again when it changes.",
+    )
+    .needs(&["webtransport.cert", "webtransport.listen"])
+    .of_feature("webtransport", cfg!(feature = "webtransport")),
+    Setting::with::<NonZeroUsize>(
+        "webtransport.connections",
+        "10000",
+        "2000",
+        "Most connections of WebTransport of this node. One takes many times the memory of a WebSocket. The node refuses \
+         further ones, and their clients use other transports.",
+    )
+    .needs(&["webtransport.listen"])
+    .of_feature("webtransport", cfg!(feature = "webtransport")),
     Setting::with::<bool>(
         "metrics.socket_io_aliases",
         "false",

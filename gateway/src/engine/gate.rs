@@ -2,6 +2,10 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+#[cfg(feature = "webtransport")]
+use std::num::NonZeroUsize;
+#[cfg(feature = "webtransport")]
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -24,6 +28,9 @@ pub(crate) struct Gate {
     since: Instant,
     /// When the next session is due if they come evenly.
     due: AtomicU64,
+    /// Connections of WebTransport.
+    #[cfg(feature = "webtransport")]
+    seats: AtomicUsize,
 }
 
 /// Why a client is not let in.
@@ -76,7 +83,25 @@ impl Gate {
             addresses: Addresses::default(),
             since: Instant::now(),
             due: AtomicU64::new(Due::default()),
+            #[cfg(feature = "webtransport")]
+            seats: AtomicUsize::new(0),
         }
+    }
+
+    /// Whether a connection of WebTransport has a place among `most`; then [`leave_seat`](Self::leave_seat) is called
+    /// when it ends.
+    #[cfg(feature = "webtransport")]
+    pub(crate) fn take_seat(&self, most: NonZeroUsize) -> bool {
+        let add = |taken| (taken < most.get()).then_some(taken + 1);
+        self.seats
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
+            .is_ok()
+    }
+
+    /// A connection of WebTransport ended.
+    #[cfg(feature = "webtransport")]
+    pub(crate) fn leave_seat(&self) {
+        self.seats.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Lets a client in, or says why not.

@@ -113,16 +113,20 @@ impl Outbox {
         u32::try_from(self.packets.len()).unwrap_or(u32::MAX)
     }
 
+    /// The next packets to write, at most [`BATCH`]; the first may be written in part.
+    pub(crate) fn next_packets(&self) -> impl Iterator<Item = &Rc<Parcel>> {
+        let most = match self.ahead {
+            0 => BATCH,
+            ahead => BATCH.min(ahead as usize),
+        };
+        self.packets.iter().take(most)
+    }
+
     /// The next frames to write, at most [`BATCH`].
     pub(crate) fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; BATCH]) -> usize {
         let mut skip = self.written;
         let mut count = 0;
-        let most = if self.ahead > 0 {
-            self.ahead as usize
-        } else {
-            BATCH
-        };
-        for (slice, packet) in slices.iter_mut().zip(&self.packets).take(most) {
+        for (slice, packet) in slices.iter_mut().zip(self.next_packets()) {
             *slice = IoSlice::new(&packet.packet().frames()[skip..]);
             skip = 0;
             count += 1;

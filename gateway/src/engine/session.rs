@@ -32,13 +32,13 @@ pub(crate) use socket_task::{Order, SocketTask};
 pub(crate) use writing::Drained;
 
 /// A session. It is owned by its shard's registry and shared with its sockets and with the task of
-/// its WebSocket, all on one thread.
+/// its stream, all on one thread.
 ///
 /// What a broadcast touches stands first: it comes to a recipient for a moment, long after the time
 /// before, and waits for memory mostly.
 #[repr(C)]
 pub(crate) struct Session {
-    /// The WebSocket that is the transport or probes to become it.
+    /// The stream that is the transport or probes to become it.
     task: RefCell<Option<Rc<SocketTask>>>,
     outbox: RefCell<Outbox>,
     engine: RefCell<engineio::Session>,
@@ -135,7 +135,7 @@ impl Session {
             half,
             polling: RefCell::new(match transport {
                 Transport::Polling => Some(Box::default()),
-                Transport::WebSocket => None,
+                Transport::WebSocket | Transport::WebTransport => None,
             }),
             connect_deadline: Cell::new(connect_timeout.map(|timeout| now + timeout)),
             armed: Cell::new(None),
@@ -211,7 +211,7 @@ impl Session {
         self.engine.borrow().is_open()
     }
 
-    /// A WebSocket comes; the one before, if there was one, has its order to close.
+    /// A stream comes; the one before, if there was one, has its order to close.
     pub(crate) fn attach_task(&self) -> Rc<SocketTask> {
         let task = Rc::<SocketTask>::default();
         *self.task.borrow_mut() = Some(Rc::clone(&task));
@@ -263,9 +263,11 @@ impl Session {
         let outbox = self.outbox.borrow();
         outbox.keeps_ping()
             && match self.transport() {
-                Transport::WebSocket => outbox.waiting().is_some_and(|since| {
-                    self.shard.at_tick(since) + self.shard.timing().ping_timeout > now
-                }),
+                Transport::WebSocket | Transport::WebTransport => {
+                    outbox.waiting().is_some_and(|since| {
+                        self.shard.at_tick(since) + self.shard.timing().ping_timeout > now
+                    })
+                }
                 Transport::Polling => self.on_its_way().is_some_and(|until| until > now),
             }
     }
@@ -440,7 +442,7 @@ impl Session {
         }
         self.shard.counters().outbox_held.add(ENTRY as u64);
         match transport {
-            Transport::WebSocket => self.write_soon(),
+            Transport::WebSocket | Transport::WebTransport => self.write_soon(),
             Transport::Polling if has_poll => self.shard.flush_later(self),
             Transport::Polling => return Queued::ForNextPoll,
         }
@@ -469,7 +471,7 @@ impl Session {
         let engine = self.engine.borrow();
         self.outbox.borrow().is_empty()
             && match engine.transport() {
-                Transport::WebSocket => true,
+                Transport::WebSocket | Transport::WebTransport => true,
                 Transport::Polling => engine.has_poll(),
             }
     }
@@ -572,8 +574,8 @@ impl Session {
                 self.take_dialect_of_task();
                 self.wake_task();
             }
-            Output::FlushWebSocket => self.order_task(Order::Flush),
-            Output::CloseWebSocket => self.order_task(Order::Close),
+            Output::FlushStream => self.order_task(Order::Flush),
+            Output::CloseStream => self.order_task(Order::Close),
             Output::Closed(reason) => self.handle_closed(reason),
             Output::Finished => self.finish(),
         }

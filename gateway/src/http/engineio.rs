@@ -9,23 +9,22 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, ORIGIN,
-    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, SET_COOKIE, VARY,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, VARY,
 };
 use hyper::{Method, Request, Response};
 use protocol::Dialect;
-use protocol::engineio::{Revision, Transport, old_payload};
+use protocol::engineio::{Revision, Transport};
 use tokio::sync::oneshot;
 use tracing::debug;
 
 use super::body::{BodyError, read_body, relieved};
-use super::{Answer, Next, Peer, Refusal, Served, cors, trace_refusal};
+use super::opened::{handshake, switch_protocols};
+use super::{Answer, Next, Peer, Refusal, Served, trace_refusal};
 use crate::count::Label;
 use crate::count::{Kind, Unknown};
-use crate::engine::admission::Admission;
-use crate::engine::handshake::Handshake;
 use crate::engine::session::{Denied, PollReply, Session};
 use crate::engine::shard::Shard;
-use crate::engine::websocket::driver::{Attached, Probe};
+use crate::engine::websocket::driver::Probe;
 use crate::forward::{self, Forwarded};
 use crate::net::encoding::{self, compress, negotiate};
 use crate::net::ids::Sid;
@@ -249,148 +248,6 @@ fn websocket_handshake(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// A session that was opened.
-pub(super) enum Opened {
-    /// The answer holds the open packet.
-    Polling(Answer),
-    /// The answer switches protocols; the open packet is to follow.
-    WebSocket(Answer, Rc<Session>),
-}
-
-impl Opened {
-    /// The answer, with the open packet in it or behind it.
-    fn into_served(self, shard: &Shard) -> Served {
-        match self {
-            Self::Polling(answer) => answer.into(),
-            Self::WebSocket(answer, session) => {
-                session.push_open(&open_packet(shard, &session, Transport::WebSocket));
-                session.announce();
-                Served::with_next(answer, Next::Session(Attached::new(session)))
-            }
-        }
-    }
-}
-
-/// Opens a session, if it may be.
-pub(super) async fn handshake<B>(
-    shard: &Rc<Shard>,
-    mount: u8,
-    request: &mut Request<B>,
-    peer: Peer,
-    transport: Transport,
-    dialect: Dialect,
-) -> Result<Opened, Refusal> {
-    let node = shard.node();
-    if node.drain().refuses() {
-        return Err(Refusal::Draining);
-    }
-    let cors = &shard.settings().cors;
-    if let Some(foreign) = cors::foreign(cors, request.headers()) {
-        cors::tell(node.told_of_origins(), foreign, cors.enforce);
-        if cors.enforce {
-            return Err(Refusal::Forbidden(Some("Origin not allowed".to_owned())));
-        }
-    }
-    let is_full = || {
-        let limit = shard.limits().connections;
-        limit.is_some_and(|limit| node.session_count() >= limit.get())
-    };
-    if is_full() {
-        return Err(Refusal::ConnectionLimit);
-    }
-    let permit = node.gate().enter(peer.address.ip(), &shard.limits())?;
-    let target = request
-        .uri()
-        .path_and_query()
-        .map_or("", |target| target.as_str());
-    let handshake = Handshake::new(target, request.headers(), peer.address, peer.secure);
-    match node.mounts()[usize::from(mount)].layer.admit(&handshake) {
-        Admission::Admit => {}
-        Admission::Forbid(message) => return Err(Refusal::Forbidden(Some(message))),
-        Admission::Pending(decision) => {
-            decision
-                .await
-                .map_err(|message| Refusal::Forbidden(Some(message)))?;
-            // Others may have come meanwhile.
-            if is_full() {
-                return Err(Refusal::ConnectionLimit);
-            }
-        }
-    }
-    match transport {
-        Transport::Polling => {
-            let session = shard.open(mount, transport, handshake, dialect);
-            session.set_counted(permit.used(&shard.limits()));
-            let mut body = open_packet(shard, &session, transport);
-            if dialect.revision() == Revision::Three {
-                body = old_payload::single(&body);
-            }
-            let mut answer = payload(body.into(), false, request.headers());
-            set_cookie(shard, &session, answer.headers_mut());
-            session.announce();
-            Ok(Opened::Polling(answer))
-        }
-        Transport::WebSocket => {
-            let mut answer = switch_protocols(request)?;
-            let session = shard.open(mount, transport, handshake, dialect);
-            session.set_counted(permit.used(&shard.limits()));
-            set_cookie(shard, &session, answer.headers_mut());
-            Ok(Opened::WebSocket(answer, session))
-        }
-    }
-}
-
-pub(super) fn open_packet(shard: &Shard, session: &Session, transport: Transport) -> String {
-    let engine = &shard.node().config().engine;
-    let can_upgrade = transport == Transport::Polling
-        && engine.allow_upgrades
-        && engine.transports.websocket
-        && !shard.node().drain().has_begun();
-    format!(
-        "0{{\"sid\":\"{}\",\"upgrades\":[{}],\"pingInterval\":{},\"pingTimeout\":{},\"maxPayload\":{}}}",
-        session.sid().reveal(),
-        if can_upgrade { "\"websocket\"" } else { "" },
-        engine.ping_interval.as_millis(),
-        engine.ping_timeout.as_millis(),
-        engine.max_payload,
-    )
-}
-
-fn set_cookie(shard: &Shard, session: &Session, headers: &mut HeaderMap) {
-    let engine = &shard.node().config().engine;
-    if let Some(name) = &engine.cookie {
-        let cookie = format!(
-            "{}={}; Path=/; HttpOnly; SameSite={}{}",
-            name.as_str(),
-            session.sid().reveal(),
-            engine.cookie_same_site.as_str(),
-            if engine.cookie_secure { "; Secure" } else { "" },
-        );
-        if let Ok(cookie) = HeaderValue::from_str(&cookie) {
-            headers.append(SET_COOKIE, cookie);
-        }
-    }
-}
-
-/// Answers a WebSocket's handshake.
-fn switch_protocols<B>(request: &mut Request<B>) -> Result<Answer, Refusal> {
-    let offered = request
-        .headers()
-        .get(SEC_WEBSOCKET_PROTOCOL)
-        .and_then(|offered| offered.to_str().ok());
-    let subprotocol = offered
-        .and_then(|offered| offered.split(',').next())
-        .and_then(|first| HeaderValue::from_str(first.trim()).ok());
-    let (switch, _upgraded) = upgrade::upgrade(&mut *request).map_err(|_| Refusal::BadRequest)?;
-    let mut answer = switch.map(|_| Full::new(Bytes::new()));
-    if let Some(subprotocol) = subprotocol {
-        answer
-            .headers_mut()
-            .insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
-    }
-    Ok(answer)
-}
-
 /// A WebSocket comes for a session that exists.
 async fn probe(
     shard: &Rc<Shard>,
@@ -557,7 +414,7 @@ impl<F: FnOnce(&Rc<Session>) + Send + 'static> Drop for GivenUp<'_, F> {
 }
 
 /// A polling payload, compressed if that is worth it and the client takes it.
-fn payload(body: Bytes, binary: bool, asked: &HeaderMap) -> Answer {
+pub(super) fn payload(body: Bytes, binary: bool, asked: &HeaderMap) -> Answer {
     let encoding = (body.len() >= COMPRESSION_THRESHOLD)
         .then(|| {
             negotiate(

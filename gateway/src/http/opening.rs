@@ -25,11 +25,12 @@ use protocol::engineio::{Revision, Transport};
 use protocol::{Dialect, Encoded};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
-use super::engineio::{self, Opened, Verified};
+use super::engineio::{self, Verified};
+use super::opened::{self, Opened};
 use super::{Answer, Peer, cors, in_time};
+use crate::engine::attached::Attached;
 use crate::engine::shard::Shard;
 use crate::engine::strangers::Stranger;
-use crate::engine::websocket::driver::Attached;
 use crate::net::stream::Stream;
 
 /// Headers of a usual request; one with more is left to the server of HTTP.
@@ -184,7 +185,7 @@ async fn answer(
     let peer = peer.known_by(shard, request.headers());
     let origin = cors::Origin::of(request.headers());
     let transport = Transport::WebSocket;
-    let opened = engineio::handshake(shard, mount, &mut request, peer, transport, dialect).await;
+    let opened = opened::handshake(shard, mount, &mut request, peer, transport, dialect).await;
     let (mut answer, session) = match opened {
         Ok(Opened::WebSocket(answer, session)) => (answer, Some(session)),
         Ok(Opened::Polling(answer)) => (answer, None),
@@ -196,7 +197,7 @@ async fn answer(
         return Ok(Opening::End);
     };
     let mut bytes = head(answer.status(), answer.headers());
-    let open = engineio::open_packet(shard, &session, transport);
+    let open = opened::open_packet(shard, &session, transport);
     let open = Encoded::engine_text(&open);
     let is_old = session.revision() == Revision::Three;
     if !is_old {

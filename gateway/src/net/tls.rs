@@ -39,33 +39,67 @@ pub enum TlsError {
         error: io::Error,
     },
     /// The file of the certificate is not one.
-    #[error("{} (tls.cert) is no PEM file of certificates: {error}", .path.display())]
+    #[error("{} ({setting}) is no PEM file of certificates: {error}", .path.display())]
     Certificate {
+        /// The setting that names it.
+        setting: &'static str,
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         error: pem::Error,
     },
     /// The file of the key is not one.
-    #[error("{} (tls.key) is no PEM file of a private key: {error}", .path.display())]
+    #[error("{} ({setting}) is no PEM file of a private key: {error}", .path.display())]
     Key {
+        /// The setting that names it.
+        setting: &'static str,
         /// The file.
         path: PathBuf,
         /// What is wrong with it; never its content.
         error: pem::Error,
     },
     /// The two do not belong together, or cannot be used.
-    #[error("the certificate of tls.cert cannot be used with the key of tls.key: {0}")]
-    Unusable(#[from] rustls::Error),
+    #[error("the certificate of {cert} cannot be used with the key of {key}: {error}")]
+    Unusable {
+        /// The setting that names the certificate.
+        cert: &'static str,
+        /// The setting that names the key.
+        key: &'static str,
+        /// What is wrong.
+        error: rustls::Error,
+    },
 }
 
 /// The certificate that new connections get, and where it comes from.
 pub(crate) struct Certificate {
-    files: Tls,
+    files: Files,
     current: Arc<Current>,
     /// A fingerprint of the files that were read last, usable or not, so that one mistake is logged
     /// once.
     seen: Option<u64>,
+}
+
+/// Where a certificate and its key are, and the settings that say so.
+#[derive(Debug, Clone)]
+pub(crate) struct Files {
+    pub(crate) tls: Tls,
+    pub(crate) settings: [&'static str; 2],
+}
+
+impl Files {
+    /// Those of the clients' port.
+    pub(crate) fn of_clients(tls: &Tls) -> Self {
+        Self {
+            tls: tls.clone(),
+            settings: ["tls.cert", "tls.key"],
+        }
+    }
+
+    /// The two do not belong together, or cannot be used.
+    fn unusable(&self, error: rustls::Error) -> TlsError {
+        let [cert, key] = self.settings;
+        TlsError::Unusable { cert, key, error }
+    }
 }
 
 /// Of all shards; read once for each connection.
@@ -82,28 +116,34 @@ impl ResolvesServerCert for Current {
 
 impl Certificate {
     /// Reads the files.
-    pub(crate) fn load(files: &Tls) -> Result<(Self, TlsAcceptor), TlsError> {
-        let files = files.clone();
+    pub(crate) fn load(files: Files) -> Result<Self, TlsError> {
         let content = Content::read(&files)?;
         let current = Current(RwLock::new(content.certificate(&files)?));
-        let certificate = Self {
+        Ok(Self {
             seen: Some(content.fingerprint()),
             files,
             current: Arc::new(current),
-        };
-        let acceptor = certificate.acceptor()?;
-        Ok((certificate, acceptor))
+        })
     }
 
-    fn acceptor(&self) -> Result<TlsAcceptor, TlsError> {
+    /// What makes TLS of a connection of TCP.
+    pub(crate) fn acceptor(&self) -> Result<TlsAcceptor, TlsError> {
+        let config = self.server_config(ALPN)?;
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+
+    /// TLS for a protocol, with the certificate that is current when a client comes.
+    pub(crate) fn server_config(&self, alpn: &[u8]) -> Result<ServerConfig, TlsError> {
+        let unusable = |error| self.files.unusable(error);
         let current = Arc::clone(&self.current);
         let mut config = ServerConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()?
+            .with_safe_default_protocol_versions()
+            .map_err(unusable)?
             .with_no_client_auth()
             .with_cert_resolver(current);
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        config.ticketer = Ticketer::new()?;
-        Ok(TlsAcceptor::from(Arc::new(config)))
+        config.alpn_protocols = vec![alpn.to_vec()];
+        config.ticketer = Ticketer::new().map_err(unusable)?;
+        Ok(config)
     }
 
     /// Takes in what changes in the files, until the task is aborted; at once if somebody asks, who is
@@ -144,7 +184,7 @@ impl Certificate {
                     .write()
                     .unwrap_or_else(PoisonError::into_inner);
                 *current = certificate;
-                info!(target: "gateway::tls", cert = %self.files.cert.display(), "new certificate");
+                info!(target: "gateway::tls", cert = %self.files.tls.cert.display(), "new certificate");
             }
             Err(error) => {
                 warn!(target: "gateway::tls", %error, "new certificate not taken; the old one stays")
@@ -160,7 +200,7 @@ struct Content {
 }
 
 impl Content {
-    fn read(files: &Tls) -> Result<Self, TlsError> {
+    fn read(files: &Files) -> Result<Self, TlsError> {
         let read = |setting, path: &Path| {
             std::fs::read(path).map_err(|error| TlsError::Read {
                 setting,
@@ -168,9 +208,10 @@ impl Content {
                 error,
             })
         };
+        let [cert, key] = files.settings;
         Ok(Self {
-            cert: read("tls.cert", &files.cert)?,
-            key: read("tls.key", &files.key)?,
+            cert: read(cert, &files.tls.cert)?,
+            key: read(key, &files.tls.key)?,
         })
     }
 
@@ -181,9 +222,10 @@ impl Content {
         hasher.finish()
     }
 
-    fn certificate(&self, files: &Tls) -> Result<Arc<CertifiedKey>, TlsError> {
+    fn certificate(&self, files: &Files) -> Result<Arc<CertifiedKey>, TlsError> {
         let wrong_chain = |error| TlsError::Certificate {
-            path: files.cert.clone(),
+            setting: files.settings[0],
+            path: files.tls.cert.clone(),
             error,
         };
         let chain: Vec<_> = CertificateDer::pem_slice_iter(&self.cert)
@@ -193,10 +235,12 @@ impl Content {
             return Err(wrong_chain(pem::Error::NoItemsFound));
         }
         let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|error| TlsError::Key {
-            path: files.key.clone(),
+            setting: files.settings[1],
+            path: files.tls.key.clone(),
             error,
         })?;
-        let certificate = CertifiedKey::from_der(chain, key, &provider())?;
+        let certificate = CertifiedKey::from_der(chain, key, &provider());
+        let certificate = certificate.map_err(|error| files.unusable(error))?;
         Ok(Arc::new(certificate))
     }
 }

@@ -53,7 +53,7 @@ struct Nothing {
 /// What only the registries of a shard know.
 #[derive(Default)]
 struct Census {
-    sessions: [u64; 2],
+    sessions: [u64; Transport::ALL.len()],
     outbox_bytes: u64,
     tunnels: u64,
     forwarding: u64,

@@ -30,11 +30,12 @@ use tracing::{info, warn};
 
 use super::error::StartError;
 use super::start::Server;
+use super::webtransport;
 use crate::config::{self, Change, CheckedConfig, Config, Listen, Sources};
 use crate::count::{Asker, Label, ReloadResult};
 use crate::engine::node::Node;
 use crate::engine::reloads::{Asked, ReloadError, Reloaded};
-use crate::net::tls::Certificate;
+use crate::net::tls::{Certificate, Files};
 
 /// How long it may take to read everything.
 const RELOAD_TIME: Duration = Duration::from_secs(10);
@@ -55,7 +56,8 @@ pub(super) struct Reloader {
     pub(super) node: Arc<Node>,
     /// None if nobody told the node.
     pub(super) origin: Option<Origin>,
-    pub(super) renewal: Option<AskRenewal>,
+    /// Of each certificate.
+    pub(super) renewals: Vec<AskRenewal>,
     /// One that took too long.
     pub(super) stuck: Option<JoinHandle<Result<Ready, StartError>>>,
 }
@@ -119,7 +121,7 @@ impl Reloader {
     }
 
     async fn attempt(&mut self, is_rehearsal: bool) -> Result<Reloaded, ReloadError> {
-        let certificate = self.renewal.is_some();
+        let certificate = !self.renewals.is_empty();
         let Some(origin) = self.origin.clone() else {
             return match self.renew().await {
                 true => Ok(Reloaded {
@@ -164,16 +166,15 @@ impl Reloader {
         }
     }
 
-    /// Has the certificate looked at; false if there is none.
+    /// Has the certificates looked at; false if there is none.
     async fn renew(&self) -> bool {
-        let Some(renewal) = &self.renewal else {
-            return false;
-        };
-        let (tell, told) = oneshot::channel();
-        if renewal.send(tell).await.is_ok() {
-            let _done_or_ended = told.await;
+        for renewal in &self.renewals {
+            let (tell, told) = oneshot::channel();
+            if renewal.send(tell).await.is_ok() {
+                let _done_or_ended = told.await;
+            }
         }
-        true
+        !self.renewals.is_empty()
     }
 }
 
@@ -192,8 +193,9 @@ impl Ready {
         // What waits for a restart may not go with what does not.
         let merged = merged.check()?;
         if let Some(files) = &merged.tls {
-            Certificate::load(files)?;
+            Certificate::load(Files::of_clients(files))?;
         }
+        webtransport::certificate(&merged)?;
         if !needs_restart.is_empty() {
             Server::new(Config::clone(&new)).check()?;
         }

@@ -10,6 +10,7 @@ use tracing::warn;
 
 use super::ports::first_tcp;
 use super::shard_thread::ShardThread;
+use super::webtransport::Serving;
 use crate::backend::event_stream::EventStream;
 use crate::count::Asker;
 use crate::engine::drain::Purpose;
@@ -37,7 +38,9 @@ pub struct Running {
     pub(super) internal_addresses: Vec<Address>,
     pub(super) acceptor: Option<Acceptor>,
     pub(super) internal: JoinHandle<()>,
-    pub(super) renewal: Option<Renewal>,
+    /// Of each certificate.
+    pub(super) renewals: Vec<Renewal>,
+    pub(super) webtransport: Option<Serving>,
     pub(super) reloads: JoinHandle<()>,
     pub(super) cluster: Option<JoinHandle<()>>,
     /// The queue of `backend.stream`, and the thread that writes it.
@@ -70,13 +73,19 @@ impl Running {
         &self.internal_addresses
     }
 
+    /// Returns the address of UDP that clients connect to by WebTransport, with the port that the system chose if
+    /// `webtransport.listen` has 0.
+    pub fn webtransport_address(&self) -> Option<SocketAddr> {
+        self.webtransport.as_ref().map(Serving::address)
+    }
+
     /// Returns the handle that emits to clients.
     pub fn gateway(&self) -> &Gateway {
         &self.gateway
     }
 
     /// Reads the settings again from where [`Server::sources`](crate::Server::sources) says, and the
-    /// certificate of `tls.cert`. When it returns, they are in force on all shards.
+    /// certificates of `tls.cert` and `webtransport.cert`. When it returns, they are in force on all shards.
     ///
     /// It changes all of what a reload can change, or nothing.
     ///
@@ -130,6 +139,9 @@ impl Running {
         let node = Arc::clone(self.gateway.node());
         node.vitals().end();
         self.acceptor.take();
+        if let Some(webtransport) = self.webtransport.take() {
+            webtransport.end().await;
+        }
         draining::take_leave(&node).await;
         if let Some(recovery) = &SocketIo::of(&node).recovery
             && recovery.retire(LAST_WORDS).await.is_err()
@@ -219,7 +231,7 @@ impl Drop for Running {
         self.reloads.abort();
         self.gateway.node().vitals().end();
         self.internal.abort();
-        if let Some(renewal) = &self.renewal {
+        for renewal in &self.renewals {
             renewal.task.abort();
         }
         if let Some(cluster) = &self.cluster {

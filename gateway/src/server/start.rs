@@ -17,10 +17,11 @@ use super::redis;
 use super::reload::{Origin, Reloader};
 use super::running::{Renewal, Running};
 use super::shard_thread::ShardThread;
+use super::webtransport;
 use crate::backend::api::Api;
 use crate::backend::event_stream::EventStream;
 use crate::cluster::Cluster;
-use crate::config::{Config, Pattern, Sources};
+use crate::config::{Config, Pattern, Sources, Tls};
 use crate::engine::application::BareEngine;
 use crate::engine::mail::Inbox;
 use crate::engine::node::{Mount, Node};
@@ -29,7 +30,7 @@ use crate::net::assets::Assets;
 use crate::net::ids::random_characters;
 use crate::net::listener::{Address, Listener, Listening};
 use crate::net::outbound::Outbound;
-use crate::net::tls::Certificate;
+use crate::net::tls::{Certificate, Files, TlsError};
 use crate::net::trust;
 use crate::recovery::Begun;
 use crate::socketio::Gateway;
@@ -171,7 +172,12 @@ impl Server {
         let addresses = ports::addresses(&ports.clients);
         let internal_addresses = ports::addresses(&ports.internal);
         let exports = prepared.layers.exports();
+        let entrance = match &prepared.webtransport {
+            Some(certificate) => webtransport::Entrance::open(&config, certificate)?,
+            None => None,
+        };
         let (certificate, tls) = prepared.certificate.unzip();
+        let certificates = [certificate, prepared.webtransport].into_iter().flatten();
         let Layers {
             outermost, stream, ..
         } = prepared.layers;
@@ -193,6 +199,10 @@ impl Server {
         let shards = ShardThread::start_all(&node, letterboxes).map_err(StartError::Thread)?;
         let clients = Acceptor::start(ports.clients, Arc::clone(&node));
         let acceptor = clients.map_err(StartError::Thread)?;
+        let webtransport = match entrance {
+            Some(entrance) => Some(entrance.serve(&node).await?),
+            None => None,
+        };
         info!(target: "gateway::server",
             version = env!("CARGO_PKG_VERSION"),
             address = %ports::list(&addresses),
@@ -211,10 +221,10 @@ impl Server {
             let task = watched(&node, "certificate", certificate.renew(asked));
             Renewal { task, ask }
         };
-        let renewal = certificate.map(watch);
+        let renewals: Vec<_> = certificates.map(watch).collect();
         let reloader = Reloader {
             origin: sources.map(|sources| Origin { sources, places }),
-            renewal: renewal.as_ref().map(|renewal| renewal.ask.clone()),
+            renewals: renewals.iter().map(|renewal| renewal.ask.clone()).collect(),
             node: Arc::clone(&node),
             stuck: None,
         };
@@ -224,7 +234,8 @@ impl Server {
             internal_addresses,
             acceptor: Some(acceptor),
             cluster: run_cluster(&node),
-            renewal,
+            renewals,
+            webtransport,
             reloads: watched(&node, "reload", reloader.run(asked)),
             internal: watched(&node, "internal port", internal),
             event_stream,
@@ -299,6 +310,7 @@ fn write_stream(node: &Node, stream: StreamQueue) -> (Arc<EventStream>, Arc<Outb
 struct Prepared {
     assets: Assets,
     certificate: Option<(Certificate, TlsAcceptor)>,
+    webtransport: Option<Certificate>,
     layers: Layers,
 }
 
@@ -311,21 +323,34 @@ impl Prepared {
         let demo = config.demo.unwrap_or(works);
         let assets = Assets::load(demo, config.client_dir.as_deref(), &path);
         let assets = keep(&mut errors, assets.map_err(StartError::from));
-        let certificate = config.tls.as_ref().map(Certificate::load).transpose();
+        let certificate = config.tls.as_ref().map(load).transpose();
         let certificate = keep(&mut errors, certificate.map_err(StartError::from));
+        let webtransport = keep(&mut errors, webtransport::certificate(config));
         if let Some(redis) = &config.redis {
             keep(&mut errors, redis::check(redis));
         }
         let layers = Layers::build(config, application, &mut errors);
-        match (assets, certificate, layers) {
-            (Some(assets), Some(certificate), Some(layers)) if errors.is_empty() => Ok(Self {
-                assets,
-                certificate,
-                layers,
-            }),
+        match (assets, certificate.zip(webtransport), layers) {
+            (Some(assets), Some((certificate, webtransport)), Some(layers))
+                if errors.is_empty() =>
+            {
+                Ok(Self {
+                    assets,
+                    certificate,
+                    webtransport,
+                    layers,
+                })
+            }
             _ => Err(StartError::of(errors)),
         }
     }
+}
+
+/// The certificate of the clients' port.
+fn load(tls: &Tls) -> Result<(Certificate, TlsAcceptor), TlsError> {
+    let certificate = Certificate::load(Files::of_clients(tls))?;
+    let acceptor = certificate.acceptor()?;
+    Ok((certificate, acceptor))
 }
 
 /// The adapter of a node that is to have one.

@@ -42,6 +42,7 @@ const PROGRAMS = {
   recovery: ["GATEWAY_BIN"],
   history: ["GATEWAY_BIN"],
   tls: ["GATEWAY_BIN"],
+  webtransport: ["GATEWAY_BIN"],
 };
 
 const unlisted = all(FOLDER).filter((suite) => !PROGRAMS[suite]);
@@ -55,7 +56,7 @@ if (["python", "comebacks"].some((suite) => suites.includes(suite))) {
   env.CLIENTS_OLD_PYTHON ??= pythonPackages(OLD_VENV, join(FOLDER, "python/old"), "the old Python client");
 }
 if (suites.includes("comebacks")) env.CLIENTS_RUST ??= rustProgram(RUST, join(FOLDER, "rust"), "comeback", "the Rust client");
-if (suites.includes("browser")) {
+if (["browser", "webtransport"].some((suite) => suites.includes(suite))) {
   debianProgram(CHROMIUM, "chromium", "Chromium from Debian (or set CHROMIUM to a browser that is there)");
   env.CHROMIUM = CHROMIUM;
 }

@@ -31,3 +31,5 @@ mod top;
 mod traces;
 mod vital;
 mod webhook;
+#[cfg(feature = "webtransport")]
+mod webtransport;

@@ -37,7 +37,7 @@ async fn every_series_is_there_from_the_start_at_zero() {
         let all = values.iter();
         series.extend(all.map(|value| format!("{name}{{{label}=\"{value}\"}}")));
     };
-    let transports = ["polling", "websocket"];
+    let transports = ["polling", "websocket", "webtransport"];
     for name in [
         "gateway_connections",
         "gateway_connections_opened_total",

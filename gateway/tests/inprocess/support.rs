@@ -15,6 +15,8 @@ pub(crate) use self::http::{Connection, Response, request, request_with};
 pub(crate) use self::polling::Polling;
 pub(crate) use self::token::{token, token_by, token_of};
 pub(crate) use self::websocket::{Frame, WebSocket};
+#[cfg(feature = "webtransport")]
+pub(crate) use self::webtransport::{Frame as WebTransportFrame, WebTransport};
 
 mod backend;
 mod far;
@@ -22,6 +24,8 @@ mod http;
 mod polling;
 mod token;
 mod websocket;
+#[cfg(feature = "webtransport")]
+mod webtransport;
 
 /// Two shards on ports of the system's choice.
 pub(crate) fn config() -> Config {
@@ -71,6 +75,11 @@ impl TestGateway {
 
     pub(crate) fn running(&self) -> &Running {
         &self.0
+    }
+
+    #[cfg(feature = "webtransport")]
+    pub(crate) fn webtransport_address(&self) -> SocketAddr {
+        self.0.webtransport_address().unwrap()
     }
 
     pub(crate) fn gateway(&self) -> Gateway {

@@ -524,3 +524,23 @@ async fn the_command_prints_a_trace_until_its_time_is_over() {
     assert_eq!(column(&lines, "received", "ack"), [7]);
     assert_eq!(lines.last().unwrap()["what"], "ended");
 }
+
+#[cfg(feature = "webtransport")]
+#[tokio::test]
+async fn sessions_of_webtransport_are_traced_as_others_are() {
+    let config = crate::webtransport::configured(&format!("api.key = \"{KEY}\""));
+    let gateway = TestGateway::start(Server::new(config)).await;
+    let mut reader = Reader::open(&gateway, "address=127.0.0.1", 1).await;
+    let address = gateway.webtransport_address();
+    let mut client = crate::support::WebTransport::open(address).await;
+    client.connect().await;
+    client.close();
+    let lines = reader.up_to("closed").await;
+    assert_eq!(column(&lines, "opened", "transport"), ["webtransport"]);
+    assert_eq!(column(&lines, "closed", "transport"), ["webtransport"]);
+    assert_eq!(column(&lines, "closed", "reason"), ["transport_close"]);
+    let mut wrong = crate::support::WebTransport::stream(address).await;
+    wrong.send("2").await;
+    let lines = reader.up_to("refused").await;
+    assert_eq!(column(&lines, "refused", "reason").len(), 1);
+}

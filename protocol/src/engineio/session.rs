@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 use super::timer::{Timer, Timers};
 use super::{CloseReason, Message, Packet, Revision};
 
-/// How often a parked poll is let go while the client probes a WebSocket, as in Node.
+/// How often a parked poll is let go while the client probes a stream, as in Node.
 const NOOP_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long a closed session keeps its last packets for a client that has no poll parked, and how
-/// long a WebSocket may take to read them, as in Node.
+/// long a stream may take to read them, as in Node.
 const CLOSE_GRACE: Duration = Duration::from_secs(30);
 
 /// How long a poll may come after the close packet that overtook it. Client libraries send both at
@@ -41,29 +41,31 @@ pub struct Timing {
     pub ping_interval: Duration,
     /// From a ping to its pong. A client of revision 3, which sends the pings, is to send something within both.
     pub ping_timeout: Duration,
-    /// From a probing WebSocket's handshake to the end of the upgrade.
+    /// From a probing stream's handshake to the end of the upgrade.
     pub upgrade_timeout: Duration,
 }
 
 /// An Engine.IO session, from its handshake to its end.
 ///
+/// A stream is a WebSocket, or the stream of a WebTransport session.
+///
 /// ```text
-///   open(Polling)                                     open(WebSocket)
+///   open(Polling)                                     open(a stream)
 ///        |                                                  |
 ///        v          attach             upgrade packet       v
-///     Polling ----------------> Probing ------------> WebSocket
+///     Polling ----------------> Probing ------------> Streaming
 ///        ^                         |                        |
 ///        +--- detach, timeout, ----+                        |
 ///        |    wrong packet                                  |
 ///        |                                                  |
 ///        +--close--> Closing: the last packets and the close packet wait for a poll
-///        |                                                  +--close--> Flushing: for the socket
+///        |                                                  +--close--> Flushing: for the stream
 ///        +--client's close packet--> Leaving: a late poll may come
 ///        |                                                  |
 ///        +--error, timeout, second poll or post-------------+--> Closed
 /// ```
 ///
-/// [`Output::Closed`] comes once, on the way out of `Polling`, `Probing` or `WebSocket`: from then
+/// [`Output::Closed`] comes once, on the way out of `Polling`, `Probing` or `Streaming`: from then
 /// on the session receives nothing. [`Output::Finished`] comes once, on the way into `Closed`.
 ///
 /// What is asked for each packet that is sent stands first, in one line of the cache.
@@ -71,6 +73,8 @@ pub struct Timing {
 #[repr(C)]
 pub struct Session {
     transport: Transport,
+    /// What probes, or the last that did.
+    probing: Transport,
     revision: Revision,
     state: State,
     timing: Timing,
@@ -85,7 +89,7 @@ pub struct Session {
 enum State {
     Polling(Requests),
     Probing(Requests),
-    WebSocket,
+    Streaming,
     Closing { poll: bool, last: Answer },
     Flushing,
     Leaving,
@@ -111,17 +115,20 @@ pub enum Transport {
     Polling,
     /// WebSocket.
     WebSocket,
+    /// A stream of WebTransport.
+    WebTransport,
 }
 
 impl Transport {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Polling, Self::WebSocket];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Polling, Self::WebSocket, Self::WebTransport];
 
     /// Its name in queries, handshakes and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Polling => "polling",
             Self::WebSocket => "websocket",
+            Self::WebTransport => "webtransport",
         }
     }
 }
@@ -147,16 +154,16 @@ pub enum Output {
     AnswerPing,
     /// Answer the parked poll, whatever the outbox holds.
     AnswerPoll(Answer),
-    /// Write `3probe` on the probing WebSocket.
+    /// Write `3probe` on the probing stream.
     AnswerProbe,
-    /// Close the probing WebSocket; the session stays on polling.
+    /// Close the probing stream; the session stays on polling.
     DropProbe(ProbeFailure),
-    /// The probing WebSocket is the transport now; the outbox flows there.
+    /// The probing stream is the transport now; the outbox flows there.
     Upgraded,
-    /// Write the outbox, then close the WebSocket.
-    FlushWebSocket,
-    /// Close the WebSocket at once.
-    CloseWebSocket,
+    /// Write the outbox, then close the stream.
+    FlushStream,
+    /// Close the stream at once.
+    CloseStream,
     /// The session receives nothing any more; its sockets disconnect.
     Closed(CloseReason),
     /// Forget the session and answer every request of it.
@@ -174,7 +181,7 @@ pub enum ProbeFailure {
     Timeout,
     /// A packet that does not belong into a probe.
     UnexpectedPacket,
-    /// The WebSocket went away.
+    /// The stream went away.
     Disconnected,
     /// The session closed meanwhile.
     SessionClosed,
@@ -234,7 +241,7 @@ pub enum Post {
     Unknown,
 }
 
-/// Whether a WebSocket with the id of an open session may probe.
+/// Whether a stream with the id of an open session may probe.
 #[expect(
     clippy::exhaustive_enums,
     reason = "who drives the machine does something for each"
@@ -243,7 +250,7 @@ pub enum Post {
 pub enum Attach {
     /// It may; its packets go to [`Session::handle_probe_packet`].
     Probing,
-    /// Another one probes, or the session is on a WebSocket already: close it, the session goes on.
+    /// Another one probes, or the session is on a stream already: close it, the session goes on.
     Refused,
 }
 
@@ -262,11 +269,12 @@ impl Session {
         }
         let state = match transport {
             Transport::Polling => State::Polling(Requests::default()),
-            Transport::WebSocket => State::WebSocket,
+            Transport::WebSocket | Transport::WebTransport => State::Streaming,
         };
         Self {
             state,
             transport,
+            probing: transport,
             revision,
             timing,
             timers,
@@ -301,11 +309,11 @@ impl Session {
     pub fn is_open(&self) -> bool {
         matches!(
             self.state,
-            State::Polling(_) | State::Probing(_) | State::WebSocket
+            State::Polling(_) | State::Probing(_) | State::Streaming
         )
     }
 
-    /// Whether a WebSocket probes to become the transport.
+    /// Whether a stream probes to become the transport.
     pub fn is_probing(&self) -> bool {
         matches!(self.state, State::Probing(_))
     }
@@ -315,7 +323,7 @@ impl Session {
         match self.state {
             State::Polling(requests) | State::Probing(requests) => requests.poll.is_some(),
             State::Closing { poll, .. } => poll,
-            State::WebSocket | State::Flushing | State::Leaving | State::Closed => false,
+            State::Streaming | State::Flushing | State::Leaving | State::Closed => false,
         }
     }
 
@@ -344,7 +352,7 @@ impl Session {
                 self.finish();
                 Poll::Parked
             }
-            State::WebSocket | State::Flushing => Poll::Mismatch,
+            State::Streaming | State::Flushing => Poll::Mismatch,
             State::Closed => Poll::Unknown,
         }
     }
@@ -354,7 +362,7 @@ impl Session {
         match &mut self.state {
             State::Polling(requests) | State::Probing(requests) => requests.poll = None,
             State::Closing { poll, .. } => *poll = false,
-            State::WebSocket | State::Flushing | State::Leaving | State::Closed => {}
+            State::Streaming | State::Flushing | State::Leaving | State::Closed => {}
         }
     }
 
@@ -369,7 +377,7 @@ impl Session {
             State::Polling(_)
             | State::Probing(_)
             | State::Closing { .. }
-            | State::WebSocket
+            | State::Streaming
             | State::Flushing
             | State::Leaving
             | State::Closed => {}
@@ -396,7 +404,7 @@ impl Session {
                 requests.post = true;
                 Post::Accepted
             }
-            State::WebSocket | State::Flushing => Post::Mismatch,
+            State::Streaming | State::Flushing => Post::Mismatch,
             State::Closing { .. } => Post::Accepted,
             State::Leaving | State::Closed => Post::Unknown,
         }
@@ -466,13 +474,13 @@ impl Session {
         }
     }
 
-    /// A packet on the WebSocket that is the session's transport.
-    pub fn handle_websocket_packet<'a>(
+    /// A packet on the stream that is the session's transport.
+    pub fn handle_stream_packet<'a>(
         &mut self,
         now: Instant,
         packet: Packet<'a>,
     ) -> Option<Message<'a>> {
-        if self.state != State::WebSocket {
+        if self.state != State::Streaming {
             return None;
         }
         match packet {
@@ -490,7 +498,7 @@ impl Session {
         }
     }
 
-    /// A packet on the probing WebSocket.
+    /// A packet on the probing stream.
     pub fn handle_probe_packet(&mut self, now: Instant, packet: &Packet<'_>) {
         let State::Probing(requests) = self.state else {
             return;
@@ -510,8 +518,8 @@ impl Session {
                     Some(_) => self.outputs.push_back(Output::AnswerPoll(Answer::Close)),
                     None => {}
                 }
-                self.state = State::WebSocket;
-                self.transport = Transport::WebSocket;
+                self.state = State::Streaming;
+                self.transport = self.probing;
                 self.hear(now);
                 self.outputs.push_back(Output::Upgraded);
             }
@@ -531,17 +539,18 @@ impl Session {
         }
     }
 
-    /// A WebSocket with this session's id finished its handshake.
-    pub fn handle_attach(&mut self, now: Instant) -> Attach {
+    /// A stream with this session's id finished its handshake; `transport` is what it is.
+    pub fn handle_attach(&mut self, now: Instant, transport: Transport) -> Attach {
         match self.state {
             State::Polling(requests) => {
+                self.probing = transport;
                 self.state = State::Probing(requests);
                 self.timers
                     .set(Timer::Upgrade, now + self.timing.upgrade_timeout);
                 Attach::Probing
             }
             State::Probing(_)
-            | State::WebSocket
+            | State::Streaming
             | State::Closing { .. }
             | State::Flushing
             | State::Leaving
@@ -549,16 +558,15 @@ impl Session {
         }
     }
 
-    /// The probing WebSocket went away or broke RFC 6455.
+    /// The probing stream went away or broke its protocol.
     pub fn handle_probe_lost(&mut self) {
         self.fail_probe(ProbeFailure::Disconnected);
     }
 
-    /// The WebSocket that is the transport went away (`TransportClose`), or broke RFC 6455
-    /// (`TransportError`).
-    pub fn handle_websocket_lost(&mut self, reason: CloseReason) {
+    /// The stream that is the transport went away (`TransportClose`), or broke its protocol (`TransportError`).
+    pub fn handle_stream_lost(&mut self, reason: CloseReason) {
         match self.state {
-            State::WebSocket => self.abort(reason),
+            State::Streaming => self.abort(reason),
             State::Flushing => self.finish(),
             State::Polling(_)
             | State::Probing(_)
@@ -568,10 +576,10 @@ impl Session {
         }
     }
 
-    /// The WebSocket has taken all of the outbox after [`Output::FlushWebSocket`].
+    /// The stream has taken all of the outbox after [`Output::FlushStream`].
     pub fn handle_flushed(&mut self) {
         if self.state == State::Flushing {
-            self.outputs.push_back(Output::CloseWebSocket);
+            self.outputs.push_back(Output::CloseStream);
             self.finish();
         }
     }
@@ -603,9 +611,9 @@ impl Session {
                     self.timers.set(Timer::Close, now + CLOSE_GRACE);
                 }
             }
-            State::WebSocket => {
+            State::Streaming => {
                 self.outputs.push_back(Output::Closed(reason));
-                self.outputs.push_back(Output::FlushWebSocket);
+                self.outputs.push_back(Output::FlushStream);
                 self.state = State::Flushing;
                 self.timers.stop_all();
                 self.timers.set(Timer::Close, now + CLOSE_GRACE);
@@ -621,8 +629,8 @@ impl Session {
                 .push_back(Output::AnswerPoll(parting(reason, Answer::Close)));
         }
         self.drop_probe(ProbeFailure::SessionClosed);
-        if matches!(self.state, State::WebSocket | State::Flushing) {
-            self.outputs.push_back(Output::CloseWebSocket);
+        if matches!(self.state, State::Streaming | State::Flushing) {
+            self.outputs.push_back(Output::CloseStream);
         }
         if self.is_open() {
             self.outputs.push_back(Output::Closed(reason));
@@ -665,7 +673,7 @@ impl Session {
                 }
                 Timer::Close => {
                     if self.state == State::Flushing {
-                        self.outputs.push_back(Output::CloseWebSocket);
+                        self.outputs.push_back(Output::CloseStream);
                     }
                     self.finish();
                 }

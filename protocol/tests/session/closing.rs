@@ -226,7 +226,7 @@ fn abort_closes_a_websocket_at_once() {
     let mut pair = Pair::websocket();
     pair.input(|session| session.abort(CloseReason::SlowConsumer));
     pair.expect(&[
-        Output::CloseWebSocket,
+        Output::CloseStream,
         Output::Closed(CloseReason::SlowConsumer),
         Output::Finished,
     ]);
@@ -239,14 +239,14 @@ fn close_flushes_the_websocket() {
     for buffered in [false, true] {
         let mut pair = Pair::websocket();
         pair.close(buffered);
-        pair.expect(&[CLOSED, Output::FlushWebSocket]);
+        pair.expect(&[CLOSED, Output::FlushStream]);
         assert_eq!(pair.frame("4a"), None);
         assert_eq!(pair.poll(), Poll::Mismatch);
         assert_eq!(pair.post_head(), Post::Mismatch);
         pair.close(buffered);
         pair.wait(PING_INTERVAL);
         pair.input(Session::handle_flushed);
-        pair.expect(&[Output::CloseWebSocket, Output::Finished]);
+        pair.expect(&[Output::CloseStream, Output::Finished]);
         pair.is_gone();
     }
 }
@@ -257,9 +257,9 @@ fn a_websocket_that_does_not_take_its_last_packets_is_closed() {
     pair.wait(PING_INTERVAL);
     pair.expect(&[PING]);
     pair.close(true);
-    pair.expect(&[CLOSED, Output::FlushWebSocket]);
+    pair.expect(&[CLOSED, Output::FlushStream]);
     pair.wait(GRACE);
-    pair.expect(&[Output::CloseWebSocket, Output::Finished]);
+    pair.expect(&[Output::CloseStream, Output::Finished]);
     pair.is_gone();
 }
 
@@ -267,8 +267,8 @@ fn a_websocket_that_does_not_take_its_last_packets_is_closed() {
 fn a_flushing_websocket_may_go_away() {
     let mut pair = Pair::websocket();
     pair.close(true);
-    pair.expect(&[CLOSED, Output::FlushWebSocket]);
-    pair.input(|session| session.handle_websocket_lost(CloseReason::TransportClose));
+    pair.expect(&[CLOSED, Output::FlushStream]);
+    pair.input(|session| session.handle_stream_lost(CloseReason::TransportClose));
     pair.expect(&[Output::Finished]);
     pair.is_gone();
 }
@@ -277,9 +277,9 @@ fn a_flushing_websocket_may_go_away() {
 fn abort_ends_a_flushing_websocket() {
     let mut pair = Pair::websocket();
     pair.close(true);
-    pair.expect(&[CLOSED, Output::FlushWebSocket]);
+    pair.expect(&[CLOSED, Output::FlushStream]);
     pair.input(|session| session.abort(CloseReason::SlowConsumer));
-    pair.expect(&[Output::CloseWebSocket, Output::Finished]);
+    pair.expect(&[Output::CloseStream, Output::Finished]);
     pair.is_gone();
 }
 
@@ -287,7 +287,7 @@ fn abort_ends_a_flushing_websocket() {
 fn close_packet_on_a_websocket_closes_the_session() {
     let mut pair = Pair::websocket();
     assert_eq!(pair.frame("1"), None);
-    pair.expect(&[Output::CloseWebSocket, CLOSED_BY_CLIENT, Output::Finished]);
+    pair.expect(&[Output::CloseStream, CLOSED_BY_CLIENT, Output::Finished]);
     pair.is_gone();
 }
 
@@ -295,9 +295,9 @@ fn close_packet_on_a_websocket_closes_the_session() {
 fn a_lost_websocket_closes_the_session() {
     for reason in [CloseReason::TransportClose, CloseReason::TransportError] {
         let mut pair = Pair::websocket();
-        pair.input(|session| session.handle_websocket_lost(reason));
+        pair.input(|session| session.handle_stream_lost(reason));
         pair.expect(&[
-            Output::CloseWebSocket,
+            Output::CloseStream,
             Output::Closed(reason),
             Output::Finished,
         ]);
@@ -310,7 +310,7 @@ fn undecodable_frame_closes_the_session() {
     let mut pair = Pair::websocket();
     pair.input(Session::handle_undecodable);
     pair.expect(&[
-        Output::CloseWebSocket,
+        Output::CloseStream,
         Output::Closed(CloseReason::ParseError),
         Output::Finished,
     ]);

@@ -132,19 +132,19 @@ impl Watched {
             }
             Input::Frame(packet) => {
                 let packet = Packet::decode(packet).unwrap();
-                let message = session.handle_websocket_packet(now, packet);
+                let message = session.handle_stream_packet(now, packet);
                 let heard = message.is_some();
                 self.heard(heard);
             }
             Input::Attach => {
-                let probing = session.handle_attach(now) == Attach::Probing;
+                let probing = session.handle_attach(now, Transport::WebSocket) == Attach::Probing;
                 self.heard(probing);
             }
             Input::Probe(packet) => {
                 session.handle_probe_packet(now, &Packet::decode(packet).unwrap());
             }
             Input::ProbeLost => session.handle_probe_lost(),
-            Input::WebSocketLost => session.handle_websocket_lost(CloseReason::TransportClose),
+            Input::WebSocketLost => session.handle_stream_lost(CloseReason::TransportClose),
             Input::Undecodable => session.handle_undecodable(),
             Input::Flushed => session.handle_flushed(),
             Input::Close { buffered } => session.close(now, CloseReason::ForcedClose, *buffered),
@@ -191,8 +191,8 @@ impl Watched {
                 Output::AnswerPoll(_)
                 | Output::AnswerProbe
                 | Output::DropProbe(_)
-                | Output::FlushWebSocket
-                | Output::CloseWebSocket => {}
+                | Output::FlushStream
+                | Output::CloseStream => {}
             }
             self.outputs.push(output);
         }

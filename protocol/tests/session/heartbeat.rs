@@ -7,7 +7,7 @@ use protocol::engineio::{Answer, Attach, CloseReason, Output};
 use crate::pair::{PING, PING_INTERVAL, PING_TIMEOUT, Pair, pong};
 
 const TIMED_OUT: [Output; 3] = [
-    Output::CloseWebSocket,
+    Output::CloseStream,
     Output::Closed(CloseReason::PingTimeout),
     Output::Finished,
 ];
@@ -135,7 +135,7 @@ fn a_clients_ping_closes_the_session() {
         let mut pair = Pair::websocket();
         assert_eq!(pair.frame(ping), None);
         pair.expect(&[
-            Output::CloseWebSocket,
+            Output::CloseStream,
             Output::Closed(CloseReason::TransportError),
             Output::Finished,
         ]);

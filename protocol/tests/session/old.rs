@@ -7,7 +7,7 @@ use crate::pair::{PING_INTERVAL, PING_TIMEOUT, Pair};
 const SILENCE: u64 = PING_INTERVAL + PING_TIMEOUT;
 
 const TIMED_OUT: [Output; 3] = [
-    Output::CloseWebSocket,
+    Output::CloseStream,
     Output::Closed(CloseReason::PingTimeout),
     Output::Finished,
 ];
@@ -77,7 +77,7 @@ fn a_client_that_pongs_is_closed() {
     let mut pair = Pair::old_websocket();
     assert_eq!(pair.frame("3"), None);
     pair.expect(&[
-        Output::CloseWebSocket,
+        Output::CloseStream,
         Output::Closed(CloseReason::TransportError),
         Output::Finished,
     ]);

@@ -189,7 +189,7 @@ impl Pair {
     pub(crate) fn frame(&mut self, packet: &str) -> Option<String> {
         let (now, packet) = (self.now, decode(packet));
         self.input(|session| {
-            let message = session.handle_websocket_packet(now, packet);
+            let message = session.handle_stream_packet(now, packet);
             message.map(|message| content(&message))
         })
     }
@@ -203,8 +203,13 @@ impl Pair {
 
     #[track_caller]
     pub(crate) fn attach(&mut self) -> Attach {
+        self.attach_as(Transport::WebSocket)
+    }
+
+    #[track_caller]
+    pub(crate) fn attach_as(&mut self, transport: Transport) -> Attach {
         let now = self.now;
-        self.input(|session| session.handle_attach(now))
+        self.input(|session| session.handle_attach(now, transport))
     }
 
     #[track_caller]

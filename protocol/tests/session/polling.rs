@@ -153,7 +153,7 @@ fn frames_are_nothing_to_a_session_on_polling() {
     assert_eq!(pair.frame("4a"), None);
     assert_eq!(pair.frame("1"), None);
     pair.probe("5");
-    pair.input(|session| session.handle_websocket_lost(CloseReason::TransportClose));
+    pair.input(|session| session.handle_stream_lost(CloseReason::TransportClose));
     pair.input(Session::handle_probe_lost);
     pair.input(Session::handle_flushed);
     assert_eq!(pair.session().transport(), Transport::Polling);

@@ -234,3 +234,34 @@ fn an_abandoned_upgrade_is_reclaimed_by_the_heartbeat() {
         pair.is_gone();
     }
 }
+
+#[test]
+fn a_probing_webtransport_becomes_the_transport() {
+    let mut pair = Pair::polling();
+    assert_eq!(pair.attach_as(Transport::WebTransport), Attach::Probing);
+    assert_eq!(pair.attach(), Attach::Refused);
+    pair.probe("2probe");
+    pair.expect(&[Output::AnswerProbe]);
+    assert_eq!(pair.session().transport(), Transport::Polling);
+    pair.probe("5");
+    pair.expect(&[Output::Upgraded]);
+    assert_eq!(pair.session().transport(), Transport::WebTransport);
+    assert_eq!(pair.frame("4a").as_deref(), Some("a"));
+    pair.close(false);
+    pair.expect(&[
+        Output::Closed(CloseReason::ForcedClose),
+        Output::FlushStream,
+    ]);
+}
+
+#[test]
+fn after_a_webtransport_was_lost_a_websocket_may_probe() {
+    let mut pair = Pair::polling();
+    pair.attach_as(Transport::WebTransport);
+    pair.input(Session::handle_probe_lost);
+    pair.expect(&[Output::DropProbe(ProbeFailure::Disconnected)]);
+    assert_eq!(pair.attach(), Attach::Probing);
+    pair.probe("5");
+    pair.expect(&[Output::Upgraded]);
+    assert_eq!(pair.session().transport(), Transport::WebSocket);
+}

@@ -78,7 +78,7 @@ pub(crate) struct SocketEntry {
     pub(crate) rooms: Vec<String>,
     /// The node that it is connected to; null for one that is not a gateway.
     pub(crate) node: Option<String>,
-    /// `polling` or `websocket`; null when its node does not tell.
+    /// `polling`, `websocket` or `webtransport`; null when its node does not tell.
     pub(crate) transport: Option<String>,
     /// When its session was opened; null when its node does not tell.
     #[schemars(extend("format" = "date-time"))]

@@ -16,14 +16,15 @@ const FAREWELL: Duration = Duration::from_secs(1);
 ///  open ──send_off: a close frame behind what is queued──► leaving ──the client's close frame, or FAREWELL──► closed
 /// ```
 ///
-/// A session that leaves is read and sends nothing. A session on polling closes at once.
+/// A session that leaves is read and sends nothing. A session on polling closes at once, and so does one on
+/// WebTransport, whose clients take the end of a stream for nothing.
 impl Session {
     pub(crate) fn send_off(self: &Rc<Self>, reason: CloseReason) {
         if !self.stays() {
             return;
         }
         let is_probing = self.engine.borrow().is_probing();
-        if self.transport() == Transport::Polling || is_probing {
+        if self.transport() != Transport::WebSocket || is_probing {
             return self.close(reason);
         }
         let goodbye = Encoded::control_frame(close_frame(None));

@@ -1,16 +1,17 @@
-//! The task of a session's WebSocket, as its session and the task itself know it.
+//! The task of a session's stream, as its session and the task itself know it.
 
 use std::cell::{Cell, RefCell};
 use std::task::Waker;
 
 use crate::net::stream::Stream;
 
-/// How the session and the task of its WebSocket talk.
+/// How the session and the task of its stream talk.
 #[derive(Default)]
 pub(crate) struct SocketTask {
     waker: RefCell<Option<Waker>>,
     pub(crate) order: Cell<Order>,
-    /// What the task reads from and writes to. While the task rests the shard may write.
+    /// The WebSocket that the task reads from and writes to. While the task rests the shard may write. A task of
+    /// WebTransport keeps its stream to itself.
     pub(crate) stream: RefCell<Option<Stream>>,
     writer: Cell<Writer>,
     /// The last write ended within a frame, so that nothing else can follow it.
@@ -48,7 +49,7 @@ enum Writer {
     Listed,
 }
 
-/// What the task of the WebSocket has to do, besides reading and writing.
+/// What the task has to do, besides reading and writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Order {
     #[default]

@@ -1,4 +1,4 @@
-//! How what is queued for a session goes out by WebSocket.
+//! How what is queued for a session goes out by a stream.
 
 use std::io;
 use std::rc::Rc;
@@ -55,7 +55,7 @@ impl Session {
             task.cut.set(outbox.is_cut());
             self.let_go(gone);
             let sent = &self.shard.counters().sent_bytes;
-            sent.of(Transport::WebSocket).add(bytes as u64);
+            sent.of(self.transport()).add(bytes as u64);
         }
         (bytes, end)
     }

@@ -4,23 +4,22 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use protocol::Encoded;
-use protocol::engineio::{Attach, CloseReason, DecodeError, Message, Packet, Revision, Transport};
+use protocol::engineio::{Attach, CloseReason, Message, Packet, Revision, Transport};
 use protocol::websocket::frame::{CloseCode, FrameError, close_frame, pong_frame};
 use protocol::websocket::reader::{Reader, Received};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::sync::futures::OwnedNotified;
 use tokio::time::Sleep;
 
 use crate::count::Upgraded;
+use crate::engine::attached::{Attached, Relief};
 use crate::engine::held::Held;
 use crate::engine::mail::Mail;
 use crate::engine::outbox::BATCH;
-use crate::engine::session::{Drained, Order, Session, SocketTask};
+use crate::engine::session::{Drained, Order};
 use crate::engine::shard::Shard;
 use crate::net::ids::Sid;
 use crate::net::spell::{Spell, after_the_others};
@@ -36,52 +35,6 @@ const PAUSE: Duration = Duration::from_millis(2);
 
 /// How long a client may take to close its side after ours.
 const LINGER: Duration = Duration::from_secs(2);
-
-/// A WebSocket's hold on its session: the session learns when it is gone, however that happens.
-pub(crate) struct Attached {
-    session: Rc<Session>,
-    task: Rc<SocketTask>,
-}
-
-impl Attached {
-    pub(crate) fn new(session: Rc<Session>) -> Self {
-        let task = session.attach_task();
-        Self { session, task }
-    }
-
-    /// Whether the session still travels by polling.
-    fn is_probing(&self) -> bool {
-        self.session.transport() == Transport::Polling
-    }
-
-    /// Writes a few bytes beside the outbox, of which nothing goes this way yet.
-    fn write_small(&self, bytes: &[u8]) -> bool {
-        let mut stream = self.task.stream.borrow_mut();
-        stream.as_mut().is_some_and(|it| it.write_small(bytes))
-    }
-
-    fn lose(&self, reason: CloseReason) {
-        let reason = match self.session.is_leaving() {
-            true => CloseReason::ServerShuttingDown,
-            false => reason,
-        };
-        if self.session.has_task(&self.task) {
-            self.session.drive(|engine| {
-                if engine.transport() == Transport::Polling {
-                    engine.handle_probe_lost();
-                } else {
-                    engine.handle_websocket_lost(reason);
-                }
-            });
-        }
-    }
-}
-
-impl Drop for Attached {
-    fn drop(&mut self) {
-        self.lose(CloseReason::TransportClose);
-    }
-}
 
 /// What the request of a WebSocket that probes asks for.
 #[derive(Clone, Copy)]
@@ -116,7 +69,7 @@ async fn attach(shard: Rc<Shard>, probe: Probe, stream: Stream, read: Vec<u8>) {
     let Some(session) = shard.session(&probe.sid) else {
         return Box::pin(finish(stream, End::default())).await;
     };
-    match session.drive(|engine| engine.handle_attach(Instant::now())) {
+    match session.drive(|engine| engine.handle_attach(Instant::now(), Transport::WebSocket)) {
         Attach::Probing => {
             let attached = Attached::new(session);
             attached.task.base64.set(probe.base64);
@@ -136,7 +89,7 @@ pub(crate) async fn run(attached: Attached, stream: Stream, mut read: Vec<u8>) {
     let mut driver = Driver {
         attached,
         reader: Reader::new(),
-        relief: None,
+        relief: Relief::default(),
         pause: None,
         rest: None,
     };
@@ -163,8 +116,7 @@ pub(crate) async fn run(attached: Attached, stream: Stream, mut read: Vec<u8>) {
 struct Driver {
     attached: Attached,
     reader: Reader,
-    /// Waited for before more is read, while some shard is far behind.
-    relief: Option<Pin<Box<OwnedNotified>>>,
+    relief: Relief,
     /// Waited for before more is written.
     pause: Option<Pin<Box<Sleep>>>,
     /// What was read and is for the next turn.
@@ -264,7 +216,7 @@ impl Driver {
     fn read(&mut self, context: &mut Context<'_>) -> Option<End> {
         let shard = Rc::clone(self.attached.session.shard());
         for _ in 0..READS {
-            if self.must_wait(context) {
+            if self.relief.must_wait(&self.attached.session, context) {
                 return None;
             }
             if let Some(mut rest) = self.rest.take() {
@@ -308,28 +260,6 @@ impl Driver {
         }
         after_the_others(context);
         None
-    }
-
-    /// Whether the application or another shard is so far behind that nothing more is read.
-    fn must_wait(&mut self, context: &mut Context<'_>) -> bool {
-        if self.attached.session.is_behind() {
-            return true;
-        }
-        let node = self.attached.session.shard().node();
-        while node.is_behind() {
-            let relief = self
-                .relief
-                .get_or_insert_with(|| Box::pin(Arc::clone(node.relieved()).notified_owned()));
-            if relief.as_mut().poll(context).is_pending() {
-                if !node.is_behind() {
-                    break;
-                }
-                return true;
-            }
-            self.relief = None;
-        }
-        self.relief = None;
-        false
     }
 
     /// Handles what was read, and keeps what has to wait for its turn.
@@ -406,6 +336,12 @@ impl Driver {
 }
 
 impl Attached {
+    /// Writes a few bytes beside the outbox, of which nothing goes this way yet.
+    fn write_small(&self, bytes: &[u8]) -> bool {
+        let mut stream = self.task.stream.borrow_mut();
+        stream.as_mut().is_some_and(|it| it.write_small(bytes))
+    }
+
     fn handle(&self, received: Received<'_>) -> Option<End> {
         match received {
             Received::Text(text) => self.handle_decoded(match self.session.revision() {
@@ -436,29 +372,6 @@ impl Attached {
             }
         }
         None
-    }
-
-    fn handle_decoded(&self, decoded: Result<Packet<'_>, DecodeError>) {
-        match decoded {
-            Ok(packet) => self.handle_packet(packet),
-            Err(_) if self.is_probing() => self.lose(CloseReason::TransportError),
-            Err(_) => self
-                .session
-                .drive(protocol::engineio::Session::handle_undecodable),
-        }
-    }
-
-    fn handle_packet(&self, packet: Packet<'_>) {
-        let now = Instant::now();
-        if self.is_probing() {
-            self.session
-                .drive(|engine| engine.handle_probe_packet(now, &packet));
-        } else if let Some(message) = self
-            .session
-            .drive(|engine| engine.handle_websocket_packet(now, packet))
-        {
-            self.session.upper_half().message(&self.session, message);
-        }
     }
 
     fn fail(&self, error: FrameError) -> End {
