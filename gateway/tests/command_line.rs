@@ -305,6 +305,7 @@ const COMMANDS: &[&str] = &[
     "healthcheck",
     "doctor",
     "trace",
+    "top",
     "runbook",
     "completions",
     "man",
@@ -351,6 +352,24 @@ fn a_trace_follows_one_thing_and_says_why_it_cannot() {
         assert_eq!(done.status.code(), Some(status), "{arguments:?}: {said}");
         assert!(said.contains(message), "{arguments:?}: {said}");
         assert!(!said.contains("only tests know"), "{said}");
+    }
+}
+
+#[test]
+fn what_is_busiest_is_asked_at_a_node_and_the_command_says_why_it_cannot() {
+    let key = file_with("top.key", "a key that only tests know\n");
+    let key = key.to_str().unwrap();
+    let nowhere = "--url=http://127.0.0.1:1";
+    for (arguments, status, message) in [
+        (vec!["top", nowhere, "--once"], 2, "there is no key"),
+        (vec!["top", "--interval=11s"], 2, "between 1s and 10s"),
+        (vec!["top", "--user=ann"], 2, "--user"),
+        (vec!["top", nowhere, "--key-file", key], 1, "127.0.0.1:1: "),
+    ] {
+        let done = gateway(&arguments, &[]);
+        let said = stderr(&done);
+        assert_eq!(done.status.code(), Some(status), "{arguments:?}: {said}");
+        assert!(said.contains(message), "{arguments:?}: {said}");
     }
 }
 

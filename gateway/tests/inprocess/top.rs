@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::{TestGateway, request_with};
-use crate::traces::{KEY, ask, nodes, user};
+use crate::traces::{KEY, ask, nodes, run, user};
 
 async fn get(gateway: &TestGateway) -> (u16, Value) {
     let key = format!("Authorization: Bearer {KEY}\r\n");
@@ -137,4 +137,45 @@ async fn so_many_look_at_a_time_and_no_more() {
     let refused = answers.iter().filter(|(status, _)| *status == 429);
     assert_eq!(refused.count(), 1);
     assert_eq!(get(&a).await.0, 200);
+}
+
+#[tokio::test]
+async fn the_command_prints_all_tables_or_the_answer() {
+    let (_cluster, [a, b]) = nodes().await;
+    let (mut ann, _) = user(&b, "ann").await;
+    // The next answers are of something.
+    top(&a).await;
+    ask(&mut ann, 1, &json!(["join", "chat"])).await;
+    ask(&mut ann, 2, &json!(["broadcast", "said", 1])).await;
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let key = folder.join("top.key");
+    std::fs::write(&key, format!("{KEY}\n")).unwrap();
+    let arguments = |more: &[&str]| {
+        let url = format!("--url=http://{}", a.internal_address());
+        let key = format!("--key-file={}", key.display());
+        let mut all = vec!["top".to_owned(), "--once".to_owned(), url, key];
+        all.extend(more.iter().map(|it| (*it).to_owned()));
+        all
+    };
+    let (status, printed, said) = run(arguments(&[])).await;
+    assert_eq!((status, said.as_str()), (Some(0), ""));
+    let lines: Vec<Vec<&str>> = printed
+        .lines()
+        .map(|it| it.split_whitespace().collect())
+        .collect();
+    for start in [
+        &["2", "nodes"][..],
+        &["a", "0"],
+        &["b", "1"],
+        &["busiest", "rooms"],
+        &["busiest", "users"],
+        &["ann"],
+    ] {
+        let found = lines.iter().any(|line| line.starts_with(start));
+        assert!(found, "{start:?}: {printed}");
+    }
+    let (status, printed, _) = run(arguments(&["--json"])).await;
+    assert_eq!((status, printed.lines().count()), (Some(0), 1));
+    let answer: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(answer["nodes"].as_array().unwrap().len(), 2);
 }

@@ -272,9 +272,14 @@ async fn a_slow_reader_is_told_how_many_lines_it_lost() {
     let (mut ann, _) = user(&gateway, "ann").await;
     // Two lines for each, which is more than what sockets and queues hold.
     const EVENTS: u64 = 20_000;
-    for number in 0..EVENTS {
-        ann.send(&format!(r#"42{number}["echo",1]"#)).await;
-        ann.next().await;
+    const AT_A_TIME: u64 = 100;
+    for first in (0..EVENTS).step_by(AT_A_TIME as usize) {
+        for number in first..first + AT_A_TIME {
+            ann.send(&format!(r#"42{number}["echo",1]"#)).await;
+        }
+        for _ in 0..AT_A_TIME {
+            ann.next().await;
+        }
     }
     ann.send_close().await;
     let (mut came, mut lost) = (0, 0);
@@ -465,7 +470,7 @@ async fn there_are_so_many_traces_and_no_more_and_each_is_of_one_thing() {
 }
 
 /// Runs the program, and says its status, and what it printed and complained of.
-async fn run(arguments: Vec<String>) -> (Option<i32>, String, String) {
+pub(crate) async fn run(arguments: Vec<String>) -> (Option<i32>, String, String) {
     let run = move || {
         let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_gateway"));
         program.args(arguments).env_clear().output().unwrap()

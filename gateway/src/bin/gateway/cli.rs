@@ -13,7 +13,8 @@ use gateway::config::{
 };
 use gateway::{Server, trust};
 
-use crate::{doctor, healthcheck, runbook, trace};
+use crate::internal_port::{InternalPort, Place, escaped};
+use crate::{doctor, healthcheck, runbook, top, trace};
 use commands::{Listed, command};
 use status::Status;
 
@@ -50,6 +51,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Task {
         Some(("healthcheck", matches)) => Task::Done(healthcheck(matches)),
         Some(("doctor", matches)) => Task::Done(doctor(matches)),
         Some(("trace", matches)) => Task::Done(trace(matches)),
+        Some(("top", matches)) => Task::Done(top(matches)),
         Some(("runbook", matches)) => Task::Done(runbook(matches)),
         Some(("completions", matches)) => Task::Done(manual::completions(matches)),
         Some(("man", matches)) => Task::Done(manual::manual(matches)),
@@ -150,6 +152,32 @@ fn trace(matches: &ArgMatches) -> ExitCode {
 }
 
 fn trace_order(matches: &ArgMatches) -> Result<trace::Order, Status> {
+    let port = internal_port(matches)?;
+    let mut query = form_urlencoded_pairs(matches);
+    if matches.get_flag("arguments") {
+        query += "&arguments=true";
+    }
+    Ok(trace::Order {
+        port,
+        query,
+        json: matches.get_flag("json"),
+    })
+}
+
+/// Shows what the cluster is busy with.
+fn top(matches: &ArgMatches) -> ExitCode {
+    let interval = matches.get_one::<Duration>("interval").copied();
+    let order = internal_port(matches).map(|port| top::Order {
+        port,
+        once: matches.get_flag("once"),
+        json: matches.get_flag("json"),
+        interval: interval.unwrap_or(top::USUAL_INTERVAL),
+    });
+    order.map_or_else(Into::into, |order| top::run(&order))
+}
+
+/// Where a node is asked, and the key for that.
+fn internal_port(matches: &ArgMatches) -> Result<InternalPort, Status> {
     let wrong_flag = |flag: &str, problem: &dyn fmt::Display| {
         complain(&format_args!("--{flag}: {problem}"));
         Status::Wrong
@@ -170,15 +198,15 @@ fn trace_order(matches: &ArgMatches) -> Result<trace::Order, Status> {
     });
     let key = key.transpose()?;
     let (place, key) = match (named, key) {
-        (Some(named), Some(key)) => (trace::Place::Named(named.to_owned()), key),
+        (Some(named), Some(key)) => (Place::Named(named.to_owned()), key),
         (named, key) => {
             let config = Config::load(&sources(matches)).map_err(|errors| {
                 complain(&errors);
                 Status::Wrong
             })?;
             let place = match named {
-                Some(named) => trace::Place::Named(named.to_owned()),
-                None => trace::Place::Configured(config.internal_listen),
+                Some(named) => Place::Named(named.to_owned()),
+                None => Place::Configured(config.internal_listen),
             };
             let first = config.api.keys.as_ref().and_then(|keys| keys.first());
             let first = first.map(|it| String::from_utf8_lossy(it.expose()).into_owned());
@@ -198,15 +226,9 @@ fn trace_order(matches: &ArgMatches) -> Result<trace::Order, Status> {
     {
         return Err(wrong_flag("key-file", &"it holds no key"));
     }
-    let mut query = form_urlencoded_pairs(matches);
-    if matches.get_flag("arguments") {
-        query += "&arguments=true";
-    }
-    Ok(trace::Order {
+    Ok(InternalPort {
         place,
         key: first.to_owned(),
-        query,
-        json: matches.get_flag("json"),
     })
 }
 
@@ -214,14 +236,7 @@ fn trace_order(matches: &ArgMatches) -> Result<trace::Order, Status> {
 fn form_urlencoded_pairs(matches: &ArgMatches) -> String {
     let pair = |name: &str| {
         let value = matches.get_one::<String>(name)?;
-        let byte = |byte: u8| match byte.is_ascii_alphanumeric() {
-            true => char::from(byte).to_string(),
-            false => format!("%{byte:02X}"),
-        };
-        Some(format!(
-            "{name}={}",
-            value.bytes().map(byte).collect::<String>()
-        ))
+        Some(format!("{name}={}", escaped(value)))
     };
     let pairs = ["user", "socket", "room", "address", "for"].into_iter();
     pairs.filter_map(pair).collect::<Vec<_>>().join("&")

@@ -19,9 +19,11 @@ use passed::Passed;
 mod cli;
 mod doctor;
 mod healthcheck;
+mod internal_port;
 mod notify;
 mod passed;
 mod runbook;
+mod top;
 mod trace;
 
 #[cfg(feature = "jemalloc")]

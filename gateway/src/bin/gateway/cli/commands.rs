@@ -87,6 +87,7 @@ fn subcommands(listed: Listed) -> impl Iterator<Item = Command> {
         healthcheck(listed),
         doctor(),
         trace(listed),
+        top(listed),
         Command::new("runbook")
             .about("Print what an alert of deploy/prometheus means and what to do about it")
             .arg(
@@ -189,21 +190,64 @@ fn trace(listed: Listed) -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Print lines of JSON, as GET /api/v1/trace has them"),
         )
-        .arg(of(
-            "url",
-            "URL",
-            "The internal port of any node: http://127.0.0.1:3001 [default: internal_listen]",
-        ))
-        .arg(
-            Arg::new("key-file")
-                .long("key-file")
-                .value_name("PATH")
-                .value_parser(value_parser!(PathBuf))
-                .help("File that holds a key of the API [default: the first of api.key]"),
-        )
+        .args(of_internal_port())
         .arg(file("config").long("config"))
         .args(flags(listed, &["internal_listen", "api.key"]))
         .after_help(WHERE_LISTED)
+}
+
+/// Where a node is asked, and the key for that.
+fn of_internal_port() -> [Arg; 2] {
+    let url = "The internal port of any node: http://127.0.0.1:3001 [default: internal_listen]";
+    [
+        Arg::new("url")
+            .long("url")
+            .value_name("URL")
+            .value_parser(NonEmptyStringValueParser::new())
+            .help(url),
+        Arg::new("key-file")
+            .long("key-file")
+            .value_name("PATH")
+            .value_parser(value_parser!(PathBuf))
+            .help("File that holds a key of the API [default: the first of api.key]"),
+    ]
+}
+
+fn top(listed: Listed) -> Command {
+    let flag = |name: &'static str, help: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .action(ArgAction::SetTrue)
+            .help(help)
+    };
+    Command::new("top")
+        .about("Show the rates of all nodes, and the busiest rooms and users")
+        .arg(flag("once", "Print it once, without a terminal"))
+        .arg(flag(
+            "json",
+            "Print lines of JSON, as GET /api/v1/top has them",
+        ))
+        .arg(
+            Arg::new("interval")
+                .long("interval")
+                .value_name("DURATION")
+                .value_parser(top_interval)
+                .help("How often, from 1s to 10s [default: 2s]"),
+        )
+        .args(of_internal_port())
+        .arg(file("config").long("config"))
+        .args(flags(listed, &["internal_listen", "api.key"]))
+        .after_help(WHERE_LISTED)
+}
+
+/// As long as somebody asks within 10 seconds, nodes go on counting.
+fn top_interval(text: &str) -> Result<Duration, String> {
+    let interval = seconds(text)?;
+    let within = Duration::from_secs(1)..=Duration::from_secs(10);
+    match within.contains(&interval) {
+        true => Ok(interval),
+        false => Err("it is not between 1s and 10s".to_owned()),
+    }
 }
 
 fn completions() -> Command {

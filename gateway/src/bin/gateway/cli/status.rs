@@ -87,6 +87,14 @@ pub(super) const STATUSES: &[Row] = &[
         ],
     },
     Row {
+        command: "top",
+        meanings: [
+            "printed, or left by a key",
+            "the node does not answer or refuses, or this program has no terminal view",
+            "the command line or the configuration is wrong, or has no key",
+        ],
+    },
+    Row {
         command: "runbook",
         meanings: ["printed", UNPRINTED, "there is no such alert"],
     },
