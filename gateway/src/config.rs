@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 mod address;
 mod check;
 mod checked;
+mod contents;
 mod difference;
 mod error;
 mod from_file;
@@ -50,6 +51,7 @@ pub use url::{HttpUrl, RedisUrl};
 pub use value::duration;
 
 use check::{Effective, Given};
+pub(crate) use contents::Contents;
 pub(crate) use difference::Change;
 
 /// The whole configuration of a node.
@@ -119,6 +121,8 @@ pub struct Config {
     pub log: Log,
     /// The file with variables that was read as if they were in the environment.
     pub env_file: Option<PathBuf>,
+    /// Whether the node reloads by itself when files change.
+    pub watch: bool,
 }
 
 impl Config {

@@ -14,6 +14,7 @@ mod reload;
 mod running;
 mod shard_thread;
 mod start;
+mod watching;
 #[cfg_attr(not(feature = "webtransport"), path = "server/webtransport/absent.rs")]
 mod webtransport;
 

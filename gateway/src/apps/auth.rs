@@ -12,7 +12,7 @@
 //!      +--no token, bad, expired, wrong namespace--> connect_error
 //! ```
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
@@ -56,10 +56,16 @@ const TOKEN_EVENT: &str = "token";
 const LONGEST: f64 = 1e8;
 
 /// An application whose clients need a token.
+#[derive(Clone)]
 pub(crate) struct Authenticated(Arc<Shared>);
 
 struct Shared {
     application: Arc<dyn Application>,
+    rules: RwLock<Arc<Rules>>,
+}
+
+/// What tokens have to be like, which a reload changes.
+pub(crate) struct Rules {
     verifier: Verifier,
     /// Where clients may show their tokens.
     sources: Sources,
@@ -70,24 +76,57 @@ struct Shared {
 impl Authenticated {
     /// Wraps an application, if the configuration wants tokens.
     pub(crate) fn wrap(
-        application: Arc<dyn Application>,
+        application: &Arc<dyn Application>,
         config: &config::Config,
         outbound: Option<&Arc<Outbound>>,
-    ) -> Result<Arc<dyn Application>, KeyError> {
-        let auth = &config.auth;
-        let Some(verifier) = Verifier::new(auth, outbound)? else {
-            return Ok(application);
+    ) -> Result<Option<Self>, KeyError> {
+        let Some(verifier) = Verifier::new(&config.auth, outbound)? else {
+            return Ok(None);
         };
-        Ok(Arc::new(Self(Arc::new(Shared {
-            application,
+        let rules = Rules::new(verifier, config);
+        Ok(Some(Self(Arc::new(Shared {
+            application: Arc::clone(application),
+            rules: RwLock::new(Arc::new(rules)),
+        }))))
+    }
+
+    /// The rules of another configuration. Keys that are published at the same place stay known. `None` if
+    /// it wants no tokens.
+    pub(crate) fn prepare(
+        &self,
+        config: &config::Config,
+        outbound: Option<&Arc<Outbound>>,
+    ) -> Result<Option<Rules>, KeyError> {
+        let Some(mut verifier) = Verifier::new(&config.auth, outbound)? else {
+            return Ok(None);
+        };
+        verifier.remember(&self.0.rules().verifier);
+        Ok(Some(Rules::new(verifier, config)))
+    }
+
+    /// Has other rules for tokens that come from now on.
+    pub(crate) fn take_over(&self, rules: Rules) {
+        let mut current = self.0.rules.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(rules);
+    }
+}
+
+impl Rules {
+    fn new(verifier: Verifier, config: &config::Config) -> Self {
+        Self {
             verifier,
             sources: Sources::new(config),
-            grace: auth.grace,
-        }))))
+            grace: config.auth.grace,
+        }
     }
 }
 
 impl Shared {
+    fn rules(&self) -> Arc<Rules> {
+        let rules = self.rules.read();
+        Arc::clone(&rules.unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The token is good: is it for this namespace? Keeps what it says with the socket.
     fn accept(&self, socket: &Socket, claims: Claims) -> Result<(), Fault> {
         if !claims.allows_namespace(socket.namespace()) {
@@ -117,7 +156,7 @@ impl Shared {
         {
             let left =
                 Duration::from_secs_f64((claims.expires_at() - unix_now()).clamp(0.0, LONGEST));
-            expiry::watch(socket, Instant::now() + left, self.grace);
+            expiry::watch(socket, Instant::now() + left, self.rules().grace);
         }
     }
 
@@ -151,7 +190,7 @@ impl Shared {
             self.answer(socket, ack, Err(missing));
             return Flow::Done;
         };
-        match self.verifier.verify(bare(&token)) {
+        match self.rules().verifier.verify(bare(&token)) {
             Verification::Now(result) => {
                 let replaced = result.and_then(|claims| self.replace(socket, claims));
                 self.answer(socket, ack, replaced);
@@ -214,8 +253,9 @@ impl Application for Authenticated {
     }
 
     fn identify(&self, socket: &Socket) -> Connect {
-        let verification = match self.0.sources.presented(socket) {
-            Ok(token) => self.0.verifier.verify(bare(&token)),
+        let rules = self.0.rules();
+        let verification = match rules.sources.presented(socket) {
+            Ok(token) => rules.verifier.verify(bare(&token)),
             Err(error) => {
                 let refused = self.0.decided(socket, Err(error));
                 return refused.map_or_else(Connect::Refuse, |()| Connect::Accept);

@@ -21,7 +21,7 @@
 //! it is open everything fails at once, so that nothing piles up.
 
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -34,7 +34,7 @@ use crate::backend::api::emitter;
 use crate::backend::binary::to_backend;
 use crate::backend::event_stream::{EventStream, Full, StreamEntry};
 use crate::backend::words::{List, SharedRoomName};
-use crate::config::{Backend, Config, Pattern, Route, Target};
+use crate::config::{Backend, Config, Pattern};
 use crate::net::outbound::Outbound;
 use crate::socketio::application::{Application, Connect, DisconnectReason, Flow, Refusal};
 use crate::socketio::event::{Ack, Event};
@@ -43,11 +43,13 @@ use crate::socketio::socket::Socket;
 pub(crate) mod breaker;
 mod call;
 pub(crate) mod client;
+mod directions;
 mod lane;
 mod reply;
 
 use call::{Call, CallKind};
-use client::{Backends, CallFailure, Repeat};
+use client::{Backend as HttpBackend, Backends, CallFailure, Repeat};
+use directions::{Destination, Directions};
 use lane::{Lane, Queued};
 use reply::{Action, Reply};
 
@@ -55,32 +57,16 @@ use reply::{Action, Reply};
 const JOIN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The application of `backend.url` and `backend.stream`. One for all shards.
+#[derive(Clone)]
 pub(crate) struct WebhookApplication(Arc<Shared>);
 
 struct Shared {
     namespaces: Vec<Pattern>,
-    routes: Vec<Route>,
-    /// How long a client waits for the stream.
-    timeout: Duration,
-    http: Option<Http>,
+    directions: RwLock<Arc<Directions>>,
+    /// If there is somebody to be asked over HTTP.
+    backends: Option<Arc<Backends>>,
     stream: Option<Arc<EventStream>>,
     relay: Relay,
-}
-
-/// Those that are asked.
-#[derive(Clone)]
-struct Http {
-    backends: Arc<Backends>,
-    /// Events of one socket that may share a request.
-    batch: usize,
-}
-
-/// Where an event goes.
-enum Destination {
-    /// To the stream, and to the backend of this number, as far as there are any.
-    Backend(usize),
-    Relay,
-    Nowhere,
 }
 
 impl WebhookApplication {
@@ -89,46 +75,39 @@ impl WebhookApplication {
         outbound: Arc<Outbound>,
         stream: Option<Arc<EventStream>>,
     ) -> Self {
-        let Backend {
-            webhook,
-            routes,
-            timeout,
-            ..
-        } = &config.backend;
-        let http = webhook.as_ref().map(|webhook| Http {
-            backends: Arc::new(Backends::new(webhook, routes, outbound)),
-            batch: webhook.batch.get(),
-        });
+        let webhook = config.backend.webhook.as_ref();
+        let backends = webhook.map(|_| Arc::new(Backends::new(outbound)));
+        let directions = Directions::new(&config.backend, backends.as_deref());
         Self(Arc::new(Shared {
             namespaces: config.namespaces.clone(),
-            routes: routes.clone(),
-            timeout: *timeout,
-            http,
+            directions: RwLock::new(Arc::new(directions)),
+            backends,
             stream,
             relay: Relay::new(config),
         }))
     }
 
     pub(crate) fn backends(&self) -> Option<&Arc<Backends>> {
-        self.0.http.as_ref().map(|http| &http.backends)
+        self.0.backends.as_ref()
+    }
+
+    /// Has events that come from now on go where another configuration says. What waits, or is under way,
+    /// goes where it was to go.
+    pub(crate) fn take_over(&self, config: &Backend) {
+        let new = Directions::new(config, self.0.backends.as_deref());
+        let current = self.0.directions.write();
+        *current.unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
     }
 }
 
 impl Shared {
+    fn directions(&self) -> Arc<Directions> {
+        let current = self.directions.read();
+        Arc::clone(&current.unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn destination(&self, namespace: &str, event: &str) -> Destination {
-        let mut routes = self.routes.iter();
-        match routes.find(|route| route.matches(namespace, event)) {
-            None => Destination::Backend(0),
-            Some(route) => match &route.target {
-                Target::Backend(url) => Destination::Backend(
-                    self.http
-                        .as_ref()
-                        .map_or(0, |http| http.backends.number(url)),
-                ),
-                Target::Relay => Destination::Relay,
-                Target::Nowhere => Destination::Nowhere,
-            },
-        }
+        self.directions().of(namespace, event)
     }
 
     /// Tells consumer groups what happens.
@@ -148,7 +127,7 @@ impl Shared {
 
     /// Lets a client know that its event is in the stream.
     async fn confirm(&self, ack: Ack, written: oneshot::Receiver<()>) {
-        match tokio::time::timeout(self.timeout, written).await {
+        match tokio::time::timeout(self.directions().timeout, written).await {
             Ok(Ok(())) => ack.accept(),
             Ok(Err(_)) | Err(_) => {
                 let message = "the event was taken and is not written yet";
@@ -158,9 +137,14 @@ impl Shared {
     }
 }
 
-impl Http {
+impl Shared {
     /// Asks whether the socket may connect, and does what has to be done before it is.
-    async fn ask(&self, backend: usize, socket: &Socket, lane: &Lane) -> Result<(), Refusal> {
+    async fn ask(
+        &self,
+        backend: &Arc<HttpBackend>,
+        socket: &Socket,
+        lane: &Lane,
+    ) -> Result<(), Refusal> {
         let id = call::id();
         let call = Call::connect(socket, lane, &id);
         let began = Instant::now();
@@ -209,25 +193,28 @@ impl Http {
 
     async fn call(
         &self,
-        backend: usize,
+        backend: &Arc<HttpBackend>,
         call: &Call<'_>,
         repeat: Repeat,
     ) -> Result<Reply, CallFailure> {
+        let Some(backends) = &self.backends else {
+            return Err(CallFailure::Down);
+        };
         let body = call.to_json();
-        let answered = self.backends.call(backend, call.id(), body, repeat);
+        let answered = backends.call(backend, call.id(), body, repeat);
         let answer = answered.await?;
         let reply = Reply::read(&answer, call.size());
         reply.map_err(|error| {
-            let url = self.backends.url(backend);
+            let url = backend.url();
             warn!(target: "gateway::webhook", event = call.about(), id = call.id(), url, %error, "the backend's reply cannot be read; nothing of it is done");
-            self.backends.counters().bad_replies.increment();
+            backends.counters().bad_replies.increment();
             CallFailure::BadReply
         })
     }
 
     /// Sends what waits in a lane, until nothing does.
-    async fn work(self, socket: Socket, lane: Rc<Lane>) {
-        while let Some(taken) = lane.take(self.batch) {
+    async fn work(self: Arc<Self>, socket: Socket, lane: Rc<Lane>) {
+        while let Some(taken) = lane.take(self.directions().batch) {
             let repeat = match taken.kind() {
                 CallKind::Disconnect => Repeat::Always,
                 CallKind::Connect | CallKind::Event | CallKind::Batch => Repeat::Harmless,
@@ -235,7 +222,7 @@ impl Http {
             let result = {
                 let call = Call::of(&socket, &lane, &taken);
                 let began = Instant::now();
-                let result = self.call(taken.backend, &call, repeat).await;
+                let result = self.call(&taken.backend, &call, repeat).await;
                 trace_call(&socket, &call, began, result.as_ref().err());
                 result
             };
@@ -255,7 +242,9 @@ impl Http {
                 Err(failure) => {
                     debug!(target: "gateway::webhook", socket = %socket.id(), %failure, "the backend did not take an event");
                     let lost = taken.queued.len() as u64;
-                    self.backends.counters().lost.add(lost);
+                    if let Some(backends) = &self.backends {
+                        backends.counters().lost.add(lost);
+                    }
                     for queued in taken.queued {
                         refuse(queued.ack(), failure.code(), &failure.to_string());
                     }
@@ -265,9 +254,9 @@ impl Http {
     }
 
     /// Puts something into a socket's lane and sees to it that the lane is worked on.
-    fn queue(&self, socket: &Socket, lane: &Rc<Lane>, queued: Queued) {
+    fn queue(self: &Arc<Self>, socket: &Socket, lane: &Rc<Lane>, queued: Queued) {
         if lane.push(queued) {
-            let work = self.clone().work(socket.clone(), Rc::clone(lane));
+            let work = Arc::clone(self).work(socket.clone(), Rc::clone(lane));
             tokio::task::spawn_local(work);
         }
     }
@@ -290,15 +279,13 @@ impl Application for WebhookApplication {
                 let refusal = Refusal::new("the backend has too much to do");
                 Connect::Refuse(refusal.with_data(&json!({"code": "backend_overloaded"})))
             }
-            Destination::Backend(backend) => match self.0.http.clone() {
-                None => Connect::Accept,
-                Some(http) => {
-                    let socket = socket.clone();
-                    Connect::Pending(Box::pin(
-                        async move { http.ask(backend, &socket, &lane).await },
-                    ))
-                }
-            },
+            Destination::Backend(None) => Connect::Accept,
+            Destination::Backend(Some(backend)) => {
+                let (shared, socket) = (Arc::clone(&self.0), socket.clone());
+                Connect::Pending(Box::pin(async move {
+                    shared.ask(&backend, &socket, &lane).await
+                }))
+            }
         }
     }
 
@@ -343,7 +330,7 @@ impl Application for WebhookApplication {
         let args = to_backend(event.arguments());
         let id = call::id();
         let ack = event.take_ack();
-        let (done, written) = match (&self.0.http, &ack) {
+        let (done, written) = match (&backend, &ack) {
             (None, Some(_)) => {
                 let (done, written) = oneshot::channel();
                 (Some(done), Some(written))
@@ -360,7 +347,7 @@ impl Application for WebhookApplication {
                 return Flow::Done;
             }
         }
-        let Some(http) = &self.0.http else {
+        let Some(backend) = backend else {
             if let Some((ack, written)) = ack.zip(written) {
                 let shared = Arc::clone(&self.0);
                 tokio::task::spawn_local(async move { shared.confirm(ack, written).await });
@@ -374,7 +361,7 @@ impl Application for WebhookApplication {
             args,
             ack,
         };
-        http.queue(socket, &lane, queued);
+        self.0.queue(socket, &lane, queued);
         if lane.is_full() {
             Flow::Pending(Box::pin(async move { lane.until_roomy().await }))
         } else {
@@ -404,13 +391,13 @@ impl Application for WebhookApplication {
                 let call = Call::disconnect(socket, &lane, &id, reason.as_node());
                 self.0.tell(socket, &call);
             }
-            if let Some(http) = &self.0.http {
+            if let Some(backend) = backend {
                 let queued = Queued::Disconnect {
                     backend,
                     id,
                     reason: reason.as_node(),
                 };
-                http.queue(socket, &lane, queued);
+                self.0.queue(socket, &lane, queued);
             }
         }
     }

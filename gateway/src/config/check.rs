@@ -209,6 +209,7 @@ impl Effective {
                 level: self.read("log.level"),
             },
             env_file: self.find("config.env_file"),
+            watch: self.read("config.watch"),
         };
         self.contradictions(&config, errors);
         config

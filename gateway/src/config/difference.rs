@@ -37,7 +37,8 @@ impl Config {
 /// Whether a section begins or ends to have a meaning, which changes of what layers a node is built.
 fn turns_over(old: &Config, new: &Config, name: &str) -> bool {
     let of: fn(&Config) -> (bool, bool) = match name.split_once('.') {
-        Some(("auth", _)) => |config| (config.wants_tokens(), false),
+        // A node that has nobody to ask has no thread to do so.
+        Some(("auth", _)) => |config| (config.wants_tokens(), config.auth.jwks_url.is_some()),
         Some(("backend", _)) => |config| {
             let backend = &config.backend;
             (backend.webhook.is_some(), backend.stream.is_some())
@@ -231,6 +232,7 @@ const PARTS: &[Part] = &[
     part!("log.format", log.format),
     part!("log.level", log.level),
     part!("config.env_file", env_file),
+    part!("config.watch", watch),
 ];
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
@@ -82,6 +83,15 @@ impl Sources {
         environment
             .filter_map(|(name, value)| foreign(name, value))
             .collect()
+    }
+
+    /// Tells all that is given, or what is wrong with it, to what makes a fingerprint.
+    pub(crate) fn print(&self, to: &mut impl Hasher) {
+        let mut errors = Vec::new();
+        for given in self.read(&mut errors) {
+            (given.setting.name, given.text).hash(to);
+        }
+        errors.iter().for_each(|it| it.to_string().hash(to));
     }
 
     /// All that is given, what counts less before what counts more.

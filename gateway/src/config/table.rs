@@ -498,20 +498,23 @@ pub static SETTINGS: &[Setting] = &[
          equally good, so that an issuer can change from one to another. The text as a whole is one \
          of them.",
     )
-    .secret(),
+    .secret()
+    .reloadable(),
     Setting::optional::<PathBuf>(
         "auth.jwt_public_key",
         "tokens of this kind are not taken",
         "/etc/gateway/issuer.pem",
         "PEM file with the public key of signed tokens: RSA (RS256, RS384, RS512, PS256, PS384, \
          PS512), P-256 (ES256), P-384 (ES384), P-521 (ES512) or Ed25519 (EdDSA).",
-    ),
+    )
+    .reloadable(),
     Setting::optional::<HttpUrl>(
         "auth.jwks_url",
         "tokens of this kind are not taken",
         "https://issuer.example.com/jwks.json",
         "Where the public keys of signed tokens are published.",
-    ),
+    )
+    .reloadable(),
     Setting::with::<Duration>(
         "auth.jwks_refresh",
         "5m",
@@ -520,14 +523,16 @@ pub static SETTINGS: &[Setting] = &[
          key has them fetched at once, but not twice within 10 seconds.",
     )
     .between("1s", "1d")
-    .needs(&["auth.jwks_url"]),
+    .needs(&["auth.jwks_url"])
+    .reloadable(),
     Setting::optional::<String>(
         "auth.issuer",
         "any issuer",
         "https://issuer.example.com/",
         "The issuer (`iss`) that every token has to name.",
     )
-    .needs_any(KEYS),
+    .needs_any(KEYS)
+    .reloadable(),
     Setting::with::<Vec<String>>(
         "auth.audience",
         "",
@@ -535,7 +540,8 @@ pub static SETTINGS: &[Setting] = &[
         "Audiences (`aud`) of which every token has to name one. Without any, a token that names \
          an audience is refused: it is meant for somebody else.",
     )
-    .needs_any(KEYS),
+    .needs_any(KEYS)
+    .reloadable(),
     Setting::optional::<Cookie>(
         "auth.cookie",
         "cookies are not looked at",
@@ -543,7 +549,8 @@ pub static SETTINGS: &[Setting] = &[
         "Name of a cookie that holds the token of a client that shows none in another place. A page \
          of another origin needs to be listed in `cors.origins` for it.",
     )
-    .needs_any(KEYS),
+    .needs_any(KEYS)
+    .reloadable(),
     Setting::with::<Duration>(
         "auth.leeway",
         "10s",
@@ -551,7 +558,8 @@ pub static SETTINGS: &[Setting] = &[
         "How far the issuer's clock and this one may differ.",
     )
     .between("0", "10m")
-    .needs_any(KEYS),
+    .needs_any(KEYS)
+    .reloadable(),
     Setting::with::<Duration>(
         "auth.grace",
         "30s",
@@ -559,7 +567,8 @@ pub static SETTINGS: &[Setting] = &[
         "How long a socket stays after its token expired, for the client to send another.",
     )
     .between("0", "1d")
-    .needs_any(KEYS),
+    .needs_any(KEYS)
+    .reloadable(),
     Setting::optional::<PathBuf>(
         "auth.ca_file",
         "what this system trusts",
@@ -567,7 +576,8 @@ pub static SETTINGS: &[Setting] = &[
         "PEM file of the certificates to trust for the issuer, in place of the system's roots. \
          They are authorities, or the server's own certificate, if it signed itself.",
     )
-    .needs(&["auth.jwks_url"]),
+    .needs(&["auth.jwks_url"])
+    .reloadable(),
     Setting::with::<TlsVerify>(
         "auth.tls_verify",
         "full",
@@ -575,28 +585,32 @@ pub static SETTINGS: &[Setting] = &[
         "How the node checks the certificate of the issuer: `full`, `ca` (who signed it, but not \
          its name), or `none`. With `none` anybody in between can read and change everything.",
     )
-    .needs(&["auth.jwks_url"]),
+    .needs(&["auth.jwks_url"])
+    .reloadable(),
     Setting::optional::<PathBuf>(
         "auth.tls_cert",
         "no certificate is shown",
         "/etc/gateway/auth-client.crt",
         "PEM file with the certificate chain that the gateway shows the issuer.",
     )
-    .needs(&["auth.tls_key", "auth.jwks_url"]),
+    .needs(&["auth.tls_key", "auth.jwks_url"])
+    .reloadable(),
     Setting::optional::<PathBuf>(
         "auth.tls_key",
         "no certificate is shown",
         "/etc/gateway/auth-client.key",
         "PEM file with the private key of that certificate.",
     )
-    .needs(&["auth.tls_cert", "auth.jwks_url"]),
+    .needs(&["auth.tls_cert", "auth.jwks_url"])
+    .reloadable(),
     Setting::optional::<HttpUrl>(
         "backend.url",
         "the relay application, without a backend",
         "http://backend:8000/socket",
         "The backend that is told about connects and events and answers what to do.",
     )
-    .needs(&["backend.secret"]),
+    .needs(&["backend.secret"])
+    .reloadable(),
     Setting::optional::<Secret>(
         "backend.secret",
         "none",
@@ -604,7 +618,8 @@ pub static SETTINGS: &[Setting] = &[
         "Secret that signs requests to the backend.",
     )
     .needs(&["backend.url"])
-    .secret(),
+    .secret()
+    .reloadable(),
     Setting::with::<Vec<Route>>(
         "backend.routes",
         "",
@@ -614,7 +629,8 @@ pub static SETTINGS: &[Setting] = &[
          of characters, and a target. A target is a URL, `relay` (the relay application does it) \
          or `nowhere`. The events `connect` and `disconnect` are those of the socket itself.",
     )
-    .needs_any(BACKENDS),
+    .needs_any(BACKENDS)
+    .reloadable(),
     Setting::with::<bool>(
         "backend.http2",
         "false",
@@ -622,7 +638,8 @@ pub static SETTINGS: &[Setting] = &[
         "Whether the backend is spoken to in HTTP/2 without asking. With `https` the two agree on \
          it by themselves.",
     )
-    .needs(&["backend.url"]),
+    .needs(&["backend.url"])
+    .reloadable(),
     Setting::with::<Duration>(
         "backend.timeout",
         "5s",
@@ -630,7 +647,8 @@ pub static SETTINGS: &[Setting] = &[
         "How long the backend may take for one request, or Redis for an entry that a client waits for.",
     )
     .between("10ms", "10m")
-    .needs_any(BACKENDS),
+    .needs_any(BACKENDS)
+    .reloadable(),
     Setting::with::<NonZeroUsize>(
         "backend.concurrency",
         "64",
@@ -638,7 +656,8 @@ pub static SETTINGS: &[Setting] = &[
         "Requests to the backend that are under way at a time.",
     )
     .between("1", "10000")
-    .needs(&["backend.url"]),
+    .needs(&["backend.url"])
+    .reloadable(),
     Setting::with::<usize>(
         "backend.queue",
         "10000",
@@ -646,7 +665,8 @@ pub static SETTINGS: &[Setting] = &[
         "Requests that may wait for their turn; what comes beyond is refused at once.",
     )
     .between("0", "1000000")
-    .needs(&["backend.url"]),
+    .needs(&["backend.url"])
+    .reloadable(),
     Setting::with::<NonZeroUsize>(
         "backend.batch",
         "1",
@@ -655,7 +675,8 @@ pub static SETTINGS: &[Setting] = &[
          know batches.",
     )
     .between("1", "1000")
-    .needs(&["backend.url"]),
+    .needs(&["backend.url"])
+    .reloadable(),
     Setting::with::<u32>(
         "backend.retries",
         "2",
@@ -663,7 +684,8 @@ pub static SETTINGS: &[Setting] = &[
         "Further attempts after one that failed.",
     )
     .between("0", "20")
-    .needs(&["backend.url"]),
+    .needs(&["backend.url"])
+    .reloadable(),
     Setting::with::<bool>(
         "backend.idempotent",
         "false",
@@ -671,7 +693,8 @@ pub static SETTINGS: &[Setting] = &[
         "Whether the backend remembers the ids of requests, so that an event may be sent again \
          when nobody knows whether it arrived.",
     )
-    .needs(&["backend.url"]),
+    .needs(&["backend.url"])
+    .reloadable(),
     Setting::with::<NonZeroU32>(
         "backend.breaker_failures",
         "5",
@@ -679,7 +702,8 @@ pub static SETTINGS: &[Setting] = &[
         "Failures in a row after which the backend is left alone for a while.",
     )
     .between("1", "100000")
-    .needs(&["backend.url"]),
+    .needs(&["backend.url"])
+    .reloadable(),
     Setting::with::<Duration>(
         "backend.breaker_pause",
         "500ms",
@@ -688,7 +712,8 @@ pub static SETTINGS: &[Setting] = &[
          up to 16 times as long.",
     )
     .between("10ms", "10m")
-    .needs(&["backend.url"]),
+    .needs(&["backend.url"])
+    .reloadable(),
     Setting::optional::<PathBuf>(
         "backend.ca_file",
         "what this system trusts",
@@ -696,7 +721,8 @@ pub static SETTINGS: &[Setting] = &[
         "PEM file of the certificates to trust for backends, in place of the system's roots. They \
          are authorities, or the server's own certificate, if it signed itself.",
     )
-    .needs(&["backend.url"]),
+    .needs(&["backend.url"])
+    .reloadable(),
     Setting::with::<TlsVerify>(
         "backend.tls_verify",
         "full",
@@ -704,21 +730,24 @@ pub static SETTINGS: &[Setting] = &[
         "How the node checks the certificates of backends: `full`, `ca` (who signed it, but not \
          its name), or `none`. With `none` anybody in between can read and change everything.",
     )
-    .needs(&["backend.url"]),
+    .needs(&["backend.url"])
+    .reloadable(),
     Setting::optional::<PathBuf>(
         "backend.tls_cert",
         "no certificate is shown",
         "/etc/gateway/backend-client.crt",
         "PEM file with the certificate chain that the gateway shows backends.",
     )
-    .needs(&["backend.tls_key", "backend.url"]),
+    .needs(&["backend.tls_key", "backend.url"])
+    .reloadable(),
     Setting::optional::<PathBuf>(
         "backend.tls_key",
         "no certificate is shown",
         "/etc/gateway/backend-client.key",
         "PEM file with the private key of that certificate.",
     )
-    .needs(&["backend.tls_cert", "backend.url"]),
+    .needs(&["backend.tls_cert", "backend.url"])
+    .reloadable(),
     Setting::optional::<StreamName>(
         "backend.stream",
         "none",
@@ -837,6 +866,13 @@ pub static SETTINGS: &[Setting] = &[
         "/etc/gateway/gateway.env",
         "File with lines such as `GATEWAY_REDIS_URL=redis://localhost`, which are read as if they were in the \
          environment. The environment itself counts more. Other names than `GATEWAY_*` have no effect.",
+    ),
+    Setting::with::<bool>(
+        "config.watch",
+        "false",
+        "true",
+        "Whether the node reloads by itself when its file, the file with variables, or a file that these name has \
+         changed. It looks every 2 seconds, and takes what stays the same for as long.",
     ),
 ];
 

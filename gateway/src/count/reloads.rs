@@ -61,6 +61,12 @@ impl ReloadCounters {
         self.waiting.store(waiting as u64, Ordering::Relaxed);
     }
 
+    /// The settings are right and as they were, but for those that wait for a restart.
+    pub(crate) fn wait(&self, waiting: usize) {
+        self.failed.store(0, Ordering::Relaxed);
+        self.waiting.store(waiting as u64, Ordering::Relaxed);
+    }
+
     pub(crate) fn failed(&self) {
         self.results.of(ReloadResult::Refused).increment();
         self.failed.store(1, Ordering::Relaxed);

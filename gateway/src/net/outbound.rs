@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io::ErrorKind;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,12 +40,17 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// with all that is under way.
 pub(crate) struct Outbound {
     handle: Handle,
-    client: HttpClient,
+    clients: RwLock<Arc<Clients>>,
+    _stop: oneshot::Sender<()>,
+}
+
+/// The clients. Each trusts those that its settings name.
+pub(crate) struct Clients {
+    backends: HttpClient,
     /// Speaks HTTP/2 without asking.
-    client_http2: HttpClient,
+    backends_http2: HttpClient,
     /// For the keys of issuers, who may be trusted otherwise.
     issuers: HttpClient,
-    _stop: oneshot::Sender<()>,
 }
 
 type HttpClient = Client<Marking<HttpsConnector<HttpConnector>>, Full<Bytes>>;
@@ -101,15 +106,10 @@ impl Outbound {
         backend: Option<&Backend>,
         auth: &Auth,
     ) -> Result<Arc<Self>, OutboundError> {
-        let issuers = tls(&auth.trust, "auth", auth.jwks_url.iter())?;
-        let backends = match backend {
-            Some(backend) => tls(&backend.trust, "backend", backend_urls(backend))?,
-            None => trusting_nobody()?,
-        };
-        Ok(Self::with(backends, issuers)?)
+        Ok(Self::with(Clients::new(backend, auth)?)?)
     }
 
-    fn with(backends: ClientConfig, issuers: ClientConfig) -> std::io::Result<Arc<Self>> {
+    fn with(clients: Clients) -> std::io::Result<Arc<Self>> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -120,20 +120,22 @@ impl Outbound {
             .spawn(move || {
                 let _told_or_dropped = runtime.block_on(stopped);
             })?;
-        let mut builder = Client::builder(TokioExecutor::new());
-        builder
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT);
-        let client = builder.build(connector(backends.clone()));
-        let issuers = builder.build(connector(issuers));
-        let client_http2 = builder.http2_only(true).build(connector(backends));
         Ok(Arc::new(Self {
             handle,
-            client,
-            client_http2,
-            issuers,
+            clients: RwLock::new(Arc::new(clients)),
             _stop: stop,
         }))
+    }
+
+    /// Makes requests by other clients from now on. Those under way end as they began.
+    pub(crate) fn take_over(&self, clients: Clients) {
+        let mut current = self.clients.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(clients);
+    }
+
+    fn clients(&self) -> Arc<Clients> {
+        let current = self.clients.read();
+        Arc::clone(&current.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Runs a future on the thread.
@@ -152,9 +154,10 @@ impl Outbound {
         timeout: Duration,
         max_bytes: usize,
     ) -> Result<Response<Bytes>, CallError> {
+        let clients = self.clients();
         let client = match protocol {
-            Protocol::Negotiated => &self.client,
-            Protocol::Http2 => &self.client_http2,
+            Protocol::Negotiated => &clients.backends,
+            Protocol::Http2 => &clients.backends_http2,
         };
         Self::call_by(client, request, timeout, max_bytes).await
     }
@@ -208,13 +211,34 @@ impl Outbound {
     ) -> Result<Bytes, CallError> {
         let mut request = Request::new(Full::default());
         *request.uri_mut() = url.clone();
-        let response = Self::call_by(&self.issuers, request, timeout, max_bytes);
+        let clients = self.clients();
+        let response = Self::call_by(&clients.issuers, request, timeout, max_bytes);
         let response = response.await?;
         if response.status().is_success() {
             Ok(response.into_body())
         } else {
             Err(CallError::Status(response.status()))
         }
+    }
+}
+
+impl Clients {
+    /// For backends, if there are any, and for the keys of issuers.
+    pub(crate) fn new(backend: Option<&Backend>, auth: &Auth) -> Result<Self, TrustError> {
+        let issuers = tls(&auth.trust, "auth", auth.jwks_url.iter())?;
+        let backends = match backend {
+            Some(backend) => tls(&backend.trust, "backend", backend_urls(backend))?,
+            None => trusting_nobody()?,
+        };
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT);
+        Ok(Self {
+            issuers: builder.build(connector(issuers)),
+            backends: builder.build(connector(backends.clone())),
+            backends_http2: builder.http2_only(true).build(connector(backends)),
+        })
     }
 }
 

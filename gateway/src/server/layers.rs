@@ -12,14 +12,14 @@ use std::sync::Arc;
 use super::StartError;
 use super::error::keep;
 use super::redis::{self, StreamTarget};
-use crate::apps::auth::Authenticated;
+use crate::apps::auth::{Authenticated, Rules};
 use crate::apps::relay::Relay;
 use crate::backend::event_stream::EventStream;
 use crate::backend::webhook::WebhookApplication;
 use crate::backend::webhook::client::Backends;
 use crate::config::Config;
 use crate::count::Export;
-use crate::net::outbound::Outbound;
+use crate::net::outbound::{Clients, Outbound};
 use crate::socketio::SocketIo;
 use crate::socketio::application::Application;
 
@@ -28,6 +28,45 @@ pub(super) struct Layers {
     pub(super) outermost: SocketIo,
     backends: Option<Arc<Backends>>,
     pub(super) stream: Option<StreamQueue>,
+    pub(super) changing: Changing,
+}
+
+/// The layers that a reload changes.
+#[derive(Default)]
+pub(super) struct Changing {
+    outbound: Option<Arc<Outbound>>,
+    webhook: Option<WebhookApplication>,
+    tokens: Option<Authenticated>,
+}
+
+/// What the layers become by a reload; nothing can fail any more.
+pub(super) struct Changed {
+    clients: Option<Clients>,
+    rules: Option<Rules>,
+}
+
+impl Changing {
+    /// Makes all that other settings need.
+    pub(super) fn prepare(&self, config: &Config) -> Result<Changed, StartError> {
+        let clients = |_| Clients::new(Some(&config.backend), &config.auth);
+        let clients = self.outbound.as_ref().map(clients).transpose()?;
+        let rules = |it: &Authenticated| it.prepare(config, self.outbound.as_ref());
+        let rules = self.tokens.as_ref().map(rules).transpose()?.flatten();
+        Ok(Changed { clients, rules })
+    }
+
+    /// Has them count from now on.
+    pub(super) fn take_over(&self, config: &Config, changed: Changed) {
+        if let Some((outbound, clients)) = self.outbound.as_ref().zip(changed.clients) {
+            outbound.take_over(clients);
+        }
+        if let Some((tokens, rules)) = self.tokens.as_ref().zip(changed.rules) {
+            tokens.take_over(rules);
+        }
+        if let Some(webhook) = &self.webhook {
+            webhook.take_over(&config.backend);
+        }
+    }
 }
 
 /// The queue of `backend.stream`, and who writes it to what.
@@ -51,13 +90,22 @@ impl Layers {
         let stream = is_wanted.then(|| stream(config, outbound.as_ref()));
         let stream = stream.and_then(|stream| keep(errors, stream)).flatten();
         let queue = stream.as_ref().map(|stream| Arc::clone(&stream.queue));
-        let (innermost, backends) = innermost(config, own, outbound.as_ref(), queue);
-        let wrapped = Authenticated::wrap(innermost, config, outbound.as_ref());
-        let authenticated = keep(errors, wrapped.map_err(StartError::from))?;
+        let (innermost, webhook) = innermost(config, own, outbound.as_ref(), queue);
+        let tokens = Authenticated::wrap(&innermost, config, outbound.as_ref());
+        let tokens = keep(errors, tokens.map_err(StartError::from))?;
+        let authenticated = match tokens.clone() {
+            Some(tokens) => Arc::new(tokens),
+            None => innermost,
+        };
         Some(Self {
             outermost: SocketIo::new(authenticated, config),
-            backends,
+            backends: webhook.as_ref().and_then(|it| it.backends().cloned()),
             stream,
+            changing: Changing {
+                outbound,
+                webhook,
+                tokens,
+            },
         })
     }
 
@@ -75,15 +123,14 @@ fn innermost(
     own: Option<Arc<dyn Application>>,
     outbound: Option<&Arc<Outbound>>,
     queue: Option<Arc<EventStream>>,
-) -> (Arc<dyn Application>, Option<Arc<Backends>>) {
+) -> (Arc<dyn Application>, Option<WebhookApplication>) {
     if let Some(own) = own {
         return (own, None);
     }
     match outbound.filter(|_| has_backend(config)) {
         Some(outbound) => {
             let application = WebhookApplication::new(config, Arc::clone(outbound), queue);
-            let backends = application.backends().cloned();
-            (Arc::new(application), backends)
+            (Arc::new(application.clone()), Some(application))
         }
         None => (Arc::new(Relay::new(config)), None),
     }

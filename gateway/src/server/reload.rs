@@ -1,7 +1,7 @@
 //! Reading the settings again while the node serves.
 //!
 //! ```text
-//!           asked: by the program (SIGHUP), by the API
+//!           asked: by the program (SIGHUP), by the API, by a file that changed (`watching`)
 //!   Idle ------------------------------------------------> Reading
 //!    ^ ^ ^ ^                                                  |
 //!    | | | |  a source cannot be read in time, or is wrong    |
@@ -26,12 +26,13 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::error::StartError;
+use super::layers::{Changed, Changing};
 use super::start::Server;
 use super::webtransport;
-use crate::config::{self, Change, CheckedConfig, Config, Listen, Sources};
+use crate::config::{self, Change, CheckedConfig, Config, Contents, Listen, Sources};
 use crate::count::{Asker, Label, ReloadResult};
 use crate::engine::node::Node;
 use crate::engine::reloads::{Asked, ReloadError, Reloaded};
@@ -58,6 +59,10 @@ pub(super) struct Reloader {
     pub(super) origin: Option<Origin>,
     /// Of each certificate.
     pub(super) renewals: Vec<AskRenewal>,
+    /// What tokens and backends are asked by.
+    pub(super) layers: Arc<Changing>,
+    /// What was read last of the files that settings name.
+    pub(super) contents: Contents,
     /// One that took too long.
     pub(super) stuck: Option<JoinHandle<Result<Ready, StartError>>>,
 }
@@ -65,6 +70,8 @@ pub(super) struct Reloader {
 /// Settings that are right, and what is different in them.
 pub(super) struct Ready {
     merged: CheckedConfig,
+    layers: Changed,
+    contents: Contents,
     changed: Vec<&'static str>,
     needs_restart: Vec<&'static str>,
 }
@@ -91,30 +98,34 @@ impl Reloader {
     async fn reload(&mut self, by: Asker, is_rehearsal: bool) -> Result<Reloaded, ReloadError> {
         let outcome = self.attempt(is_rehearsal).await;
         if !is_rehearsal {
-            self.tell(by.label(), &outcome);
+            self.tell(by, &outcome);
         }
         outcome
     }
 
     /// Counts what came of it, and says it in the log.
-    fn tell(&self, by: &'static str, outcome: &Result<Reloaded, ReloadError>) {
+    fn tell(&self, by: Asker, outcome: &Result<Reloaded, ReloadError>) {
         let counters = &self.node.counters().reloads;
         match outcome {
+            Ok(reloaded) if by == Asker::File && reloaded.changed.is_empty() => {
+                counters.wait(reloaded.needs_restart.len());
+                debug!(target: "gateway::reload", by = by.label(), "settings read again; {reloaded}");
+            }
             Ok(reloaded) => {
                 let result = match reloaded.changed.is_empty() {
                     true => ReloadResult::Unchanged,
                     false => ReloadResult::Applied,
                 };
                 counters.succeeded(result, reloaded.needs_restart.len());
-                info!(target: "gateway::reload", by, "settings read again; {reloaded}");
+                info!(target: "gateway::reload", by = by.label(), "settings read again; {reloaded}");
             }
             Err(ReloadError::NoSources) => {
-                warn!(target: "gateway::reload", by, "nothing reloaded: {}", ReloadError::NoSources);
+                warn!(target: "gateway::reload", by = by.label(), "nothing reloaded: {}", ReloadError::NoSources);
             }
             Err(error) => {
                 counters.failed();
                 for line in error.to_string().lines() {
-                    warn!(target: "gateway::reload", by, "reload refused, nothing changed: {line}");
+                    warn!(target: "gateway::reload", by = by.label(), "reload refused, nothing changed: {line}");
                 }
             }
         }
@@ -137,6 +148,8 @@ impl Reloader {
                 config::log::set_level(&ready.merged.log.level);
             }
             if !ready.changed.is_empty() {
+                self.layers.take_over(&ready.merged, ready.layers);
+                self.contents = ready.contents;
                 self.node.take_over(Arc::new(ready.merged)).await;
             }
             self.renew().await;
@@ -154,7 +167,9 @@ impl Reloader {
             return Err(ReloadError::Timeout(RELOAD_TIME));
         }
         let current = self.node.current();
-        let mut reading = tokio::task::spawn_blocking(move || Ready::read(&origin, &current));
+        let (layers, before) = (Arc::clone(&self.layers), self.contents.clone());
+        let mut reading =
+            tokio::task::spawn_blocking(move || Ready::read(&origin, &current, &layers, &before));
         match tokio::time::timeout(RELOAD_TIME, &mut reading).await {
             Ok(Ok(ready)) => ready.map_err(|error| ReloadError::Wrong(error.to_string())),
             // It panicked, or the node ends.
@@ -180,14 +195,19 @@ impl Reloader {
 
 impl Ready {
     /// Reads and checks all that the start reads and checks.
-    fn read(origin: &Origin, current: &CheckedConfig) -> Result<Self, StartError> {
+    fn read(
+        origin: &Origin,
+        current: &CheckedConfig,
+        layers: &Changing,
+        before: &Contents,
+    ) -> Result<Self, StartError> {
         let mut new = Config::load(&origin.sources)?;
         let (clients, internal) = origin.places.clone();
         new.replace_places(clients, internal);
         let new = new.check()?;
         let Change {
             merged,
-            changed,
+            mut changed,
             needs_restart,
         } = current.change_to(&new);
         // What waits for a restart may not go with what does not.
@@ -195,12 +215,21 @@ impl Ready {
         if let Some(files) = &merged.tls {
             Certificate::load(Files::of_clients(files))?;
         }
+        let contents = Contents::read(&merged);
+        for setting in contents.differ(before) {
+            if !changed.contains(&setting) {
+                changed.push(setting);
+            }
+        }
+        let layers = layers.prepare(&merged)?;
         webtransport::certificate(&merged)?;
         if !needs_restart.is_empty() {
             Server::new(Config::clone(&new)).check()?;
         }
         Ok(Self {
             merged,
+            layers,
+            contents,
             changed,
             needs_restart,
         })

@@ -42,6 +42,8 @@ pub struct Running {
     pub(super) renewals: Vec<Renewal>,
     pub(super) webtransport: Option<Serving>,
     pub(super) reloads: JoinHandle<()>,
+    /// If it looks at files.
+    pub(super) watching: Option<JoinHandle<()>>,
     pub(super) cluster: Option<JoinHandle<()>>,
     /// The queue of `backend.stream`, and the thread that writes it.
     pub(super) event_stream: Option<(Arc<EventStream>, Arc<Outbound>)>,
@@ -229,6 +231,9 @@ impl ReloadHandle {
 impl Drop for Running {
     fn drop(&mut self) {
         self.reloads.abort();
+        if let Some(watching) = &self.watching {
+            watching.abort();
+        }
         self.gateway.node().vitals().end();
         self.internal.abort();
         for renewal in &self.renewals {

@@ -17,11 +17,12 @@ use super::redis;
 use super::reload::{Origin, Reloader};
 use super::running::{Renewal, Running};
 use super::shard_thread::ShardThread;
+use super::watching;
 use super::webtransport;
 use crate::backend::api::Api;
 use crate::backend::event_stream::EventStream;
 use crate::cluster::Cluster;
-use crate::config::{Config, Pattern, Sources, Tls};
+use crate::config::{Config, Contents, Pattern, Sources, Tls};
 use crate::engine::application::BareEngine;
 use crate::engine::mail::Inbox;
 use crate::engine::node::{Mount, Node};
@@ -179,7 +180,10 @@ impl Server {
         let (certificate, tls) = prepared.certificate.unzip();
         let certificates = [certificate, prepared.webtransport].into_iter().flatten();
         let Layers {
-            outermost, stream, ..
+            outermost,
+            stream,
+            changing,
+            ..
         } = prepared.layers;
         let mut mounts = vec![Mount {
             path: config.engine.path.to_string(),
@@ -212,6 +216,12 @@ impl Server {
         );
         let gateway = Gateway::of_node(Arc::clone(&node));
         let (reloads, asked) = Reloads::new();
+        let watched_sources = sources.clone().filter(|_| node.config().watch);
+        let watching = watched_sources.map(|sources| {
+            let known = watching::look(&sources);
+            let watching = watching::watch(sources, known, reloads.clone());
+            watched(&node, "config.watch", watching)
+        });
         node.set_reloads(reloads);
         let api = Api::new(gateway.clone());
         let entrances = internal::open(ports.internal).map_err(StartError::Thread)?;
@@ -225,6 +235,8 @@ impl Server {
         let reloader = Reloader {
             origin: sources.map(|sources| Origin { sources, places }),
             renewals: renewals.iter().map(|renewal| renewal.ask.clone()).collect(),
+            layers: Arc::new(changing),
+            contents: Contents::read(node.config()),
             node: Arc::clone(&node),
             stuck: None,
         };
@@ -237,6 +249,7 @@ impl Server {
             renewals,
             webtransport,
             reloads: watched(&node, "reload", reloader.run(asked)),
+            watching,
             internal: watched(&node, "internal port", internal),
             event_stream,
             shards,

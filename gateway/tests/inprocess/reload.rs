@@ -12,6 +12,9 @@ use crate::support::{
     Polling, Response, TestGateway, WebSocket, config, request, request_with, until,
 };
 
+mod files;
+mod layers;
+
 const KEY: &str = "a key that only tests know";
 
 /// A node, and the file with its settings.
@@ -441,7 +444,7 @@ async fn new_requests_have_the_new_bounds() {
 
 #[test]
 fn every_setting_that_a_reload_changes_has_a_test_here() {
-    let tests = include_str!("reload.rs");
+    let tests = concat!(include_str!("reload.rs"), include_str!("reload/layers.rs"));
     let of_program = include_str!("../process/signals.rs");
     for setting in SETTINGS
         .iter()

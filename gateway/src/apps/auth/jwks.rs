@@ -42,7 +42,7 @@ pub(super) struct Jwks {
     fetching: tokio::sync::Mutex<()>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     keys: Arc<[Key]>,
     /// When the keys were fetched.
@@ -75,6 +75,14 @@ impl Jwks {
             outbound,
             state: Mutex::default(),
             fetching: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// Knows what another one knows of the same place.
+    pub(super) fn remember(&self, other: &Self) {
+        if self.url == other.url {
+            let known = other.state().clone();
+            *self.state() = known;
         }
     }
 

@@ -89,6 +89,13 @@ impl Verifier {
         }))
     }
 
+    /// Keeps the published keys that another one knows, if they are published at the same place.
+    pub(super) fn remember(&mut self, other: &Self) {
+        if let (Some(own), Some(other)) = (&self.jwks, &other.jwks) {
+            own.remember(other);
+        }
+    }
+
     pub(super) fn verify(&self, token: &str) -> Verification {
         let parts = match Parts::read(token) {
             Ok(parts) => parts,

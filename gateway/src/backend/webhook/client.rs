@@ -1,7 +1,7 @@
 //! Requests to backends: signed, bounded, tried again where that does no harm.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use adapter::{Counter, Histogram};
@@ -17,7 +17,7 @@ use tracing::{debug, info, warn};
 use super::breaker::Breaker;
 use crate::apps::auth::unix_now;
 use crate::backend::event_stream::jittered;
-use crate::config::{HttpUrl, Route, Target, Webhook};
+use crate::config::{HttpUrl, Webhook};
 use crate::count::families::{counter, counters, durations, gauge};
 use crate::count::{Export, Family, label};
 use crate::net::outbound::{CallError, Outbound, Protocol};
@@ -31,25 +31,23 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The backends of the configuration, the one of `backend.url` first.
+/// What requests to backends have in common.
 pub(crate) struct Backends {
-    backends: Vec<Arc<Backend>>,
+    /// All that there are, and those of before as long as requests to them are under way.
+    all: Mutex<Vec<Weak<Backend>>>,
     outbound: Arc<Outbound>,
     counters: Arc<BackendCounters>,
 }
 
-struct Backend {
+/// A backend at an address.
+pub(super) struct Backend {
     uri: Uri,
+    /// The settings that it was made of.
+    webhook: Webhook,
     key: hmac::Key,
     protocol: Protocol,
-    timeout: Duration,
-    retries: u32,
-    /// It remembers ids.
-    idempotent: bool,
     places: Semaphore,
-    concurrency: usize,
     waiting: AtomicUsize,
-    queue: usize,
     breaker: Mutex<Breaker>,
     counters: Arc<BackendCounters>,
 }
@@ -124,68 +122,50 @@ pub(crate) struct BackendCounters {
 }
 
 impl Backends {
-    pub(super) fn new(webhook: &Webhook, routes: &[Route], outbound: Arc<Outbound>) -> Self {
-        let mut uris = vec![webhook.url.uri()];
-        for route in routes {
-            if let Target::Backend(url) = &route.target
-                && !uris.contains(&url.uri())
-            {
-                uris.push(url.uri());
-            }
-        }
-        let counters = Arc::<BackendCounters>::default();
-        let backends = uris.iter().map(|uri| {
-            Arc::new(Backend {
-                uri: (*uri).clone(),
-                key: hmac::Key::new(hmac::HMAC_SHA256, webhook.secret.expose()),
-                protocol: if webhook.http2 {
-                    Protocol::Http2
-                } else {
-                    Protocol::Negotiated
-                },
-                timeout: webhook.timeout,
-                retries: webhook.retries,
-                idempotent: webhook.idempotent,
-                places: Semaphore::new(webhook.concurrency.get()),
-                concurrency: webhook.concurrency.get(),
-                waiting: AtomicUsize::new(0),
-                queue: webhook.queue,
-                breaker: Mutex::new(Breaker::new(
-                    webhook.breaker_failures.get(),
-                    webhook.breaker_pause,
-                )),
-                counters: Arc::clone(&counters),
-            })
-        });
+    pub(super) fn new(outbound: Arc<Outbound>) -> Self {
         Self {
-            backends: backends.collect(),
+            all: Mutex::default(),
             outbound,
-            counters,
+            counters: Arc::default(),
         }
     }
 
-    /// The address of a backend, for the log: without what may be secret in it.
-    pub(super) fn url(&self, backend: usize) -> String {
-        named(&self.backends[backend].uri)
+    /// The backend at an address, as the settings want it: the one that there is, if it is like that.
+    pub(super) fn at(&self, url: &HttpUrl, webhook: &Webhook) -> Arc<Backend> {
+        let mut all = self.all();
+        all.retain(|it| it.strong_count() > 0);
+        let mut there = all.iter().filter_map(Weak::upgrade);
+        let wanted = Webhook {
+            url: url.clone(),
+            ..webhook.clone()
+        };
+        if let Some(backend) = there.find(|it| it.webhook == wanted) {
+            return backend;
+        }
+        let backend = Arc::new(Backend::new(wanted, Arc::clone(&self.counters)));
+        all.push(Arc::downgrade(&backend));
+        backend
     }
 
-    /// The number of the backend at an address.
-    pub(super) fn number(&self, url: &HttpUrl) -> usize {
-        let mut backends = self.backends.iter();
-        backends
-            .position(|backend| backend.uri == *url.uri())
-            .unwrap_or(0)
+    fn all(&self) -> MutexGuard<'_, Vec<Weak<Backend>>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Of all that there are.
+    fn sum(&self, of: impl Fn(&Backend) -> usize) -> usize {
+        let all = self.all();
+        all.iter().filter_map(Weak::upgrade).map(|it| of(&it)).sum()
     }
 
     /// Makes a request, on another thread.
     pub(super) async fn call(
         &self,
-        backend: usize,
+        backend: &Arc<Backend>,
         id: &str,
         body: Bytes,
         repeat: Repeat,
     ) -> Result<Bytes, CallFailure> {
-        let backend = Arc::clone(&self.backends[backend]);
+        let backend = Arc::clone(backend);
         let (outbound, id) = (Arc::clone(&self.outbound), id.to_owned());
         let called = self.outbound.spawn(async move {
             let began = Instant::now();
@@ -206,21 +186,17 @@ impl Backends {
 
     /// Requests under way.
     pub(crate) fn in_flight(&self) -> usize {
-        let busy =
-            |backend: &Arc<Backend>| backend.concurrency - backend.places.available_permits();
-        self.backends.iter().map(busy).sum()
+        self.sum(|it| it.webhook.concurrency.get() - it.places.available_permits())
     }
 
     /// Requests that wait for a place.
     pub(crate) fn waiting(&self) -> usize {
-        let waiting = |backend: &Arc<Backend>| backend.waiting.load(Ordering::Relaxed);
-        self.backends.iter().map(waiting).sum()
+        self.sum(|it| it.waiting.load(Ordering::Relaxed))
     }
 
     /// Backends that are left alone.
     pub(crate) fn open(&self) -> usize {
-        let open = |backend: &&Arc<Backend>| backend.breaker().is_open();
-        self.backends.iter().filter(open).count()
+        self.sum(|it| usize::from(it.breaker().is_open()))
     }
 }
 
@@ -304,6 +280,32 @@ impl Export for Backends {
 }
 
 impl Backend {
+    /// One at the address of these settings.
+    pub(super) fn new(webhook: Webhook, counters: Arc<BackendCounters>) -> Self {
+        Self {
+            uri: webhook.url.uri().clone(),
+            key: hmac::Key::new(hmac::HMAC_SHA256, webhook.secret.expose()),
+            protocol: if webhook.http2 {
+                Protocol::Http2
+            } else {
+                Protocol::Negotiated
+            },
+            places: Semaphore::new(webhook.concurrency.get()),
+            waiting: AtomicUsize::new(0),
+            breaker: Mutex::new(Breaker::new(
+                webhook.breaker_failures.get(),
+                webhook.breaker_pause,
+            )),
+            counters,
+            webhook,
+        }
+    }
+
+    /// Its address for the log: without what may be secret in it.
+    pub(super) fn url(&self) -> String {
+        named(&self.uri)
+    }
+
     async fn call(
         &self,
         outbound: &Outbound,
@@ -318,7 +320,7 @@ impl Backend {
                 return Err(CallFailure::Down);
             }
             let request = self.request(id, body.clone());
-            let result = outbound.call(self.protocol, request, self.timeout, MAX_REPLY);
+            let result = outbound.call(self.protocol, request, self.webhook.timeout, MAX_REPLY);
             let (failure, cause, again) = match Attempt::from(result.await) {
                 Attempt::Answered(reply) => {
                     self.succeeded();
@@ -330,12 +332,14 @@ impl Backend {
                     return Err(CallFailure::Refused);
                 }
                 Attempt::Undone(failure, cause) => (failure, cause, true),
-                Attempt::Unknown(failure, cause) => {
-                    (failure, cause, self.idempotent || repeat == Repeat::Always)
-                }
+                Attempt::Unknown(failure, cause) => (
+                    failure,
+                    cause,
+                    self.webhook.idempotent || repeat == Repeat::Always,
+                ),
             };
             self.failed(&cause);
-            if !again || attempt >= self.retries {
+            if !again || attempt >= self.webhook.retries {
                 return Err(failure);
             }
             self.counters.retries.increment();
@@ -381,10 +385,10 @@ impl Backend {
         }
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.waiting);
-        if before >= self.queue {
+        if before >= self.webhook.queue {
             return Err(CallFailure::Overloaded);
         }
-        match tokio::time::timeout(self.timeout, self.places.acquire()).await {
+        match tokio::time::timeout(self.webhook.timeout, self.places.acquire()).await {
             Ok(Ok(place)) => Ok(place),
             Ok(Err(_)) | Err(_) => Err(CallFailure::Overloaded),
         }

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -9,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::Data;
 use super::call::CallKind;
+use super::client::Backend;
 use super::reply::Action;
 use crate::socketio::event::Ack;
 
@@ -39,14 +41,14 @@ pub(super) struct Lane {
 /// Something that waits.
 pub(super) enum Queued {
     Event {
-        backend: usize,
+        backend: Arc<Backend>,
         id: String,
         name: Box<str>,
         args: Box<RawValue>,
         ack: Option<Ack>,
     },
     Disconnect {
-        backend: usize,
+        backend: Arc<Backend>,
         id: String,
         reason: &'static str,
     },
@@ -54,7 +56,7 @@ pub(super) enum Queued {
 
 /// What shares a request.
 pub(super) struct Taken {
-    pub(super) backend: usize,
+    pub(super) backend: Arc<Backend>,
     pub(super) queued: Vec<Queued>,
 }
 
@@ -69,9 +71,9 @@ impl Taken {
 }
 
 impl Queued {
-    fn backend(&self) -> usize {
+    fn backend(&self) -> &Arc<Backend> {
         match self {
-            Self::Event { backend, .. } | Self::Disconnect { backend, .. } => *backend,
+            Self::Event { backend, .. } | Self::Disconnect { backend, .. } => backend,
         }
     }
 
@@ -107,14 +109,14 @@ impl Lane {
             self.busy.set(false);
             return None;
         };
-        let backend = first.backend();
+        let backend = Arc::clone(first.backend());
         let mut bytes = first.size();
         let mut queued = vec![first];
         if matches!(queued[0], Queued::Event { .. }) {
             while queued.len() < most
                 && waiting.front().is_some_and(|next| {
                     matches!(next, Queued::Event { .. })
-                        && next.backend() == backend
+                        && Arc::ptr_eq(next.backend(), &backend)
                         && bytes + next.size() <= MAX_BATCH_BYTES
                 })
                 && let Some(next) = waiting.pop_front()
@@ -179,10 +181,16 @@ impl Serialize for Lane {
 mod tests {
     use super::*;
 
-    fn event(backend: usize, name: &str, size: usize) -> Queued {
+    fn backend() -> Arc<Backend> {
+        let text = "backend = { url = \"http://b\", secret = \"0123456789abcdef\" }";
+        let webhook = crate::Config::from_toml(text).unwrap().backend.webhook;
+        Arc::new(Backend::new(webhook.unwrap(), Arc::default()))
+    }
+
+    fn event(backend: &Arc<Backend>, name: &str, size: usize) -> Queued {
         let text = format!("[\"{}\"]", "x".repeat(size));
         Queued::Event {
-            backend,
+            backend: Arc::clone(backend),
             id: String::new(),
             name: name.into(),
             args: RawValue::from_string(text).unwrap(),
@@ -202,12 +210,13 @@ mod tests {
     #[test]
     fn events_of_one_backend_share_a_request_in_their_order() {
         let lane = Lane::default();
-        assert!(lane.push(event(0, "a", 1)));
-        for queued in [event(0, "b", 1), event(1, "c", 1), event(0, "d", 1)] {
+        let (one, other) = (&backend(), &backend());
+        assert!(lane.push(event(one, "a", 1)));
+        for queued in [event(one, "b", 1), event(other, "c", 1), event(one, "d", 1)] {
             assert!(!lane.push(queued));
         }
         lane.push(Queued::Disconnect {
-            backend: 0,
+            backend: Arc::clone(one),
             id: String::new(),
             reason: "",
         });
@@ -217,14 +226,14 @@ mod tests {
         assert_eq!(names(lane.take(10)), ["gone"]);
         assert!(lane.take(10).is_none());
         assert_eq!(lane.bytes.get(), 0);
-        assert!(lane.push(event(0, "e", 1)));
+        assert!(lane.push(event(one, "e", 1)));
     }
 
     #[test]
     fn a_batch_has_a_size() {
         let lane = Lane::default();
         for name in ["a", "b", "c"] {
-            lane.push(event(0, name, MAX_BATCH_BYTES / 2));
+            lane.push(event(&backend(), name, MAX_BATCH_BYTES / 2));
         }
         assert!(lane.is_full());
         assert_eq!(names(lane.take(10)), ["a"]);
