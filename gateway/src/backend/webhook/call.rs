@@ -109,8 +109,8 @@ impl<'a> Call<'a> {
         if let Some(fields) = handshake.as_object_mut() {
             fields.remove("auth");
             if token == Token::LeftOut {
-                let gateway = socket.gateway();
-                let cookie = gateway.node().config().auth.cookie.as_ref();
+                let settings = socket.session().shard().settings();
+                let cookie = settings.auth.cookie.as_ref();
                 leave_credentials_out(fields, cookie.map(Cookie::as_str));
             }
         }

@@ -156,6 +156,27 @@ async fn published_keys_stay_known_when_something_else_changes() {
     assert!(!is_let_in(&node, &issued(&key)).await);
 }
 
+#[tokio::test]
+async fn a_token_in_a_new_cookie_is_left_out_of_what_the_backend_gets() {
+    let backend = backend("it", Arc::default()).await;
+    let settings = |cookie: &str| {
+        format!(
+            "[auth]\njwt_secret = \"{SECRET}\"\naudience = [\"app\"]\n{cookie}\
+             [backend]\nurl = {:?}\nsecret = \"{SECRET}\"\n",
+            backend.url()
+        )
+    };
+    let node = Reloadable::start("cookie", &settings("")).await;
+    node.changes(&settings("cookie = \"jwt\"\n"), &["auth.cookie"])
+        .await;
+    let header = format!("Cookie: a=1; jwt={}\r\n", token(SECRET, &claims()));
+    let mut client = WebSocket::open_with(node.gateway.address(), "", &header).await;
+    client.send("40").await;
+    let answer = client.answer().await;
+    assert!(answer.starts_with("40"), "{answer}");
+    assert_eq!(backend.calls()[0]["handshake"]["headers"]["cookie"], "a=1");
+}
+
 /// A backend that takes everybody and answers events with its name, those that wait when it is told to.
 async fn backend(name: &'static str, go: Arc<Notify>) -> Backend {
     Backend::serve(([127, 0, 0, 1], 0).into(), move |_, body| {
