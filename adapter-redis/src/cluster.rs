@@ -14,10 +14,9 @@ pub(crate) mod namespaces;
 pub(crate) mod peers;
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
-use adapter::{Counters, Inbox, Incoming, Member};
+use adapter::{Counters, Inbox, Incoming, Member, NodeState};
 use tokio::sync::watch;
 
 use self::interests::Interests;
@@ -35,8 +34,6 @@ pub(crate) struct Cluster {
     /// Takes what comes in.
     pub(crate) inbox: Arc<dyn Inbox>,
     pub(crate) counters: Counters,
-    /// Connections of this node, for its heartbeat.
-    pub(crate) connections: AtomicU64,
     /// A heartbeat came to a replica: the connections of the bus may be at one, too.
     pub(crate) suspected: watch::Sender<()>,
     /// The server that puts in order is another than the one that this node subscribes at, as far as is known.
@@ -48,6 +45,8 @@ pub(crate) struct Cluster {
     interests: Mutex<Interests>,
     namespaces: RwLock<HashMap<Arc<str>, Namespace>>,
     members: Mutex<Arc<[Record]>>,
+    /// How this node is, for its heartbeat.
+    state: Mutex<NodeState>,
 }
 
 impl Cluster {
@@ -62,7 +61,6 @@ impl Cluster {
             seed,
             inbox,
             counters: Counters::default(),
-            connections: AtomicU64::new(0),
             suspected: watch::channel(()).0,
             moved: watch::channel(()).0,
             renewed: watch::channel(()).0,
@@ -70,7 +68,16 @@ impl Cluster {
             interests: Mutex::new(interests),
             namespaces: RwLock::default(),
             members: Mutex::new(Arc::new([])),
+            state: Mutex::default(),
         }
+    }
+
+    pub(crate) fn set_state(&self, state: NodeState) {
+        *lock(&self.state) = state;
+    }
+
+    pub(crate) fn state(&self) -> NodeState {
+        *lock(&self.state)
     }
 
     pub(crate) fn interests(&self) -> MutexGuard<'_, Interests> {

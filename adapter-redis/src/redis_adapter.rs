@@ -1,13 +1,12 @@
 use std::fmt;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use adapter::recovery::{self, Link};
 use adapter::{
-    Adapter, Answer, Away, ClusterMessage, Counters, Inbox, Interest, Member, NodeId, PeersFuture,
-    Publish, Question, ReplyTo, RequestId,
+    Adapter, Answer, Away, ClusterMessage, Counters, Inbox, Interest, Member, NodeId, NodeState,
+    PeersFuture, Publish, Question, ReplyTo, RequestId,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -194,11 +193,8 @@ impl Adapter for RedisAdapter {
         self.shared.cluster.members()
     }
 
-    fn set_connections(&self, connections: u64) {
-        self.shared
-            .cluster
-            .connections
-            .store(connections, Ordering::Relaxed);
+    fn set_state(&self, state: NodeState) {
+        self.shared.cluster.set_state(state);
     }
 
     fn is_up(&self) -> bool {

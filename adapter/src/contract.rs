@@ -66,8 +66,8 @@ pub trait Adapter: fmt::Debug + Send + Sync {
     /// The live gateway nodes, this one among them.
     fn members(&self) -> Arc<[Member]>;
 
-    /// Tells the other nodes how many connections this one has.
-    fn set_connections(&self, connections: u64);
+    /// Tells the other nodes how this one is, with its next heartbeat.
+    fn set_state(&self, state: NodeState);
 
     /// Whether this node hears its peers: connected, every subscription confirmed, and a message to
     /// itself came back.
@@ -172,8 +172,23 @@ pub struct Member {
     pub address: String,
     /// The version of its program.
     pub version: String,
-    /// Its connections at the last heartbeat.
+    /// How it was at the last heartbeat.
+    pub state: NodeState,
+}
+
+/// What a node tells of itself with each heartbeat.
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "its users make it, field by field"
+)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NodeState {
+    /// Its connections.
     pub connections: u64,
+    /// Whether it drains, so that clients go elsewhere.
+    pub is_draining: bool,
+    /// A number for the last time that somebody asked it to have connections spread evenly; 0 if nobody did.
+    pub spread: u64,
 }
 
 /// Who will answer a request.

@@ -61,7 +61,9 @@ mod pending;
 mod selection;
 
 pub use answer::{Answer, Response, SocketDetails};
-pub use contract::{Adapter, Away, Inbox, Incoming, Member, Peers, PeersFuture, Publish};
+pub use contract::{
+    Adapter, Away, Inbox, Incoming, Member, NodeState, Peers, PeersFuture, Publish,
+};
 pub use counters::{Counter, Counters, Histogram, HistogramSnapshot};
 pub use id::{BadId, NodeId, NodeTag, RequestId};
 pub use interest::{InForce, Interest, Latch};

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
     Adapter, Answer, Away, ClusterMessage, Counters, InForce, Inbox, Incoming, Interest, Member,
-    NodeId, NodeTag, Peers, PeersFuture, Publish, Question, ReplyTo, RequestId, Response,
+    NodeId, NodeState, NodeTag, Peers, PeersFuture, Publish, Question, ReplyTo, RequestId,
+    Response,
 };
 
 /// Nodes that hear each other, by calls instead of a wire: what is published has arrived when
@@ -56,7 +57,7 @@ impl Cluster {
                 tag: tag.as_str().to_owned(),
                 address: String::new(),
                 version: String::new(),
-                connections: 0,
+                state: NodeState::default(),
             },
             inbox,
             counters: counters.clone(),
@@ -312,9 +313,9 @@ impl Adapter for MemoryAdapter {
         self.cluster.members()
     }
 
-    fn set_connections(&self, connections: u64) {
+    fn set_state(&self, state: NodeState) {
         self.cluster
-            .with_node(&self.id, |node| node.member.connections = connections);
+            .with_node(&self.id, |node| node.member.state = state);
     }
 
     fn is_up(&self) -> bool {

@@ -253,6 +253,7 @@ mod tests {
 
     use super::*;
     use crate::ArgumentsBuf;
+    use crate::NodeState;
 
     #[test]
     fn a_request_is_over_when_every_named_node_has_answered() {
@@ -570,7 +571,7 @@ mod tests {
             tag: String::new(),
             address: String::new(),
             version: String::new(),
-            connections: 0,
+            state: NodeState::default(),
         }
     }
 }

@@ -101,7 +101,7 @@ def rows():
             "Drain",
             graph("Draining", "1: the node was told to stop.", ("max by (instance) (gateway_draining[])", "{{instance}}"), unit="none"),
             graph("What remains", "Sessions on nodes that drain.", ("sum by (instance) (gateway_connections[]) and on (instance) max by (instance) (gateway_draining[]) == 1", "{{instance}}")),
-            graph("Handed over", "Sessions closed by draining nodes, and opened anywhere. The second should follow the first without a peak.", (f"sum(rate(gateway_connections_closed_total[reason=\"server_shutting_down\"][{RATE}]))", "closed by a drain"), (f"sum(rate(gateway_connections_opened_total[][{RATE}]))", "opened"), unit="cps"),
+            graph("Handed over", "Sessions closed by draining nodes and by nodes with too many, and opened anywhere. The last should follow the others without a peak.", (f"sum(rate(gateway_connections_closed_total[reason=\"server_shutting_down\"][{RATE}]))", "closed by a drain"), (f"sum(rate(gateway_connections_closed_total[reason=\"rebalanced\"][{RATE}]))", "rebalanced"), (f"sum(rate(gateway_connections_opened_total[][{RATE}]))", "opened"), unit="cps"),
             graph("Reloads", "Times that nodes read their settings again, by what came of it, in five minutes; and settings that wait for a restart.", ("sum by (result) (increase(gateway_config_reloads_total[][5m]))", "{{result}}"), ("sum by (instance) (gateway_config_restart_needed[]) > 0", "{{instance}}, waiting"), unit="none"),
             graph("Versions", "Nodes by version.", ("count by (version, commit) (gateway_build_info[])", "{{version}} {{commit}}"), unit="none", stack=True),
         ),

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use adapter::{
-    Adapter, Answer, Away, ClusterMessage, Interest, Member, NodeId, Outcome, PeersFuture, Pending,
-    Publish, Question, RequestId, Response, Selection,
+    Adapter, Answer, Away, ClusterMessage, Interest, Member, NodeId, NodeState, Outcome,
+    PeersFuture, Pending, Publish, Question, RequestId, Response, Selection,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
@@ -18,6 +18,8 @@ use recent::RecentJoins;
 use requests::Requests;
 
 pub(crate) use requests::{Asked, RequestCounters, RequestResult, ask};
+
+pub(crate) mod rebalance;
 
 mod foreign_names;
 mod known_nodes;
@@ -230,9 +232,9 @@ impl Cluster {
         found.unwrap_or_default()
     }
 
-    /// Keeps the deadlines of questions, and tells the others how many connections there are.
+    /// Keeps the deadlines of questions, and tells the others how this node is.
     /// Ends only if the adapter does.
-    pub(crate) async fn run(&self, connections: impl Fn() -> usize) {
+    pub(crate) async fn run(&self, state: impl Fn() -> NodeState) {
         let mut census = tokio::time::interval(CENSUS);
         loop {
             let due = self.requests().poll_timeout();
@@ -246,7 +248,7 @@ impl Cluster {
                     if !self.adapter.is_alive() {
                         return;
                     }
-                    self.adapter.set_connections(connections() as u64);
+                    self.adapter.set_state(state());
                     self.note(&self.adapter.members());
                 }
             }

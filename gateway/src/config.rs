@@ -40,9 +40,9 @@ pub use pattern::Pattern;
 pub use route::{Route, Target};
 pub use secret::{Keys, Secret};
 pub use section::{
-    Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, LogFormat, Metrics, Proxy, Recovery,
-    Redis, RedisInterest, RedisMode, SameSite, Shutdown, SubscriptionMode, Tls, TlsVerify, Trust,
-    WebTransport, Webhook,
+    Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, LogFormat, Metrics, Proxy, Rebalancing,
+    Recovery, Redis, RedisInterest, RedisMode, SameSite, Shutdown, SubscriptionMode, Tls,
+    TlsVerify, Trust, WebTransport, Webhook,
 };
 pub use setting::{ChangesBy, Default, Setting};
 pub use source::{Foreign, Sources};

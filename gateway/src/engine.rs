@@ -22,6 +22,7 @@ pub(crate) mod outbox;
 pub(crate) mod reloads;
 pub(crate) mod session;
 pub(crate) mod shard;
+pub(crate) mod spreading;
 pub(crate) mod strangers;
 pub(crate) mod websocket;
 #[cfg(feature = "webtransport")]

@@ -9,6 +9,7 @@ mod internal;
 mod layers;
 mod metrics;
 mod ports;
+mod rebalancing;
 mod redis;
 mod reload;
 mod running;

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::string::FromUtf8Error;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use adapter::{Member, NodeId};
+use adapter::{Member, NodeId, NodeState};
 use redis::Pipeline;
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +43,10 @@ struct Json {
     address: String,
     version: String,
     connections: u64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    draining: bool,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    spread: u64,
     /// In hexadecimal, for those whose numbers have 53 bits.
     seed: String,
 }
@@ -278,12 +281,15 @@ impl Membership {
 
     fn json(&self) -> String {
         let config = &self.cluster.config;
+        let state = self.cluster.state();
         let json = Json {
             id: config.node.as_str().to_owned(),
             tag: config.tag.as_str().to_owned(),
             address: config.address.clone(),
             version: config.version.clone(),
-            connections: self.cluster.connections.load(Ordering::Relaxed),
+            connections: state.connections,
+            draining: state.is_draining,
+            spread: state.spread,
             seed: format!("{:016x}", self.cluster.seed),
         };
         serde_json::to_string(&json).expect("strings and numbers are JSON")
@@ -314,11 +320,19 @@ impl Record {
                 tag: json.tag,
                 address: json.address,
                 version: json.version,
-                connections: json.connections,
+                state: NodeState {
+                    connections: json.connections,
+                    is_draining: json.draining,
+                    spread: json.spread,
+                },
             },
             seed: u64::from_str_radix(&json.seed, 16).ok()?,
         })
     }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 fn is_replica(error: &CommandError) -> bool {

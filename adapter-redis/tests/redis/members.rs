@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use adapter::{Adapter, Incoming};
+use adapter::{Adapter, Incoming, NodeState};
 use adapter_redis::Problem;
 use testkit::program::Program;
 use testkit::wait::PATIENCE;
@@ -17,9 +17,14 @@ use crate::server::Redis;
 fn nodes_know_each_other() {
     let redis = Redis::start();
     let [a, b] = ["gw-a", "gw-b"].map(|id| Gateway::start(&redis.url(), id));
-    b.adapter.set_connections(17);
+    let state = NodeState {
+        connections: 17,
+        is_draining: true,
+        spread: 5,
+    };
+    b.adapter.set_state(state);
     a.wait_until("told", || {
-        a.adapter.members().iter().any(|it| it.connections == 17)
+        a.adapter.members().iter().any(|it| it.state == state)
     });
     let members = a.adapter.members();
     assert_eq!(members.len(), 2);

@@ -26,6 +26,7 @@ mod handle;
 mod history;
 mod idempotency;
 mod openapi;
+mod rebalance;
 mod requests;
 mod top;
 mod trace;

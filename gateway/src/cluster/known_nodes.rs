@@ -40,7 +40,7 @@ impl KnownNodes {
 
 #[cfg(test)]
 mod tests {
-    use adapter::NodeId;
+    use adapter::{NodeId, NodeState};
 
     use super::*;
     use crate::net::ids::random_tag;
@@ -51,7 +51,7 @@ mod tests {
             tag: tag.as_str().to_owned(),
             address: String::new(),
             version: String::new(),
-            connections: 0,
+            state: NodeState::default(),
         };
         tags.iter().map(member).collect()
     }

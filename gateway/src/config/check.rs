@@ -152,6 +152,8 @@ impl Effective {
                     .unwrap_or_else(HostPort::nowhere),
                 secret: self.find("cluster.secret"),
                 request_timeout: self.read("cluster.request_timeout"),
+                rebalance: self.read("cluster.rebalance"),
+                rebalance_per_second: self.read("cluster.rebalance_per_second"),
             },
             recovery: Recovery {
                 window: self.find("recovery.window"),

@@ -178,6 +178,10 @@ fn magnitudes(config: &Config) -> Vec<(&'static str, u128)> {
             config.cluster.request_timeout.magnitude(),
         ),
         (
+            "cluster.rebalance_per_second",
+            config.cluster.rebalance_per_second.magnitude(),
+        ),
+        (
             "recovery.max_messages",
             config.recovery.max_messages.magnitude(),
         ),

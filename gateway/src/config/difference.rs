@@ -173,6 +173,8 @@ const PARTS: &[Part] = &[
     part!("cluster.advertise", cluster.advertise),
     part!("cluster.secret", cluster.secret),
     part!("cluster.request_timeout", cluster.request_timeout),
+    part!("cluster.rebalance", cluster.rebalance),
+    part!("cluster.rebalance_per_second", cluster.rebalance_per_second),
     part!("recovery.window", recovery.window),
     part!("recovery.namespaces", recovery.namespaces),
     part!("recovery.max_messages", recovery.max_messages),

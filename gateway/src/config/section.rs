@@ -198,6 +198,20 @@ pub struct Cluster {
     pub secret: Option<Secret>,
     /// How long a question to the other nodes may take.
     pub request_timeout: Duration,
+    /// When a node lets go of connections that others have too few of.
+    pub rebalance: Rebalancing,
+    /// How many it lets go in a second.
+    pub rebalance_per_second: NonZeroU32,
+}
+
+/// When a node with more than its share of the connections lets go of some (`cluster.rebalance`).
+#[expect(clippy::exhaustive_enums, reason = "a setting has these values")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rebalancing {
+    /// When somebody asks for it.
+    Off,
+    /// Whenever it has had more for a while.
+    Auto,
 }
 
 /// How clients' tokens are verified (`auth.*`).

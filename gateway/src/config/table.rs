@@ -13,7 +13,9 @@ use super::name::{Cookie, EnginePath, Level, PagePath, StreamName, Transports};
 use super::pattern::NamespacePattern;
 use super::route::Route;
 use super::secret::{Keys, Secret};
-use super::section::{LogFormat, RedisInterest, RedisMode, SameSite, SubscriptionMode, TlsVerify};
+use super::section::{
+    LogFormat, Rebalancing, RedisInterest, RedisMode, SameSite, SubscriptionMode, TlsVerify,
+};
 use super::setting::Setting;
 use super::url::{HttpUrl, RedisUrl};
 use super::value::Size;
@@ -440,6 +442,24 @@ pub static SETTINGS: &[Setting] = &[
          answer then holds what came until then and names the nodes that are missing.",
     )
     .between("1ms", "1h")
+    .needs(&["redis.url"]),
+    Setting::with::<Rebalancing>(
+        "cluster.rebalance",
+        "off",
+        "auto",
+        "`auto`: a node with over a tenth more connections than the mean of all nodes lets go of some, and \
+         their clients come back elsewhere. `off`: it does so only after `POST /api/v1/rebalance`.",
+    )
+    .reloadable()
+    .needs(&["redis.url", "recovery.window"]),
+    Setting::with::<NonZeroU32>(
+        "cluster.rebalance_per_second",
+        "200",
+        "50",
+        "How many connections such a node lets go in a second.",
+    )
+    .reloadable()
+    .between("1", "10000")
     .needs(&["redis.url"]),
     Setting::optional::<Duration>(
         "recovery.window",

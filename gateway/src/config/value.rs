@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::section::{LogFormat, RedisInterest, RedisMode, SameSite, SubscriptionMode, TlsVerify};
+use super::section::{
+    LogFormat, Rebalancing, RedisInterest, RedisMode, SameSite, SubscriptionMode, TlsVerify,
+};
 
 /// A type that settings have.
 pub(super) trait Value: Sized {
@@ -310,6 +312,19 @@ impl Value for SubscriptionMode {
             _ => Err(format!(
                 "{text:?} is neither static nor dynamic nor dynamic-private"
             )),
+        }
+    }
+}
+
+impl Value for Rebalancing {
+    const SHAPE: Shape = Shape::Text;
+    const KIND: &'static str = "mode (`auto` or `off`)";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "off" => Ok(Self::Off),
+            _ => Err(format!("{text:?} is neither auto nor off")),
         }
     }
 }

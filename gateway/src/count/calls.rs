@@ -17,6 +17,7 @@ label! {
         History = "history",
         Trace = "trace",
         Reload = "reload",
+        Rebalance = "rebalance",
         Top = "top",
     }
 }

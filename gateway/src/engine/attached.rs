@@ -52,10 +52,7 @@ impl Attached {
     }
 
     pub(super) fn lose(&self, reason: CloseReason) {
-        let reason = match self.session.is_leaving() {
-            true => CloseReason::ServerShuttingDown,
-            false => reason,
-        };
+        let reason = self.session.leaves_for().unwrap_or(reason);
         if self.session.has_task(&self.task) {
             self.session.drive(|engine| {
                 if engine.transport() == Transport::Polling {

@@ -18,6 +18,7 @@ use crate::engine::mail::{Inbox, Mail};
 use crate::engine::outbox::OutboxMemory;
 use crate::engine::reloads::Reloads;
 use crate::engine::shard::{self, Shard};
+use crate::engine::spreading::Spreading;
 use crate::net::assets::Assets;
 use crate::net::descriptors::Descriptors;
 use crate::net::ids::{NodeTag, random_tag};
@@ -43,6 +44,7 @@ pub(crate) struct Node {
     assets: Assets,
     counters: Arc<NodeCounters>,
     drain: Drain,
+    spreading: Spreading,
     /// What it cannot be without.
     vitals: Vitals,
     gate: Gate,
@@ -131,6 +133,7 @@ impl Node {
             assets,
             counters: Arc::default(),
             drain: Drain::default(),
+            spreading: Spreading::default(),
             told_of_origins: Told::default(),
             outbox_memory,
             vitals: Vitals::default(),
@@ -251,6 +254,10 @@ impl Node {
 
     pub(crate) fn drain(&self) -> &Drain {
         &self.drain
+    }
+
+    pub(crate) fn spreading(&self) -> &Spreading {
+        &self.spreading
     }
 
     /// Why no new clients should come, if none should.

@@ -48,7 +48,7 @@ pub(crate) struct Session {
     /// The layer above has seen a message of the client.
     heard: Cell<bool>,
     /// The node lets the client go: it is sent nothing more.
-    leaving: Cell<bool>,
+    leaving: Cell<Option<CloseReason>>,
     /// The gate counts it for its address.
     counted: Cell<bool>,
     /// The traces that it has to do with, by their places.
@@ -126,7 +126,7 @@ impl Session {
             engine: RefCell::new(engine),
             dialect: Cell::new(dialect),
             heard: Cell::new(false),
-            leaving: Cell::new(false),
+            leaving: Cell::new(None),
             counted: Cell::new(false),
             traced: Cell::new(0),
             sid,
@@ -411,7 +411,7 @@ impl Session {
 
     /// Queues a packet and sees to it that it is sent.
     fn enqueue(self: &Rc<Self>, packet: &Rc<Parcel>) -> Queued {
-        if self.leaving.get() {
+        if self.is_leaving() {
             return Queued::No;
         }
         let (transport, has_poll) = {
@@ -621,6 +621,7 @@ impl Session {
             | CloseReason::ParseError
             | CloseReason::ConnectTimeout
             | CloseReason::ServerShuttingDown
+            | CloseReason::Rebalanced
             | CloseReason::TokenExpired => {}
         }
         debug!(target: "gateway::session",

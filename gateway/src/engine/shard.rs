@@ -476,11 +476,15 @@ impl Shard {
         sessions.filter(|(_, session)| session.stays()).count()
     }
 
-    /// At most `count` open sessions that are not let go yet.
-    pub(crate) fn first_open(&self, count: usize) -> Vec<Rc<Session>> {
+    /// At most `count` open sessions of a kind that are not let go yet.
+    pub(crate) fn first_open(
+        &self,
+        count: usize,
+        of: impl Fn(&Session) -> bool,
+    ) -> Vec<Rc<Session>> {
         let registry = self.registry.borrow();
         let sessions = registry.sessions.iter().map(|(_, session)| session);
-        let open = sessions.filter(|session| session.stays());
+        let open = sessions.filter(|session| session.stays() && of(session));
         open.take(count).cloned().collect()
     }
 

@@ -122,13 +122,13 @@ fn let_go(shard: &Rc<Shard>, count: usize) {
     if shard.node().config().recovery.window.is_none() {
         return close(shard, count);
     }
-    for session in shard.first_open(count) {
+    for session in shard.first_open(count, |_| true) {
         session.send_off(CloseReason::ServerShuttingDown);
     }
 }
 
 fn close(shard: &Rc<Shard>, count: usize) {
-    for session in shard.first_open(count) {
+    for session in shard.first_open(count, |_| true) {
         session.close(CloseReason::ServerShuttingDown);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use adapter::{Adapter, Inbox as AdapterInbox, NodeId, NodeTag};
+use adapter::{Adapter, Inbox as AdapterInbox, NodeId, NodeState, NodeTag};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
@@ -13,6 +13,7 @@ use super::error::{StartError, keep};
 use super::internal;
 use super::layers::{Layers, StreamQueue};
 use super::ports::{self, Ports};
+use super::rebalancing;
 use super::redis;
 use super::reload::{Origin, Reloader};
 use super::running::{Renewal, Running};
@@ -307,7 +308,18 @@ fn watched(
 fn run_cluster(node: &Arc<Node>) -> Option<JoinHandle<()>> {
     let cluster = Arc::clone(node.cluster()?);
     let counted = Arc::clone(node);
-    let run = async move { cluster.run(|| counted.session_count()).await };
+    let rebalancing = rebalancing::run(Arc::clone(node), Arc::clone(&cluster));
+    let state = move || NodeState {
+        connections: counted.session_count() as u64,
+        is_draining: counted.drain().has_begun(),
+        spread: counted.spreading().request(),
+    };
+    let run = async move {
+        tokio::select! {
+            () = cluster.run(state) => {}
+            () = rebalancing => {}
+        }
+    };
     Some(watched(node, "cluster", run))
 }
 

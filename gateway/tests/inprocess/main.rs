@@ -22,6 +22,7 @@ mod old_sessions;
 mod openings;
 mod pages;
 mod panics;
+mod rebalance;
 mod relay;
 mod reload;
 mod stop;

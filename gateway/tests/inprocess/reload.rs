@@ -444,7 +444,11 @@ async fn new_requests_have_the_new_bounds() {
 
 #[test]
 fn every_setting_that_a_reload_changes_has_a_test_here() {
-    let tests = concat!(include_str!("reload.rs"), include_str!("reload/layers.rs"));
+    let tests = concat!(
+        include_str!("reload.rs"),
+        include_str!("reload/layers.rs"),
+        include_str!("../cluster/rebalance.test.mjs")
+    );
     let of_program = include_str!("../process/signals.rs");
     for setting in SETTINGS
         .iter()

@@ -18,7 +18,7 @@ pub(crate) const KEY: &str = "a key that only tests know";
 
 const SECRET: &str = "a secret that only tests know";
 
-fn settings() -> Config {
+pub(crate) fn settings() -> Config {
     let mut config = config();
     let toml = format!("[auth]\njwt_secret = \"{SECRET}\"\n[api]\nkey = \"{KEY}\"\n");
     let read = Config::from_toml(&toml).unwrap();

@@ -24,11 +24,13 @@ pub enum CloseReason {
     ServerShuttingDown,
     /// The client's token has expired.
     TokenExpired,
+    /// Other nodes have fewer connections: the client is to come back at one of them.
+    Rebalanced,
 }
 
 impl CloseReason {
     /// Every reason, for metrics with one series for each.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::TransportError,
         Self::TransportClose,
         Self::ForcedClose,
@@ -38,6 +40,7 @@ impl CloseReason {
         Self::SlowConsumer,
         Self::ServerShuttingDown,
         Self::TokenExpired,
+        Self::Rebalanced,
     ];
 
     /// Whether the client is to come back, by whatever library it uses. Those for JavaScript come back
@@ -48,7 +51,8 @@ impl CloseReason {
             Self::PingTimeout
             | Self::SlowConsumer
             | Self::ServerShuttingDown
-            | Self::TokenExpired => true,
+            | Self::TokenExpired
+            | Self::Rebalanced => true,
             Self::TransportError
             | Self::TransportClose
             | Self::ForcedClose
@@ -57,7 +61,7 @@ impl CloseReason {
         }
     }
 
-    /// What Node's `disconnect` event calls it. Three reasons are ours alone and go by the name of
+    /// What Node's `disconnect` event calls it. Four reasons are ours alone and go by the name of
     /// what Node does in their place.
     pub fn as_node(self) -> &'static str {
         match self {
@@ -66,7 +70,7 @@ impl CloseReason {
             Self::ForcedClose | Self::ConnectTimeout | Self::TokenExpired => "forced close",
             Self::PingTimeout => "ping timeout",
             Self::ParseError => "parse error",
-            Self::ServerShuttingDown => "server shutting down",
+            Self::ServerShuttingDown | Self::Rebalanced => "server shutting down",
         }
     }
 
@@ -82,6 +86,7 @@ impl CloseReason {
             Self::SlowConsumer => "slow_consumer",
             Self::ServerShuttingDown => "server_shutting_down",
             Self::TokenExpired => "token_expired",
+            Self::Rebalanced => "rebalanced",
         }
     }
 }

@@ -121,6 +121,7 @@ fn a_close_that_invites_back_never_sends_the_close_packet() {
                 | CloseReason::SlowConsumer
                 | CloseReason::ServerShuttingDown
                 | CloseReason::TokenExpired
+                | CloseReason::Rebalanced
         );
         assert_eq!(reason.invites_back(), invites, "{reason:?}");
         let (at_once, later) = match invites {

@@ -142,6 +142,8 @@ pub(crate) struct NodeEntry {
     pub(crate) address: String,
     pub(crate) version: String,
     pub(crate) connections: u64,
+    /// Whether it drains.
+    pub(crate) draining: bool,
     /// Whether it is the one that answers.
     #[serde(rename = "self")]
     pub(crate) is_self: bool,

@@ -13,6 +13,7 @@ use super::answers::{
 use super::error::ApiError;
 use super::handle::{self, Query};
 use super::history;
+use super::rebalance::{self, Rebalance, Rebalanced};
 use super::requests::{Batch, Disconnect, Move, Reload};
 use super::top::{self, TopAnswer};
 use super::trace::{self, TraceLine};
@@ -249,6 +250,23 @@ pub(super) static CALLS: &[Call] = &[
             Box::pin(
                 async move { written(handle::reload(&gateway, read::<Reload>(&body)?).await?) },
             )
+        },
+    },
+    Call {
+        name: CallName::Rebalance,
+        method: "POST",
+        path: "rebalance",
+        summary: "Ask all nodes to spread connections evenly: those above the mean let go of some, whose clients come back elsewhere",
+        query: &[],
+        body: Some(schema::<Rebalance>),
+        answer: schema::<Rebalanced>,
+        run: |gateway, _, body| {
+            Box::pin(async move {
+                let asked = rebalance::rebalance(&gateway, read::<Rebalance>(&body)?);
+                let alone =
+                    || ApiError::new(Code::NotFound, "this node is alone: redis.url is not set");
+                written(asked.ok_or_else(alone)?)
+            })
         },
     },
 ];

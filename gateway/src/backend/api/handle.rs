@@ -507,6 +507,7 @@ pub(super) fn nodes(gateway: &Gateway) -> Nodes {
         address: node.config().cluster.advertise.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         connections: gateway.connections() as u64,
+        draining: node.drain().has_begun(),
         is_self: true,
     };
     let members = gateway.nodes();
@@ -517,7 +518,8 @@ pub(super) fn nodes(gateway: &Gateway) -> Nodes {
         id: member.id.to_string(),
         address: member.address.clone(),
         version: member.version.clone(),
-        connections: member.connections,
+        connections: member.state.connections,
+        draining: member.state.is_draining,
         is_self: false,
     });
     Nodes {

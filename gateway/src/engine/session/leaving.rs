@@ -29,7 +29,7 @@ impl Session {
         }
         let goodbye = Encoded::control_frame(close_frame(None));
         self.push_uncounted(&self.parcel(goodbye));
-        self.leaving.set(true);
+        self.leaving.set(Some(reason));
         let session = Rc::downgrade(self);
         tokio::task::spawn_local(async move {
             tokio::time::sleep(FAREWELL).await;
@@ -41,6 +41,11 @@ impl Session {
 
     /// Whether it is let go.
     pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.get().is_some()
+    }
+
+    /// Why it is let go, if it is.
+    pub(crate) fn leaves_for(&self) -> Option<CloseReason> {
         self.leaving.get()
     }
 

@@ -75,6 +75,11 @@ pub(super) const METRICS: &[Metric] = &[
         |it| it.remaining(),
     ),
     gauge(
+        "gateway_rebalancing",
+        "1 while the node lets go of connections that other nodes have too few of.",
+        |it| u64::from(it.node.spreading().is_under_way()),
+    ),
+    gauge(
         "gateway_traces",
         "Live traces that this node takes part in.",
         |it| it.node.traces().count() as u64,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use adapter::memory::{Cluster, MemoryAdapter};
 use adapter::{
-    Adapter, Answer, ClusterMessage, Counters, InForce, Interest, Latch, Member, NodeId,
+    Adapter, Answer, ClusterMessage, Counters, InForce, Interest, Latch, Member, NodeId, NodeState,
     PeersFuture, Publish, Question, ReplyTo, RequestId,
 };
 use gateway::{Config, Server};
@@ -87,8 +87,8 @@ impl Adapter for Far {
         self.near.members()
     }
 
-    fn set_connections(&self, connections: u64) {
-        self.near.set_connections(connections);
+    fn set_state(&self, state: NodeState) {
+        self.near.set_state(state);
     }
 
     fn is_up(&self) -> bool {
