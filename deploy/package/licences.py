@@ -30,6 +30,10 @@ def text(root, target, features=("dist",)):
         # Some libraries of one repository have the file in one of them alone.
         beside = (it for it in libraries if it["repository"] and it["repository"] == library["repository"])
         found = files(library) or next(filter(None, map(files, beside)), None)
+        if not found and "MIT" in re.split(r" OR |/", library["license"] or ""):
+            # The licence by its name alone; its terms ask for a copy of them, with who gives it.
+            by_terms.setdefault(mit(root, library["authors"]), []).append(f"{library['name']} {library['version']} (MIT)")
+            continue
         if not found:
             raise SystemExit(f"licences: {library['name']} {library['version']} has no file with its terms")
         for path in found:
@@ -38,6 +42,11 @@ def text(root, target, features=("dist",)):
     for terms, of in by_terms.items():
         lines += ["", "=" * 100, *of, "-" * 100, terms]
     return "\n".join(lines) + "\n"
+
+
+def mit(root, authors):
+    """The terms of MIT, given by these."""
+    return re.sub(r"Copyright .*", f"Copyright (c) {', '.join(authors)}", (root / "LICENSE-MIT").read_text().strip(), count=1)
 
 
 def held(root, target, features):
