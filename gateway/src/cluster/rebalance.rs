@@ -17,6 +17,8 @@
 //!
 //! What others have is known from their heartbeats, and clients that are on their way are nowhere. So the mean
 //! is made of the most connections that the nodes had together of late: too few would have a node let go of too many.
+//! And while many clients arrive, what others told is too little. So a node begins when the fewest that it had of late
+//! are too many.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -40,6 +42,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// For how long it is not tried again after it led to nothing.
 const REST: Duration = Duration::from_secs(600);
+
+/// At how many looks, one after the other, a node has too many before it begins.
+const STEADY: usize = 5;
 
 /// For how long clients may be on their way.
 const ON_THE_WAY: usize = 10;
@@ -68,6 +73,8 @@ pub(crate) struct Rebalance {
     asked_until: Option<Instant>,
     /// How many connections there were at the last looks.
     sums: VecDeque<u64>,
+    /// How many this node had at the last looks.
+    owns: VecDeque<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +139,7 @@ impl Rebalance {
             settled_since: now,
             asked_until: None,
             sums: VecDeque::new(),
+            owns: VecDeque::new(),
         }
     }
 
@@ -148,6 +156,14 @@ impl Rebalance {
             self.sums.pop_front();
         }
         self.sums.push_back(sum);
+        if self.owns.len() == STEADY {
+            self.owns.pop_front();
+        }
+        self.owns.push_back(own.connections);
+        let fewest = match self.owns.len() == STEADY {
+            true => self.owns.iter().min().copied().unwrap_or(0),
+            false => 0,
+        };
         let most = self.sums.iter().max().copied().unwrap_or(sum);
         let mean = mean(most, members.len() + 1);
         let excess = own.connections as f64 - mean;
@@ -156,7 +172,7 @@ impl Rebalance {
         match self.stage {
             Stage::Even => {
                 let is_due = is_settled && (own.is_auto || is_asked);
-                if !is_due || !is_above(own.connections, mean) {
+                if !is_due || !is_above(fewest, mean) {
                     return Decision::Nothing;
                 }
                 let run = Run { before: wall() };
@@ -238,6 +254,7 @@ mod tests {
         on_the_way: VecDeque<Vec<(usize, u64)>>,
         is_auto: bool,
         let_go: u64,
+        heard: Vec<Member>,
     }
 
     struct Machine {
@@ -261,6 +278,7 @@ mod tests {
                 on_the_way: VecDeque::from([Vec::new()]),
                 is_auto,
                 let_go: 0,
+                heard: Vec::new(),
             };
             connections.iter().for_each(|it| fleet.join(*it));
             fleet
@@ -295,10 +313,15 @@ mod tests {
 
         /// Looks for so many seconds; clients return where `back` says, given who let go of them.
         fn run(&mut self, seconds: u64, back: impl Fn(usize, usize) -> usize) {
-            let mut heard = self.members();
             for _ in 0..seconds {
                 self.now += Duration::from_secs(1);
-                let members = std::mem::replace(&mut heard, self.members());
+                let now = self.members();
+                let before = std::mem::replace(&mut self.heard, now.clone());
+                let members = if before.len() == now.len() {
+                    before
+                } else {
+                    now
+                };
                 let mut leaving = Vec::new();
                 for index in 0..self.nodes.len() {
                     let others: Vec<&Member> = members
@@ -405,11 +428,22 @@ mod tests {
         fleet.run(7, in_turn);
         assert!(fleet.let_go > 0 && fleet.nodes[0].rebalance.is_letting_go());
         fleet.nodes[2].is_draining = true;
-        fleet.run(1, in_turn);
+        fleet.run(2, in_turn);
         assert_eq!(fleet.nodes[0].ended, Some(End::Unsettled));
         let moved = fleet.let_go;
         fleet.run(100, in_turn);
         assert_eq!(fleet.let_go, moved);
+    }
+
+    #[test]
+    fn many_clients_that_arrive_are_not_taken_for_too_many() {
+        let mut fleet = Fleet::new(&[0, 0], true);
+        fleet.run(10, in_turn);
+        for _ in 0..20 {
+            fleet.nodes.iter_mut().for_each(|node| node.old += 450);
+            fleet.run(1, in_turn);
+        }
+        assert_eq!(fleet.let_go, 0);
     }
 
     #[test]
