@@ -59,6 +59,7 @@ mod list;
 mod message;
 mod pending;
 mod selection;
+mod trace_context;
 
 pub use answer::{Answer, Response, SocketDetails};
 pub use contract::{
@@ -71,3 +72,4 @@ pub use list::{Entries, List, ListRequest, Piece};
 pub use message::{ArgumentsBuf, Broadcast, ClusterMessage, EventBuf, ReplyTo};
 pub use pending::{Full, Limits, Outcome, Pending, Question};
 pub use selection::{Flags, Selection};
+pub use trace_context::{TraceContext, trace_state};

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use crate::TraceContext;
+
 /// The sockets of a namespace that a message is for: the members of any of `rooms`, or everybody
 /// when there are none, without the members of any room of `except`.
 ///
@@ -41,6 +43,8 @@ pub struct Flags {
     pub timeout: Option<Duration>,
     /// The sender selected one socket and expects one acknowledgement (Node's `RemoteSocket`).
     pub expect_single_response: bool,
+    /// What it is a part of, if its trace is recorded. Gateway nodes alone tell each other.
+    pub trace: Option<TraceContext>,
 }
 
 impl Selection {

@@ -78,6 +78,7 @@ def type_of(entry):
     return {
         "boolean": {"type": ["boolean", "null"]},
         "number": {"type": ["integer", "null"], "minimum": 0},
+        "number from 0 to 1": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
         "duration": {"type": ["string", "integer", "null"], "pattern": "^(0|[0-9]+(ms|s|m|h|d))$", "minimum": 0, "maximum": 0},
         "size": {"type": ["string", "integer", "null"], "pattern": "^(0|[0-9]+(B|kB|MB|GB|KiB|MiB|GiB))$", "minimum": 0, "maximum": 0},
     }.get(kind, {"type": ["string", "null"], "minLength": 1})

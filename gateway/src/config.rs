@@ -38,17 +38,17 @@ pub use listen::{Endpoint, Listen, UnixSocket};
 pub use name::{Cookie, EnginePath, Level, PagePath, StreamName, Transports};
 pub use pattern::Pattern;
 pub use route::{Route, Target};
-pub use secret::{Keys, Secret};
+pub use secret::{Keys, Secret, SecretHeaders};
 pub use section::{
-    Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, LogFormat, Metrics, Proxy, Rebalancing,
-    Recovery, Redis, RedisInterest, RedisMode, SameSite, Shutdown, SubscriptionMode, Tls,
-    TlsVerify, Trust, WebTransport, Webhook,
+    Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, LogFormat, Metrics, Otel, Proxy,
+    Rebalancing, Recovery, Redis, RedisInterest, RedisMode, SameSite, Shutdown, SubscriptionMode,
+    Tls, TlsVerify, Trust, WebTransport, Webhook,
 };
 pub use setting::{ChangesBy, Default, Setting};
 pub use source::{Foreign, Sources};
 pub use table::{SETTINGS, nearest, setting};
 pub use url::{HttpUrl, RedisUrl};
-pub use value::duration;
+pub use value::{Share, duration};
 
 use check::{Effective, Given};
 pub(crate) use contents::Contents;
@@ -117,6 +117,8 @@ pub struct Config {
     pub webtransport: Option<WebTransport>,
     /// The metrics.
     pub metrics: Metrics,
+    /// Spans for OpenTelemetry; none without it.
+    pub otel: Option<Otel>,
     /// The log.
     pub log: Log,
     /// The file with variables that was read as if they were in the environment.

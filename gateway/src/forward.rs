@@ -34,16 +34,17 @@ use std::rc::Rc;
 
 use http_body_util::Either;
 use hyper::body::Incoming;
-use hyper::header::CONNECTION;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tracing::debug;
 
 use crate::count::{Kind, Label, Outcome, Unknown};
 use crate::engine::shard::Shard;
 use crate::net::ids::Sid;
+use crate::otel::{Ended, Kind as SpanKind};
 use crate::peers::{Client, Failure, ForwardBody, InFlightGuard, Link, Owner, Passage, Tunnel};
 
-pub(crate) use headers::{is_release, take_client};
+pub(crate) use headers::{is_release, span_name, take_client, told_by_node};
 pub(crate) use relayed::Relayed;
 pub(crate) use release::take_leave;
 pub(crate) use welcome::{IDLE_LIMIT, PeerHandshake};
@@ -113,6 +114,13 @@ pub(crate) async fn forward(
         outcome: Outcome::GivenUp,
     };
     headers::address_to_owner(&mut request, kind, client);
+    let begun = shard.otel().map(|otel| {
+        let told = request.headers().get(headers::TRACE);
+        otel.begin(otel.told_by_client(told.map(HeaderValue::as_bytes)))
+    });
+    if let Some(begun) = begun {
+        headers::set_trace(request.headers_mut(), begun.context);
+    }
     let passage = Passage {
         owner: owner.clone(),
         client,
@@ -120,7 +128,19 @@ pub(crate) async fn forward(
     };
     let passing = shard.links().pass(passage);
     let request = request.map(Either::Left);
-    match answer(shard, &owner, request, passing).await {
+    let answered = answer(shard, &owner, request, passing).await;
+    if let Some((otel, begun)) = shard.otel().zip(begun) {
+        let ended = match &answered {
+            Err(failure) => Ended::Badly(failure.outcome().label()),
+            // It waits for packets as long as it may.
+            Ok(_) if kind == Kind::Poll => Ended::Patiently,
+            Ok(_) => Ended::Well,
+        };
+        otel.finish(begun, ended, span_name(kind), SpanKind::Client, |span| {
+            span.text("gateway.owner", &owner.member.id.to_string());
+        });
+    }
+    match answered {
         Ok(answer) => {
             counted.outcome = Outcome::Answered;
             Ok(answer)

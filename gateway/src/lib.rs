@@ -40,7 +40,7 @@
 //! Inside, the source is in rooms, and each room uses only those below it:
 //!
 //! ```text
-//! server -> backend -> apps -> http -> forward -> socketio -> engine -> peers -> recovery -> trace -> top -> cluster -> net -> count -> config
+//! server -> backend -> apps -> http -> forward -> socketio -> engine -> peers -> recovery -> trace -> top -> cluster -> otel -> net -> count -> config
 //! ```
 //!
 //! The page at the top of each room says what it is for.
@@ -54,6 +54,7 @@ pub mod engine;
 mod forward;
 mod http;
 mod net;
+mod otel;
 mod peers;
 mod recovery;
 mod server;

@@ -23,6 +23,7 @@ pub(crate) mod offset;
 pub(crate) mod ordered;
 mod reason;
 pub mod socket;
+pub(crate) mod spans;
 pub(crate) mod top;
 pub(crate) mod traced;
 

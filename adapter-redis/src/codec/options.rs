@@ -1,24 +1,30 @@
 use std::time::Duration;
 
-use adapter::{Flags, Selection};
+use adapter::{Flags, Selection, TraceContext};
 
 use super::DecodeError;
 use super::Writer;
 use super::json::JsonWriter;
 use super::raw::Raw;
 
+/// The key under which a gateway node tells what a message is a part of; Node does not look at it.
+const TRACE: &str = "traceparent";
+
 /// The selection that `opts` is. Keys that are missing or unknown do no harm.
 pub(crate) fn options(opts: Raw<'_>) -> Result<Selection, DecodeError> {
     let mut rooms = None;
     let mut except = None;
     let mut flags = Flags::default();
+    let mut trace = None;
     opts.entries(|key, value| match key {
         "rooms" => rooms = Some(value),
         "except" => except = Some(value),
         "flags" => flags = self::flags(value),
+        TRACE => trace = value.text(),
         _ => {}
     })
     .ok_or(DecodeError::WrongShape)?;
+    flags.trace = trace.and_then(|text| TraceContext::parse(text.as_bytes()));
     Ok(Selection {
         rooms: rooms.map_or(Ok(Vec::new()), names)?,
         except: except.map_or(Ok(Vec::new()), names)?,
@@ -55,7 +61,8 @@ fn flags(value: Raw<'_>) -> Flags {
 impl Writer {
     /// Rooms, except and flags, as Node's adapter orders them.
     pub(crate) fn options(&mut self, selection: &Selection) {
-        self.map(3);
+        let trace = selection.flags.trace;
+        self.map(3 + usize::from(trace.is_some()));
         self.text("rooms");
         self.names(&selection.rooms);
         self.text("except");
@@ -69,6 +76,9 @@ impl Writer {
                 Flag::Is(value) => self.boolean(value),
                 Flag::Milliseconds(value) => self.unsigned(value),
             }
+        }
+        if let Some(trace) = trace {
+            self.entry(TRACE, &trace.to_string());
         }
     }
 
@@ -102,6 +112,9 @@ impl JsonWriter {
                     }
                 }
             });
+            if let Some(trace) = selection.flags.trace {
+                json.key(TRACE).string(&trace.to_string());
+            }
         });
     }
 }

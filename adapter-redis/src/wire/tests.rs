@@ -3,7 +3,7 @@ use std::time::Duration;
 use adapter::recovery::{LogName, Position};
 use adapter::{
     ArgumentsBuf, Broadcast, Entries, EventBuf, Flags, List, ListRequest, Piece, Selection,
-    SocketDetails,
+    SocketDetails, TraceContext,
 };
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -18,7 +18,7 @@ const SHARDED: Format = Format::Sharded(SubscriptionMode::Dynamic);
 
 #[test]
 fn odd_broadcasts_are_tolerated() {
-    let table: [(&[u8], Selection); 7] = [
+    let table: [(&[u8], Selection); 9] = [
         (
             b"\x93\xa1u\x82\xa4type\x02\xa4data\x91\xa1e\x80",
             Selection::everybody(),
@@ -53,6 +53,15 @@ fn odd_broadcasts_are_tolerated() {
                 ..Selection::default()
             },
         ),
+        // What is no trace context is none, and does no harm.
+        (
+            b"\x93\xa1u\x81\xa4data\x91\xa1e\x82\xabtraceparent\xa5wrong\xa5rooms\xa1r",
+            Selection::room("r"),
+        ),
+        (
+            b"\x93\xa1u\x81\xa4data\x91\xa1e\x82\xabtraceparent\x07\xa5rooms\xa1r",
+            Selection::room("r"),
+        ),
     ];
     for (payload, selection) in table {
         let Ok(Content::Message(ClusterMessage::Broadcast(broadcast), None)) =
@@ -80,7 +89,10 @@ fn what_a_store_put_in_order_is_read_back_and_nothing_else() {
         name: "hi".to_owned(),
         arguments: ArgumentsBuf::from_json("1.50,[null]"),
     };
-    let selection = Selection::room("b").to("a").except("c");
+    let mut selection = Selection::room("b").to("a").except("c");
+    selection.flags.trace =
+        TraceContext::parse(&[&b"00-"[..], &[b'a'; 32], b"-", &[b'b'; 16], b"-01"].concat());
+    assert!(selection.flags.trace.is_some());
     let prepared = wire.encode_ordered(&selection, &event, 2).unwrap();
     assert_eq!(prepared.channel, "socket.io#/#");
     let place = |number: u64| format!("{number:016}");
@@ -589,8 +601,10 @@ fn selection() -> impl Strategy<Value = Selection> {
         any::<Option<bool>>(),
         prop::option::of(0..1u64 << 40),
         any::<bool>(),
+        prop::option::of((1..u128::MAX, 1..u64::MAX, any::<bool>())),
     );
-    (plain_selection(), flags).prop_map(|(selection, (volatile, compress, timeout, single))| {
+    (plain_selection(), flags).prop_map(|(selection, flags)| {
+        let (volatile, compress, timeout, single, trace) = flags;
         Selection {
             flags: Flags {
                 volatile,
@@ -598,6 +612,11 @@ fn selection() -> impl Strategy<Value = Selection> {
                 compress,
                 timeout: timeout.map(Duration::from_millis),
                 expect_single_response: single,
+                trace: trace.map(|(trace, span, is_sampled)| TraceContext {
+                    trace: trace.to_be_bytes(),
+                    span: span.to_be_bytes(),
+                    is_sampled,
+                }),
             },
             ..selection
         }

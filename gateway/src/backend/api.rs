@@ -6,16 +6,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use adapter::TraceContext;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{
     ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE,
 };
-use hyper::{Request, Response, StatusCode};
+use hyper::{HeaderMap, Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 
 use crate::apps::auth::bearer;
+use crate::otel::{self, Ended, Kind, Latency};
 use crate::socketio::Gateway;
 use crate::socketio::traced::Reader;
 
@@ -32,7 +34,7 @@ mod top;
 mod trace;
 
 use crate::count::Code;
-use calls::{CALLS, Call, Reply};
+use calls::{CALLS, Reply};
 pub(crate) use error::ApiError;
 pub(crate) use handle::emitter;
 use idempotency::{Claim, Memory};
@@ -79,13 +81,38 @@ impl Api {
     /// Answers a request whose path begins with [`PREFIX`].
     pub(crate) async fn respond(self: &Arc<Self>, request: Request<Incoming>) -> Answer {
         let began = Instant::now();
-        let answered = self.answer(request).await;
-        let counters = self.gateway.node().counters();
-        counters.api_duration.observe(began.elapsed());
-        answered.unwrap_or_else(|error| {
+        let call = CALLS.iter().find(|call| call.is_at(request.uri().path()));
+        let node = self.gateway.node();
+        let begun = node
+            .otel()
+            .map(|it| it.begin(told_by_caller(request.headers())));
+        let context = begun.map(|begun| begun.context);
+        let answered = otel::in_context(context, self.answer(request)).await;
+        let counters = node.counters();
+        let took = began.elapsed();
+        counters.api_duration.observe(took);
+        let answer = answered.unwrap_or_else(|error| {
             counters.api_errors.of(error.code()).increment();
             error.answer()
-        })
+        });
+        let status = answer.status();
+        // Who has no key has no say in what is kept.
+        if let Some((otel, begun)) = node.otel().zip(begun)
+            && let Some(call) = call.filter(|_| status != StatusCode::UNAUTHORIZED)
+        {
+            let ended = match status.is_server_error() {
+                true => Ended::Badly(status.as_str()),
+                false => Ended::Well,
+            };
+            otel.exemplify(Latency::Api, took, &begun.context);
+            let name = format_args!("{} {PREFIX}{}", call.method, call.path);
+            otel.finish(begun, ended, name, Kind::Server, |span| {
+                span.text("http.request.method", call.method);
+                span.text("http.route", &format!("{PREFIX}{}", call.path));
+                span.number("http.response.status_code", status.as_u16().into());
+            });
+        }
+        answer
     }
 
     async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Result<Answer, ApiError> {
@@ -105,8 +132,7 @@ impl Api {
         if !key.is_some_and(fits) {
             return Err(ApiError::new(Code::Unauthorized, "a bearer key is needed"));
         }
-        let named = |call: &&Call| path.strip_prefix(PREFIX) == Some(call.path);
-        let Some(call) = CALLS.iter().find(named) else {
+        let Some(call) = CALLS.iter().find(|call| call.is_at(path)) else {
             return Err(ApiError::new(Code::NotFound, "there is no such call"));
         };
         if request.method() != call.method {
@@ -152,6 +178,11 @@ impl Api {
             }
         }
     }
+}
+
+/// What a caller says that its request is a part of.
+fn told_by_caller(headers: &HeaderMap) -> Option<TraceContext> {
+    TraceContext::parse(headers.get("traceparent")?.as_bytes())
 }
 
 async fn read(body: Incoming, most: usize) -> Result<Bytes, ApiError> {

@@ -60,6 +60,8 @@ pub(crate) struct StreamEntry {
     pub(crate) namespace: String,
     /// An event's name.
     pub(crate) event: Option<String>,
+    /// What it is a part of, if its trace is sampled: a `traceparent`.
+    pub(crate) trace: Option<String>,
     /// The JSON that a webhook would get.
     pub(crate) body: Bytes,
 }
@@ -67,7 +69,8 @@ pub(crate) struct StreamEntry {
 impl StreamEntry {
     fn size(&self) -> usize {
         let event = self.event.as_ref().map_or(0, String::len);
-        OVERHEAD + self.id.len() + self.namespace.len() + event + self.body.len()
+        let trace = self.trace.as_ref().map_or(0, String::len);
+        OVERHEAD + self.id.len() + self.namespace.len() + event + trace + self.body.len()
     }
 
     /// Names and values, as they stand in the stream.
@@ -79,6 +82,9 @@ impl StreamEntry {
         ];
         if let Some(event) = &self.event {
             fields.push(("event", event.as_bytes()));
+        }
+        if let Some(trace) = &self.trace {
+            fields.push(("traceparent", trace.as_bytes()));
         }
         fields.push(("body", &self.body));
         fields
@@ -369,6 +375,7 @@ mod tests {
             kind: "event",
             namespace: "/".to_owned(),
             event: Some("say".to_owned()),
+            trace: None,
             body: vec![b'x'; size].into(),
         }
     }

@@ -24,6 +24,7 @@ use std::rc::Rc;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use adapter::TraceContext;
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
@@ -36,6 +37,7 @@ use crate::backend::event_stream::{EventStream, Full, StreamEntry};
 use crate::backend::words::{List, SharedRoomName};
 use crate::config::{Backend, Config, Pattern};
 use crate::net::outbound::Outbound;
+use crate::otel::{self, Ended, Kind};
 use crate::socketio::application::{Application, Connect, DisconnectReason, Flow, Refusal};
 use crate::socketio::event::{Ack, Event};
 use crate::socketio::socket::Socket;
@@ -48,7 +50,7 @@ mod lane;
 mod reply;
 
 use call::{Call, CallKind};
-use client::{Backend as HttpBackend, Backends, CallFailure, Repeat};
+use client::{Backend as HttpBackend, Backends, CallFailure, Carried, Repeat};
 use directions::{Destination, Directions};
 use lane::{Lane, Queued};
 use reply::{Action, Reply};
@@ -148,7 +150,9 @@ impl Shared {
         let id = call::id();
         let call = Call::connect(socket, lane, &id);
         let began = Instant::now();
-        let result = self.call(backend, &call, Repeat::Always).await;
+        let traces = (otel::current(), std::iter::empty());
+        let called = self.call(socket, backend, &call, Repeat::Always, traces);
+        let (result, trace) = called.await;
         if let Ok(Reply {
             user: Some(user),
             refuse: None,
@@ -184,24 +188,65 @@ impl Shared {
                 // In force on every node before the client is told that it is connected.
                 Action::Join(rooms) => socket.join(rooms.0.iter().map(|room| &*room.0)),
                 later @ (Action::Emit(..) | Action::Leave(_) | Action::Disconnect(_)) => {
-                    lane.postpone(later);
+                    lane.postpone(later, trace);
                 }
             }
         }
         Ok(())
     }
 
+    /// Makes a request as a part of the first of the traces. Returns what the reply leads to is a part of, too.
     async fn call(
+        &self,
+        socket: &Socket,
+        backend: &Arc<HttpBackend>,
+        call: &Call<'_>,
+        repeat: Repeat,
+        (parent, links): (Option<TraceContext>, impl Iterator<Item = TraceContext>),
+    ) -> (Result<Reply, CallFailure>, Option<TraceContext>) {
+        let session = socket.session();
+        let Some(otel) = session.shard().node().otel() else {
+            return (self.request(backend, call, repeat, None).await, None);
+        };
+        let begun = otel.begin(parent);
+        let context = begun.context;
+        let state = session.trace_state(&context);
+        let carried = Some(Carried {
+            context,
+            state,
+            otel: Arc::clone(otel),
+        });
+        let result = self.request(backend, call, repeat, carried).await;
+        let ended = match &result {
+            Ok(_) => Ended::Well,
+            Err(failure) => Ended::Badly(failure.code()),
+        };
+        otel.finish(begun, ended, call.span_name(), Kind::Client, |span| {
+            let (host, port) = backend.host();
+            span.text("http.request.method", "POST");
+            span.text("server.address", host);
+            if let Some(port) = port {
+                span.number("server.port", port.into());
+            }
+            span.text("gateway.namespace", socket.namespace());
+            span.number("gateway.events", call.size().unwrap_or(1) as u64);
+            links.for_each(|it| span.link(&it));
+        });
+        (result, Some(context))
+    }
+
+    async fn request(
         &self,
         backend: &Arc<HttpBackend>,
         call: &Call<'_>,
         repeat: Repeat,
+        carried: Option<Carried>,
     ) -> Result<Reply, CallFailure> {
         let Some(backends) = &self.backends else {
             return Err(CallFailure::Down);
         };
         let body = call.to_json();
-        let answered = backends.call(backend, call.id(), body, repeat);
+        let answered = backends.call(backend, call.id(), body, repeat, carried);
         let answer = answered.await?;
         let reply = Reply::read(&answer, call.size());
         reply.map_err(|error| {
@@ -219,24 +264,28 @@ impl Shared {
                 CallKind::Disconnect => Repeat::Always,
                 CallKind::Connect | CallKind::Event | CallKind::Batch => Repeat::Harmless,
             };
-            let result = {
+            let (result, trace) = {
                 let call = Call::of(&socket, &lane, &taken);
                 let began = Instant::now();
-                let result = self.call(&taken.backend, &call, repeat).await;
+                let called = self.call(&socket, &taken.backend, &call, repeat, taken.traces());
+                let (result, trace) = called.await;
                 trace_call(&socket, &call, began, result.as_ref().err());
-                result
+                (result, trace)
             };
             match result {
                 Ok(mut reply) if taken.queued.len() > 1 => {
                     keep_data(&socket, &lane, reply.data.take());
-                    perform(&socket, std::mem::take(&mut reply.actions)).await;
+                    let actions = std::mem::take(&mut reply.actions);
+                    otel::in_context(trace, perform(&socket, actions)).await;
                     for (queued, reply) in taken.queued.into_iter().zip(reply.replies) {
-                        answered(&socket, &lane, queued, reply).await;
+                        let answered = answered(&socket, &lane, queued, reply);
+                        otel::in_context(trace, answered).await;
                     }
                 }
                 Ok(reply) => {
                     if let Some(queued) = taken.queued.into_iter().next() {
-                        answered(&socket, &lane, queued, reply).await;
+                        let answered = answered(&socket, &lane, queued, reply);
+                        otel::in_context(trace, answered).await;
                     }
                 }
                 Err(failure) => {
@@ -301,10 +350,12 @@ impl Application for WebhookApplication {
             let id = call::id();
             self.0.tell(socket, &Call::connected(socket, &lane, &id));
         }
-        let actions = lane.postponed();
+        let (actions, trace) = lane.postponed();
         if !actions.is_empty() {
             let socket = socket.clone();
-            tokio::task::spawn_local(async move { perform(&socket, actions).await });
+            tokio::task::spawn_local(async move {
+                otel::in_context(trace, perform(&socket, actions)).await
+            });
         }
     }
 
@@ -360,6 +411,7 @@ impl Application for WebhookApplication {
             name: event.name().into(),
             args,
             ack,
+            trace: otel::current(),
         };
         self.0.queue(socket, &lane, queued);
         if lane.is_full() {

@@ -12,7 +12,7 @@ use super::memory;
 use super::pattern::NamespacePattern;
 use super::secret::Secret;
 use super::section::{
-    Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, Metrics, Proxy, Recovery, Redis,
+    Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, Metrics, Otel, Proxy, Recovery, Redis,
     Shutdown, Tls, Trust, WebTransport, Webhook,
 };
 use super::setting::Default as Fallback;
@@ -206,6 +206,9 @@ impl Effective {
             metrics: Metrics {
                 socket_io_aliases: self.read("metrics.socket_io_aliases"),
             },
+            otel: self
+                .find("otel.endpoint")
+                .map(|endpoint| self.otel(endpoint)),
             log: Log {
                 format: self.read("log.format"),
                 level: self.read("log.level"),
@@ -248,6 +251,20 @@ impl Effective {
             idempotent: self.read("backend.idempotent"),
             breaker_failures: self.read("backend.breaker_failures"),
             breaker_pause: self.read("backend.breaker_pause"),
+        }
+    }
+
+    fn otel(&self, endpoint: HttpUrl) -> Otel {
+        Otel {
+            endpoint,
+            headers: self.find("otel.headers"),
+            sample: self.read("otel.sample"),
+            slow: self.read("otel.slow"),
+            trust_parent: self.read("otel.trust_parent"),
+            trust: Trust {
+                ca_file: self.find("otel.ca_file"),
+                ..Trust::default()
+            },
         }
     }
 

@@ -205,6 +205,9 @@ fn magnitudes(config: &Config) -> Vec<(&'static str, u128)> {
         let connections = webtransport.connections.magnitude();
         all.push(("webtransport.connections", connections));
     }
+    if let Some(otel) = &config.otel {
+        all.push(("otel.slow", otel.slow.magnitude()));
+    }
     if let Some(redis) = &config.redis {
         all.push(("redis.private_patterns", redis.private_patterns.magnitude()));
         all.push(("redis.buffer_bytes", size(redis.buffer_bytes)));
@@ -331,7 +334,8 @@ mod tests {
     fn every_setting_with_a_range_is_looked_at() {
         let config = Config::from_toml(
             "redis.url = \"redis://h\"\nbackend.url = \"http://b\"\n\
-             backend.secret = \"0123456789abcdef\"\nrecovery.window = \"1m\"",
+             backend.secret = \"0123456789abcdef\"\nrecovery.window = \"1m\"\n\
+             otel.endpoint = \"http://c\"",
         );
         let looked_at: BTreeSet<_> = magnitudes(&config.unwrap())
             .into_iter()

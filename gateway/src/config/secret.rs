@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use hyper::header::{HeaderName, HeaderValue};
+
 use super::value::{Shape, Value};
 
 /// A secret of the configuration. It cannot be printed. Comparing takes the same time however much of
@@ -122,6 +124,46 @@ impl Value for Keys {
     }
 }
 
+/// Headers whose values are secrets.
+///
+/// ```
+/// use gateway::Config;
+///
+/// let toml = "otel = { endpoint = \"http://collector:4318\", headers = \"x-key=abc\" }";
+/// let headers = Config::from_toml(toml)?.otel.unwrap().headers.unwrap();
+/// assert_eq!(headers.iter().count(), 1);
+/// assert!(!format!("{headers:?}").contains("abc"));
+/// # Ok::<(), gateway::config::Errors>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretHeaders(Vec<(HeaderName, HeaderValue)>);
+
+impl SecretHeaders {
+    /// Returns each name with its value, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.0.iter().map(|(name, value)| (name, value))
+    }
+}
+
+impl Value for SecretHeaders {
+    const SHAPE: Shape = Shape::TextOrList;
+    const KIND: &'static str = "secret";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let header = |text: &str| {
+            let (name, value) = text.trim().split_once('=')?;
+            let name = HeaderName::from_bytes(name.trim().as_bytes()).ok()?;
+            // It is printed as `Sensitive`.
+            let mut value = HeaderValue::from_str(value.trim()).ok()?;
+            value.set_sensitive(true);
+            Some((name, value))
+        };
+        let headers = text.split(',').map(header).collect::<Option<_>>();
+        let wrong = || "not NAME=VALUE, or several of them with commas between them".to_owned();
+        headers.map(Self).ok_or_else(wrong)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +191,32 @@ mod tests {
         assert!(keys.verify(b"0123456789abcdef") && keys.verify(b"fedcba9876543210"));
         assert!(!keys.verify(b"0123456789abcdef, fedcba9876543210"));
         assert!(Keys::parse("0123456789abcdef,").is_err());
+    }
+
+    #[test]
+    fn headers_have_names_and_their_values_are_not_printed() {
+        let headers = SecretHeaders::parse("X-Key=a=b, authorization = Basic dTpw").unwrap();
+        let read: Vec<_> = headers
+            .iter()
+            .map(|(name, it)| (name.as_str(), it))
+            .collect();
+        assert_eq!(read[0], ("x-key", &HeaderValue::from_static("a=b")));
+        assert_eq!(
+            read[1],
+            ("authorization", &HeaderValue::from_static("Basic dTpw"))
+        );
+        assert!(!format!("{headers:?}").contains("dTpw"));
+        for wrong in [
+            "",
+            "hidden",
+            "a b=hidden",
+            "=hidden",
+            "a=hidden,",
+            "a=hidden\n",
+        ] {
+            let refused = SecretHeaders::parse(wrong).unwrap_err();
+            assert!(!refused.contains("hidden"), "{refused}");
+        }
     }
 
     #[test]

@@ -12,8 +12,9 @@ use super::address::{HostPort, Network, Origins};
 use super::name::{Cookie, EnginePath, Level, StreamName, Transports};
 use super::pattern::Pattern;
 use super::route::Route;
-use super::secret::{Keys, Secret};
+use super::secret::{Keys, Secret, SecretHeaders};
 use super::url::{HttpUrl, RedisUrl};
+use super::value::Share;
 
 /// Engine.IO: transports, heartbeat and the first request (`engine.*`).
 #[non_exhaustive]
@@ -364,6 +365,24 @@ pub struct Tls {
 pub struct Metrics {
     /// Whether some metrics have a second name, the one that boards for Socket.IO's own server use.
     pub socket_io_aliases: bool,
+}
+
+/// Spans for OpenTelemetry (`otel.*`).
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Otel {
+    /// The collector, which speaks OTLP over HTTP.
+    pub endpoint: HttpUrl,
+    /// What requests to it carry besides.
+    pub headers: Option<SecretHeaders>,
+    /// How many of all traces are sampled.
+    pub sample: Share,
+    /// A span that took longer is kept although its trace is not sampled.
+    pub slow: Duration,
+    /// Whether a client says whether its trace is sampled.
+    pub trust_parent: bool,
+    /// The certificates to trust with `https`.
+    pub trust: Trust,
 }
 
 /// What is logged, and how (`log.*`).

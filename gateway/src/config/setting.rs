@@ -215,7 +215,7 @@ impl Setting {
             _ if self.is_absent(text) => quoted(text),
             Shape::Places if text.contains(',') => list(text),
             Shape::Text | Shape::TextOrList | Shape::Places | Shape::Measure => quoted(text),
-            Shape::Number | Shape::Boolean => text.to_owned(),
+            Shape::Number | Shape::Decimal | Shape::Boolean => text.to_owned(),
             Shape::List if text.is_empty() => "[]".to_owned(),
             Shape::List => list(text),
         };

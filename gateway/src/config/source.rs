@@ -385,6 +385,8 @@ fn text_of(setting: &Setting, value: &DeValue<'_>) -> Result<String, String> {
                 Err(_) => Err(format!("{} is not a whole number", number.as_str())),
             }
         }
+        (Shape::Decimal, DeValue::Integer(number)) => Ok(number.as_str().to_owned()),
+        (Shape::Decimal, DeValue::Float(number)) => Ok(number.as_str().to_owned()),
         (Shape::Boolean, DeValue::Boolean(value)) => Ok(value.to_string()),
         (Shape::List | Shape::TextOrList | Shape::Places, DeValue::Array(items)) => {
             list(setting, items)

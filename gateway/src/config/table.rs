@@ -12,13 +12,13 @@ use super::listen::{InternalListen, Listen};
 use super::name::{Cookie, EnginePath, Level, PagePath, StreamName, Transports};
 use super::pattern::NamespacePattern;
 use super::route::Route;
-use super::secret::{Keys, Secret};
+use super::secret::{Keys, Secret, SecretHeaders};
 use super::section::{
     LogFormat, Rebalancing, RedisInterest, RedisMode, SameSite, SubscriptionMode, TlsVerify,
 };
 use super::setting::Setting;
 use super::url::{HttpUrl, RedisUrl};
-use super::value::Size;
+use super::value::{Share, Size};
 
 /// Every setting there is, in the order of the reference. Building a feature means to take away
 /// its `.unbuilt()` here.
@@ -866,6 +866,52 @@ pub static SETTINGS: &[Setting] = &[
          Socket.IO's server (`socket_io_connected` and others). Existing boards then keep \
          working.",
     ),
+    Setting::optional::<HttpUrl>(
+        "otel.endpoint",
+        "no spans",
+        "http://localhost:4318",
+        "The OpenTelemetry collector that gets spans, by OTLP over HTTP. If the path does not end with \
+         `/v1/traces`, the node adds that.",
+    ),
+    Setting::optional::<SecretHeaders>(
+        "otel.headers",
+        "none",
+        "x-api-key=a key of the collector",
+        "Headers of requests to the collector, as `NAME=VALUE`, several with commas between them.",
+    )
+    .needs(&["otel.endpoint"])
+    .secret(),
+    Setting::with::<Share>(
+        "otel.sample",
+        "0.01",
+        "1",
+        "How many of the traces that begin at this node are sampled: 0 is none, 1 all. The node always keeps spans that \
+         failed or were slow.",
+    )
+    .needs(&["otel.endpoint"]),
+    Setting::with::<Duration>(
+        "otel.slow",
+        "1s",
+        "250ms",
+        "A span that takes longer is kept although its trace is not sampled.",
+    )
+    .between("1ms", "1d")
+    .needs(&["otel.endpoint"]),
+    Setting::with::<bool>(
+        "otel.trust_parent",
+        "false",
+        "true",
+        "Whether the `traceparent` of a client's request says if its trace is sampled. Then any client can have all of \
+         its spans kept. If not, the node samples such traces as it does others, and their ids stay.",
+    )
+    .needs(&["otel.endpoint"]),
+    Setting::optional::<PathBuf>(
+        "otel.ca_file",
+        "the system's roots",
+        "/etc/gateway/collector-ca.crt",
+        "PEM file with the certificates that the node trusts for the collector, in place of the system's.",
+    )
+    .needs(&["otel.endpoint"]),
     Setting::with::<LogFormat>(
         "log.format",
         "text",

@@ -34,6 +34,8 @@ pub(super) enum Shape {
     Measure,
     /// An integer.
     Number,
+    /// A number, with a point or without.
+    Decimal,
     /// `true` or `false`.
     Boolean,
     /// An array of strings.
@@ -124,6 +126,46 @@ impl Value for PathBuf {
             return Err("a path cannot be empty".to_owned());
         }
         Ok(text.into())
+    }
+}
+
+/// A part of all: 0 is none of it, 1 all.
+///
+/// ```
+/// use gateway::Config;
+///
+/// let config = Config::from_toml("otel = { endpoint = \"http://collector:4318\", sample = 0.25 }")?;
+/// assert_eq!(config.otel.unwrap().sample.get(), 0.25);
+/// # Ok::<(), gateway::config::Errors>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    millionths: u32,
+}
+
+impl Share {
+    /// Returns it as a number from 0 to 1.
+    #[must_use]
+    pub fn get(self) -> f64 {
+        f64::from(self.millionths) / 1e6
+    }
+}
+
+impl Value for Share {
+    const SHAPE: Shape = Shape::Decimal;
+    const KIND: &'static str = "number from 0 to 1";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let is_plain = text.bytes().all(|it| it.is_ascii_digit() || it == b'.');
+        match text.parse::<f64>() {
+            Ok(share) if is_plain && share <= 1.0 => Ok(Self {
+                // The result is at most a million.
+                millionths: (share * 1e6).round() as u32,
+            }),
+            Ok(_) | Err(_) => Err(format!(
+                "{text:?} is not a number from 0 to 1, such as 0.01"
+            )),
+        }
     }
 }
 

@@ -24,6 +24,7 @@ use crate::net::descriptors::Descriptors;
 use crate::net::ids::{NodeTag, random_tag};
 use crate::net::told::Told;
 use crate::net::vital::Vitals;
+use crate::otel::Otel;
 use crate::top::NodeTop;
 use crate::trace::Traces;
 
@@ -61,6 +62,8 @@ pub(crate) struct Node {
     /// Set before the node is served at all.
     reloads: OnceLock<Reloads>,
     top: NodeTop,
+    /// If it makes spans.
+    otel: Option<Arc<Otel>>,
 }
 
 /// How others reach a shard.
@@ -113,6 +116,8 @@ impl Node {
         tls: Option<TlsAcceptor>,
     ) -> Self {
         let outbox_memory = OutboxMemory::new(config.limits.outbox_total);
+        let otel = config.otel.as_ref();
+        let otel = otel.map(|otel| Arc::new(Otel::new(otel, inboxes.len())));
         let shards = inboxes
             .into_iter()
             .map(|inbox| ShardHandle {
@@ -141,6 +146,7 @@ impl Node {
             traces: Traces::default(),
             reloads: OnceLock::new(),
             top: NodeTop::default(),
+            otel,
         }
     }
 
@@ -364,6 +370,11 @@ impl Node {
     /// Who looks at what is busiest.
     pub(crate) fn top(&self) -> &NodeTop {
         &self.top
+    }
+
+    /// What makes spans, if anything does.
+    pub(crate) fn otel(&self) -> Option<&Arc<Otel>> {
+        self.otel.as_ref()
     }
 
     pub(crate) fn relieved(&self) -> &Arc<Notify> {

@@ -21,6 +21,7 @@ mod leaving;
 pub(crate) mod masked;
 mod polling;
 mod socket_task;
+mod spans;
 mod traced;
 mod writing;
 
@@ -51,6 +52,8 @@ pub(crate) struct Session {
     leaving: Cell<Option<CloseReason>>,
     /// The gate counts it for its address.
     counted: Cell<bool>,
+    /// If its client told a trace that its spans are in: whether that is sampled.
+    told_trace: Option<bool>,
     /// The traces that it has to do with, by their places.
     traced: Cell<u16>,
     sid: Sid,
@@ -120,6 +123,8 @@ impl Session {
         let layer = &shard.node().mounts()[usize::from(mount)].layer;
         let connect_timeout = layer.connect_timeout(config);
         let half = Arc::clone(layer).session_half();
+        let otel = shard.otel();
+        let told = otel.and_then(|it| it.told_by_client(handshake.header("traceparent")));
         Self {
             task: RefCell::default(),
             outbox: RefCell::default(),
@@ -128,6 +133,7 @@ impl Session {
             heard: Cell::new(false),
             leaving: Cell::new(None),
             counted: Cell::new(false),
+            told_trace: told.map(|it| it.is_sampled),
             traced: Cell::new(0),
             sid,
             slot: Cell::default(),

@@ -28,6 +28,7 @@ use crate::engine::strangers::Strangers;
 use crate::net::ids::{MAX_SHARDS, Sid};
 use crate::net::scratch::Scratch;
 use crate::net::spell::{Spell, after_the_others};
+use crate::otel::{self, Otel};
 use crate::peers::{Links, Means};
 use crate::top::ShardTop;
 use crate::trace::ShardTraces;
@@ -93,6 +94,8 @@ pub(crate) struct Shard {
     traces: ShardTraces,
     settings: Settings,
     top: ShardTop,
+    /// If the node makes spans.
+    otel: Option<Arc<Otel>>,
 }
 
 /// Which of the timers that were due have fired.
@@ -142,6 +145,7 @@ impl Shard {
             traces: ShardTraces::default(),
             settings,
             top: ShardTop::default(),
+            otel: node.otel().cloned(),
             node,
             index,
             counters,
@@ -163,6 +167,7 @@ impl Shard {
             last_request: Cell::new(index as u64),
             links,
         });
+        otel::use_place(index);
         CURRENT.set(Some(Rc::clone(&shard)));
         shard
     }
@@ -349,6 +354,11 @@ impl Shard {
     /// What it counts while somebody looks.
     pub(crate) fn top(&self) -> &ShardTop {
         &self.top
+    }
+
+    /// What makes spans, if anything does.
+    pub(crate) fn otel(&self) -> Option<&Otel> {
+        self.otel.as_deref()
     }
 
     pub(crate) fn strangers(&self) -> &Strangers {

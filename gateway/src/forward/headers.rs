@@ -1,5 +1,6 @@
 //! What a forwarded request says beside what the client said.
 
+use adapter::TraceContext;
 use http_body_util::{Either, Empty};
 use hyper::header::{
     CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING,
@@ -20,6 +21,9 @@ const SECURE: HeaderName = HeaderName::from_static("gateway-secure");
 /// Asks for no packets, but that a poll which is parked be answered. Only connections of other nodes
 /// may say it.
 const RELEASE: HeaderName = HeaderName::from_static("gateway-release");
+
+/// What a request is a part of, as W3C has it.
+pub(crate) const TRACE: HeaderName = HeaderName::from_static("traceparent");
 
 /// Headers that concern one connection and not the request.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -55,6 +59,27 @@ pub(super) fn address_to_owner<B>(request: &mut Request<B>, kind: Kind, client: 
     }
     let secure = if client.secure { "1" } else { "0" };
     headers.insert(SECURE, HeaderValue::from_static(secure));
+}
+
+/// The request is a part of that.
+pub(super) fn set_trace(headers: &mut HeaderMap, context: TraceContext) {
+    if let Ok(value) = HeaderValue::try_from(context.to_string()) {
+        headers.insert(TRACE, value);
+    }
+}
+
+/// What another node says that a request is a part of.
+pub(crate) fn told_by_node(headers: &HeaderMap) -> Option<TraceContext> {
+    TraceContext::parse(headers.get(TRACE)?.as_bytes())
+}
+
+/// What the span of a forwarded request is called, at both nodes.
+pub(crate) fn span_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Poll => "forward poll",
+        Kind::Post => "forward post",
+        Kind::Upgrade => "forward upgrade",
+    }
 }
 
 /// A request to the owner that the poll of this target be answered, whatever there is for it.

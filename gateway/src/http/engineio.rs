@@ -30,6 +30,7 @@ use crate::net::encoding::{self, compress, negotiate};
 use crate::net::ids::Sid;
 use crate::net::proxy;
 use crate::net::query::EngineQuery;
+use crate::otel::{Ended, Kind as SpanKind};
 use crate::peers::Client;
 
 /// How many times `engine.max_payload` the body of a post of revision 3 may be. Its clients put everything that waits into
@@ -41,6 +42,33 @@ const COMPRESSION_THRESHOLD: usize = 1024;
 
 /// Answers an Engine.IO request, or has the node answer whose session is meant.
 pub(super) async fn respond(
+    shard: &Rc<Shard>,
+    mount: u8,
+    request: Request<Incoming>,
+    peer: Peer,
+) -> Served {
+    let told = match shard.otel() {
+        Some(_) if peer.is_node => forward::told_by_node(request.headers()),
+        Some(_) | None => None,
+    };
+    let Some((otel, told)) = shard.otel().zip(told) else {
+        return answer(shard, mount, request, peer).await;
+    };
+    let kind = Kind::of(&request, upgrade::is_upgrade_request(&request));
+    let begun = otel.begin(Some(told));
+    let served = answer(shard, mount, request, peer).await;
+    // What is slow or fails is told by the node that forwards.
+    otel.finish(
+        begun,
+        Ended::Patiently,
+        forward::span_name(kind),
+        SpanKind::Server,
+        |_| {},
+    );
+    served
+}
+
+async fn answer(
     shard: &Rc<Shard>,
     mount: u8,
     mut request: Request<Incoming>,

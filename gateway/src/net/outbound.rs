@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::rustls::ClientConfig;
 use tracing::warn;
 
-use crate::config::{Auth, Backend, HttpUrl, Target, Trust};
+use crate::config::{Auth, Backend, HttpUrl, Otel, Target, Trust};
 use crate::net::trust::{TrustError, client_config, trusting_nobody, without_tls};
 
 mod reuse;
@@ -51,6 +51,8 @@ pub(crate) struct Clients {
     backends_http2: HttpClient,
     /// For the keys of issuers, who may be trusted otherwise.
     issuers: HttpClient,
+    /// For the collector of spans.
+    collector: HttpClient,
 }
 
 type HttpClient = Client<Marking<HttpsConnector<HttpConnector>>, Full<Bytes>>;
@@ -101,12 +103,13 @@ pub enum OutboundError {
 }
 
 impl Outbound {
-    /// For backends, if there are any, and for the keys of issuers.
+    /// For backends, if there are any, for the keys of issuers, and for a collector of spans.
     pub(crate) fn start(
         backend: Option<&Backend>,
         auth: &Auth,
+        otel: Option<&Otel>,
     ) -> Result<Arc<Self>, OutboundError> {
-        Ok(Self::with(Clients::new(backend, auth)?)?)
+        Ok(Self::with(Clients::new(backend, auth, otel)?)?)
     }
 
     fn with(clients: Clients) -> std::io::Result<Arc<Self>> {
@@ -160,6 +163,17 @@ impl Outbound {
             Protocol::Http2 => &clients.backends_http2,
         };
         Self::call_by(client, request, timeout, max_bytes).await
+    }
+
+    /// Makes a request to the collector of spans, in a future that was spawned here.
+    pub(crate) async fn call_collector(
+        &self,
+        request: Request<Full<Bytes>>,
+        timeout: Duration,
+        max_bytes: usize,
+    ) -> Result<Response<Bytes>, CallError> {
+        let clients = self.clients();
+        Self::call_by(&clients.collector, request, timeout, max_bytes).await
     }
 
     async fn call_by(
@@ -223,11 +237,19 @@ impl Outbound {
 }
 
 impl Clients {
-    /// For backends, if there are any, and for the keys of issuers.
-    pub(crate) fn new(backend: Option<&Backend>, auth: &Auth) -> Result<Self, TrustError> {
+    /// For backends, if there are any, for the keys of issuers, and for a collector of spans.
+    pub(crate) fn new(
+        backend: Option<&Backend>,
+        auth: &Auth,
+        otel: Option<&Otel>,
+    ) -> Result<Self, TrustError> {
         let issuers = tls(&auth.trust, "auth", auth.jwks_url.iter())?;
         let backends = match backend {
             Some(backend) => tls(&backend.trust, "backend", backend_urls(backend))?,
+            None => trusting_nobody()?,
+        };
+        let collector = match otel {
+            Some(otel) => tls(&otel.trust, "otel", std::iter::once(&otel.endpoint))?,
             None => trusting_nobody()?,
         };
         let mut builder = Client::builder(TokioExecutor::new());
@@ -236,6 +258,7 @@ impl Clients {
             .pool_idle_timeout(IDLE_TIMEOUT);
         Ok(Self {
             issuers: builder.build(connector(issuers)),
+            collector: builder.build(connector(collector)),
             backends: builder.build(connector(backends.clone())),
             backends_http2: builder.http2_only(true).build(connector(backends)),
         })

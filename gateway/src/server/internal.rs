@@ -33,7 +33,7 @@ use crate::net::listener::{Listener, Listening, Placed, UNIX_PEER, like_tcp};
 use crate::peers;
 use crate::peers::proof::PATH;
 use crate::server::draining;
-use crate::server::metrics;
+use crate::server::metrics::{self, Format};
 
 mod callers;
 mod pages;
@@ -233,11 +233,11 @@ async fn respond<B>(
         method => method,
     };
     match (method, request.uri().path()) {
-        (&Method::GET, "/metrics") => answer(
-            StatusCode::OK,
-            metrics::CONTENT_TYPE,
-            metrics::gather(node, exports).await,
-        ),
+        (&Method::GET, "/metrics") => {
+            let format = Format::wanted(request.headers());
+            let text = metrics::gather(node, exports, format).await;
+            answer(StatusCode::OK, format.content_type(), text)
+        }
         (&Method::GET, "/live") => answer(StatusCode::OK, json, "{\"live\":true}".into()),
         (&Method::GET, "/ready") => {
             let (status, body) = readiness(node, exports);

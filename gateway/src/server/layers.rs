@@ -46,9 +46,14 @@ pub(super) struct Changed {
 }
 
 impl Changing {
+    /// The thread for requests to others, if there is one.
+    pub(super) fn outbound(&self) -> Option<&Arc<Outbound>> {
+        self.outbound.as_ref()
+    }
+
     /// Makes all that other settings need.
     pub(super) fn prepare(&self, config: &Config) -> Result<Changed, StartError> {
-        let clients = |_| Clients::new(Some(&config.backend), &config.auth);
+        let clients = |_| Clients::new(Some(&config.backend), &config.auth, config.otel.as_ref());
         let clients = self.outbound.as_ref().map(clients).transpose()?;
         let rules = |it: &Authenticated| it.prepare(config, self.outbound.as_ref());
         let rules = self.tokens.as_ref().map(rules).transpose()?.flatten();
@@ -136,10 +141,11 @@ fn innermost(
     }
 }
 
-/// The thread for requests to backends and to the issuer of tokens.
+/// The thread for requests to backends, to the issuer of tokens, and to the collector of spans.
 fn outbound(config: &Config) -> Result<Option<Arc<Outbound>>, StartError> {
-    let is_needed = has_backend(config) || config.auth.jwks_url.is_some();
-    let outbound = is_needed.then(|| Outbound::start(Some(&config.backend), &config.auth));
+    let is_needed = has_backend(config) || config.auth.jwks_url.is_some() || config.otel.is_some();
+    let start = || Outbound::start(Some(&config.backend), &config.auth, config.otel.as_ref());
+    let outbound = is_needed.then(start);
     Ok(outbound.transpose()?)
 }
 

@@ -18,15 +18,14 @@ use crate::engine::shard::Shard;
 use crate::recovery::RecoveryCounters;
 use crate::socketio::SocketIo;
 
+mod openmetrics;
 mod table;
 
+pub(crate) use openmetrics::Format;
 use table::{ALIASES, CLUSTER, METRICS, RECOVERY};
 
 /// The name that every library of Prometheus has for it.
 const CPU_SECONDS: &str = "process_cpu_seconds_total";
-
-/// Of the text format.
-pub(crate) const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
 /// What the rows of the tables read.
 struct Reading<'a> {
@@ -67,8 +66,12 @@ struct NamespaceCensus {
     rooms: u64,
 }
 
-/// Everything in the text format.
-pub(crate) async fn gather(node: &Arc<Node>, exports: &[Arc<dyn Export>]) -> Vec<u8> {
+/// Everything, as text.
+pub(crate) async fn gather(
+    node: &Arc<Node>,
+    exports: &[Arc<dyn Export>],
+    format: Format,
+) -> Vec<u8> {
     let census = node
         .query(Census::of)
         .await
@@ -85,6 +88,10 @@ pub(crate) async fn gather(node: &Arc<Node>, exports: &[Arc<dyn Export>]) -> Vec
     families.extend(exports.iter().flat_map(|export| export.families()));
     families.extend(process_families());
     families.sort_by(|a, b| a.name().cmp(b.name()));
+    if format == Format::OpenMetrics {
+        let exemplar = |name: &str, bucket| node.otel()?.exemplar(name, bucket);
+        return openmetrics::write(&families, exemplar).into_bytes();
+    }
     let mut text = Vec::with_capacity(16 * 1024);
     if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
         tracing::warn!(target: "gateway::metrics", %error, "cannot write the metrics");

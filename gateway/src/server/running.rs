@@ -19,6 +19,7 @@ use crate::engine::node::Node;
 use crate::engine::reloads::{ReloadError, Reloaded};
 use crate::net::listener::Address;
 use crate::net::outbound::Outbound;
+use crate::otel::Otel;
 use crate::server::acceptor::Acceptor;
 use crate::server::draining;
 use crate::socketio::{Gateway, SocketIo};
@@ -28,6 +29,9 @@ const LAST_ENTRIES: Duration = Duration::from_secs(5);
 
 /// How long the end waits until it is written that the node's clients are away.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// How long the end waits for the collector to take the last spans.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 
 /// A node that serves.
 ///
@@ -47,6 +51,8 @@ pub struct Running {
     pub(super) cluster: Option<JoinHandle<()>>,
     /// The queue of `backend.stream`, and the thread that writes it.
     pub(super) event_stream: Option<(Arc<EventStream>, Arc<Outbound>)>,
+    /// What makes spans, and the thread that sends them.
+    pub(super) spans: Option<(Arc<Otel>, Arc<Outbound>)>,
     pub(super) shards: Vec<ShardThread>,
 }
 
@@ -160,6 +166,12 @@ impl Running {
             let lost = stream.flushed(LAST_ENTRIES).await;
             if lost > 0 {
                 warn!(target: "gateway::server", lost, "the node ended before Redis confirmed all entries of the stream; these are lost");
+            }
+        }
+        if let Some((otel, _sending)) = &self.spans {
+            let lost = otel.flushed(LAST_SPANS).await;
+            if lost > 0 {
+                warn!(target: "gateway::server", lost, "the node ended before the collector had all spans; these are lost");
             }
         }
         let left = tokio::task::spawn_blocking(move || {

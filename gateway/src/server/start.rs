@@ -24,6 +24,7 @@ use crate::backend::api::Api;
 use crate::backend::event_stream::EventStream;
 use crate::cluster::Cluster;
 use crate::config::{Config, Contents, Pattern, Sources, Tls};
+use crate::count::Export;
 use crate::engine::application::BareEngine;
 use crate::engine::mail::Inbox;
 use crate::engine::node::{Mount, Node};
@@ -34,6 +35,7 @@ use crate::net::listener::{Address, Listener, Listening};
 use crate::net::outbound::Outbound;
 use crate::net::tls::{Certificate, Files, TlsError};
 use crate::net::trust;
+use crate::otel::{self, Otel};
 use crate::recovery::Begun;
 use crate::socketio::Gateway;
 use crate::socketio::SocketIo;
@@ -174,6 +176,7 @@ impl Server {
         let addresses = ports::addresses(&ports.clients);
         let internal_addresses = ports::addresses(&ports.internal);
         let exports = prepared.layers.exports();
+        let outbound = prepared.layers.changing.outbound().cloned();
         let entrance = match &prepared.webtransport {
             Some(certificate) => webtransport::Entrance::open(&config, certificate)?,
             None => None,
@@ -200,6 +203,12 @@ impl Server {
             node.join_cluster(Cluster::new(adapter, patience, &config.namespaces));
         }
         begin_recovery(&node)?;
+        let spans = node.otel().cloned().zip(outbound);
+        if let Some((otel, outbound)) = &spans {
+            let exporting = otel::export(Arc::clone(otel), Arc::downgrade(outbound), node.name());
+            outbound.spawn(exporting);
+        }
+        let exports = with_spans(&exports, node.otel());
         let event_stream = stream.map(|stream| write_stream(&node, stream));
         let shards = ShardThread::start_all(&node, letterboxes).map_err(StartError::Thread)?;
         let clients = Acceptor::start(ports.clients, Arc::clone(&node));
@@ -253,9 +262,16 @@ impl Server {
             watching,
             internal: watched(&node, "internal port", internal),
             event_stream,
+            spans,
             shards,
         })
     }
+}
+
+/// What has metrics of its own, with what makes spans.
+fn with_spans(exports: &[Arc<dyn Export>], otel: Option<&Arc<Otel>>) -> Arc<[Arc<dyn Export>]> {
+    let otel = otel.map(|otel| Arc::clone(otel) as Arc<dyn Export>);
+    exports.iter().cloned().chain(otel).collect()
 }
 
 /// Sockets that were given in place of what a setting says.

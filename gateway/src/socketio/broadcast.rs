@@ -17,6 +17,7 @@ use crate::socketio::arguments::EmitError;
 use crate::socketio::layer::SocketIo;
 use crate::socketio::namespace::Namespace;
 use crate::socketio::socket::Waiter;
+use crate::socketio::spans::{Delivery, delivered};
 
 /// An emit to many, encoded once for all of them.
 pub(crate) struct Broadcast {
@@ -28,6 +29,8 @@ pub(crate) struct Broadcast {
     pub(crate) ack: Option<AckRequest>,
     /// When it was emitted, or came from another node.
     pub(crate) since: Instant,
+    /// Its span, if its trace is sampled.
+    pub(crate) delivery: Option<Box<Delivery>>,
 }
 
 impl Node {
@@ -85,12 +88,13 @@ impl SharedJob for Broadcast {
         if shard.top().is_on() {
             shard.count_broadcast(&self.namespace, &self.selection, self.origin, recipients);
         }
+        let of = (&*self.namespace, self.origin, recipients);
+        let took = began.elapsed();
+        delivered(shard, self.delivery.as_deref(), of, self.since, took);
         let counters = shard.counters();
         counters.broadcasts.of(self.origin).increment();
         counters.broadcast_recipients.observe(recipients);
-        counters
-            .broadcast_duration
-            .observe(began.elapsed().as_nanos() as u64);
+        counters.broadcast_duration.observe(took.as_nanos() as u64);
     }
 }
 

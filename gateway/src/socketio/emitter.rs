@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use adapter::recovery::Generation;
 use adapter::{
     Answer, Broadcast as Published, ClusterMessage, EventBuf, List, Question, Selection,
+    TraceContext,
 };
 use protocol::Encoded;
 use tokio::sync::{mpsc, oneshot};
@@ -21,6 +22,7 @@ use crate::socketio::layer::SocketIo;
 use crate::socketio::list::{Count, Entry, MAX_ENTRIES, Page, Walk, names};
 use crate::socketio::ordered::Unlogged;
 use crate::socketio::socket::{Socket, SocketInfo};
+use crate::socketio::spans::{Delivery, publishing};
 
 /// Emits to a namespace, or to some of its sockets: `gateway.of("/").to("room").emit("hi", ())?`.
 ///
@@ -166,11 +168,24 @@ impl Emitter {
         event: &str,
         arguments: OwnedArguments,
     ) -> Result<Option<oneshot::Receiver<Result<(), Unpublished>>>, EmitError> {
+        let what = (&*self.namespace, event);
+        publishing(self.gateway.node(), what, |trace| {
+            self.publish_within(event, arguments, trace)
+        })
+    }
+
+    fn publish_within(
+        &self,
+        event: &str,
+        arguments: OwnedArguments,
+        trace: Option<TraceContext>,
+    ) -> Result<Option<oneshot::Receiver<Result<(), Unpublished>>>, EmitError> {
         let node = self.gateway.node();
+        let selection = self.selected(trace);
         let Some(order) = SocketIo::of(node).order(&self.namespace) else {
-            node.deliver(self.broadcast(event, &arguments, None)?)?;
+            node.deliver(self.broadcast(&selection, event, &arguments, None)?)?;
             if let Some(cluster) = node.cluster() {
-                let message = self.message(self.selection.clone(), event, arguments);
+                let message = self.message(selection, event, arguments);
                 cluster.publish(&self.namespace, &message);
             }
             return Ok(None);
@@ -181,16 +196,18 @@ impl Emitter {
             arguments: arguments.into(),
         };
         if self.selection.flags.local {
+            let since = Instant::now();
             node.deliver_unlogged(Unlogged {
+                delivery: Delivery::of(node, trace, &self.namespace, Origin::Local, since),
                 order,
-                selection: self.selection.clone(),
+                selection,
                 event,
                 origin: Origin::Local,
-                since: Instant::now(),
+                since,
             });
             return Ok(None);
         }
-        let published = order.publish(self.selection.clone(), &event, self.sender.clone());
+        let published = order.publish(selection, &event, self.sender.clone());
         published.map(Some).ok_or(EmitError::Overloaded)
     }
 
@@ -220,9 +237,12 @@ impl Emitter {
             timeout,
             answers,
         };
-        node.deliver(self.broadcast(event, &arguments, Some(ack))?)?;
+        let mut selection = publishing(node, (&*self.namespace, event), |trace| {
+            let selection = self.selected(trace);
+            node.deliver(self.broadcast(&selection, event, &arguments, Some(ack))?)?;
+            Ok(selection)
+        })?;
         let here = gather(tally, node.shard_count(), timeout);
-        let mut selection = self.selection.clone();
         selection.flags.timeout = Some(timeout);
         let message = self.message(selection, event, arguments);
         let elsewhere = ask(
@@ -460,8 +480,16 @@ impl Emitter {
         }
     }
 
+    /// Who is selected, by something that is a part of a trace.
+    fn selected(&self, trace: Option<TraceContext>) -> Selection {
+        let mut selection = self.selection.clone();
+        selection.flags.trace = trace;
+        selection
+    }
+
     fn broadcast(
         &self,
+        selection: &Selection,
         event: &str,
         arguments: &OwnedArguments,
         ack: Option<AckRequest>,
@@ -469,10 +497,13 @@ impl Emitter {
         check_name(event)?;
         let arguments = arguments.as_ref();
         let id = ack.as_ref().map(|ack| ack.id);
+        let (node, since) = (self.gateway.node(), Instant::now());
+        let trace = selection.flags.trace;
         Ok(Broadcast {
+            delivery: Delivery::of(node, trace, &self.namespace, Origin::Local, since),
             namespace: Arc::clone(&self.namespace),
-            selection: self.selection.clone(),
-            packet: self.gateway.node().outbox_memory().share(Encoded::event(
+            selection: selection.clone(),
+            packet: node.outbox_memory().share(Encoded::event(
                 &self.namespace,
                 id,
                 event,
@@ -481,7 +512,7 @@ impl Emitter {
             kind: PacketType::event(!arguments.attachments().is_empty()),
             origin: Origin::Local,
             ack,
-            since: Instant::now(),
+            since,
         })
     }
 

@@ -21,6 +21,7 @@ use crate::socketio::broadcast::Broadcast;
 use crate::socketio::gateway::Gateway;
 use crate::socketio::layer::SocketIo;
 use crate::socketio::ordered::Unlogged;
+use crate::socketio::spans::Delivery;
 use crate::top;
 
 mod answers;
@@ -152,16 +153,18 @@ fn deliver(
 ) {
     let id = ack.as_ref().map(|ack| ack.id);
     let arguments = event.arguments.as_arguments();
+    let (since, trace) = (Instant::now(), selection.flags.trace);
     let _never_refused = node.deliver(Broadcast {
         packet: node
             .outbox_memory()
             .share(Encoded::event(&namespace, id, &event.name, arguments)),
         kind: PacketType::event(!arguments.attachments().is_empty()),
+        delivery: Delivery::of(node, trace, &namespace, Origin::Cluster, since),
         namespace,
         selection: selection.clone(),
         origin: Origin::Cluster,
         ack,
-        since: Instant::now(),
+        since,
     });
 }
 
@@ -170,12 +173,14 @@ fn deliver_unlogged(node: &Node, order: Arc<Order>, published: Published) {
     if let Some(recovery) = &SocketIo::of(node).recovery {
         recovery.counters().unlogged.increment();
     }
+    let (since, trace) = (Instant::now(), published.selection.flags.trace);
     node.deliver_unlogged(Unlogged {
+        delivery: Delivery::of(node, trace, order.namespace(), Origin::Cluster, since),
         order,
         selection: published.selection,
         event: published.event,
         origin: Origin::Cluster,
-        since: Instant::now(),
+        since,
     });
 }
 

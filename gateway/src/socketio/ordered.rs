@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use adapter::recovery::{Entry, Epoch, Offset, Pid, Position};
 use adapter::{EventBuf, Selection};
@@ -18,6 +18,7 @@ use crate::net::ids::SocketId;
 use crate::recovery::{Order, Outlet, Rewound, Seat, Whom};
 use crate::socketio::client::Client;
 use crate::socketio::offset::{encode, encode_event};
+use crate::socketio::spans::{Delivery, delivered};
 
 /// An event in order, encoded once for all its recipients.
 struct OrderedBroadcast {
@@ -28,6 +29,7 @@ struct OrderedBroadcast {
     packet: Option<(SharedPacket, PacketType)>,
     origin: Origin,
     since: Instant,
+    delivery: Option<Box<Delivery>>,
 }
 
 /// An event that is in no log. It carries the offset up to which its recipients have everything, since clients take
@@ -38,6 +40,8 @@ pub(crate) struct Unlogged {
     pub(crate) event: EventBuf,
     pub(crate) origin: Origin,
     pub(crate) since: Instant,
+    /// Its span, if its trace is sampled.
+    pub(crate) delivery: Option<Box<Delivery>>,
 }
 
 impl SharedJob for OrderedBroadcast {
@@ -71,7 +75,10 @@ impl SharedJob for OrderedBroadcast {
             let (name, selection) = (self.order.namespace(), &self.entry.selection);
             shard.count_broadcast(name, selection, self.origin, recipients);
         }
-        count(shard, self.origin, recipients, began);
+        let of = (&**self.order.namespace(), self.origin, recipients);
+        let took = began.elapsed();
+        delivered(shard, self.delivery.as_deref(), of, self.since, took);
+        count(shard, self.origin, recipients, took);
     }
 }
 
@@ -105,17 +112,18 @@ impl SharedJob for Unlogged {
             let name = self.order.namespace();
             shard.count_broadcast(name, &self.selection, self.origin, recipients);
         }
-        count(shard, self.origin, recipients, began);
+        let of = (&**self.order.namespace(), self.origin, recipients);
+        let took = began.elapsed();
+        delivered(shard, self.delivery.as_deref(), of, self.since, took);
+        count(shard, self.origin, recipients, took);
     }
 }
 
-fn count(shard: &Rc<Shard>, origin: Origin, recipients: u64, began: Instant) {
+fn count(shard: &Rc<Shard>, origin: Origin, recipients: u64, took: Duration) {
     let counters = shard.counters();
     counters.broadcasts.of(origin).increment();
     counters.broadcast_recipients.observe(recipients);
-    counters
-        .broadcast_duration
-        .observe(began.elapsed().as_nanos() as u64);
+    counters.broadcast_duration.observe(took.as_nanos() as u64);
 }
 
 impl Node {
@@ -159,13 +167,16 @@ impl Outlet for NodeOutlet {
             Some(_) => Origin::Cluster,
             None => Origin::Local,
         };
+        let since = Instant::now();
+        let trace = entry.selection.flags.trace;
         node.post_to_all(Arc::new(OrderedBroadcast {
+            delivery: Delivery::of(&node, trace, order.namespace(), origin, since),
             order: Arc::clone(order),
             offset,
             entry: Arc::clone(entry),
             packet,
             origin,
-            since: Instant::now(),
+            since,
         }));
     }
 

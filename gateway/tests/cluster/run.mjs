@@ -16,6 +16,7 @@ const env = programs(["GATEWAY_BIN", "CLUSTER_NODE_BIN"]);
 npmPackages(join(FOLDER, "../clients"), "the JavaScript clients");
 npmPackages(FOLDER, "Node's servers and emitters");
 if (suites.includes("msgpack")) env.CLIENTS_PYTHON ??= pythonPackages(resolve(FOLDER, "../../../target/clients-venv"), join(FOLDER, "../clients"), "the Python client");
+if (suites.includes("otel")) env.COLLECTOR_PYTHON ??= pythonPackages(resolve(FOLDER, "../../../target/collector-venv"), join(FOLDER, "python"), "OpenTelemetry's messages");
 redis();
 debianProgram("/usr/sbin/nginx", "nginx-light", "nginx from Debian (or install it yourself)");
 debianProgram("/usr/sbin/haproxy", "haproxy", "HAProxy from Debian (or install it yourself)");

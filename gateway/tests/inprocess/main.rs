@@ -20,6 +20,7 @@ mod metrics_reference;
 mod observe;
 mod old_sessions;
 mod openings;
+mod otel;
 mod pages;
 mod panics;
 mod rebalance;

@@ -47,10 +47,12 @@ async fn all_metrics() -> String {
     config.metrics.socket_io_aliases = true;
     let backends = Config::from_toml(
         "redis.url = \"redis://127.0.0.1:9\"\nbackend.stream = \"events\"\n\
-         backend.url = \"http://127.0.0.1:9/\"\nbackend.secret = \"0123456789abcdef\"\n",
+         backend.url = \"http://127.0.0.1:9/\"\nbackend.secret = \"0123456789abcdef\"\n\
+         otel.endpoint = \"http://127.0.0.1:9\"\n",
     );
     let backends = backends.unwrap();
     (config.redis, config.backend) = (backends.redis, backends.backend);
+    config.otel = backends.otel;
     let gateway = TestGateway::start(Server::new(config)).await;
     gateway.metrics().await
 }

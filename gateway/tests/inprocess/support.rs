@@ -10,6 +10,7 @@ use gateway::{Config, Gateway, Running, Server};
 pub(crate) use testkit::wait::{soon, until_async as until};
 
 pub(crate) use self::backend::Backend;
+pub(crate) use self::collector::{Collector, Span};
 pub(crate) use self::far::far;
 pub(crate) use self::http::{Connection, Response, request, request_with};
 pub(crate) use self::polling::Polling;
@@ -19,6 +20,7 @@ pub(crate) use self::websocket::{Frame, WebSocket};
 pub(crate) use self::webtransport::{Frame as WebTransportFrame, WebTransport};
 
 mod backend;
+mod collector;
 mod far;
 mod http;
 mod polling;

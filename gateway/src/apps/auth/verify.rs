@@ -54,7 +54,7 @@ pub enum VerifyError {
 /// cannot be fetched, is no error but a [`Verdict`].
 pub fn verify(auth: &Auth, token: &str) -> Result<Verdict, VerifyError> {
     let outbound = match auth.jwks_url {
-        Some(_) => Some(Outbound::start(None, auth)?),
+        Some(_) => Some(Outbound::start(None, auth, None)?),
         None => None,
     };
     let verifier = Verifier::new(auth, outbound.as_ref())?.ok_or(VerifyError::NoKeys)?;

@@ -272,6 +272,11 @@ pub(super) static CALLS: &[Call] = &[
 ];
 
 impl Call {
+    /// Whether a path is that of the call.
+    pub(super) fn is_at(&self, path: &str) -> bool {
+        path.strip_prefix(super::PREFIX) == Some(self.path)
+    }
+
     /// Does it.
     pub(super) async fn handle(
         &self,

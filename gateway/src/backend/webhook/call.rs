@@ -12,6 +12,7 @@ use crate::backend::event_stream::StreamEntry;
 use crate::config::Cookie;
 use crate::net::ids::{random_characters, user_of_room};
 use crate::net::query::pairs;
+use crate::otel;
 use crate::socketio::socket::Socket;
 
 /// The version of the bodies.
@@ -232,6 +233,16 @@ impl<'a> Call<'a> {
         self.event.unwrap_or(self.kind.name())
     }
 
+    /// What the span of a request for it is called.
+    pub(super) fn span_name(&self) -> &'static str {
+        match self.kind {
+            CallKind::Connect => "webhook connect",
+            CallKind::Event => "webhook event",
+            CallKind::Disconnect => "webhook disconnect",
+            CallKind::Batch => "webhook batch",
+        }
+    }
+
     /// How many replies a batch needs.
     pub(super) fn size(&self) -> Option<usize> {
         self.events.as_ref().map(Vec::len)
@@ -307,6 +318,9 @@ impl StreamEntry {
             kind: call.kind.name(),
             namespace: call.namespace.to_owned(),
             event: call.event.map(str::to_owned),
+            trace: otel::current()
+                .filter(|it| it.is_sampled)
+                .map(|it| it.to_string()),
             body: call.to_json(),
         }
     }

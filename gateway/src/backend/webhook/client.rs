@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use adapter::{Counter, Histogram};
+use adapter::{Counter, Histogram, TraceContext};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
@@ -21,6 +21,7 @@ use crate::config::{HttpUrl, Webhook};
 use crate::count::families::{counter, counters, durations, gauge};
 use crate::count::{Export, Family, label};
 use crate::net::outbound::{CallError, Outbound, Protocol};
+use crate::otel::{Latency, Otel};
 
 /// Largest reply that is read.
 const MAX_REPLY: usize = 1024 * 1024;
@@ -50,6 +51,16 @@ pub(super) struct Backend {
     waiting: AtomicUsize,
     breaker: Mutex<Breaker>,
     counters: Arc<BackendCounters>,
+}
+
+/// What a request is a part of, for the backend.
+#[derive(Clone)]
+pub(super) struct Carried {
+    pub(super) context: TraceContext,
+    /// `tracestate`.
+    pub(super) state: Option<String>,
+    /// Who is told how long it took.
+    pub(super) otel: Arc<Otel>,
 }
 
 /// When a request may be made again although it may have arrived.
@@ -164,13 +175,21 @@ impl Backends {
         id: &str,
         body: Bytes,
         repeat: Repeat,
+        carried: Option<Carried>,
     ) -> Result<Bytes, CallFailure> {
         let backend = Arc::clone(backend);
         let (outbound, id) = (Arc::clone(&self.outbound), id.to_owned());
         let called = self.outbound.spawn(async move {
             let began = Instant::now();
-            let answered = backend.call(&outbound, &id, body, repeat).await;
-            backend.counters.duration.observe(began.elapsed());
+            let answered = backend.call(&outbound, &id, body, repeat, carried.as_ref());
+            let answered = answered.await;
+            let took = began.elapsed();
+            backend.counters.duration.observe(took);
+            if let Some(carried) = &carried {
+                carried
+                    .otel
+                    .exemplify(Latency::Webhook, took, &carried.context);
+            }
             let outcome = answered
                 .as_ref()
                 .map_or_else(|failure| failure.outcome(), |_| CallOutcome::Ok);
@@ -301,6 +320,11 @@ impl Backend {
         }
     }
 
+    /// Its host, and its port if its address names one.
+    pub(super) fn host(&self) -> (&str, Option<u16>) {
+        (self.uri.host().unwrap_or_default(), self.uri.port_u16())
+    }
+
     /// Its address for the log: without what may be secret in it.
     pub(super) fn url(&self) -> String {
         named(&self.uri)
@@ -312,6 +336,7 @@ impl Backend {
         id: &str,
         body: Bytes,
         repeat: Repeat,
+        carried: Option<&Carried>,
     ) -> Result<Bytes, CallFailure> {
         let _place = self.place().await?;
         let mut pause = FIRST_PAUSE;
@@ -319,7 +344,7 @@ impl Backend {
             if !self.breaker().admit(Instant::now()) {
                 return Err(CallFailure::Down);
             }
-            let request = self.request(id, body.clone());
+            let request = self.request(id, body.clone(), carried);
             let result = outbound.call(self.protocol, request, self.webhook.timeout, MAX_REPLY);
             let (failure, cause, again) = match Attempt::from(result.await) {
                 Attempt::Answered(reply) => {
@@ -394,7 +419,9 @@ impl Backend {
         }
     }
 
-    fn request(&self, id: &str, body: Bytes) -> Request<Full<Bytes>> {
+    fn request(&self, id: &str, body: Bytes, carried: Option<&Carried>) -> Request<Full<Bytes>> {
+        let context = carried.map(|it| it.context.to_string());
+        let state = carried.and_then(|it| it.state.as_ref());
         let signature = sign(&self.key, unix_now() as u64, &body);
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
@@ -408,11 +435,14 @@ impl Backend {
         for (name, value) in [
             ("gateway-signature", signature),
             ("idempotency-key", id.to_owned()),
-            ("traceparent", traceparent()),
+            ("traceparent", context.unwrap_or_else(traceparent)),
         ] {
             if let Ok(value) = HeaderValue::try_from(value) {
                 headers.insert(name, value);
             }
+        }
+        if let Some(Ok(value)) = state.map(HeaderValue::try_from) {
+            headers.insert("tracestate", value);
         }
         request
     }

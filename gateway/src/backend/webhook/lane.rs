@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use adapter::TraceContext;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
@@ -32,8 +33,8 @@ pub(super) struct Lane {
     /// Somebody works on it.
     busy: Cell<bool>,
     roomy: Notify,
-    /// What is to be done once the client is connected.
-    postponed: RefCell<Vec<Action>>,
+    /// What is to be done once the client is connected, and what that is a part of.
+    postponed: RefCell<Vec<(Action, Option<TraceContext>)>>,
     /// The rooms that a socket was in when it went.
     last_rooms: RefCell<Option<Vec<String>>>,
 }
@@ -46,6 +47,8 @@ pub(super) enum Queued {
         name: Box<str>,
         args: Box<RawValue>,
         ack: Option<Ack>,
+        /// What it is a part of.
+        trace: Option<TraceContext>,
     },
     Disconnect {
         backend: Arc<Backend>,
@@ -70,6 +73,15 @@ impl Taken {
     }
 }
 
+impl Taken {
+    /// What a request for all of it is a part of: the first, and what else it has to do with.
+    pub(super) fn traces(&self) -> (Option<TraceContext>, impl Iterator<Item = TraceContext>) {
+        let mut traces = self.queued.iter().map(Queued::trace);
+        let first = traces.next().flatten();
+        (first, traces.flatten().filter(|it| it.is_sampled))
+    }
+}
+
 impl Queued {
     fn backend(&self) -> &Arc<Backend> {
         match self {
@@ -81,6 +93,13 @@ impl Queued {
         match self {
             Self::Event { name, args, .. } => OVERHEAD + name.len() + args.get().len(),
             Self::Disconnect { .. } => OVERHEAD,
+        }
+    }
+
+    fn trace(&self) -> Option<TraceContext> {
+        match self {
+            Self::Event { trace, .. } => *trace,
+            Self::Disconnect { .. } => None,
         }
     }
 
@@ -154,12 +173,18 @@ impl Lane {
         }
     }
 
-    pub(super) fn postpone(&self, action: Action) {
-        self.postponed.borrow_mut().push(action);
+    pub(super) fn postpone(&self, action: Action, trace: Option<TraceContext>) {
+        self.postponed.borrow_mut().push((action, trace));
     }
 
-    pub(super) fn postponed(&self) -> Vec<Action> {
-        self.postponed.take()
+    /// What was postponed, all of it by one request.
+    pub(super) fn postponed(&self) -> (Vec<Action>, Option<TraceContext>) {
+        let postponed = self.postponed.take();
+        let trace = postponed.first().and_then(|(_, trace)| *trace);
+        (
+            postponed.into_iter().map(|(action, _)| action).collect(),
+            trace,
+        )
     }
 
     pub(super) fn set_last_rooms(&self, rooms: Vec<String>) {
@@ -195,6 +220,7 @@ mod tests {
             name: name.into(),
             args: RawValue::from_string(text).unwrap(),
             ack: None,
+            trace: None,
         }
     }
 

@@ -7,6 +7,7 @@ use protocol::socketio::{Arguments, Event as Received};
 
 use super::Client;
 use crate::engine::session::Session;
+use crate::otel::{self, Begun};
 use crate::socketio::application::{Application, Flow, LocalFuture};
 use crate::socketio::arguments::OwnedArguments;
 use crate::socketio::event::{Ack, Event};
@@ -49,6 +50,13 @@ impl Waiting {
             Self::Disconnect { .. } => EVENT_OVERHEAD,
         }
     }
+}
+
+/// An event that takes time, with its name if that is sure to be needed.
+struct Spanned {
+    begun: Begun,
+    socket: Socket,
+    name: Option<Box<str>>,
 }
 
 impl Backlog {
@@ -105,14 +113,27 @@ impl Client {
     ) {
         let ack = id.map(|id| Ack::new(socket.clone(), id));
         let event = Event::new(name, arguments, ack);
-        match self.socket_io.application.event(socket, event) {
-            Flow::Done => {}
-            Flow::Pending(work) => self.work(session, work),
+        let begun = session.begin_event(socket.namespace());
+        let application = &self.socket_io.application;
+        let flow = otel::during(begun.as_ref(), || application.event(socket, event));
+        match (flow, begun) {
+            (Flow::Done, None) => {}
+            (Flow::Done, Some(begun)) => {
+                session.finish_event(begun, socket.namespace(), Some(name));
+            }
+            (Flow::Pending(work), begun) => {
+                let spanned = begun.map(|begun| Spanned {
+                    name: begun.context.is_sampled.then(|| name.into()),
+                    socket: socket.clone(),
+                    begun,
+                });
+                self.work(session, work, spanned);
+            }
         }
     }
 
     /// Lets the session's next event wait until `work` is done or has panicked.
-    fn work(&self, session: &Rc<Session>, work: LocalFuture<()>) {
+    fn work(&self, session: &Rc<Session>, work: LocalFuture<()>, spanned: Option<Spanned>) {
         struct Resume(Rc<Session>);
 
         impl Drop for Resume {
@@ -124,8 +145,18 @@ impl Client {
         self.backlog.borrow_mut().busy = true;
         let resume = Resume(Rc::clone(session));
         tokio::task::spawn_local(async move {
-            let _resume = resume;
-            work.await;
+            let resume = resume;
+            let context = spanned.as_ref().map(|it| it.begun.context);
+            otel::in_context(context, work).await;
+            if let Some(Spanned {
+                begun,
+                socket,
+                name,
+            }) = spanned
+            {
+                let session = &resume.0;
+                session.finish_event(begun, socket.namespace(), name.as_deref());
+            }
         });
     }
 

@@ -13,6 +13,7 @@ use super::old::{self, refused_namespace};
 use crate::count::PacketType;
 use crate::engine::session::Session;
 use crate::engine::session::masked::{self, Masked};
+use crate::otel::{self, Begun};
 use crate::socketio::application::{Application, Connect, LocalFuture, Refusal};
 use crate::socketio::event::{self, Ack};
 use crate::socketio::reason::DisconnectReason;
@@ -151,28 +152,32 @@ impl Client {
             refuse(session, namespace, &refusal);
             return Ok(());
         }
+        let begun = session.begin_connect(namespace);
         match self.socket_io.order(namespace) {
             None => {
                 let socket =
                     Socket::new(Rc::clone(session), shard.namespace(namespace, false), auth);
-                self.begin(session, socket);
+                self.begin(session, socket, begun);
             }
-            Some(order) => self.begin_recoverable(session, namespace, auth, order),
+            Some(order) => self.begin_recoverable(session, namespace, auth, order, begun),
         }
         Ok(())
     }
 
     /// Asks the application about a client that may come back to nothing.
-    fn begin(&self, session: &Rc<Session>, socket: Socket) {
+    fn begin(&self, session: &Rc<Session>, socket: Socket, begun: Option<Begun>) {
         let application = &self.socket_io.application;
         self.sockets.borrow_mut().push(socket.clone());
-        let pending = match application.identify(&socket) {
-            Connect::Refuse(refusal) => return self.decided(session, &socket, Err(refusal)),
-            Connect::Accept => match application.connect(&socket) {
-                Connect::Accept => return self.decided(session, &socket, Ok(())),
-                Connect::Refuse(refusal) => return self.decided(session, &socket, Err(refusal)),
-                Connect::Pending(decision) => decision,
-            },
+        let decided = |decision| self.decided(session, &socket, decision, begun);
+        let pending = match otel::during(begun.as_ref(), || application.identify(&socket)) {
+            Connect::Refuse(refusal) => return decided(Err(refusal)),
+            Connect::Accept => {
+                match otel::during(begun.as_ref(), || application.connect(&socket)) {
+                    Connect::Accept => return decided(Ok(())),
+                    Connect::Refuse(refusal) => return decided(Err(refusal)),
+                    Connect::Pending(decision) => decision,
+                }
+            }
             Connect::Pending(identified) => {
                 let (socket_io, socket) = (Arc::clone(&self.socket_io), socket.clone());
                 Box::pin(async move {
@@ -181,7 +186,7 @@ impl Client {
                 })
             }
         };
-        self.decide_later(session, &socket, pending);
+        self.decide_later(session, &socket, pending, begun);
     }
 
     pub(super) fn decide_later(
@@ -189,11 +194,13 @@ impl Client {
         session: &Rc<Session>,
         socket: &Socket,
         pending: LocalFuture<Result<(), Refusal>>,
+        begun: Option<Begun>,
     ) {
         let (session, connecting) = (Rc::clone(session), socket.clone());
         let task = tokio::task::spawn_local(async move {
-            let decision = pending.await;
-            Self::of(&session).decided(&session, &connecting, decision);
+            let context = begun.map(|begun| begun.context);
+            let decision = otel::in_context(context, pending).await;
+            Self::of(&session).decided(&session, &connecting, decision, begun);
         });
         socket.set_waiting(task.abort_handle());
     }
@@ -204,15 +211,19 @@ impl Client {
         session: &Rc<Session>,
         socket: &Socket,
         decision: Result<(), Refusal>,
+        begun: Option<Begun>,
     ) {
         if socket.state() != State::Connecting {
             return;
         }
+        if let Some(begun) = begun {
+            session.finish_connect(begun, socket.namespace(), decision.as_ref().err());
+        }
         let Err(refusal) = decision else {
-            return match socket.place() {
+            return otel::during(begun.as_ref(), || match socket.place() {
                 Some((order, seat)) => self.admit_recoverable(session, socket, &order, seat),
                 None => self.admit(session, socket),
-            };
+            });
         };
         if session.shard().traces().is_any() {
             socket.trace_arrival();

@@ -19,6 +19,7 @@ use tracing::debug;
 
 use super::Client;
 use crate::engine::session::Session;
+use crate::otel::{self, Begun};
 use crate::recovery::{Order, Seat, Shown};
 use crate::socketio::application::{Application, Connect};
 use crate::socketio::offset::offset_to_come_back_with;
@@ -69,6 +70,7 @@ impl Client {
         namespace: &str,
         auth: Option<&str>,
         order: Arc<Order>,
+        begun: Option<Begun>,
     ) {
         let (shown, auth) = match session.revision() {
             // Events have no position for it, so that it has nothing to come back with.
@@ -81,9 +83,10 @@ impl Client {
         let seat = socket.sit(Arc::clone(&order));
         shard.seat(seat, &socket);
         self.sockets.borrow_mut().push(socket.clone());
-        let identified = self.socket_io.application.identify(&socket);
+        let application = &self.socket_io.application;
+        let identified = otel::during(begun.as_ref(), || application.identify(&socket));
         if let Connect::Refuse(refusal) = identified {
-            return self.decided(session, &socket, Err(refusal));
+            return self.decided(session, &socket, Err(refusal), begun);
         }
         let (socket_io, decided) = (Arc::clone(&self.socket_io), socket.clone());
         let pending = Box::pin(async move {
@@ -97,7 +100,7 @@ impl Client {
             }
             socket_io.application.connect(&decided).decided().await
         });
-        self.decide_later(session, &socket, pending);
+        self.decide_later(session, &socket, pending, begun);
     }
 
     /// The application accepted: the session is written, or the client that came back enters.

@@ -16,6 +16,7 @@ use super::{Joined, Socket, State};
 use crate::count::PacketType;
 use crate::engine::outbox::Parcel;
 use crate::net::ids::SocketId;
+use crate::otel;
 use crate::recovery::{Arrival, Order, Returned, Seat, Unpublished};
 use crate::socketio::arguments::{EmitError, OwnedArguments};
 use crate::socketio::offset::encode;
@@ -400,6 +401,7 @@ impl Socket {
     ) -> Result<oneshot::Receiver<Result<(), Unpublished>>, EmitError> {
         let mut selection = Selection::room(self.id().as_str());
         selection.flags.volatile = volatile;
+        selection.flags.trace = otel::current().filter(|it| it.is_sampled);
         let event = adapter::EventBuf {
             name: event.to_owned(),
             arguments: arguments.clone().into(),
