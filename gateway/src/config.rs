@@ -42,7 +42,7 @@ pub use secret::{Keys, Secret, SecretHeaders};
 pub use section::{
     Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, LogFormat, Metrics, Otel, Proxy,
     Rebalancing, Recovery, Redis, RedisInterest, RedisMode, SameSite, Shutdown, SubscriptionMode,
-    Tls, TlsVerify, Trust, WebTransport, Webhook,
+    Tls, TlsVerify, Trust, WebSocket, WebTransport, Webhook,
 };
 pub use setting::{ChangesBy, Default, Setting};
 pub use source::{Foreign, Sources};
@@ -113,6 +113,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// TLS on `listen`; plain without it.
     pub tls: Option<Tls>,
+    /// WebSocket.
+    pub websocket: WebSocket,
     /// WebTransport; none without it. Only a program with the feature `webtransport` has it.
     pub webtransport: Option<WebTransport>,
     /// The metrics.

@@ -13,7 +13,7 @@ use super::pattern::NamespacePattern;
 use super::secret::Secret;
 use super::section::{
     Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, Metrics, Otel, Proxy, Recovery, Redis,
-    Shutdown, Tls, Trust, WebTransport, Webhook,
+    Shutdown, Tls, Trust, WebSocket, WebTransport, Webhook,
 };
 use super::setting::Default as Fallback;
 use super::table::setting;
@@ -198,6 +198,9 @@ impl Effective {
                 drain: self.read("shutdown.drain"),
             },
             tls: self.certificate("tls"),
+            websocket: WebSocket {
+                coalesce: self.read("websocket.coalesce"),
+            },
             webtransport: self.find("webtransport.listen").map(|listen| WebTransport {
                 listen,
                 tls: self.certificate("webtransport"),

@@ -197,6 +197,7 @@ fn magnitudes(config: &Config) -> Vec<(&'static str, u128)> {
         ),
         ("api.max_body", size(config.api.max_body)),
         ("shutdown.drain", config.shutdown.drain.magnitude()),
+        ("websocket.coalesce", config.websocket.coalesce.magnitude()),
     ];
     if let Some(window) = config.recovery.window {
         all.push(("recovery.window", window.magnitude()));

@@ -226,6 +226,7 @@ const PARTS: &[Part] = &[
     part!("shutdown.drain", shutdown.drain),
     makes!("tls.cert", tls => cert),
     of!("tls.key", tls => key),
+    part!("websocket.coalesce", websocket.coalesce),
     makes!("webtransport.listen", webtransport => listen),
     of!("webtransport.cert", webtransport => tls, it => it.as_ref().map(|it| it.cert.clone())),
     of!("webtransport.key", webtransport => tls, it => it.as_ref().map(|it| it.key.clone())),

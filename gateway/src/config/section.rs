@@ -334,6 +334,14 @@ pub enum TlsVerify {
     None,
 }
 
+/// WebSocket (`websocket.*`).
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebSocket {
+    /// How long an event may wait for others that one write takes along; none waits if it is zero.
+    pub coalesce: Duration,
+}
+
 /// WebTransport (`webtransport.*`); there is none without `webtransport.listen`.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]

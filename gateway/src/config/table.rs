@@ -824,6 +824,16 @@ pub static SETTINGS: &[Setting] = &[
         "PEM file with the certificate's private key. Read again when it changes.",
     )
     .needs(&["tls.cert"]),
+    Setting::with::<Duration>(
+        "websocket.coalesce",
+        "10ms",
+        "5ms",
+        "How long an event for a client on WebSocket may wait for others, so that one write takes them all. At a shard that \
+         is idle nothing waits. At a busy one events wait twice as long as it wrote before, and at most this. \
+         Acknowledgements never wait, nor does the first event after a pause. With `tls.cert` nothing waits. `0s`: nothing \
+         waits.",
+    )
+    .between("0s", "1s"),
     Setting::optional::<SocketAddr>(
         "webtransport.listen",
         "no WebTransport",

@@ -108,6 +108,10 @@ impl PacketType {
         }
     }
 
+    pub(crate) fn is_event(self) -> bool {
+        matches!(self, Self::Event | Self::BinaryEvent)
+    }
+
     /// An acknowledgement, with attachments or without.
     pub(crate) fn ack(binary: bool) -> Self {
         if binary { Self::BinaryAck } else { Self::Ack }

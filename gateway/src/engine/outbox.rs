@@ -58,6 +58,10 @@ impl Outbox {
         self.packets.is_empty()
     }
 
+    pub(crate) fn packets(&self) -> usize {
+        self.packets.len()
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

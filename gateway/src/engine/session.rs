@@ -393,7 +393,7 @@ impl Session {
             packet = %Masked(packet.packet().text().unwrap_or_default()),
             "packet queued"
         );
-        let queued = self.enqueue(packet);
+        let queued = self.enqueue(packet, kind.is_event());
         self.await_poll(queued);
         if queued != Queued::No {
             self.shard.counters().packets_sent.of(kind).increment();
@@ -403,7 +403,7 @@ impl Session {
 
     /// Queues a packet that is none of Socket.IO's.
     pub(crate) fn push_uncounted(self: &Rc<Self>, packet: &Rc<Parcel>) {
-        let queued = self.enqueue(packet);
+        let queued = self.enqueue(packet, false);
         self.await_poll(queued);
     }
 
@@ -415,8 +415,8 @@ impl Session {
         }
     }
 
-    /// Queues a packet and sees to it that it is sent.
-    fn enqueue(self: &Rc<Self>, packet: &Rc<Parcel>) -> Queued {
+    /// Queues a packet and sees to it that it is sent; `waits`: others may go with it.
+    fn enqueue(self: &Rc<Self>, packet: &Rc<Parcel>, waits: bool) -> Queued {
         if self.is_leaving() {
             return Queued::No;
         }
@@ -448,7 +448,7 @@ impl Session {
         }
         self.shard.counters().outbox_held.add(ENTRY as u64);
         match transport {
-            Transport::WebSocket | Transport::WebTransport => self.write_soon(),
+            Transport::WebSocket | Transport::WebTransport => self.write_soon(waits),
             Transport::Polling if has_poll => self.shard.flush_later(self),
             Transport::Polling => return Queued::ForNextPoll,
         }
@@ -457,7 +457,7 @@ impl Session {
 
     /// Queues a ping. If it waits for a poll, that is a matter of the heartbeat and not of patience.
     fn push_ping(self: &Rc<Self>) {
-        if self.enqueue(&self.shard.ping()) != Queued::No {
+        if self.enqueue(&self.shard.ping(), false) != Queued::No {
             self.outbox.borrow_mut().mark_ping();
         }
     }
@@ -475,7 +475,8 @@ impl Session {
     /// Node's rule for volatile packets: nothing waits, and the transport would take it at once.
     fn is_writable(&self) -> bool {
         let engine = self.engine.borrow();
-        self.outbox.borrow().is_empty()
+        let gathers = || self.task.borrow().as_ref().is_some_and(|it| it.gathers());
+        (self.outbox.borrow().is_empty() || gathers())
             && match engine.transport() {
                 Transport::WebSocket | Transport::WebTransport => true,
                 Transport::Polling => engine.has_poll(),

@@ -17,7 +17,7 @@ use protocol::{Dialect, Encoded};
 use slab::Slab;
 use tokio::time::Sleep;
 
-use crate::count::{ShardCounters, SlowCause};
+use crate::count::ShardCounters;
 use crate::engine::handshake::Handshake;
 use crate::engine::lateness::Lateness;
 use crate::engine::mail::{Letterbox, Mail};
@@ -32,14 +32,14 @@ use crate::otel::{self, Otel};
 use crate::peers::{Links, Means};
 use crate::top::ShardTop;
 use crate::trace::ShardTraces;
+use pace::Pace;
 use settings::Settings;
 
+mod pace;
 mod reloading;
 mod settings;
+mod settling;
 mod shedding;
-
-/// Sessions of a list whose memory is kept for the next turn.
-const MAX_KEPT: usize = 16 * 1024;
 
 /// Most mail that is handled before sessions get their turn.
 const MAIL_BATCH: usize = 256;
@@ -77,6 +77,9 @@ pub(crate) struct Shard {
     flushable: RefCell<Vec<Rc<Session>>>,
     /// Sessions with packets for a WebSocket whose task rests.
     writable: RefCell<Vec<Rc<Session>>>,
+    /// Sessions that events gather for.
+    gathered: RefCell<Vec<Rc<Session>>>,
+    pace: RefCell<Pace>,
     /// The shard's own task runs, and settles at the end of its turn.
     in_turn: Cell<bool>,
     lateness: Cell<Lateness>,
@@ -140,6 +143,7 @@ impl Shard {
         });
         let halves = node.mounts().iter().map(|mount| mount.layer.shard_half());
         let halves = halves.collect();
+        let pace = Pace::new(node.config().websocket.coalesce);
         let shard = Rc::new(Self {
             strangers: Strangers::new(most),
             traces: ShardTraces::default(),
@@ -157,6 +161,8 @@ impl Shard {
             doomed: RefCell::default(),
             flushable: RefCell::default(),
             writable: RefCell::default(),
+            gathered: RefCell::default(),
+            pace: RefCell::new(pace),
             in_turn: Cell::new(false),
             lateness: Cell::default(),
             waker: RefCell::default(),
@@ -204,7 +210,8 @@ impl Shard {
                 }
                 (Poll::Pending, Fired::All) => {}
             }
-            let Some(next) = self.timers.borrow().peek().map(|Reverse((at, _))| *at) else {
+            let timer = self.timers.borrow().peek().map(|Reverse((at, _))| *at);
+            let Some(next) = timer.into_iter().chain(self.round_ends()).min() else {
                 return Poll::Pending;
             };
             if sleep.deadline().into_std() != next {
@@ -303,35 +310,6 @@ impl Shard {
             }
         }
         Fired::Some
-    }
-
-    /// Does what could not be done in the midst of something else, until nothing of it is left.
-    fn settle(&self) {
-        loop {
-            let doomed = self.doomed.take();
-            let flushable = self.flushable.take();
-            let writable = self.writable.take();
-            if doomed.is_empty() && flushable.is_empty() && writable.is_empty() {
-                break;
-            }
-            for session in doomed {
-                session.close_slow(SlowCause::Behind);
-            }
-            for session in flushable {
-                session.flush_poll();
-            }
-            self.write(writable);
-        }
-        self.keep_memory();
-    }
-
-    /// Writes for sessions whose tasks rest, and uses the memory of the list again, unless it is much.
-    fn write(&self, mut list: Vec<Rc<Session>>) {
-        list.drain(..).for_each(|session| session.write_resting());
-        let mut writable = self.writable.borrow_mut();
-        if writable.is_empty() && list.capacity() <= MAX_KEPT {
-            *writable = list;
-        }
     }
 
     pub(crate) fn node(&self) -> &Arc<Node> {
@@ -568,13 +546,6 @@ impl Shard {
     /// Answers a parked poll soon, with all that comes until then.
     pub(crate) fn flush_later(&self, session: &Rc<Session>) {
         self.flushable.borrow_mut().push(Rc::clone(session));
-        self.wake();
-    }
-
-    /// Has what was queued for a WebSocket whose task rests be written soon, with all that comes until
-    /// then.
-    pub(crate) fn write_later(&self, session: &Rc<Session>) {
-        self.writable.borrow_mut().push(Rc::clone(session));
         self.wake();
     }
 

@@ -205,6 +205,7 @@ async fn answer(
     }
     let counted = open.frames().len() as u64;
     shard.counters().sent_bytes.of(transport).add(counted);
+    shard.counters().writes.of(transport).increment();
     let attached = Attached::new(Rc::clone(&session));
     session.announce();
     stream.write_all(&bytes).await?;

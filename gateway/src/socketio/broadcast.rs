@@ -91,6 +91,9 @@ impl SharedJob for Broadcast {
         let of = (&*self.namespace, self.origin, recipients);
         let took = began.elapsed();
         delivered(shard, self.delivery.as_deref(), of, self.since, took);
+        if recipients > 0 {
+            shard.note_broadcast(began);
+        }
         let counters = shard.counters();
         counters.broadcasts.of(self.origin).increment();
         counters.broadcast_recipients.observe(recipients);

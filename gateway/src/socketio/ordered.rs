@@ -78,6 +78,9 @@ impl SharedJob for OrderedBroadcast {
         let of = (&**self.order.namespace(), self.origin, recipients);
         let took = began.elapsed();
         delivered(shard, self.delivery.as_deref(), of, self.since, took);
+        if recipients > 0 {
+            shard.note_broadcast(began);
+        }
         count(shard, self.origin, recipients, took);
     }
 }
@@ -115,6 +118,9 @@ impl SharedJob for Unlogged {
         let of = (&**self.order.namespace(), self.origin, recipients);
         let took = began.elapsed();
         delivered(shard, self.delivery.as_deref(), of, self.since, took);
+        if recipients > 0 {
+            shard.note_broadcast(began);
+        }
         count(shard, self.origin, recipients, took);
     }
 }

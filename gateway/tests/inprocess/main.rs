@@ -6,6 +6,7 @@ mod admission;
 mod api;
 mod auth;
 mod cluster;
+mod coalesce;
 mod edges;
 mod emit;
 mod forward;

@@ -339,11 +339,9 @@ impl Session {
     }
 
     fn reply_payload(&self, reply: oneshot::Sender<PollReply>, body: Vec<u8>, binary: bool) {
-        self.shard
-            .counters()
-            .sent_bytes
-            .of(Transport::Polling)
-            .add(body.len() as u64);
+        let (counters, transport) = (self.shard.counters(), Transport::Polling);
+        counters.sent_bytes.of(transport).add(body.len() as u64);
+        counters.writes.of(transport).increment();
         let payload = Payload::new(body, binary, self.shard.node().outbox_memory());
         answer(reply, PollReply::Payload(payload));
     }

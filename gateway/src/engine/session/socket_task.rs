@@ -18,6 +18,10 @@ pub(crate) struct SocketTask {
     pub(crate) cut: Cell<bool>,
     /// Its request asked for no binary frames.
     pub(crate) base64: Cell<bool>,
+    /// It is on the shard's list of clients that events gather for.
+    gathers: Cell<bool>,
+    /// The shard's round in which it was written last.
+    round: Cell<u16>,
 }
 
 /// Who writes what is queued.
@@ -32,8 +36,15 @@ pub(crate) struct SocketTask {
 ///        |        a packet is queued      |  ^                                |        |
 ///        |                                v  | all is written                 |        |
 ///        +---- the socket takes no more - Listed --- something to read -------+        |
-///                                            ^------ the task returns -----------------+
+///                                         |  ^------ the task returns -----------------+
+///                                         |  |
+///   Resting -- an event, while they ----> Held: the shard writes at the end of its round
+///              gather                      ^
+///                                          v  something to read, and the task returns
+///                                       TaskHeld -- a packet that does not wait --> Task
 /// ```
+///
+/// A packet that does not wait makes `Held` `Listed`. The shard's round makes `Held` `Resting`, and `TaskHeld` `Task`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Writer {
     /// The task.
@@ -43,10 +54,14 @@ enum Writer {
     TaskBehind,
     /// The task; the shard was about to write when it woke.
     TaskListed,
+    /// The task runs, and has nothing to write by itself: events gather.
+    TaskHeld,
     /// The shard, once something is queued.
     Resting,
     /// The shard, at the end of its turn.
     Listed,
+    /// The shard, at the end of its round.
+    Held,
 }
 
 /// What the task has to do, besides reading and writing.
@@ -67,6 +82,8 @@ pub(crate) enum Order {
 pub(super) enum Next {
     /// The session goes on the shard's list of those to be written.
     List,
+    /// The session goes on the shard's list of clients that events gather for.
+    Gather,
     /// Nothing: it will be written.
     Wait,
 }
@@ -84,11 +101,15 @@ impl SocketTask {
         self.writer.set(match self.writer.get() {
             Writer::Task if rests => Writer::Resting,
             Writer::TaskListed if rests => Writer::Listed,
+            Writer::TaskHeld if rests => Writer::Held,
+            // It has written all.
+            Writer::TaskHeld => Writer::Task,
             same @ (Writer::Task
             | Writer::TaskBehind
             | Writer::TaskListed
             | Writer::Resting
-            | Writer::Listed) => same,
+            | Writer::Listed
+            | Writer::Held) => same,
         });
     }
 
@@ -110,14 +131,27 @@ impl SocketTask {
         self.rouse();
     }
 
-    /// A packet was queued.
-    pub(super) fn handle_queued(&self) -> Next {
+    /// A packet was queued. It may wait for others in the round `gathering`, unless it is the first one of that.
+    pub(super) fn handle_queued(&self, gathering: Option<u16>) -> Next {
+        let gathers = gathering.is_some_and(|round| round == self.round.get());
         match self.writer.get() {
-            Writer::Task | Writer::TaskBehind | Writer::TaskListed => {
+            Writer::TaskHeld if gathers => Next::Wait,
+            Writer::Task | Writer::TaskBehind | Writer::TaskListed | Writer::TaskHeld => {
+                if self.writer.get() == Writer::TaskHeld {
+                    self.writer.set(Writer::Task);
+                }
                 self.wake();
                 Next::Wait
             }
-            Writer::Resting => {
+            Writer::Resting if gathers => {
+                self.writer.set(Writer::Held);
+                match self.gathers.replace(true) {
+                    true => Next::Wait,
+                    false => Next::Gather,
+                }
+            }
+            Writer::Held if gathers => Next::Wait,
+            Writer::Resting | Writer::Held => {
                 self.writer.set(Writer::Listed);
                 Next::List
             }
@@ -125,15 +159,56 @@ impl SocketTask {
         }
     }
 
-    /// The shard comes to it in its list; `true` if it is to write.
-    pub(super) fn handle_shards_turn(&self) -> bool {
+    /// The task went to rest and left something.
+    pub(super) fn handle_left(&self) -> Next {
+        if self.writer.get() == Writer::Held {
+            return Next::Wait;
+        }
+        self.handle_queued(None)
+    }
+
+    /// The shard comes to it in its list; `true` if it is to write, in `round`.
+    pub(super) fn handle_shards_turn(&self, round: u16) -> bool {
         let (writer, writes) = match self.writer.get() {
             Writer::Listed => (Writer::Resting, true),
             Writer::TaskListed => (Writer::Task, false),
-            same @ (Writer::Task | Writer::TaskBehind | Writer::Resting) => (same, false),
+            same @ (Writer::Task
+            | Writer::TaskBehind
+            | Writer::TaskHeld
+            | Writer::Resting
+            | Writer::Held) => (same, false),
         };
         self.writer.set(writer);
+        if writes {
+            self.round.set(round);
+        }
         writes
+    }
+
+    /// The shard begins `round`, and comes to it in the list of clients that events gathered for; `true` if it is to
+    /// write.
+    pub(super) fn handle_round(&self, round: u16) -> bool {
+        self.gathers.set(false);
+        let (writer, writes) = match self.writer.get() {
+            Writer::Held => (Writer::Resting, true),
+            Writer::TaskHeld => (Writer::Task, false),
+            // Written meanwhile, or about to be.
+            same @ (Writer::Task
+            | Writer::TaskBehind
+            | Writer::TaskListed
+            | Writer::Resting
+            | Writer::Listed) => (same, false),
+        };
+        self.writer.set(writer);
+        if writes {
+            self.round.set(round);
+        }
+        writes
+    }
+
+    /// Whether all that waits does so because events gather, so that a volatile one may join.
+    pub(super) fn gathers(&self) -> bool {
+        matches!(self.writer.get(), Writer::Held | Writer::TaskHeld)
     }
 
     /// The socket takes no more from the shard: the task waits until it does, and writes.
@@ -153,7 +228,10 @@ impl SocketTask {
         self.writer.set(match self.writer.get() {
             Writer::Resting => Writer::Task,
             Writer::Listed => Writer::TaskListed,
-            same @ (Writer::Task | Writer::TaskBehind | Writer::TaskListed) => same,
+            Writer::Held => Writer::TaskHeld,
+            same @ (Writer::Task | Writer::TaskBehind | Writer::TaskListed | Writer::TaskHeld) => {
+                same
+            }
         });
     }
 
@@ -179,41 +257,98 @@ mod tests {
     #[test]
     fn a_task_that_rests_is_listed_once() {
         let task = resting();
-        assert_eq!(task.handle_queued(), Next::List);
-        assert_eq!(task.handle_queued(), Next::Wait);
-        assert!(task.handle_shards_turn());
-        assert_eq!(task.handle_queued(), Next::List);
+        assert_eq!(task.handle_queued(None), Next::List);
+        assert_eq!(task.handle_queued(None), Next::Wait);
+        assert!(task.handle_shards_turn(1));
+        assert_eq!(task.handle_queued(None), Next::List);
     }
 
     #[test]
     fn a_task_that_woke_meanwhile_writes_itself_and_is_not_listed_twice() {
         let task = resting();
-        task.handle_queued();
+        task.handle_queued(None);
         task.begin_turn();
-        assert_eq!(task.handle_queued(), Next::Wait);
+        assert_eq!(task.handle_queued(None), Next::Wait);
         task.end_turn(Waker::noop(), true);
-        assert_eq!(task.handle_queued(), Next::Wait);
-        assert!(task.handle_shards_turn());
+        assert_eq!(task.handle_queued(None), Next::Wait);
+        assert!(task.handle_shards_turn(1));
 
-        task.handle_queued();
+        task.handle_queued(None);
         task.begin_turn();
-        assert!(!task.handle_shards_turn());
+        assert!(!task.handle_shards_turn(1));
         task.end_turn(Waker::noop(), true);
-        assert_eq!(task.handle_queued(), Next::List);
+        assert_eq!(task.handle_queued(None), Next::List);
     }
 
     #[test]
     fn what_the_shard_could_not_write_the_task_does() {
         let task = resting();
-        task.handle_queued();
-        assert!(task.handle_shards_turn());
+        task.handle_queued(None);
+        assert!(task.handle_shards_turn(1));
         task.fall_behind();
         task.begin_turn();
         task.end_turn(Waker::noop(), false);
-        assert!(!task.handle_shards_turn());
+        assert!(!task.handle_shards_turn(1));
         assert_eq!(task.writer.get(), Writer::TaskBehind);
         task.catch_up();
         task.end_turn(Waker::noop(), true);
-        assert_eq!(task.handle_queued(), Next::List);
+        assert_eq!(task.handle_queued(None), Next::List);
+    }
+
+    #[test]
+    fn the_first_event_of_a_round_goes_at_once_and_others_gather() {
+        let task = resting();
+        assert_eq!(task.handle_queued(Some(7)), Next::List);
+        assert!(task.handle_shards_turn(7));
+        assert_eq!(task.handle_queued(Some(7)), Next::Gather);
+        assert_eq!(task.handle_queued(Some(7)), Next::Wait);
+        assert!(!task.handle_shards_turn(7));
+        assert!(task.handle_round(8));
+        assert_eq!(task.handle_queued(Some(8)), Next::Gather);
+    }
+
+    #[test]
+    fn what_does_not_wait_takes_along_what_gathered() {
+        let task = resting();
+        task.round.set(7);
+        assert_eq!(task.handle_queued(Some(7)), Next::Gather);
+        assert_eq!(task.handle_queued(None), Next::List);
+        assert!(task.handle_shards_turn(7));
+        // It is in the list once, however often it is written in between.
+        assert_eq!(task.handle_queued(Some(7)), Next::Wait);
+        assert!(task.gathers());
+        assert!(task.handle_round(8));
+        assert!(!task.handle_round(8));
+    }
+
+    #[test]
+    fn a_task_that_reads_meanwhile_lets_events_gather() {
+        let task = resting();
+        task.round.set(7);
+        task.handle_queued(Some(7));
+        task.begin_turn();
+        assert_eq!(task.handle_queued(Some(7)), Next::Wait);
+        task.end_turn(Waker::noop(), true);
+        assert_eq!(task.handle_left(), Next::Wait);
+        assert!(task.gathers());
+        // Unless it queues what does not wait.
+        task.begin_turn();
+        task.handle_queued(None);
+        task.end_turn(Waker::noop(), true);
+        assert_eq!(task.handle_left(), Next::List);
+        assert!(!task.handle_round(8));
+        assert!(task.handle_shards_turn(8));
+    }
+
+    #[test]
+    fn a_round_that_comes_while_the_task_runs_leaves_the_writing_to_it() {
+        let task = resting();
+        task.round.set(7);
+        task.handle_queued(Some(7));
+        task.begin_turn();
+        assert!(!task.handle_round(8));
+        task.end_turn(Waker::noop(), true);
+        assert_eq!(task.handle_left(), Next::List);
+        assert!(task.handle_shards_turn(8));
     }
 }

@@ -33,7 +33,7 @@ impl Session {
         mut write: impl FnMut(&Outbox) -> Poll<io::Result<usize>>,
     ) -> (usize, Drained) {
         let mut outbox = self.outbox.borrow_mut();
-        let (mut bytes, mut gone) = (0, 0);
+        let (mut bytes, mut gone, mut writes) = (0, 0, 0);
         let end = loop {
             if outbox.is_empty() {
                 break Drained::Empty;
@@ -45,6 +45,7 @@ impl Session {
                 Poll::Ready(Err(error)) => break Drained::Failed(error),
             };
             bytes += written;
+            writes += 1;
             let Advanced { packets, pause } = outbox.advance(written);
             gone += packets;
             if pause && !outbox.is_empty() {
@@ -54,34 +55,57 @@ impl Session {
         if bytes > 0 {
             task.cut.set(outbox.is_cut());
             self.let_go(gone);
-            let sent = &self.shard.counters().sent_bytes;
-            sent.of(self.transport()).add(bytes as u64);
+            let (counters, transport) = (self.shard.counters(), self.transport());
+            counters.sent_bytes.of(transport).add(bytes as u64);
+            counters.writes.of(transport).add(writes);
         }
         (bytes, end)
     }
 
-    /// Has what was queued be written: by the task, or by the shard if the task rests.
-    pub(super) fn write_soon(self: &Rc<Self>) {
-        if let Some(task) = &*self.task.borrow()
-            && task.handle_queued() == Next::List
-        {
-            self.shard.write_later(self);
+    /// Has what was queued be written: by the task, or by the shard if the task rests. `waits`: together with what
+    /// comes next, if the shard is busy.
+    pub(super) fn write_soon(self: &Rc<Self>, waits: bool) {
+        let gathering = self.shard.gathering().filter(|_| waits);
+        if let Some(task) = &*self.task.borrow() {
+            self.list(task.handle_queued(gathering));
         }
     }
 
     /// Has the shard write what a task leaves that goes to rest.
     pub(crate) fn leave_to_shard(self: &Rc<Self>) {
-        if !self.outbox.borrow().is_empty() {
-            self.write_soon();
+        if !self.outbox.borrow().is_empty()
+            && let Some(task) = &*self.task.borrow()
+        {
+            self.list(task.handle_left());
         }
     }
 
-    /// Writes for a task that rests. What the socket does not take at once is left to the task.
-    pub(crate) fn write_resting(&self) {
+    fn list(self: &Rc<Self>, next: Next) {
+        match next {
+            Next::List => self.shard.write_later(self),
+            Next::Gather => self.shard.let_gather(self),
+            Next::Wait => {}
+        }
+    }
+
+    /// Writes for a task that rests, in `round`. What the socket does not take at once is left to the task.
+    pub(crate) fn write_resting(&self, round: u16) {
         let task = self.task.borrow();
-        let Some(task) = task.as_ref().filter(|task| task.handle_shards_turn()) else {
-            return;
-        };
+        if let Some(task) = task.as_ref().filter(|it| it.handle_shards_turn(round)) {
+            self.write_for(task);
+        }
+    }
+
+    /// Writes what gathered, in `round`, for a task that rests. Returns how many packets that were.
+    pub(crate) fn write_gathered(&self, round: u16) -> Option<usize> {
+        let task = self.task.borrow();
+        let task = task.as_ref().filter(|it| it.handle_round(round))?;
+        let packets = self.outbox.borrow().packets();
+        self.write_for(task);
+        Some(packets)
+    }
+
+    fn write_for(&self, task: &SocketTask) {
         let (bytes, _) = self.offer(task);
         if !self.outbox.borrow().is_empty() {
             task.fall_behind();

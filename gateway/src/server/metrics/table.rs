@@ -188,6 +188,11 @@ pub(super) const METRICS: &[Metric] = &[
         it.sums(|shard| &shard.sent_bytes)
     }),
     counters(
+        "gateway_writes_total",
+        "Writes of packets to clients: calls to the kernel, and answers to polls.",
+        |it| it.sums(|shard| &shard.writes),
+    ),
+    counters(
         "gateway_broadcasts_total",
         "Broadcasts handled by a shard, by where they came from.",
         |it| it.sums(|shard| &shard.broadcasts),

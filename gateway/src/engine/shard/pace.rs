@@ -1,0 +1,234 @@
+//! When a busy shard writes: several events to a client in one call to the kernel cost little more than one.
+
+use std::time::{Duration, Instant};
+
+/// How many times as long as it wrote a shard lets events gather: it writes for a third of its time then.
+const SHARE: u32 = 2;
+
+/// A shorter time is not waited for: timers count milliseconds.
+const LEAST: Duration = Duration::from_millis(1);
+
+/// After how many times the usual pause between two broadcasts no other one is waited for.
+const PAUSES: u32 = 2;
+
+/// By which part of itself the usual pause follows the last one.
+const FOLLOWS: u32 = 8;
+
+/// Most rounds in which nothing gathers, after rounds in which it was of no use.
+const MOST_SKIPPED: u32 = 64;
+
+/// The rounds in which a shard writes what gathers.
+///
+/// ```text
+///            a round took little, or gathering is of no use
+///              +-----+
+///              v     |        a round took long
+///             Open --+ ---------------------------------> Gathering until ..
+///              ^                                              |    ^
+///              |   the time is over, or no broadcast comes    |    | a round took long
+///              +----------------------------------------------+----+
+/// ```
+///
+/// `Open`, an event is written at the end of the turn. While events gather, a client still gets the first event of a
+/// round at once, and so what is no event.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// Longest time that an event waits; zero if none does.
+    most: Duration,
+    until: Option<Instant>,
+    /// When the last broadcast came.
+    came: Option<Instant>,
+    /// The usual pause between two broadcasts.
+    pause: Duration,
+    round: u16,
+    /// Something has waited in this round.
+    waited: bool,
+    /// Rounds for which nothing gathers yet.
+    skips: u32,
+    /// How many rounds are skipped when the next one is of no use.
+    next_skips: u32,
+}
+
+/// What was written in a round.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Written {
+    /// Clients that events had gathered for.
+    pub(super) gathered: usize,
+    /// Packets that they got.
+    pub(super) packets: usize,
+}
+
+impl Pace {
+    pub(super) fn new(most: Duration) -> Self {
+        Self {
+            most,
+            until: None,
+            came: None,
+            pause: Duration::ZERO,
+            round: 0,
+            waited: false,
+            skips: 0,
+            next_skips: 1,
+        }
+    }
+
+    /// The round in which events gather now.
+    pub(super) fn gathering(&self) -> Option<u16> {
+        self.until.map(|_| self.round)
+    }
+
+    /// When what has gathered is to be written, if no other broadcast comes until then.
+    pub(super) fn until(&self) -> Option<Instant> {
+        let until = self.until?;
+        let patience = (self.pause * PAUSES).max(LEAST);
+        Some(self.came.map_or(until, |came| until.min(came + patience)))
+    }
+
+    /// A broadcast came.
+    pub(super) fn handle_broadcast(&mut self, now: Instant) {
+        if let Some(came) = self.came.replace(now) {
+            let pause = now.saturating_duration_since(came).min(self.most);
+            self.pause = (self.pause * (FOLLOWS - 1) + pause) / FOLLOWS;
+        }
+    }
+
+    /// Whether it is time for all to be written. A round begins then. `some`: something has gathered.
+    pub(super) fn begins_round(&mut self, now: Instant, some: bool) -> bool {
+        let begins = self.until().is_none_or(|until| until <= now);
+        if begins {
+            self.until = None;
+            self.round = self.round.wrapping_add(1);
+        } else {
+            self.waited |= some;
+        }
+        begins
+    }
+
+    /// The number of the round, by which a client's last write is known.
+    pub(super) fn round(&self) -> u16 {
+        self.round
+    }
+
+    /// A round was written from `began` to `now`.
+    pub(super) fn handle_round(&mut self, began: Instant, now: Instant, written: Written) {
+        if std::mem::take(&mut self.waited) && written.gathered > 0 {
+            let of_use = written.packets * 4 >= written.gathered * 5;
+            self.skips = if of_use { 0 } else { self.next_skips };
+            self.next_skips = match of_use {
+                true => 1,
+                false => (self.next_skips * 2).min(MOST_SKIPPED),
+            };
+        }
+        let wait = (now.saturating_duration_since(began) * SHARE).min(self.most);
+        if wait < LEAST {
+            return;
+        }
+        match self.skips.checked_sub(1) {
+            Some(left) => self.skips = left,
+            None => self.until = Some(now + wait),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOST: Duration = Duration::from_millis(10);
+    const USE: Written = Written {
+        gathered: 100,
+        packets: 200,
+    };
+    const NO_USE: Written = Written {
+        gathered: 100,
+        packets: 110,
+    };
+
+    /// Writes a round that takes `micros`, and says how long events gather then.
+    fn round(pace: &mut Pace, now: &mut Instant, micros: u64, written: Written) -> Duration {
+        pace.begins_round(*now - Duration::from_micros(1), true);
+        assert!(pace.begins_round(*now, true));
+        let began = *now;
+        *now += Duration::from_micros(micros);
+        pace.handle_round(began, *now, written);
+        let wait = pace
+            .until()
+            .map_or(Duration::ZERO, |it| it.duration_since(*now));
+        *now += wait;
+        wait
+    }
+
+    #[test]
+    fn a_shard_that_is_idle_holds_nothing_and_a_busy_one_up_to_the_bound() {
+        let (mut pace, mut now) = (Pace::new(MOST), Instant::now());
+        for (micros, wait) in [(0, 0), (400, 0), (500, 1000), (1000, 2000), (9000, 10_000)] {
+            let expected = Duration::from_micros(wait);
+            assert_eq!(round(&mut pace, &mut now, micros, USE), expected);
+        }
+    }
+
+    #[test]
+    fn zero_holds_nothing() {
+        let (mut pace, mut now) = (Pace::new(Duration::ZERO), Instant::now());
+        assert_eq!(round(&mut pace, &mut now, 9000, USE), Duration::ZERO);
+        assert_eq!(pace.gathering(), None);
+    }
+
+    #[test]
+    fn a_round_begins_when_the_time_is_over_and_not_before() {
+        let (mut pace, mut now) = (Pace::new(MOST), Instant::now());
+        round(&mut pace, &mut now, 1000, Written::default());
+        let first = pace.gathering().unwrap();
+        assert!(!pace.begins_round(now - Duration::from_micros(1), true));
+        assert_eq!(pace.gathering(), Some(first));
+        assert!(pace.begins_round(now, true));
+        assert_eq!(pace.gathering(), None);
+        assert_ne!(pace.round(), first);
+    }
+
+    #[test]
+    fn what_is_of_no_use_is_tried_less_and_less_often() {
+        let (mut pace, mut now) = (Pace::new(MOST), Instant::now());
+        let mut waited = 0;
+        for _ in 0..1000 {
+            let wait = round(&mut pace, &mut now, 1000, NO_USE);
+            waited += u32::from(!wait.is_zero());
+        }
+        assert!((10..30).contains(&waited), "{waited}");
+        for _ in 0..=MOST_SKIPPED {
+            round(&mut pace, &mut now, 1000, USE);
+        }
+        assert!(pace.until().is_some());
+        assert_eq!(
+            round(&mut pace, &mut now, 1000, USE),
+            Duration::from_millis(2)
+        );
+    }
+
+    #[test]
+    fn nobody_waits_for_broadcasts_that_do_not_come() {
+        let micros = Duration::from_micros;
+        for (pause, waits) in [
+            (0, 1000),
+            (20, 1000),
+            (1000, 2000),
+            (4000, 8000),
+            (9000, 10_000),
+        ] {
+            let (mut pace, mut now) = (Pace::new(MOST), Instant::now());
+            for _ in 0..100 {
+                now += micros(pause);
+                pace.handle_broadcast(now);
+            }
+            assert!(pace.begins_round(now, true));
+            pace.handle_round(now - MOST, now, Written::default());
+            let ends = pace.until().unwrap();
+            let off = ends.duration_since(now).abs_diff(micros(waits));
+            assert!(off < micros(10), "{pause}: {off:?}");
+            // Another one that comes has it wait longer, up to the bound.
+            pace.handle_broadcast(now + micros(900));
+            assert!(pace.until().unwrap() >= ends.min(now + MOST));
+            assert!(pace.until().unwrap() <= now + MOST);
+        }
+    }
+}
