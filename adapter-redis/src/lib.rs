@@ -6,10 +6,11 @@
 //! which each uses those below it alone:
 //!
 //! ```text
-//! redis_adapter, stream_writer -> bus -> recovery -> cluster -> config -> link -> wire -> codec
+//! redis_adapter, stream_writer -> records -> bus -> recovery -> cluster -> config -> link -> wire -> codec
 //! ```
 //!
 //! - `bus`: what flows, and over which connections;
+//! - `records`: what the nodes keep together beside messages;
 //! - [`recovery`]: the store of recovery as a script, and the way to it;
 //! - `cluster`: who is there, and who wants what;
 //! - `link`: connections, commands, and where the servers are;
@@ -40,6 +41,7 @@ mod cluster;
 mod codec;
 mod config;
 mod link;
+mod records;
 pub mod recovery;
 mod redis_adapter;
 mod stream_writer;

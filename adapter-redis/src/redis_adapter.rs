@@ -6,7 +6,7 @@ use std::time::Duration;
 use adapter::recovery::{self, Link};
 use adapter::{
     Adapter, Answer, Away, ClusterMessage, Counters, Inbox, Interest, Member, NodeId, NodeState,
-    PeersFuture, Publish, Question, ReplyTo, RequestId,
+    PeersFuture, Publish, Question, Records, ReplyTo, RequestId,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -25,6 +25,7 @@ use crate::link::directory::Directory;
 use crate::link::lock::lock;
 use crate::link::route::{self, LaneId, Route};
 use crate::link::servers::Servers;
+use crate::records::RedisRecords;
 use crate::recovery::Script;
 use crate::recovery::link::StoreLink;
 use crate::wire::{Format, Uid};
@@ -38,6 +39,7 @@ pub struct RedisAdapter {
     stop: watch::Sender<bool>,
     thread: Mutex<Option<JoinHandle<()>>>,
     directory: Arc<Directory>,
+    records: RedisRecords,
 }
 
 /// Why the adapter cannot be started. That Redis is away is no reason.
@@ -73,6 +75,8 @@ impl RedisAdapter {
         let connector = connector.map_err(StartError::Tls)?;
         let commands = Commands::new(&config.servers, COMMAND);
         let commands = commands.map_err(|error| StartError::Commands(error.to_string()))?;
+        let records = RedisRecords::new(&config.servers, &config.prefix);
+        let records = records.map_err(|error| StartError::Commands(error.to_string()))?;
         let name = format!("gateway-{}", config.node);
         let directory = Arc::new(Directory::new(config.servers.clone(), connector, name));
         let nowhere = Route::Single(LaneId(0));
@@ -107,6 +111,7 @@ impl RedisAdapter {
             stop,
             thread: Mutex::new(Some(thread.map_err(StartError::System)?)),
             directory,
+            records,
         })
     }
 
@@ -225,6 +230,10 @@ impl Adapter for RedisAdapter {
         let stores = self.shared.stores.clone();
         let store = stores.open(cluster, namespace, settings);
         Some(Box::new(StoreLink::new(store, stores)))
+    }
+
+    fn records(&self) -> Option<Arc<dyn Records>> {
+        Some(Arc::new(self.records.clone()))
     }
 
     fn counters(&self) -> &Counters {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::recovery::{Link, Settings, Told};
 use crate::{
-    Answer, ClusterMessage, Counters, Interest, NodeId, Question, ReplyTo, RequestId, Response,
+    Answer, ClusterMessage, Counters, Interest, NodeId, Question, Records, ReplyTo, RequestId,
+    Response,
 };
 
 /// The wire between the nodes of a cluster: it moves messages, and nothing else. No method waits
@@ -88,6 +89,11 @@ pub trait Adapter: fmt::Debug + Send + Sync {
 
     /// Opens the way to the store of `namespace`, beside an interest in the namespace. `None`: this wire has none.
     fn open_store(&self, _namespace: &str, _settings: &Settings) -> Option<Box<dyn Link>> {
+        None
+    }
+
+    /// Where the nodes keep records together. `None`: this wire has no such place.
+    fn records(&self) -> Option<Arc<dyn Records>> {
         None
     }
 

@@ -9,6 +9,7 @@
 //!   [`memory::Cluster`], which joins several nodes in one process;
 //! - [`Interest`]: which rooms a node wants to hear of, and since when it does;
 //! - [`Pending`]: the requests that await answers from other nodes, as a state machine;
+//! - [`Records`]: what the nodes keep together;
 //! - [`recovery`]: what is promised to a client is kept when nodes die. The gateway does not use it yet.
 //!
 //! Two nodes in one process, one of which tells something to a room:
@@ -58,6 +59,7 @@ mod interest;
 mod list;
 mod message;
 mod pending;
+mod records;
 mod selection;
 mod trace_context;
 
@@ -71,5 +73,6 @@ pub use interest::{InForce, Interest, Latch};
 pub use list::{Entries, List, ListRequest, Piece};
 pub use message::{ArgumentsBuf, Broadcast, ClusterMessage, EventBuf, ReplyTo};
 pub use pending::{Full, Limits, Outcome, Pending, Question};
+pub use records::{Draft, Record, Records, RecordsError, RecordsFuture, RecordsMark};
 pub use selection::{Flags, Selection};
 pub use trace_context::{TraceContext, trace_state};

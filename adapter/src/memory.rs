@@ -7,9 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
     Adapter, Answer, Away, ClusterMessage, Counters, InForce, Inbox, Incoming, Interest, Member,
-    NodeId, NodeState, NodeTag, Peers, PeersFuture, Publish, Question, ReplyTo, RequestId,
+    NodeId, NodeState, NodeTag, Peers, PeersFuture, Publish, Question, Records, ReplyTo, RequestId,
     Response,
 };
+
+mod records;
+
+use records::MemoryRecords;
 
 /// Nodes that hear each other, by calls instead of a wire: what is published has arrived when
 /// [`Adapter::publish`] returns. Cloning shares it.
@@ -27,6 +31,7 @@ pub struct MemoryAdapter {
 struct Shared {
     nodes: Mutex<Vec<Node>>,
     requests: AtomicU64,
+    records: MemoryRecords,
 }
 
 struct Node {
@@ -84,6 +89,16 @@ impl Cluster {
     /// Drops what a node answers from now on, as a queue does that is full; or no longer.
     pub fn drop_answers(&self, id: &NodeId, dropped: bool) {
         self.with_node(id, |node| node.unanswered = dropped);
+    }
+
+    /// Loses what the nodes keep together, as a server does that is emptied.
+    pub fn clear_records(&self) {
+        self.0.records.clear();
+    }
+
+    /// Has nobody reach what the nodes keep together; or again.
+    pub fn set_records_away(&self, is_away: bool) {
+        self.0.records.set_away(is_away);
     }
 
     /// Says where a node is reached.
@@ -321,6 +336,10 @@ impl Adapter for MemoryAdapter {
     fn is_up(&self) -> bool {
         let nodes = self.cluster.nodes();
         nodes.iter().any(|it| it.member.id == self.id && it.alive)
+    }
+
+    fn records(&self) -> Option<Arc<dyn Records>> {
+        Some(Arc::new(self.cluster.0.records.clone()))
     }
 
     fn trouble(&self) -> Option<String> {

@@ -40,7 +40,7 @@
 //! Inside, the source is in rooms, and each room uses only those below it:
 //!
 //! ```text
-//! server -> backend -> apps -> http -> forward -> socketio -> engine -> peers -> recovery -> trace -> top -> cluster -> otel -> net -> count -> config
+//! server -> backend -> apps -> http -> forward -> socketio -> engine -> peers -> recovery -> trace -> top -> users -> cluster -> otel -> net -> count -> config
 //! ```
 //!
 //! The page at the top of each room says what it is for.
@@ -61,6 +61,7 @@ mod server;
 mod socketio;
 mod top;
 mod trace;
+mod users;
 
 pub use adapter::Selection;
 pub use apps::{auth, handlers, relay};

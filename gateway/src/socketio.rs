@@ -7,6 +7,7 @@
 pub(crate) mod acks;
 pub mod application;
 mod arguments;
+pub(crate) mod blocks;
 mod broadcast;
 pub(crate) mod change;
 pub(crate) mod claims;

@@ -14,6 +14,7 @@ mod measure;
 mod members;
 mod outage;
 mod panics;
+mod records;
 mod recovery;
 mod security;
 mod sharded;

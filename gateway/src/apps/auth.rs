@@ -37,6 +37,7 @@ mod fault;
 pub mod issue;
 mod jwk;
 mod jwks;
+mod kept_out;
 mod keys;
 mod presented;
 mod verifier;
@@ -144,6 +145,10 @@ impl Shared {
             let why = "the token is another user's than the one before";
             return Err(Fault::of(TokenReason::User, "sub", why));
         }
+        if socket.is_denied_with(&claims) {
+            let why = "it is revoked, or its user is blocked";
+            return Err(Fault::new(TokenReason::Revoked, why));
+        }
         self.accept(socket, claims)?;
         self.watch(socket);
         Ok(())
@@ -208,6 +213,20 @@ impl Shared {
         }
     }
 
+    /// The same of a token that there is. Its bearer may be kept out all the same.
+    fn decided_by(
+        &self,
+        socket: &Socket,
+        token: &str,
+        result: Result<Claims, Fault>,
+    ) -> Result<(), Refusal> {
+        self.decided(socket, result)?;
+        if let Some(denial) = socket.denial() {
+            kept_out::remember(socket.gateway().node().users(), token, denial);
+        }
+        Ok(())
+    }
+
     fn decided(&self, socket: &Socket, result: Result<Claims, Fault>) -> Result<(), Refusal> {
         let accepted = result.and_then(|claims| self.accept(socket, claims));
         let gateway = socket.gateway();
@@ -254,22 +273,30 @@ impl Application for Authenticated {
 
     fn identify(&self, socket: &Socket) -> Connect {
         let rules = self.0.rules();
-        let verification = match rules.sources.presented(socket) {
-            Ok(token) => rules.verifier.verify(bare(&token)),
+        let token = match rules.sources.presented(socket) {
+            Ok(token) => token,
             Err(error) => {
                 let refused = self.0.decided(socket, Err(error));
                 return refused.map_or_else(Connect::Refuse, |()| Connect::Accept);
             }
         };
+        let gateway = socket.gateway();
+        // A trace wants to know whose token it is.
+        let is_traced = socket.session().shard().traces().is_any();
+        let known = || kept_out::known(gateway.node().users(), &token);
+        if let Some(refusal) = (!is_traced).then(known).flatten() {
+            return Connect::Refuse(refusal);
+        }
+        let verification = rules.verifier.verify(bare(&token));
         match verification {
-            Verification::Now(result) => match self.0.decided(socket, result) {
+            Verification::Now(result) => match self.0.decided_by(socket, &token, result) {
                 Ok(()) => self.0.application.identify(socket),
                 Err(refusal) => Connect::Refuse(refusal),
             },
             Verification::Later(result) => {
                 let (shared, socket) = (Arc::clone(&self.0), socket.clone());
                 Connect::Pending(Box::pin(async move {
-                    shared.decided(&socket, result.await)?;
+                    shared.decided_by(&socket, &token, result.await)?;
                     shared.application.identify(&socket).decided().await
                 }))
             }

@@ -22,6 +22,7 @@ use crate::socketio::Gateway;
 use crate::socketio::traced::Reader;
 
 mod answers;
+mod blocks;
 mod calls;
 mod error;
 mod handle;

@@ -275,6 +275,7 @@ impl Effective {
         Limits {
             connections: self.find("limits.connections"),
             connections_per_ip: self.find("limits.connections_per_ip"),
+            connections_per_user: self.find("limits.connections_per_user"),
             handshakes_per_second: self.find("limits.handshakes_per_second"),
             events_per_second: self.find("limits.events_per_second"),
             outbox_bytes: self.read::<Size>("limits.outbox_bytes").0,

@@ -43,6 +43,10 @@ fn turns_over(old: &Config, new: &Config, name: &str) -> bool {
             let backend = &config.backend;
             (backend.webhook.is_some(), backend.stream.is_some())
         },
+        // Those who came before it is set are not counted.
+        Some(("limits", "connections_per_user")) => {
+            |config| (config.limits.connections_per_user.is_some(), false)
+        }
         _ => return false,
     };
     of(old) != of(new)
@@ -144,6 +148,7 @@ const PARTS: &[Part] = &[
     part!("proxy.protocol", proxy.protocol),
     part!("limits.connections", limits.connections),
     part!("limits.connections_per_ip", limits.connections_per_ip),
+    part!("limits.connections_per_user", limits.connections_per_user),
     part!("limits.handshakes_per_second", limits.handshakes_per_second),
     part!("limits.events_per_second", limits.events_per_second),
     part!("limits.outbox_bytes", limits.outbox_bytes),

@@ -93,6 +93,8 @@ pub struct Limits {
     pub connections: Option<NonZeroUsize>,
     /// Sessions of one address.
     pub connections_per_ip: Option<NonZeroUsize>,
+    /// Sessions of one user on this node.
+    pub connections_per_user: Option<NonZeroUsize>,
     /// New sessions per second of this node.
     pub handshakes_per_second: Option<NonZeroU32>,
     /// Events per second of one socket.

@@ -229,6 +229,14 @@ pub static SETTINGS: &[Setting] = &[
          Behind a proxy, set `proxy.trusted`, or all clients share its address.",
     )
     .reloadable(),
+    Setting::optional::<NonZeroUsize>(
+        "limits.connections_per_user",
+        "no limit",
+        "20",
+        "Sessions of one user on this node at a time; further ones get `connect_error` with the code `too_many_connections`. \
+         A reload changes the number; to set it at all, or to take it away, needs a restart. See users.md.",
+    )
+    .reloadable(),
     Setting::optional::<NonZeroU32>(
         "limits.handshakes_per_second",
         "no limit",

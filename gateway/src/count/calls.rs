@@ -19,6 +19,12 @@ label! {
         Reload = "reload",
         Rebalance = "rebalance",
         Top = "top",
+        Block = "block",
+        Unblock = "unblock",
+        Blocks = "blocks",
+        Revoke = "revoke",
+        Unrevoke = "unrevoke",
+        Revocations = "revocations",
     }
 }
 
@@ -36,6 +42,12 @@ label! {
         TooManyRequests = "too_many_requests",
         Overloaded = "overloaded",
         BadConfiguration = "bad_configuration",
+        /// Redis did not do it, or not in time.
+        Unavailable = "unavailable",
+        /// Not all nodes said that they did it.
+        NotEverywhere = "not_everywhere",
+        /// There are as many as may be.
+        Full = "full",
     }
 }
 

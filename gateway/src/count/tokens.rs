@@ -35,6 +35,8 @@ label! {
         Namespace = "namespace",
         /// It is another user's.
         User = "user",
+        /// It is revoked, or its user is blocked.
+        Revoked = "revoked",
         /// The keys cannot be had.
         Unverifiable = "unverifiable",
     }

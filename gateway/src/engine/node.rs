@@ -27,6 +27,7 @@ use crate::net::vital::Vitals;
 use crate::otel::Otel;
 use crate::top::NodeTop;
 use crate::trace::Traces;
+use crate::users::Users;
 
 /// Bytes of broadcasts that may wait for one shard before sessions are read no further, and emits
 /// from outside are refused.
@@ -64,6 +65,7 @@ pub(crate) struct Node {
     top: NodeTop,
     /// If it makes spans.
     otel: Option<Arc<Otel>>,
+    users: Users,
 }
 
 /// How others reach a shard.
@@ -95,6 +97,8 @@ pub(crate) enum Unready {
     Draining,
     /// The link to the other nodes is broken, as the text says.
     Adapter(String),
+    /// The node does not know yet who may not connect, as the text says.
+    Users(String),
 }
 
 impl Unready {
@@ -103,6 +107,7 @@ impl Unready {
         match self {
             Self::Draining => "draining",
             Self::Adapter(_) => "adapter",
+            Self::Users(_) => "users",
         }
     }
 }
@@ -147,6 +152,7 @@ impl Node {
             reloads: OnceLock::new(),
             top: NodeTop::default(),
             otel,
+            users: Users::default(),
         }
     }
 
@@ -272,7 +278,8 @@ impl Node {
             return Some(Unready::Draining);
         }
         let adapter = self.cluster()?.adapter();
-        adapter.trouble().map(Unready::Adapter)
+        let trouble = adapter.trouble().map(Unready::Adapter);
+        trouble.or_else(|| self.users.waits().map(Unready::Users))
     }
 
     /// The threads and tasks that it cannot be without.
@@ -375,6 +382,11 @@ impl Node {
     /// What makes spans, if anything does.
     pub(crate) fn otel(&self) -> Option<&Arc<Otel>> {
         self.otel.as_ref()
+    }
+
+    /// Who may not connect.
+    pub(crate) fn users(&self) -> &Users {
+        &self.users
     }
 
     pub(crate) fn relieved(&self) -> &Arc<Notify> {

@@ -629,6 +629,7 @@ impl Session {
             | CloseReason::ConnectTimeout
             | CloseReason::ServerShuttingDown
             | CloseReason::Rebalanced
+            | CloseReason::Blocked
             | CloseReason::TokenExpired => {}
         }
         debug!(target: "gateway::session",

@@ -287,7 +287,7 @@ fn refuse(node: &Node, handshake: &PeerHandshake, suspect: Suspect) -> Response<
 fn readiness(node: &Node, exports: &[Arc<dyn Export>]) -> (StatusCode, serde_json::Value) {
     if let Some(unready) = node.unready() {
         let mut body = serde_json::json!({"ready": false, "reason": unready.reason()});
-        if let Unready::Adapter(trouble) = unready {
+        if let Unready::Adapter(trouble) | Unready::Users(trouble) = unready {
             body["detail"] = trouble.into();
         }
         return (StatusCode::SERVICE_UNAVAILABLE, body);
@@ -295,7 +295,10 @@ fn readiness(node: &Node, exports: &[Arc<dyn Export>]) -> (StatusCode, serde_jso
     let adapter = node.cluster().map(|cluster| cluster.adapter());
     let concern = adapter.and_then(|adapter| adapter.concern());
     let others = exports.iter().filter_map(|export| export.concern());
-    let warnings: Vec<String> = concern.into_iter().chain(others).collect();
+    let refused = node.users().refused();
+    let refused = refused.map(|why| format!("Redis refuses to tell who may not connect: {why}"));
+    let all = concern.into_iter().chain(refused).chain(others);
+    let warnings: Vec<String> = all.collect();
     let body = match warnings.is_empty() {
         true => serde_json::json!({"ready": true}),
         false => serde_json::json!({"ready": true, "warnings": warnings}),

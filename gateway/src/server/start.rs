@@ -40,6 +40,7 @@ use crate::recovery::Begun;
 use crate::socketio::Gateway;
 use crate::socketio::SocketIo;
 use crate::socketio::application::{Application, EngineApplication};
+use crate::socketio::blocks::{self, sync::InStep};
 use crate::socketio::incoming::Arrivals;
 use crate::socketio::ordered::NodeOutlet;
 
@@ -202,6 +203,10 @@ impl Server {
             let patience = config.cluster.request_timeout;
             node.join_cluster(Cluster::new(adapter, patience, &config.namespaces));
         }
+        let in_step = match node.cluster() {
+            Some(cluster) => Some(blocks::sync::begin(&node, cluster).await),
+            None => None,
+        };
         begin_recovery(&node)?;
         let spans = node.otel().cloned().zip(outbound);
         if let Some((otel, outbound)) = &spans {
@@ -255,7 +260,7 @@ impl Server {
             addresses,
             internal_addresses,
             acceptor: Some(acceptor),
-            cluster: run_cluster(&node),
+            cluster: in_step.and_then(|in_step| run_cluster(&node, in_step)),
             renewals,
             webtransport,
             reloads: watched(&node, "reload", reloader.run(asked)),
@@ -321,7 +326,7 @@ fn watched(
     tokio::spawn(node.vitals().watch(name, task))
 }
 
-fn run_cluster(node: &Arc<Node>) -> Option<JoinHandle<()>> {
+fn run_cluster(node: &Arc<Node>, in_step: InStep) -> Option<JoinHandle<()>> {
     let cluster = Arc::clone(node.cluster()?);
     let counted = Arc::clone(node);
     let rebalancing = rebalancing::run(Arc::clone(node), Arc::clone(&cluster));
@@ -334,6 +339,7 @@ fn run_cluster(node: &Arc<Node>) -> Option<JoinHandle<()>> {
         tokio::select! {
             () = cluster.run(state) => {}
             () = rebalancing => {}
+            () = in_step.run() => {}
         }
     };
     Some(watched(node, "cluster", run))

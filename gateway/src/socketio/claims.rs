@@ -2,8 +2,10 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::config::Pattern;
+use crate::users::{Issue, MAX_TOKEN_NAME};
 
 /// Longest name of a user in bytes.
 pub(crate) const MAX_USER_BYTES: usize = 256;
@@ -70,6 +72,21 @@ impl Claims {
     /// When the token expires, in seconds since 1970.
     pub fn expires_at(&self) -> f64 {
         self.exp
+    }
+
+    /// What the token says of itself. It is read when somebody wants to know, which is seldom.
+    pub(crate) fn issue(&self) -> Issue {
+        let text = self.text.as_ref().map_or("{}", |text| text.get());
+        let claims: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
+        let name = match claims.get("jti") {
+            Some(Value::String(name)) => Some(name.clone()),
+            Some(Value::Number(number)) => Some(number.to_string()),
+            Some(Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) | None => None,
+        };
+        Issue {
+            name: name.filter(|name| name.len() <= MAX_TOKEN_NAME),
+            at: claims.get("iat").and_then(Value::as_f64),
+        }
     }
 
     /// Whether its bearer may connect to a namespace.

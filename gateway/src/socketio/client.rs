@@ -19,6 +19,7 @@ use crate::socketio::reason::DisconnectReason;
 use crate::socketio::socket::Socket;
 use crate::trace::{Line, What, cut};
 
+mod admitting;
 mod backlog;
 mod old;
 mod packets;
@@ -177,11 +178,7 @@ impl Socket {
     pub fn disconnect(&self, close: bool) {
         let session = self.session();
         if close {
-            let sockets = Client::of(session).sockets.borrow().clone();
-            for socket in &sockets {
-                socket.disconnect(false);
-            }
-            session.close(CloseReason::ForcedClose);
+            self.leave_with_session(CloseReason::ForcedClose);
         } else if self.is_connected() {
             self.welcome();
             self.push_control(
@@ -191,5 +188,15 @@ impl Socket {
             let reason = DisconnectReason::ServerNamespaceDisconnect;
             Client::of(session).drop_socket(session, self, reason);
         }
+    }
+
+    /// Disconnects the client from all namespaces, and closes its session.
+    pub(crate) fn leave_with_session(&self, reason: CloseReason) {
+        let session = self.session();
+        let sockets = Client::of(session).sockets.borrow().clone();
+        for socket in &sockets {
+            socket.disconnect(false);
+        }
+        session.close(reason);
     }
 }

@@ -17,12 +17,14 @@ use crate::recovery::{Order, Recovery};
 use crate::socketio::acks::{AckRequest, Progress, Tally};
 use crate::socketio::application::{Application, ServerSideAck, ServerSideEvent};
 use crate::socketio::arguments::OwnedArguments;
+use crate::socketio::blocks::sync::NOT_HEARD;
 use crate::socketio::broadcast::Broadcast;
 use crate::socketio::gateway::Gateway;
 use crate::socketio::layer::SocketIo;
 use crate::socketio::ordered::Unlogged;
 use crate::socketio::spans::Delivery;
 use crate::top;
+use crate::users::is_told;
 
 mod answers;
 
@@ -68,7 +70,13 @@ impl Inbox for Arrivals {
             } => node.handle_lines(&request, from.as_ref(), lines),
             Incoming::Response { response, .. } => cluster.handle_response(response),
             Incoming::Members(members) => cluster.handle_members(&members),
-            Incoming::Up(up) => cluster.handle_up(up, Instant::now()),
+            Incoming::Up(up) => {
+                cluster.handle_up(up, Instant::now());
+                if !up {
+                    node.users().set_waits(Some(NOT_HEARD.to_owned()));
+                }
+                node.users().wake.notify_one();
+            }
             Incoming::Store { namespace, told } => {
                 if let Some(recovery) = &SocketIo::of(&node).recovery {
                     recovery.tell(&namespace, told);
@@ -135,9 +143,12 @@ fn handle_message(
         }
         ClusterMessage::Trace(words) => {
             if let Some(to) = reply_to {
-                match top::is_question(&words) {
-                    true => node.tell_top(cluster, to),
-                    false => node.trace_for(cluster, to, &words),
+                if is_told(&words) {
+                    node.hear_users(cluster, to, &words);
+                } else if top::is_question(&words) {
+                    node.tell_top(cluster, to);
+                } else {
+                    node.trace_for(cluster, to, &words);
                 }
             }
         }

@@ -14,6 +14,7 @@ use crate::net::ids::SocketId;
 use crate::recovery::Seat;
 use crate::socketio::namespace::Namespace;
 use crate::socketio::socket::{Joined, Socket};
+use crate::users::Permit;
 
 /// The label of namespaces that the configuration does not name.
 const OTHER_NAMESPACE: &str = "other";
@@ -24,6 +25,8 @@ pub(crate) struct Namespaces {
     by_name: RefCell<HashMap<Rc<str>, Rc<Namespace>>>,
     /// Sockets of namespaces with recovery.
     seats: RefCell<HashMap<Seat, Socket>>,
+    /// The sockets that count as connections of their users.
+    permits: RefCell<HashMap<SocketId, Rc<Permit>>>,
 }
 
 impl Shard {
@@ -53,6 +56,33 @@ impl Shard {
         let mut namespaces = self.namespaces().borrow_mut();
         namespaces.insert(name.into(), Rc::clone(&namespace));
         namespace
+    }
+
+    /// What a socket counts as, if it does.
+    pub(crate) fn permit(&self, socket: &SocketId) -> Option<Rc<Permit>> {
+        self.half::<Namespaces>()
+            .permits
+            .borrow()
+            .get(socket)
+            .cloned()
+    }
+
+    /// A socket counts from now on.
+    pub(crate) fn set_permit(&self, socket: SocketId, permit: Rc<Permit>) {
+        let permits = &self.half::<Namespaces>().permits;
+        permits.borrow_mut().insert(socket, permit);
+    }
+
+    /// A socket is gone. Most count as nothing.
+    pub(crate) fn drop_permit(&self, socket: &SocketId) {
+        let mut permits = self.half::<Namespaces>().permits.borrow_mut();
+        if permits.is_empty() {
+            return;
+        }
+        permits.remove(socket);
+        if permits.len() * 4 < permits.capacity() {
+            permits.shrink_to_fit();
+        }
     }
 
     /// Keeps a socket of a namespace with recovery until it is gone.

@@ -258,6 +258,9 @@ impl Socket {
             self.leave(&user_room(&before));
         }
         self.join_one(&user_room(user));
+        if self.is_connected() {
+            self.go_if_denied();
+        }
     }
 
     /// The transport that it uses now.
@@ -341,6 +344,7 @@ impl Socket {
     /// Leaves everything. Who waits for an acknowledgement learns that none will come.
     pub(crate) fn set_disconnected(&self) {
         let was = self.0.state.replace(State::Disconnected);
+        self.0.session.shard().drop_permit(&self.id());
         let rooms = std::mem::take(&mut *self.0.rooms.borrow_mut());
         if matches!(was, State::Accepted | State::Connected) {
             for room in &rooms {

@@ -32,6 +32,7 @@ mod support;
 mod tls;
 mod top;
 mod traces;
+mod users;
 mod vital;
 mod webhook;
 #[cfg(feature = "webtransport")]

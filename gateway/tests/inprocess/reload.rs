@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::{
-    Polling, Response, TestGateway, WebSocket, config, request, request_with, until,
+    Polling, Response, TestGateway, WebSocket, config, request, request_with, token, until,
 };
 
 mod files;
@@ -139,6 +139,32 @@ async fn sessions_count_for_their_address_when_the_limit_comes_later() {
     drop((fourth, more, other));
     until(async || node.gateway.gateway().connections() == 0).await;
     node.gateway.clients(5).await;
+}
+
+#[tokio::test]
+async fn users_have_as_many_connections_as_are_in_force() {
+    let secret = "a secret that only tests know";
+    let auth = json!({"token": token(secret, &json!({"sub": "ann", "exp": 4_000_000_000_u64}))});
+    let settings = |limit: &str| format!("{limit}\nauth.jwt_secret = \"{secret}\"");
+    let one = settings("limits.connections_per_user = 1");
+    let node = Reloadable::start("users", &one).await;
+    let connect = async || {
+        let mut client = node.gateway.websocket().await;
+        client.send(&format!("40{auth}")).await;
+        let answer = client.answer().await;
+        answer.starts_with("40{").then_some(client)
+    };
+    let _first = connect().await.unwrap();
+    assert!(connect().await.is_none());
+    let two = settings("limits.connections_per_user = 2");
+    node.changes(&two, &["limits.connections_per_user"]).await;
+    let _second = connect().await.unwrap();
+    assert!(connect().await.is_none());
+    // Those of the time without it would not count.
+    let (changed, waits) = node.reload(&settings("")).await;
+    assert!(changed.is_empty(), "{changed:?}");
+    assert_eq!(waits, ["limits.connections_per_user"]);
+    assert!(connect().await.is_none());
 }
 
 #[tokio::test]

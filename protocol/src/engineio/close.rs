@@ -26,11 +26,13 @@ pub enum CloseReason {
     TokenExpired,
     /// Other nodes have fewer connections: the client is to come back at one of them.
     Rebalanced,
+    /// The client's user is blocked, or its token is revoked.
+    Blocked,
 }
 
 impl CloseReason {
     /// Every reason, for metrics with one series for each.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::TransportError,
         Self::TransportClose,
         Self::ForcedClose,
@@ -41,6 +43,7 @@ impl CloseReason {
         Self::ServerShuttingDown,
         Self::TokenExpired,
         Self::Rebalanced,
+        Self::Blocked,
     ];
 
     /// Whether the client is to come back, by whatever library it uses. Those for JavaScript come back
@@ -57,17 +60,20 @@ impl CloseReason {
             | Self::TransportClose
             | Self::ForcedClose
             | Self::ParseError
-            | Self::ConnectTimeout => false,
+            | Self::ConnectTimeout
+            | Self::Blocked => false,
         }
     }
 
-    /// What Node's `disconnect` event calls it. Four reasons are ours alone and go by the name of
+    /// What Node's `disconnect` event calls it. Some reasons are ours alone and go by the name of
     /// what Node does in their place.
     pub fn as_node(self) -> &'static str {
         match self {
             Self::TransportError | Self::SlowConsumer => "transport error",
             Self::TransportClose => "transport close",
-            Self::ForcedClose | Self::ConnectTimeout | Self::TokenExpired => "forced close",
+            Self::ForcedClose | Self::ConnectTimeout | Self::TokenExpired | Self::Blocked => {
+                "forced close"
+            }
             Self::PingTimeout => "ping timeout",
             Self::ParseError => "parse error",
             Self::ServerShuttingDown | Self::Rebalanced => "server shutting down",
@@ -87,6 +93,7 @@ impl CloseReason {
             Self::ServerShuttingDown => "server_shutting_down",
             Self::TokenExpired => "token_expired",
             Self::Rebalanced => "rebalanced",
+            Self::Blocked => "blocked",
         }
     }
 }

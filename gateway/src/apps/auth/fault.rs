@@ -51,6 +51,7 @@ impl Fault {
             TokenResult::Accepted | TokenResult::Invalid => "token_invalid",
             TokenResult::Unverifiable => "token_unverifiable",
             TokenResult::Forbidden if self.reason == TokenReason::User => "forbidden",
+            TokenResult::Forbidden if self.reason == TokenReason::Revoked => "token_revoked",
             TokenResult::Forbidden => "namespace_forbidden",
         }
     }
@@ -65,6 +66,7 @@ impl Fault {
             TokenResult::Forbidden if self.reason == TokenReason::User => {
                 "the token is another user's"
             }
+            TokenResult::Forbidden if self.reason == TokenReason::Revoked => "the token is revoked",
             TokenResult::Forbidden => "the token does not allow this namespace",
         }
     }
@@ -84,7 +86,8 @@ impl Fault {
             | TokenReason::Malformed
             | TokenReason::Expired
             | TokenReason::Namespace
-            | TokenReason::User => false,
+            | TokenReason::User
+            | TokenReason::Revoked => false,
         }
     }
 
@@ -101,7 +104,9 @@ impl Fault {
             | TokenReason::Audience
             | TokenReason::Claim => TokenResult::Invalid,
             TokenReason::Unverifiable => TokenResult::Unverifiable,
-            TokenReason::Namespace | TokenReason::User => TokenResult::Forbidden,
+            TokenReason::Namespace | TokenReason::User | TokenReason::Revoked => {
+                TokenResult::Forbidden
+            }
         }
     }
 }

@@ -10,6 +10,9 @@ use serde::de::DeserializeOwned;
 use super::answers::{
     Changed, Emitted, History, Nodes, Presence, Reloaded, Results, Rooms, Sockets,
 };
+use super::blocks::{
+    self, Barred, Block, Blocks, NotChanged, Revocations, Revoke, Unblock, Unrevoke,
+};
 use super::error::ApiError;
 use super::handle::{self, Query};
 use super::history;
@@ -269,6 +272,94 @@ pub(super) static CALLS: &[Call] = &[
             })
         },
     },
+    Call {
+        name: CallName::Block,
+        method: "POST",
+        path: "block",
+        summary: "Keep a user out: its connections close, and it cannot connect, on every node, before the answer",
+        query: &[],
+        body: Some(schema::<Block>),
+        answer: schema::<Barred>,
+        run: |gateway, _, body| {
+            Box::pin(async move { changed(blocks::block(&gateway, read::<Block>(&body)?).await) })
+        },
+    },
+    Call {
+        name: CallName::Unblock,
+        method: "POST",
+        path: "unblock",
+        summary: "Let a user in again",
+        query: &[],
+        body: Some(schema::<Unblock>),
+        answer: schema::<Barred>,
+        run: |gateway, _, body| {
+            Box::pin(
+                async move { changed(blocks::unblock(&gateway, read::<Unblock>(&body)?).await) },
+            )
+        },
+    },
+    Call {
+        name: CallName::Blocks,
+        method: "GET",
+        path: "blocks",
+        summary: "The users that are blocked",
+        query: &[Parameter::Limit, Parameter::Cursor],
+        body: None,
+        answer: schema::<Blocks>,
+        run: |gateway, query, _| {
+            Box::pin(async move {
+                written(blocks::blocks(
+                    &gateway,
+                    query.cursor.as_deref(),
+                    query.limit,
+                ))
+            })
+        },
+    },
+    Call {
+        name: CallName::Revoke,
+        method: "POST",
+        path: "revoke",
+        summary: "Refuse a token, or all tokens of a user that were issued until now, on every node, before the answer",
+        query: &[],
+        body: Some(schema::<Revoke>),
+        answer: schema::<Barred>,
+        run: |gateway, _, body| {
+            Box::pin(async move { changed(blocks::revoke(&gateway, read::<Revoke>(&body)?).await) })
+        },
+    },
+    Call {
+        name: CallName::Unrevoke,
+        method: "POST",
+        path: "unrevoke",
+        summary: "Take a revoked token, or the tokens of a user, again",
+        query: &[],
+        body: Some(schema::<Unrevoke>),
+        answer: schema::<Barred>,
+        run: |gateway, _, body| {
+            Box::pin(
+                async move { changed(blocks::unrevoke(&gateway, read::<Unrevoke>(&body)?).await) },
+            )
+        },
+    },
+    Call {
+        name: CallName::Revocations,
+        method: "GET",
+        path: "revocations",
+        summary: "The tokens that are revoked",
+        query: &[Parameter::Limit, Parameter::Cursor],
+        body: None,
+        answer: schema::<Revocations>,
+        run: |gateway, query, _| {
+            Box::pin(async move {
+                written(blocks::revocations(
+                    &gateway,
+                    query.cursor.as_deref(),
+                    query.limit,
+                ))
+            })
+        },
+    },
 ];
 
 impl Call {
@@ -295,6 +386,13 @@ fn schema<T: schemars::JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body).map_err(|error| ApiError::bad(error.to_string()))
+}
+
+fn changed(outcome: Result<Barred, NotChanged>) -> Result<Reply, ApiError> {
+    match outcome {
+        Ok(answer) => written(answer),
+        Err(error) => Err(ApiError::new(error.code(), error.to_string())),
+    }
 }
 
 fn written(answer: impl Serialize) -> Result<Reply, ApiError> {

@@ -24,12 +24,14 @@ impl Code {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NotFound | Self::NoHistory => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::IdempotencyConflict | Self::InProgress | Self::BadConfiguration => {
+            Self::IdempotencyConflict | Self::InProgress | Self::BadConfiguration | Self::Full => {
                 StatusCode::CONFLICT
             }
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
-            Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded | Self::Unavailable | Self::NotEverywhere => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 }

@@ -52,7 +52,7 @@ pub(super) struct Query {
     pub(super) user: Option<User>,
     counts: bool,
     pub(super) limit: usize,
-    cursor: Option<String>,
+    pub(super) cursor: Option<String>,
     pub(super) after: Option<After>,
     pub(super) socket: Option<SocketId>,
     pub(super) address: Option<IpAddr>,

@@ -4,6 +4,7 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use super::blocks;
 use super::calls::{CALLS, Call, Parameter};
 use super::handle::{MAX_CURSOR, MAX_LIMIT, USUAL_LIMIT};
 use crate::backend::words::{Failure, NamespaceName, RoomName, User};
@@ -65,6 +66,9 @@ fn operation(call: &Call, generator: &mut SchemaGenerator) -> Value {
     }
     if call.name == CallName::Reload {
         refusals.push(Code::BadConfiguration);
+    }
+    if blocks::CHANGES.contains(&call.name) {
+        refusals.push(Code::NotEverywhere);
     }
     if call.body.is_some() {
         refusals.extend([Code::BodyTooLarge, Code::IdempotencyConflict]);
@@ -204,6 +208,11 @@ impl Code {
             Self::TooManyRequests => "Too many requests at a time.",
             Self::Overloaded => "The node has too much to do.",
             Self::BadConfiguration => "The settings are wrong, and nothing is changed.",
+            Self::Unavailable => "Redis did not confirm it.",
+            Self::NotEverywhere => {
+                "It is kept, and the nodes that the message names did not confirm it."
+            }
+            Self::Full => "As many users and tokens are kept out as can be.",
         }
     }
 }

@@ -240,6 +240,34 @@ pub(super) const METRICS: &[Metric] = &[
         |it| it.node.counters().tokens_expired.value(),
     ),
     counters(
+        "gateway_users_refused_total",
+        "Sockets that could not connect because of their user or its token, by what is wrong.",
+        |it| it.node.users().counters.refused.values(),
+    ),
+    counters(
+        "gateway_users_shut_out_total",
+        "Sockets that were disconnected since their user was blocked or their token revoked.",
+        |it| it.node.users().counters.shut_out.values(),
+    ),
+    gauge("gateway_users_blocked", "Users that are blocked.", |it| {
+        it.node.users().counts().0
+    }),
+    gauge(
+        "gateway_tokens_revoked",
+        "Revocations of tokens that are in force.",
+        |it| it.node.users().counts().1,
+    ),
+    counter(
+        "gateway_users_restored_total",
+        "Blocks and revocations that Redis had lost and that this node wrote again.",
+        |it| it.node.users().counters.restored.value(),
+    ),
+    counter(
+        "gateway_users_odd_total",
+        "Blocks and revocations from Redis or another node that no node of this version can have written.",
+        |it| it.node.users().counters.odd.value(),
+    ),
+    counters(
         "gateway_config_reloads_total",
         "Times that settings were read again while the node served, by what came of it.",
         |it| it.node.counters().reloads.results.values(),

@@ -1,7 +1,6 @@
 //! What a client's messages mean to Socket.IO.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::engineio::CloseReason;
@@ -172,6 +171,9 @@ impl Client {
         let pending = match otel::during(begun.as_ref(), || application.identify(&socket)) {
             Connect::Refuse(refusal) => return decided(Err(refusal)),
             Connect::Accept => {
+                if let Err(refusal) = self.may_connect(session, &socket) {
+                    return decided(Err(refusal));
+                }
                 match otel::during(begun.as_ref(), || application.connect(&socket)) {
                     Connect::Accept => return decided(Ok(())),
                     Connect::Refuse(refusal) => return decided(Err(refusal)),
@@ -179,10 +181,13 @@ impl Client {
                 }
             }
             Connect::Pending(identified) => {
-                let (socket_io, socket) = (Arc::clone(&self.socket_io), socket.clone());
+                let (session, socket) = (Rc::clone(session), socket.clone());
                 Box::pin(async move {
                     identified.await?;
-                    socket_io.application.connect(&socket).decided().await
+                    let client = Self::of(&session);
+                    client.may_connect(&session, &socket)?;
+                    let application = &client.socket_io.application;
+                    application.connect(&socket).decided().await
                 })
             }
         };
@@ -216,6 +221,8 @@ impl Client {
         if socket.state() != State::Connecting {
             return;
         }
+        // The application may have said whose socket it is.
+        let decision = decision.and_then(|()| self.may_connect(session, socket));
         if let Some(begun) = begun {
             session.finish_connect(begun, socket.namespace(), decision.as_ref().err());
         }
@@ -271,6 +278,10 @@ impl Client {
             socket.trace_connected();
         }
         self.socket_io.application.connected(socket);
+        // Who was blocked since it was accepted.
+        if socket.go_if_denied() {
+            return;
+        }
         if socket.reachable().is_everywhere() {
             socket.welcome();
             return;

@@ -91,6 +91,8 @@ impl Client {
         let (socket_io, decided) = (Arc::clone(&self.socket_io), socket.clone());
         let pending = Box::pin(async move {
             identified.decided().await?;
+            // Whether its user has too many is counted by the id that it gets in the end.
+            decided.denied().map_or(Ok(()), Err)?;
             if let Some(shown) = shown {
                 come_back(&decided, &order, seat, shown).await;
             }
