@@ -112,6 +112,7 @@ def rows():
             graph("Memory per connection", "Resident memory by open sessions, on nodes with more than 100.", ("sum by (instance) (process_resident_memory_bytes[]) / (sum by (instance) (gateway_connections[]) > 100)", "{{instance}}"), unit="bytes"),
             graph("Open files", "Part of the files that a node may open.", ("max by (instance) (process_open_fds[] / process_max_fds[])", "{{instance}}"), unit="percentunit"),
             graph("Packets per CPU second", "Packets queued for clients by seconds of CPU: the more go in one write, the higher.", (f"sum(rate(gateway_packets_sent_total[][{RATE}])) / clamp_min(sum(rate(process_cpu_seconds_total[][{RATE}])), 1e-3)", "sent"), unit="none"),
+            graph("Spans", "Spans for OpenTelemetry that nodes kept, by what became of them. There are none without otel.endpoint.", (f"sum by (result) (rate(gateway_otel_spans_total[][{RATE}]))", "{{result}}"), unit="cps", stack=True),
             graph("Uptime", "Since the start of the process.", ("time() - min by (instance) (process_start_time_seconds[])", "{{instance}}"), unit="s"),
         ),
     ]

@@ -15,6 +15,7 @@
 //! below the cluster.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use adapter::TraceContext;
@@ -44,7 +45,13 @@ use span::Times;
 
 /// What a node with `otel.endpoint` has.
 pub(crate) struct Otel {
+    /// Those of the start.
     settings: config::Otel,
+    /// How many traces are sampled: the bits of a number from 0 to 1.
+    sample: AtomicU64,
+    /// Above so many nanoseconds a span is slow.
+    slow: AtomicU64,
+    trust_parent: AtomicBool,
     queue: Queue,
     exemplars: Exemplars,
 }
@@ -70,11 +77,26 @@ pub(crate) enum Ended<'a> {
 
 impl Otel {
     pub(crate) fn new(settings: &config::Otel, shards: usize) -> Self {
-        Self {
+        let otel = Self {
+            sample: AtomicU64::default(),
+            slow: AtomicU64::default(),
+            trust_parent: AtomicBool::default(),
             queue: Queue::new(shards),
             exemplars: Exemplars::default(),
             settings: settings.clone(),
-        }
+        };
+        otel.take_over(settings);
+        otel
+    }
+
+    /// Decides by other settings from now on.
+    pub(crate) fn take_over(&self, settings: &config::Otel) {
+        let slow = u64::try_from(settings.slow.as_nanos()).unwrap_or(u64::MAX);
+        self.sample
+            .store(settings.sample.get().to_bits(), Ordering::Relaxed);
+        self.slow.store(slow, Ordering::Relaxed);
+        self.trust_parent
+            .store(settings.trust_parent, Ordering::Relaxed);
     }
 
     /// A span of a trace of its own, or a part of another one.
@@ -117,7 +139,7 @@ impl Otel {
     pub(crate) fn told_by_client(&self, traceparent: Option<&[u8]>) -> Option<TraceContext> {
         let told = TraceContext::parse(traceparent?)?;
         Some(TraceContext {
-            is_sampled: match self.settings.trust_parent {
+            is_sampled: match self.trust_parent.load(Ordering::Relaxed) {
                 true => told.is_sampled,
                 false => self.samples(),
             },
@@ -127,7 +149,7 @@ impl Otel {
 
     /// Whether the next trace is sampled.
     fn samples(&self) -> bool {
-        random::is_below(self.settings.sample.get())
+        random::is_below(f64::from_bits(self.sample.load(Ordering::Relaxed)))
     }
 
     /// Keeps a span that has ended, if there is a reason to.
@@ -144,7 +166,7 @@ impl Otel {
         let took = now.saturating_duration_since(begun.began);
         let is_kept = begun.context.is_sampled
             || match ended {
-                Ended::Well => took > self.settings.slow,
+                Ended::Well => took > self.slow(),
                 Ended::Patiently => false,
                 Ended::Badly(_) => true,
             };
@@ -181,7 +203,7 @@ impl Otel {
 
     /// From which time on a span is kept because it was slow.
     pub(crate) fn slow(&self) -> Duration {
-        self.settings.slow
+        Duration::from_nanos(self.slow.load(Ordering::Relaxed))
     }
 
     /// A histogram has counted something that is a part of a trace.

@@ -212,7 +212,7 @@ mod tests {
             "a b=hidden",
             "=hidden",
             "a=hidden,",
-            "a=hidden\n",
+            "a=hid\nhidden",
         ] {
             let refused = SecretHeaders::parse(wrong).unwrap_err();
             assert!(!refused.contains("hidden"), "{refused}");

@@ -906,7 +906,8 @@ pub static SETTINGS: &[Setting] = &[
         "How many of the traces that begin at this node are sampled: 0 is none, 1 all. The node always keeps spans that \
          failed or were slow.",
     )
-    .needs(&["otel.endpoint"]),
+    .needs(&["otel.endpoint"])
+    .reloadable(),
     Setting::with::<Duration>(
         "otel.slow",
         "1s",
@@ -914,7 +915,8 @@ pub static SETTINGS: &[Setting] = &[
         "A span that takes longer is kept although its trace is not sampled.",
     )
     .between("1ms", "1d")
-    .needs(&["otel.endpoint"]),
+    .needs(&["otel.endpoint"])
+    .reloadable(),
     Setting::with::<bool>(
         "otel.trust_parent",
         "false",
@@ -922,7 +924,8 @@ pub static SETTINGS: &[Setting] = &[
         "Whether the `traceparent` of a client's request says if its trace is sampled. Then any client can have all of \
          its spans kept. If not, the node samples such traces as it does others, and their ids stay.",
     )
-    .needs(&["otel.endpoint"]),
+    .needs(&["otel.endpoint"])
+    .reloadable(),
     Setting::optional::<PathBuf>(
         "otel.ca_file",
         "the system's roots",

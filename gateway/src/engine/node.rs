@@ -171,6 +171,9 @@ impl Node {
     /// Has other settings be in force. When it is done, they are on every shard.
     pub(crate) async fn take_over(&self, config: Arc<CheckedConfig>) {
         self.outbox_memory.set_limit(config.limits.outbox_total);
+        if let Some((otel, settings)) = self.otel.as_ref().zip(config.otel.as_ref()) {
+            otel.take_over(settings);
+        }
         let new = Arc::clone(&config);
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = new;
         self.query(move |shard| shard.take_over(CheckedConfig::clone(&config)))

@@ -9,7 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::{
-    Polling, Response, TestGateway, WebSocket, config, request, request_with, token, until,
+    Collector, Polling, Response, TestGateway, WebSocket, config, request, request_with, token,
+    until,
 };
 
 mod files;
@@ -76,6 +77,43 @@ impl Reloadable {
         let series = format!("gateway_handshakes_rejected_total{{reason=\"{reason}\"}}");
         self.gateway.metric(&series).await
     }
+}
+
+#[tokio::test]
+async fn how_many_traces_are_sampled_changes_and_what_counts_as_slow() {
+    let collector = Collector::start().await;
+    let settings = |more: &str| format!("otel.endpoint = \"{}\"\n{more}", collector.url());
+    let node = Reloadable::start("otel", &settings("otel.sample = 0")).await;
+    let told = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00\r\n";
+    // What ended before is sent by then: the exporter takes spans in their order.
+    let connect = async || {
+        let mut client = WebSocket::open_with(node.gateway.address(), "", told).await;
+        client.connect().await;
+        client
+    };
+    let _unseen = connect().await;
+    node.changes(&settings("otel.sample = 1"), &["otel.sample"])
+        .await;
+    let _seen = connect().await;
+    assert_eq!(collector.named("connect", 1).await.len(), 1);
+    // Its client says that its trace is not sampled, and is trusted now.
+    let trusting = settings("otel.sample = 1\notel.trust_parent = true");
+    node.changes(&trusting, &["otel.trust_parent"]).await;
+    let _unseen = connect().await;
+    let slow = settings("otel.sample = 1\notel.trust_parent = true\notel.slow = \"1ms\"");
+    node.changes(&slow, &["otel.slow"]).await;
+    node.changes(
+        &settings("otel.sample = 1"),
+        &["otel.slow", "otel.trust_parent"],
+    )
+    .await;
+    let _seen = connect().await;
+    assert_eq!(collector.named("connect", 2).await.len(), 2);
+    let elsewhere = "otel.endpoint = \"http://127.0.0.1:9\"\notel.sample = 1";
+    assert_eq!(
+        node.reload(elsewhere).await,
+        (vec![], vec!["otel.endpoint"])
+    );
 }
 
 /// The settings of every node here, and these.
