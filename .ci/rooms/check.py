@@ -19,7 +19,7 @@ ROOMS = {
     "loadtest": [],
     "simulator": [],
     "testkit": [],
-    "gateway": "server backend apps http forward socketio engine peers recovery trace top users cluster otel net count config".split(),
+    "gateway": "server backend apps http forward socketio engine peers recovery trace top users show cluster otel net count config".split(),
 }
 
 # The rooms that are programs: they use their library from outside.

@@ -19,6 +19,7 @@ mod listen;
 pub mod log;
 mod memory;
 mod name;
+mod password;
 mod pattern;
 pub mod reference;
 mod route;
@@ -36,13 +37,14 @@ pub use checked::CheckedConfig;
 pub use error::{Error, Errors, Place};
 pub use listen::{Endpoint, Listen, UnixSocket};
 pub use name::{Cookie, EnginePath, Level, PagePath, StreamName, Transports};
+pub use password::PasswordHash;
 pub use pattern::Pattern;
 pub use route::{Route, Target};
 pub use secret::{Keys, Secret, SecretHeaders};
 pub use section::{
-    Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, LogFormat, Metrics, Otel, Proxy,
-    Rebalancing, Recovery, Redis, RedisInterest, RedisMode, SameSite, Shutdown, SubscriptionMode,
-    Tls, TlsVerify, Trust, WebSocket, WebTransport, Webhook,
+    Admin, AdminMode, Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, LogFormat, Metrics,
+    Otel, Proxy, Rebalancing, Recovery, Redis, RedisInterest, RedisMode, SameSite, Shutdown,
+    SubscriptionMode, Tls, TlsVerify, Trust, WebSocket, WebTransport, Webhook,
 };
 pub use setting::{ChangesBy, Default, Setting};
 pub use source::{Foreign, Sources};
@@ -109,6 +111,10 @@ pub struct Config {
     pub backend: Backend,
     /// The HTTP API.
     pub api: Api,
+    /// The admin page; none without it.
+    pub admin: Option<Admin>,
+    /// Directory of the admin page's files.
+    pub admin_ui_dir: Option<PathBuf>,
     /// The end of the process.
     pub shutdown: Shutdown,
     /// TLS on `listen`; plain without it.

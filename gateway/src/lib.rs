@@ -40,7 +40,7 @@
 //! Inside, the source is in rooms, and each room uses only those below it:
 //!
 //! ```text
-//! server -> backend -> apps -> http -> forward -> socketio -> engine -> peers -> recovery -> trace -> top -> users -> cluster -> otel -> net -> count -> config
+//! server -> backend -> apps -> http -> forward -> socketio -> engine -> peers -> recovery -> trace -> top -> users -> show -> cluster -> otel -> net -> count -> config
 //! ```
 //!
 //! The page at the top of each room says what it is for.
@@ -58,6 +58,7 @@ mod otel;
 mod peers;
 mod recovery;
 mod server;
+mod show;
 mod socketio;
 mod top;
 mod trace;

@@ -23,6 +23,7 @@ mod namespaces;
 pub(crate) mod offset;
 pub(crate) mod ordered;
 mod reason;
+mod shown;
 pub mod socket;
 pub(crate) mod spans;
 pub(crate) mod top;

@@ -12,8 +12,8 @@ use super::memory;
 use super::pattern::NamespacePattern;
 use super::secret::Secret;
 use super::section::{
-    Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, Metrics, Otel, Proxy, Recovery, Redis,
-    Shutdown, Tls, Trust, WebSocket, WebTransport, Webhook,
+    Admin, Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, Metrics, Otel, Proxy, Recovery,
+    Redis, Shutdown, Tls, Trust, WebSocket, WebTransport, Webhook,
 };
 use super::setting::Default as Fallback;
 use super::table::setting;
@@ -194,6 +194,18 @@ impl Effective {
                 keys: self.find("api.key"),
                 max_body: self.read::<Size>("api.max_body").0,
             },
+            admin: self
+                .find("admin.user")
+                .zip(self.find("admin.password"))
+                .map(|(user, password)| Admin {
+                    user,
+                    password,
+                    mode: self.read("admin.mode"),
+                    read_only: self.read("admin.read_only"),
+                    sockets: self.read("admin.sockets"),
+                    events_per_second: self.read("admin.events_per_second"),
+                }),
+            admin_ui_dir: self.find("admin.ui_dir"),
             shutdown: Shutdown {
                 drain: self.read("shutdown.drain"),
             },

@@ -92,8 +92,10 @@ fn unfit(config: &Config) -> Vec<(&'static str, String)> {
         .internal_hosts
         .iter()
         .map(|it| ("internal_hosts", it));
+    let admin = config.admin.iter().map(|it| ("admin.user", &it.user));
     let texts = texts
         .chain(redis)
+        .chain(admin)
         .chain(auth.issuer.iter().map(|it| ("auth.issuer", it)))
         .chain(auth.audience.iter().map(|it| ("auth.audience", it)));
     for (name, text) in texts {
@@ -131,6 +133,12 @@ fn alone(config: &Config) -> Vec<(&'static str, String)> {
             !backend.routes.is_empty(),
             has_backend,
             "backend.url or backend.stream",
+        ),
+        (
+            "admin.ui_dir",
+            config.admin_ui_dir.is_some(),
+            config.admin.is_some(),
+            "admin.user",
         ),
         ("auth.issuer", auth.issuer.is_some(), has_keys, keys),
         ("auth.audience", !auth.audience.is_empty(), has_keys, keys),
@@ -209,6 +217,11 @@ fn magnitudes(config: &Config) -> Vec<(&'static str, u128)> {
     if let Some(otel) = &config.otel {
         all.push(("otel.slow", otel.slow.magnitude()));
     }
+    if let Some(admin) = &config.admin {
+        all.push(("admin.sockets", admin.sockets.magnitude()));
+        let events = admin.events_per_second.magnitude();
+        all.push(("admin.events_per_second", events));
+    }
     if let Some(redis) = &config.redis {
         all.push(("redis.private_patterns", redis.private_patterns.magnitude()));
         all.push(("redis.buffer_bytes", size(redis.buffer_bytes)));
@@ -254,6 +267,12 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
                 "is the path of the demo page; set demo to false, or name another path",
             );
         }
+    }
+    if config.admin_ui_dir.is_some() && is_page_taken(config) {
+        refuse(
+            &["admin.ui_dir", "engine.path", "listen_health"],
+            "cannot be served at /admin/, which engine.path or listen_health has",
+        );
     }
     if config.webtransport.is_some() && !cfg!(feature = "webtransport") {
         refuse(
@@ -310,7 +329,12 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
              socket in the file system does",
         );
     }
-    if !advertise.is_loopback() && config.cluster.secret.is_none() {
+    if config.admin.is_some() && config.cluster.secret.is_none() {
+        refuse(
+            &["cluster.secret", "admin.user", "redis.url"],
+            "must be set, since all nodes know who is logged in to the admin page by it",
+        );
+    } else if !advertise.is_loopback() && config.cluster.secret.is_none() {
         refuse(
             &[
                 "cluster.secret",
@@ -322,6 +346,13 @@ pub(super) fn contradictions(config: &Config) -> Vec<Contradiction> {
         );
     }
     found
+}
+
+/// Whether the place of the admin page's files is something else's.
+fn is_page_taken(config: &Config) -> bool {
+    let health = config.listen_health.as_deref();
+    let is_health = health.is_some_and(|it| it == "/admin" || it.starts_with("/admin/"));
+    is_health || config.engine.path.starts_with("/admin/") || &*config.engine.path == "/"
 }
 
 #[cfg(test)]
@@ -336,7 +367,9 @@ mod tests {
         let config = Config::from_toml(
             "redis.url = \"redis://h\"\nbackend.url = \"http://b\"\n\
              backend.secret = \"0123456789abcdef\"\nrecovery.window = \"1m\"\n\
-             otel.endpoint = \"http://c\"",
+             otel.endpoint = \"http://c\"\n\
+             cluster.secret = \"0123456789abcdef\"\nadmin.user = \"a\"\nadmin.password = \
+             \"$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy\"",
         );
         let looked_at: BTreeSet<_> = magnitudes(&config.unwrap())
             .into_iter()

@@ -39,6 +39,8 @@ fn turns_over(old: &Config, new: &Config, name: &str) -> bool {
     let of: fn(&Config) -> (bool, bool) = match name.split_once('.') {
         // A node that has nobody to ask has no thread to do so.
         Some(("auth", _)) => |config| (config.wants_tokens(), config.auth.jwks_url.is_some()),
+        // Its namespace is another's without it.
+        Some(("admin", _)) => |config| (config.admin.is_some(), false),
         Some(("backend", _)) => |config| {
             let backend = &config.backend;
             (backend.webhook.is_some(), backend.stream.is_some())
@@ -228,6 +230,13 @@ const PARTS: &[Part] = &[
     part!("backend.stream_length", backend.stream_length),
     part!("api.key", api.keys),
     part!("api.max_body", api.max_body),
+    makes!("admin.user", admin => user),
+    of!("admin.password", admin => password),
+    of!("admin.mode", admin => mode),
+    of!("admin.read_only", admin => read_only),
+    of!("admin.sockets", admin => sockets),
+    of!("admin.events_per_second", admin => events_per_second),
+    part!("admin.ui_dir", admin_ui_dir),
     part!("shutdown.drain", shutdown.drain),
     makes!("tls.cert", tls => cert),
     of!("tls.key", tls => key),

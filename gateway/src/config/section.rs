@@ -10,6 +10,7 @@ pub use adapter_redis::wire::SubscriptionMode;
 
 use super::address::{HostPort, Network, Origins};
 use super::name::{Cookie, EnginePath, Level, StreamName, Transports};
+use super::password::PasswordHash;
 use super::pattern::Pattern;
 use super::route::Route;
 use super::secret::{Keys, Secret, SecretHeaders};
@@ -298,6 +299,34 @@ pub struct Api {
     pub keys: Option<Keys>,
     /// Largest body of a request in bytes.
     pub max_body: usize,
+}
+
+/// The admin page of Socket.IO (`admin.*`); there is none without `admin.user`.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Who logs in.
+    pub user: String,
+    /// With what.
+    pub password: PasswordHash,
+    /// How much pages are shown.
+    pub mode: AdminMode,
+    /// Whether pages change nothing.
+    pub read_only: bool,
+    /// Most sockets that a page is shown.
+    pub sockets: NonZeroUsize,
+    /// Most events that pages are shown in a second.
+    pub events_per_second: NonZeroU32,
+}
+
+/// How much an admin page is shown (`admin.mode`).
+#[expect(clippy::exhaustive_enums, reason = "a setting has these values")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminMode {
+    /// Numbers of servers and namespaces.
+    Production,
+    /// Sockets, rooms and events as well.
+    Development,
 }
 
 /// The end of the process (`shutdown.*`).

@@ -10,11 +10,13 @@ use adapter::NodeId;
 use super::address::{HostPort, Network, Origins};
 use super::listen::{InternalListen, Listen};
 use super::name::{Cookie, EnginePath, Level, PagePath, StreamName, Transports};
+use super::password::PasswordHash;
 use super::pattern::NamespacePattern;
 use super::route::Route;
 use super::secret::{Keys, Secret, SecretHeaders};
 use super::section::{
-    LogFormat, Rebalancing, RedisInterest, RedisMode, SameSite, SubscriptionMode, TlsVerify,
+    AdminMode, LogFormat, Rebalancing, RedisInterest, RedisMode, SameSite, SubscriptionMode,
+    TlsVerify,
 };
 use super::setting::Setting;
 use super::url::{HttpUrl, RedisUrl};
@@ -810,6 +812,69 @@ pub static SETTINGS: &[Setting] = &[
     .between("1KiB", "1GiB")
     .needs(&["api.key"])
     .reloadable(),
+    Setting::optional::<String>(
+        "admin.user",
+        "no admin page",
+        "admin",
+        "The user of Socket.IO's admin page (`@socket.io/admin-ui`), which connects to the namespace `/admin`. \
+         Without it that namespace is one like others.",
+    )
+    .needs(&["admin.password"])
+    .reloadable(),
+    Setting::optional::<PasswordHash>(
+        "admin.password",
+        "no admin page",
+        "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy",
+        "Hash of that user's password, by bcrypt (`$2a$`, `$2b$`, `$2y$`) or by Argon2. Bcrypt may have the cost 14, and \
+         Argon2 64 MiB of memory and 10 passes. Another hash ends all logins.",
+    )
+    .needs(&["admin.user"])
+    .secret()
+    .reloadable(),
+    Setting::with::<AdminMode>(
+        "admin.mode",
+        "production",
+        "development",
+        "`production`: the page shows the numbers of servers and namespaces. `development`: it also shows sockets, rooms \
+         and events with their arguments.",
+    )
+    .needs(&["admin.user"])
+    .reloadable(),
+    Setting::with::<bool>(
+        "admin.read_only",
+        "false",
+        "true",
+        "Whether the page only shows. Otherwise it can emit, disconnect sockets, and have them join and leave rooms.",
+    )
+    .needs(&["admin.user"])
+    .reloadable(),
+    Setting::with::<NonZeroUsize>(
+        "admin.sockets",
+        "1000",
+        "200",
+        "Most sockets that a page shows in the mode `development`. It counts all of them in any case.",
+    )
+    .between("1", "5000")
+    .needs(&["admin.user"])
+    .reloadable(),
+    Setting::with::<NonZeroU32>(
+        "admin.events_per_second",
+        "100",
+        "20",
+        "About how many events all nodes together tell the pages in a second, in the mode `development`. They leave out \
+         what is more.",
+    )
+    .between("1", "10000")
+    .needs(&["admin.user"])
+    .reloadable(),
+    Setting::optional::<PathBuf>(
+        "admin.ui_dir",
+        "the node serves no such page",
+        "/usr/share/socket.io-admin-ui",
+        "Directory of the page's files (`ui/dist` of the package `@socket.io/admin-ui`), which the node serves at \
+         `/admin/`. If it has a folder `mdi` (the package `@mdi/font`), the page has its icons from there.",
+    )
+    .needs(&["admin.user"]),
     Setting::with::<Duration>(
         "shutdown.drain",
         "30s",
@@ -1079,15 +1144,7 @@ mod tests {
 
     #[test]
     fn what_is_far_from_every_name_has_none_near() {
-        for unknown in [
-            "",
-            "interface",
-            "colour",
-            "user",
-            "x",
-            "sticky-sessions",
-            "--",
-        ] {
+        for unknown in ["", "interface", "colour", "x", "sticky-sessions", "--"] {
             assert_eq!(nearest(unknown, names()), None, "{unknown}");
         }
     }

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::password::PasswordHash;
 use super::section::{
-    LogFormat, Rebalancing, RedisInterest, RedisMode, SameSite, SubscriptionMode, TlsVerify,
+    AdminMode, LogFormat, Rebalancing, RedisInterest, RedisMode, SameSite, SubscriptionMode,
+    TlsVerify,
 };
 
 /// A type that settings have.
@@ -367,6 +369,28 @@ impl Value for Rebalancing {
             "auto" => Ok(Self::Auto),
             "off" => Ok(Self::Off),
             _ => Err(format!("{text:?} is neither auto nor off")),
+        }
+    }
+}
+
+impl Value for PasswordHash {
+    const SHAPE: Shape = Shape::Text;
+    const KIND: &'static str = "hash of a password (bcrypt or Argon2)";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::parse(text)
+    }
+}
+
+impl Value for AdminMode {
+    const SHAPE: Shape = Shape::Text;
+    const KIND: &'static str = "mode (`production` or `development`)";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "production" => Ok(Self::Production),
+            "development" => Ok(Self::Development),
+            _ => Err(format!("{text:?} is neither production nor development")),
         }
     }
 }

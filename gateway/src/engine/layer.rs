@@ -42,6 +42,11 @@ pub(crate) trait SessionHalf: Any {
     /// A message came, by whatever transport.
     fn message(&self, session: &Rc<Session>, message: Message<'_>);
 
+    /// The session goes on by another transport.
+    fn upgraded(&self, session: &Rc<Session>) {
+        let _ = session;
+    }
+
     /// The session receives nothing any more.
     fn closed(&self, session: &Rc<Session>, reason: CloseReason);
 

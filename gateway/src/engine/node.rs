@@ -25,6 +25,7 @@ use crate::net::ids::{NodeTag, random_tag};
 use crate::net::told::Told;
 use crate::net::vital::Vitals;
 use crate::otel::Otel;
+use crate::show::NodeShow;
 use crate::top::NodeTop;
 use crate::trace::Traces;
 use crate::users::Users;
@@ -66,6 +67,7 @@ pub(crate) struct Node {
     /// If it makes spans.
     otel: Option<Arc<Otel>>,
     users: Users,
+    show: NodeShow,
 }
 
 /// How others reach a shard.
@@ -153,6 +155,7 @@ impl Node {
             top: NodeTop::default(),
             otel,
             users: Users::default(),
+            show: NodeShow::default(),
         }
     }
 
@@ -390,6 +393,11 @@ impl Node {
     /// Who may not connect.
     pub(crate) fn users(&self) -> &Users {
         &self.users
+    }
+
+    /// Who looks at admin pages.
+    pub(crate) fn show(&self) -> &NodeShow {
+        &self.show
     }
 
     pub(crate) fn relieved(&self) -> &Arc<Notify> {

@@ -580,6 +580,7 @@ impl Session {
                 }
                 self.take_dialect_of_task();
                 self.wake_task();
+                self.upper_half().upgraded(self);
             }
             Output::FlushStream => self.order_task(Order::Flush),
             Output::CloseStream => self.order_task(Order::Close),

@@ -30,6 +30,7 @@ use crate::net::scratch::Scratch;
 use crate::net::spell::{Spell, after_the_others};
 use crate::otel::{self, Otel};
 use crate::peers::{Links, Means};
+use crate::show::ShardShow;
 use crate::top::ShardTop;
 use crate::trace::ShardTraces;
 use pace::Pace;
@@ -99,6 +100,7 @@ pub(crate) struct Shard {
     top: ShardTop,
     /// If the node makes spans.
     otel: Option<Arc<Otel>>,
+    show: ShardShow,
 }
 
 /// Which of the timers that were due have fired.
@@ -150,6 +152,7 @@ impl Shard {
             settings,
             top: ShardTop::default(),
             otel: node.otel().cloned(),
+            show: ShardShow::default(),
             node,
             index,
             counters,
@@ -337,6 +340,11 @@ impl Shard {
     /// What makes spans, if anything does.
     pub(crate) fn otel(&self) -> Option<&Otel> {
         self.otel.as_deref()
+    }
+
+    /// What it tells while an admin page is open somewhere.
+    pub(crate) fn show(&self) -> &ShardShow {
+        &self.show
     }
 
     pub(crate) fn strangers(&self) -> &Strangers {

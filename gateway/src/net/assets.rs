@@ -1,8 +1,9 @@
-//! The files that a node serves by itself: Socket.IO's client and the demo page.
+//! The files that a node serves by itself: Socket.IO's client, the demo page and the admin page.
 //!
 //! Everything is built in or read at the start; answering a request touches no disk. A compressed form is made
 //! when it is first asked for, and kept.
 
+mod admin_page;
 mod client;
 mod file;
 mod page;
@@ -14,16 +15,19 @@ use http_body_util::Full;
 use hyper::header::HeaderMap;
 use hyper::{Method, Response};
 
+pub use admin_page::AdminUiDirError;
 pub use client::ClientDirError;
 
+use admin_page::AdminPage;
 use client::Client;
 use page::Page;
 
-/// The client's files and, unless it is off, the demo page. All shards share one.
+/// The client's files and, unless they are off, the demo page and the admin page. All shards share one.
 #[derive(Debug)]
 pub struct Assets {
     client: Client,
     page: Option<Page>,
+    admin: Option<AdminPage>,
 }
 
 impl Assets {
@@ -45,7 +49,21 @@ impl Assets {
             None => Client::built_in(),
         };
         let page = demo.then(|| Page::new(engine_path));
-        Ok(Self { client, page })
+        Ok(Self {
+            client,
+            page,
+            admin: None,
+        })
+    }
+
+    /// Adds the admin page, whose files are in a folder.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be read, or is that of something else.
+    pub fn with_admin_page(mut self, dir: &Path) -> Result<Self, AdminUiDirError> {
+        self.admin = Some(AdminPage::read(dir)?);
+        Ok(self)
     }
 
     /// Returns the directory that the client's files were read from. `None` for those that the program brings along.
@@ -65,17 +83,18 @@ impl Assets {
             .respond(reads(method)?, without_query(path), headers)
     }
 
-    /// Answers a request for the demo page, `path` being the whole path of the request. `None`
-    /// means that there is nothing here, or that the page is off.
+    /// Answers a request for the demo page or the admin page, `path` being the whole path of the request.
+    /// `None` means that there is nothing here, or that the page is off.
     pub fn respond_page(
         &self,
         method: &Method,
         path: &str,
         headers: &HeaderMap,
     ) -> Option<Response<Full<Bytes>>> {
-        self.page
-            .as_ref()?
-            .respond(reads(method)?, without_query(path), headers)
+        let (read, path) = (reads(method)?, without_query(path));
+        let demo = self.page.as_ref();
+        let demo = demo.and_then(|page| page.respond(read, path, headers));
+        demo.or_else(|| self.admin.as_ref()?.respond(read, path, headers))
     }
 }
 

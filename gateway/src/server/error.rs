@@ -2,7 +2,7 @@
 
 use crate::apps::auth::KeyError;
 use crate::config::Errors;
-use crate::net::assets::ClientDirError;
+use crate::net::assets::{AdminUiDirError, ClientDirError};
 use crate::net::outbound::OutboundError;
 use crate::net::tls::TlsError;
 use crate::net::trust::TrustError;
@@ -27,6 +27,9 @@ pub enum StartError {
     /// The client's files are not where the configuration says.
     #[error(transparent)]
     ClientDir(#[from] ClientDirError),
+    /// The admin page's files are not where the configuration says.
+    #[error(transparent)]
+    AdminUiDir(#[from] AdminUiDirError),
     /// The certificate or its key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -69,6 +72,7 @@ impl StartError {
             Self::Listen { .. } | Self::Thread(_) => false,
             Self::Config(_)
             | Self::ClientDir(_)
+            | Self::AdminUiDir(_)
             | Self::Tls(_)
             | Self::Redis(_)
             | Self::Trust(_)

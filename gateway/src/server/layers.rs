@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! guard      admits nobody while an application that panicked is away (`SocketIo`)
+//! admin      `Admin`, which has the namespace `/admin`, if the configuration wants an admin page
 //! tokens     `Authenticated`, if the configuration wants tokens
 //! innermost  the application that the library's user gives; else the backends of the
 //!            configuration; else the relay
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use super::StartError;
 use super::error::keep;
 use super::redis::{self, StreamTarget};
+use crate::apps::admin::{self, Admin};
 use crate::apps::auth::{Authenticated, Rules};
 use crate::apps::relay::Relay;
 use crate::backend::event_stream::EventStream;
@@ -37,12 +39,14 @@ pub(super) struct Changing {
     outbound: Option<Arc<Outbound>>,
     webhook: Option<WebhookApplication>,
     tokens: Option<Authenticated>,
+    admin: Option<Admin>,
 }
 
 /// What the layers become by a reload; nothing can fail any more.
 pub(super) struct Changed {
     clients: Option<Clients>,
     rules: Option<Rules>,
+    admin: Option<admin::Rules>,
 }
 
 impl Changing {
@@ -57,7 +61,12 @@ impl Changing {
         let clients = self.outbound.as_ref().map(clients).transpose()?;
         let rules = |it: &Authenticated| it.prepare(config, self.outbound.as_ref());
         let rules = self.tokens.as_ref().map(rules).transpose()?.flatten();
-        Ok(Changed { clients, rules })
+        let admin = self.admin.as_ref().and_then(|it| it.prepare(config));
+        Ok(Changed {
+            clients,
+            rules,
+            admin,
+        })
     }
 
     /// Has them count from now on.
@@ -67,6 +76,9 @@ impl Changing {
         }
         if let Some((tokens, rules)) = self.tokens.as_ref().zip(changed.rules) {
             tokens.take_over(rules);
+        }
+        if let Some((admin, rules)) = self.admin.as_ref().zip(changed.admin) {
+            admin.take_over(rules);
         }
         if let Some(webhook) = &self.webhook {
             webhook.take_over(&config.backend);
@@ -102,23 +114,36 @@ impl Layers {
             Some(tokens) => Arc::new(tokens),
             None => innermost,
         };
+        let admin = Admin::wrap(&authenticated, config).map_err(StartError::Thread);
+        let admin = keep(errors, admin)?;
+        let outermost: Arc<dyn Application> = match admin.clone() {
+            Some(admin) => Arc::new(admin),
+            None => authenticated,
+        };
         Some(Self {
-            outermost: SocketIo::new(authenticated, config),
+            outermost: SocketIo::new(outermost, config),
             backends: webhook.as_ref().and_then(|it| it.backends().cloned()),
             stream,
             changing: Changing {
                 outbound,
                 webhook,
                 tokens,
+                admin,
             },
         })
+    }
+
+    /// The admin page, if there is one.
+    pub(super) fn admin(&self) -> Option<&Admin> {
+        self.changing.admin.as_ref()
     }
 
     /// What has metrics of its own.
     pub(super) fn exports(&self) -> Arc<[Arc<dyn Export>]> {
         let backends = self.backends.iter().map(|it| Arc::clone(it) as _);
         let stream = self.stream.iter().map(|it| Arc::clone(&it.queue) as _);
-        backends.chain(stream).collect()
+        let admin = self.admin().map(|it| Arc::new(it.clone()) as _);
+        backends.chain(stream).chain(admin).collect()
     }
 }
 

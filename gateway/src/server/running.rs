@@ -49,6 +49,8 @@ pub struct Running {
     /// If it looks at files.
     pub(super) watching: Option<JoinHandle<()>>,
     pub(super) cluster: Option<JoinHandle<()>>,
+    /// Shows admin pages what there is.
+    pub(super) admin: Option<JoinHandle<()>>,
     /// The queue of `backend.stream`, and the thread that writes it.
     pub(super) event_stream: Option<(Arc<EventStream>, Arc<Outbound>)>,
     /// What makes spans, and the thread that sends them.
@@ -253,6 +255,9 @@ impl Drop for Running {
         }
         if let Some(cluster) = &self.cluster {
             cluster.abort();
+        }
+        if let Some(admin) = &self.admin {
+            admin.abort();
         }
     }
 }

@@ -178,6 +178,7 @@ impl Server {
         let internal_addresses = ports::addresses(&ports.internal);
         let exports = prepared.layers.exports();
         let outbound = prepared.layers.changing.outbound().cloned();
+        let admin = prepared.layers.admin().cloned();
         let entrance = match &prepared.webtransport {
             Some(certificate) => webtransport::Entrance::open(&config, certificate)?,
             None => None,
@@ -261,6 +262,7 @@ impl Server {
             internal_addresses,
             acceptor: Some(acceptor),
             cluster: in_step.and_then(|in_step| run_cluster(&node, in_step)),
+            admin: admin.map(|admin| watched(&node, "admin", admin.run(&node))),
             renewals,
             webtransport,
             reloads: watched(&node, "reload", reloader.run(asked)),
@@ -369,7 +371,13 @@ impl Prepared {
         let works = application.is_none() && config.is_open_relay();
         let demo = config.demo.unwrap_or(works);
         let assets = Assets::load(demo, config.client_dir.as_deref(), &path);
-        let assets = keep(&mut errors, assets.map_err(StartError::from));
+        let assets = assets.map_err(StartError::from).and_then(|assets| {
+            match config.admin_ui_dir.as_deref() {
+                Some(dir) => Ok(assets.with_admin_page(dir)?),
+                None => Ok(assets),
+            }
+        });
+        let assets = keep(&mut errors, assets);
         let certificate = config.tls.as_ref().map(load).transpose();
         let certificate = keep(&mut errors, certificate.map_err(StartError::from));
         let webtransport = keep(&mut errors, webtransport::certificate(config));

@@ -91,6 +91,9 @@ impl Client {
         socket.set_disconnected();
         session.shard().tidy_namespace(socket.namespace());
         if was_connected {
+            if session.shard().show().is_on() {
+                socket.show_disconnected(reason);
+            }
             self.disconnected(socket.clone(), reason);
         }
     }
@@ -154,6 +157,13 @@ impl SessionHalf for Client {
                 }));
             }
             session.close(CloseReason::ForcedClose);
+        }
+    }
+
+    fn upgraded(&self, session: &Rc<Session>) {
+        if session.shard().show().is_on() {
+            let sockets = self.sockets.borrow();
+            sockets.iter().for_each(Socket::show_transport);
         }
     }
 

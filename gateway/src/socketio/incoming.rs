@@ -14,6 +14,7 @@ use crate::cluster::Cluster;
 use crate::count::{Origin, PacketType};
 use crate::engine::node::Node;
 use crate::recovery::{Order, Recovery};
+use crate::show::{self, Call};
 use crate::socketio::acks::{AckRequest, Progress, Tally};
 use crate::socketio::application::{Application, ServerSideAck, ServerSideEvent};
 use crate::socketio::arguments::OwnedArguments;
@@ -35,6 +36,9 @@ const DEFAULT_ACK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The longest that a node may have us wait for acknowledgements.
 const MAX_ACK_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Most binary values of an event that admin pages are shown.
+const MAX_SHOWN_ATTACHMENTS: usize = 10;
 
 /// Where an adapter puts what comes in.
 pub(crate) struct Arrivals(Weak<Node>);
@@ -109,6 +113,11 @@ fn handle_message(
         })
     };
     match message {
+        ClusterMessage::Broadcast(published)
+            if node.show().is_configured() && &*namespace == show::NAMESPACE =>
+        {
+            show_page(node, namespace, &published);
+        }
         ClusterMessage::Broadcast(published) => match reply_to {
             None => match SocketIo::of(node).order(&namespace) {
                 Some(order) => deliver_unlogged(node, order, published),
@@ -143,7 +152,9 @@ fn handle_message(
         }
         ClusterMessage::Trace(words) => {
             if let Some(to) = reply_to {
-                if is_told(&words) {
+                if let Some(call) = Call::parse(&words) {
+                    node.show().handle_call(call, Instant::now());
+                } else if is_told(&words) {
                     node.hear_users(cluster, to, &words);
                 } else if top::is_question(&words) {
                     node.tell_top(cluster, to);
@@ -153,6 +164,16 @@ fn handle_message(
             }
         }
         ClusterMessage::ServerSideEmit(event) => server_side(node, namespace, event, reply_to),
+    }
+}
+
+/// An event that another server tells all admin pages. Nobody acknowledges it.
+fn show_page(node: &Node, namespace: Arc<str>, published: &Published) {
+    let EventBuf { name, arguments } = &published.event;
+    // Pages take no more than ten attachments, and would disconnect.
+    let is_fit = arguments.attachments.len() <= MAX_SHOWN_ATTACHMENTS;
+    if is_fit && node.show().admits(name, &arguments.json) {
+        deliver(node, namespace, published, None);
     }
 }
 

@@ -11,6 +11,7 @@ use crate::engine::handshake::Handshake;
 use crate::engine::layer::{Layer, SessionHalf};
 use crate::engine::node::Node;
 use crate::recovery::{Order, Recovery};
+use crate::show;
 use crate::socketio::acks::Acks;
 use crate::socketio::application::{Application, Guarded};
 use crate::socketio::client::Client;
@@ -27,6 +28,8 @@ pub(crate) struct SocketIo {
     /// How clients are recovered, if they are.
     pub(crate) recovery: Option<Recovery>,
     last_ack_id: AtomicU64,
+    /// Whether admin pages have a namespace, which is none of the application's.
+    has_pages: bool,
 }
 
 impl SocketIo {
@@ -37,18 +40,26 @@ impl SocketIo {
             lists: Lists::default(),
             recovery: Recovery::new(config),
             last_ack_id: AtomicU64::new(0),
+            has_pages: config.admin.is_some(),
         }
     }
 
     /// The order of a namespace, if its clients are recovered.
     pub(crate) fn order(&self, namespace: &str) -> Option<Arc<Order>> {
-        self.recovery.as_ref()?.order(namespace)
+        self.recovery_of(namespace)?.order(namespace)
     }
 
     /// Whether a namespace with recovery cannot be put in order, since too many others are.
     pub(crate) fn is_full(&self, namespace: &str) -> bool {
-        let recovery = self.recovery.as_ref();
+        let recovery = self.recovery_of(namespace);
         recovery.is_some_and(|it| it.is_full(namespace))
+    }
+
+    /// How clients of a namespace are recovered, if they may be. Pages get what is there, and nothing that was.
+    fn recovery_of(&self, namespace: &str) -> Option<&Recovery> {
+        let recovery = self.recovery.as_ref()?;
+        let is_of_pages = self.has_pages && namespace == show::NAMESPACE;
+        (!is_of_pages).then_some(recovery)
     }
 
     /// Whether a backend is asked about a client that is recovered.

@@ -150,6 +150,9 @@ impl Namespace {
         if socket.session().shard().traces().is_any() {
             socket.trace_room(What::Joined, room);
         }
+        if socket.session().shard().show().is_on() {
+            socket.show_room("room_joined", room);
+        }
         let mut rooms = self.rooms.borrow_mut();
         if let Some((name, _)) = rooms.get_key_value(room) {
             let name = Rc::clone(name);
@@ -197,6 +200,9 @@ impl Namespace {
     pub(crate) fn leave(&self, room: &str, socket: &Socket) {
         if socket.session().shard().traces().is_any() {
             socket.trace_room(What::Left, room);
+        }
+        if socket.session().shard().show().is_on() {
+            socket.show_room("room_left", room);
         }
         let mut rooms = self.rooms.borrow_mut();
         let Some(Room { members, .. }) = rooms.get_mut(room) else {

@@ -279,6 +279,9 @@ impl Socket {
         let before = self.0.extra.borrow_mut().data.replace(Rc::new(data));
         drop(before);
         self.tell_data();
+        if self.0.session.shard().show().is_on() {
+            self.show_data();
+        }
     }
 
     /// The value that is kept with the socket, if it is of this type.
@@ -366,6 +369,13 @@ impl Socket {
         }
     }
 
+    /// What the sockets of its session have in common. It is no secret, as the session's id is.
+    fn client_name(&self) -> String {
+        let session = self.session();
+        let tag = session.shard().node().tag();
+        format!("{}{}", tag.as_str(), session.log_name())
+    }
+
     /// Marks the socket as dealt with in a broadcast; `false` if it was already.
     pub(crate) fn stamp(&self, stamp: u32) -> bool {
         self.0.stamp.replace(stamp) != stamp
@@ -394,6 +404,7 @@ impl Socket {
             self.data_json(),
             self.transport(),
             handshake,
+            self.client_name(),
         )
     }
 }

@@ -48,11 +48,14 @@ async fn all_metrics() -> String {
     let backends = Config::from_toml(
         "redis.url = \"redis://127.0.0.1:9\"\nbackend.stream = \"events\"\n\
          backend.url = \"http://127.0.0.1:9/\"\nbackend.secret = \"0123456789abcdef\"\n\
-         otel.endpoint = \"http://127.0.0.1:9\"\n",
+         otel.endpoint = \"http://127.0.0.1:9\"\n\
+         cluster.secret = \"0123456789abcdef\"\nadmin.user = \"a\"\nadmin.password = \
+         \"$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy\"\n",
     );
     let backends = backends.unwrap();
     (config.redis, config.backend) = (backends.redis, backends.backend);
     config.otel = backends.otel;
+    (config.admin, config.cluster.secret) = (backends.admin, backends.cluster.secret);
     let gateway = TestGateway::start(Server::new(config)).await;
     gateway.metrics().await
 }

@@ -61,6 +61,9 @@ impl Client {
                 if session.shard().top().is_on() {
                     socket.count_received();
                 }
+                if session.shard().show().is_on() {
+                    socket.show_received(&event.name, event.arguments);
+                }
                 if socket.may_emit() {
                     self.dispatch(session, socket, *id, event);
                 } else {
@@ -276,6 +279,9 @@ impl Client {
         );
         if session.shard().traces().is_any() {
             socket.trace_connected();
+        }
+        if session.shard().show().is_on() {
+            socket.show_connected();
         }
         self.socket_io.application.connected(socket);
         // Who was blocked since it was accepted.

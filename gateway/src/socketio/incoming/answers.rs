@@ -64,7 +64,11 @@ impl Asked {
                 let list = List::Sockets { handshakes };
                 let found: Option<Vec<SocketInfo>> = asked.whole(list, &selection).await;
                 let Some(found) = found else { continue };
-                let details = found.iter().map(SocketInfo::to_details).collect();
+                let details = match asked.node.show().tells_pages() {
+                    true => SocketInfo::to_details_for_pages,
+                    false => SocketInfo::to_details,
+                };
+                let details = found.iter().map(details).collect();
                 drop(found);
                 if let Answered::Yes = asked.respond(&Answer::Sockets(details)) {
                     if !handshakes {

@@ -132,6 +132,9 @@ impl Socket {
                 if pushed && self.0.session.shard().top().is_on() {
                     self.count_sent(kind);
                 }
+                if pushed && self.0.session.shard().show().is_on() {
+                    self.show_sent(packet.packet(), kind);
+                }
                 pushed
             }
             State::Accepted => self.hold(packet, kind, volatile),

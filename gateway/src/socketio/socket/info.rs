@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::handshake::Handshake;
 use crate::net::ids::SocketId;
+use crate::show;
+
+/// Most rooms of a socket that admin pages are told.
+const MAX_SHOWN_ROOMS: usize = 100;
 
 /// A socket of this node or another as it was when somebody asked for it.
 #[derive(Debug, Clone)]
@@ -25,6 +29,8 @@ pub struct SocketInfo {
     /// The gateway node that it is connected to; `None` if that is a Node server, or if there is no
     /// cluster.
     pub node: Option<String>,
+    /// What its sockets in all namespaces have in common: a name without a meaning, and no secret.
+    pub(crate) client: Option<String>,
     handshake: Request,
 }
 
@@ -44,6 +50,8 @@ pub(super) enum Request {
 struct Extra {
     node: Option<String>,
     transport: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<String>,
 }
 
 /// The parts of a handshake that are asked for by name.
@@ -52,6 +60,25 @@ struct Extra {
 struct Parts {
     address: Option<String>,
     issued: Option<u64>,
+    secure: Option<bool>,
+    time: Option<String>,
+    xdomain: Option<bool>,
+    url: Option<String>,
+}
+
+/// What Node's servers keep with a socket for admin pages.
+#[derive(Serialize, Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct OfAdmin {
+    client_id: Option<String>,
+    transport: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct DataOfAdmin {
+    #[serde(rename = "_admin")]
+    admin: OfAdmin,
 }
 
 impl SocketInfo {
@@ -62,6 +89,7 @@ impl SocketInfo {
         data: Option<String>,
         transport: Transport,
         handshake: Request,
+        client: String,
     ) -> Self {
         Self {
             id,
@@ -70,6 +98,7 @@ impl SocketInfo {
             data,
             transport: Some(transport),
             node: None,
+            client: Some(client),
             handshake,
         }
     }
@@ -83,6 +112,7 @@ impl SocketInfo {
             data: None,
             transport: None,
             node: None,
+            client: None,
             handshake: Request::Elsewhere("{}".into()),
         }
     }
@@ -122,7 +152,11 @@ impl SocketInfo {
     /// What another node told.
     pub(crate) fn from_details(namespace: &str, details: SocketDetails) -> Self {
         let extra = details.extra.as_deref().map(serde_json::from_str);
-        let Extra { node, transport } = extra.and_then(Result::ok).unwrap_or_default();
+        let Extra {
+            node,
+            transport,
+            client,
+        } = extra.and_then(Result::ok).unwrap_or_default();
         let mut known = Transport::ALL.into_iter();
         Self {
             id: details.id,
@@ -131,6 +165,7 @@ impl SocketInfo {
             data: Some(details.data),
             transport: transport.and_then(|name| known.find(|it| it.name() == name)),
             node,
+            client,
             handshake: Request::Elsewhere(details.handshake.into()),
         }
     }
@@ -140,6 +175,7 @@ impl SocketInfo {
         let extra = Extra {
             node: self.node.clone(),
             transport: self.transport.map(|it| it.name().to_owned()),
+            client: self.client.clone(),
         };
         SocketDetails {
             id: self.id.clone(),
@@ -148,6 +184,55 @@ impl SocketInfo {
             data: self.data.clone().unwrap_or_else(|| "{}".to_owned()),
             extra: serde_json::to_string(&extra).ok(),
         }
+    }
+
+    /// The same for Node's servers, whose admin pages find what they want to know in the data.
+    pub(crate) fn to_details_for_pages(&self) -> SocketDetails {
+        let mut details = self.to_details();
+        let of_admin = OfAdmin {
+            client_id: self.client.clone(),
+            transport: self.transport.map(|it| it.name().to_owned()),
+        };
+        let data = serde_json::from_str::<serde_json::Map<_, _>>(&details.data);
+        if let (Ok(mut data), Ok(of_admin)) = (data, serde_json::to_value(of_admin)) {
+            data.insert("_admin".to_owned(), of_admin);
+            details.data = serde_json::Value::Object(data).to_string();
+        }
+        details
+    }
+
+    /// As admin pages take it. Of its request only what tells no secret: neither headers, nor query, nor `auth`.
+    pub(crate) fn to_page(&self) -> serde_json::Value {
+        let data = self.data.as_deref();
+        let known: DataOfAdmin = data
+            .and_then(|data| serde_json::from_str(data).ok())
+            .unwrap_or_default();
+        let transport = self.transport.map(|it| it.name().to_owned());
+        let rooms = self.rooms.iter().take(MAX_SHOWN_ROOMS);
+        let parts = match &self.handshake {
+            Request::Here { handshake, .. } => parts(&handshake.to_short_json()),
+            Request::Elsewhere(json) => parts(json),
+        };
+        let url = parts.url.unwrap_or_default();
+        let path = url.split_once('?').map_or(&*url, |(path, _)| path);
+        serde_json::json!({
+            "id": self.id,
+            "clientId": self.client.clone().or(known.admin.client_id).unwrap_or_else(|| self.id.clone()),
+            "transport": transport.or(known.admin.transport).unwrap_or_else(|| "unknown".to_owned()),
+            "nsp": self.namespace,
+            "data": show::data(data),
+            "handshake": {
+                "address": parts.address.unwrap_or_default(),
+                "headers": {},
+                "query": {},
+                "issued": parts.issued.unwrap_or_default(),
+                "secure": parts.secure.unwrap_or_default(),
+                "time": parts.time.unwrap_or_default(),
+                "url": path,
+                "xdomain": parts.xdomain.unwrap_or_default(),
+            },
+            "rooms": rooms.collect::<Vec<_>>(),
+        })
     }
 
     /// Its handshake as Node's `socket.handshake` shows it: a JSON object. What the client sent

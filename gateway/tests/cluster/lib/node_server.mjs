@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
 import { createAdapter, createShardedAdapter } from "@socket.io/redis-adapter";
+import { instrument } from "@socket.io/admin-ui";
 import IoRedis from "ioredis";
 import { createClient } from "redis";
 import { Server } from "socket.io";
@@ -22,19 +23,21 @@ export async function connectRedis(library, url) {
 }
 
 export class NodeServer {
-  /** `mode` is "classic" or "sharded"; `options` are the adapter's, and `server` those of the server itself. */
-  static async start(url, { library = "redis", mode = "classic", options = {}, server = {} } = {}) {
+  /** `mode` is "classic" or "sharded"; `options` are the adapter's, `server` those of the server itself, and `admin` those of its admin page. */
+  static async start(url, { library = "redis", mode = "classic", options = {}, server = {}, admin } = {}) {
     const clients = [await connectRedis(library, url), await connectRedis(library, url)];
     const http = createServer();
     const create = mode === "sharded" ? createShardedAdapter : createAdapter;
     const io = new Server(http, { adapter: create(...clients, options), ...server });
     io.on("connection", (socket) => {
-      socket.data = { from: "node" };
+      // What an admin page keeps there stays.
+      socket.data.from = "node";
       socket.on("enter", (rooms, done) => {
         socket.join(rooms);
         done(true);
       });
     });
+    if (admin) instrument(io, admin);
     http.listen(0, "127.0.0.1");
     await once(http, "listening");
     // One connection carries out commands in order, so the adapter's subscriptions are in force by then.
@@ -58,6 +61,8 @@ export class NodeServer {
 
   async stop() {
     this.io.disconnectSockets(true);
+    // Its admin page goes on telling numbers by a timer that nothing stops.
+    this.io.of("/admin").emit = () => true;
     await this.io.close().catch(() => {});
     for (const client of this.#clients) {
       const closed = client instanceof IoRedis ? client.quit() : client.close();

@@ -348,3 +348,47 @@ async fn whom_to_trust_is_read_again() {
         assert!(why.contains(names[0]), "{why}");
     }
 }
+
+#[tokio::test]
+async fn the_admin_page_changes_and_another_password_ends_all_logins() {
+    // Of `s3cret` and of `other1`.
+    let old = crate::admin::HASH;
+    let new = "$2b$04$abcdefghijklmnopqrstuuKNhebnFV.7Fj6Y8tVLJz4wkHQJCotaW";
+    let settings = |user: &str, hash: &str, more: &str| {
+        format!("[admin]\nuser = \"{user}\"\npassword = \"{hash}\"\n{more}")
+    };
+    let node = Reloadable::start("admin", &settings("ann", old, "")).await;
+    let log_in = async |user: &str, password: &str| {
+        let mut page = node.gateway.websocket().await;
+        let auth = json!({"username": user, "password": password});
+        page.send(&format!("40/admin,{auth}")).await;
+        let answer = page.answer().await;
+        (page, answer.starts_with("40"))
+    };
+    let (mut page, is_in) = log_in("ann", "s3cret").await;
+    assert!(is_in);
+    let more = "mode = \"development\"\nread_only = true\nsockets = 7\nevents_per_second = 7";
+    let changed = [
+        "admin.mode",
+        "admin.read_only",
+        "admin.sockets",
+        "admin.events_per_second",
+    ];
+    node.changes(&settings("ann", old, more), &changed).await;
+    let (mut second, _) = log_in("ann", "s3cret").await;
+    let config = r#"42/admin,["config",{"supportedFeatures":["AGGREGATED_EVENTS","ALL_EVENTS"]}]"#;
+    while second.answer().await != config {}
+
+    node.changes(&settings("ann", new, more), &["admin.password"])
+        .await;
+    for page in [&mut page, &mut second] {
+        while page.answer().await != "41/admin," {}
+    }
+    assert!(!log_in("ann", "s3cret").await.1 && log_in("ann", "other1").await.1);
+    node.changes(&settings("bob", new, more), &["admin.user"])
+        .await;
+    assert!(!log_in("ann", "other1").await.1 && log_in("bob", "other1").await.1);
+    let (changed, waiting) = node.reload("").await;
+    assert_eq!((changed, waiting), (vec![], vec!["admin.user"]));
+    assert!(log_in("bob", "other1").await.1);
+}
