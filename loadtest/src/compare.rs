@@ -47,6 +47,10 @@ pub(crate) struct Options {
     /// Redis for the work that needs one; `redis-server` is started when not given
     #[arg(long)]
     redis: Option<String>,
+    /// The processors that servers may use, such as 0-3, where the machine has enough; keep this tool off them with
+    /// `taskset`
+    #[arg(long)]
+    server_cpus: Option<String>,
     /// Write every run's figures to this file, as JSON
     #[arg(long)]
     json: Option<PathBuf>,
@@ -63,7 +67,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     // The servers inherit it.
     rlimit::increase_nofile_limit(u64::MAX).context("raising the limit of open files")?;
     let works = chosen(&options.only, &Work::ALL);
-    let mut launcher = Launcher::new(options.redis.clone());
+    let mut launcher = Launcher::new(options.redis.clone(), options.server_cpus.clone());
     for kind in chosen(&options.servers, &Kind::ALL) {
         if works.iter().any(|work| work.servers().contains(&kind)) {
             prepare(&mut launcher, kind, options);
@@ -76,6 +80,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         println(&table.text());
         tables.push(table);
     }
+    println(&table::reach(&tables));
     println(&table::targets(&tables));
     if let Some(path) = &options.json {
         let json = serde_json::to_vec_pretty(&tables)?;
@@ -100,6 +105,8 @@ fn prepare(launcher: &mut Launcher, kind: Kind, options: &Options) {
             Ok(node)
         }),
         Kind::Socketioxide => build::socketioxide(&options.peers),
+        Kind::BunRaw => build::bun(&options.peers, "raw.js"),
+        Kind::BunSocketio => build::bun(&options.peers, "socketio.js"),
         Kind::Gateway => build::gateway(options.gateway_bin.as_deref()),
     };
     match built {

@@ -11,40 +11,9 @@
 const { createServer } = require("node:http");
 const { Server } = require("socket.io");
 
+const { relay } = require("../relay.js");
+
 const [port, redisUrl] = process.argv.slice(2);
-
-const OK = { ok: true };
-const nothing = () => {};
-
-function acknowledge(args) {
-  return typeof args[args.length - 1] === "function" ? args.pop() : nothing;
-}
-
-function relay(socket) {
-  socket.on("join", (rooms, done = nothing) => {
-    const joined = socket.join(rooms);
-    if (joined) joined.then(() => done(OK));
-    else done(OK);
-  });
-  socket.on("leave", (rooms, done = nothing) => {
-    for (const room of [].concat(rooms)) socket.leave(room);
-    done(OK);
-  });
-  socket.on("publish", (rooms, event, ...args) => {
-    const done = acknowledge(args);
-    socket.to(rooms).emit(event, ...args);
-    done(OK);
-  });
-  socket.on("broadcast", (event, ...args) => {
-    const done = acknowledge(args);
-    socket.broadcast.emit(event, ...args);
-    done(OK);
-  });
-  socket.on("echo", (...args) => {
-    const done = acknowledge(args);
-    done(...args);
-  });
-}
 
 async function redisAdapter(url) {
   const { createAdapter } = require("@socket.io/redis-adapter");

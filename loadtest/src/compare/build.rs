@@ -41,6 +41,35 @@ pub(crate) fn node(peers: &Path) -> Result<Program> {
     })
 }
 
+/// Installs the packages of the two Bun peers when they are missing; `script` is the one that is meant.
+pub(crate) fn bun(peers: &Path, script: &str) -> Result<Program> {
+    let folder = peers.join("bun");
+    let installed = folder.join("node_modules/@socket.io/bun-engine/package.json");
+    if !installed.exists() {
+        eprintln!("Installing the Bun peers' packages.");
+        run(Command::new("npm").arg("ci").current_dir(&folder))?;
+    }
+    let path = folder.join("node_modules/.bin/bun");
+    let bun = output(Command::new(&path).arg("--version"))?;
+    let engine = read_json(&installed)?;
+    let socket_io = read_json(&folder.join("node_modules/socket.io/package.json"))?;
+    let version =
+        |package: &serde_json::Value| package["version"].as_str().unwrap_or("?").to_owned();
+    let on_top = match script {
+        "raw.js" => String::new(),
+        _ => format!(
+            ", socket.io {}, bun-engine {}",
+            version(&socket_io),
+            version(&engine)
+        ),
+    };
+    Ok(Program {
+        path,
+        arguments: vec![folder.join(script).to_string_lossy().into_owned()],
+        version: format!("Bun {}{on_top}", bun.trim()),
+    })
+}
+
 /// Builds the socketioxide peer.
 pub(crate) fn socketioxide(peers: &Path) -> Result<Program> {
     let folder = peers.join("socketioxide");

@@ -25,17 +25,23 @@ pub(crate) enum Kind {
     NodeRedis,
     /// socketioxide on axum
     Socketioxide,
+    /// Bun's own WebSockets, with hardly any protocol
+    BunRaw,
+    /// socket.io on Bun's engine
+    BunSocketio,
     /// This project's
     Gateway,
 }
 
 impl Kind {
     /// All of them, in the table's order.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Floor,
         Self::Node,
         Self::NodeRedis,
         Self::Socketioxide,
+        Self::BunRaw,
+        Self::BunSocketio,
         Self::Gateway,
     ];
 
@@ -46,6 +52,8 @@ impl Kind {
             Self::Node => "Node socket.io",
             Self::NodeRedis => "Node + Redis adapter",
             Self::Socketioxide => "socketioxide",
+            Self::BunRaw => "Bun raw",
+            Self::BunSocketio => "Bun socket.io",
             Self::Gateway => "gateway",
         }
     }
@@ -67,16 +75,30 @@ pub(crate) struct Launcher {
     programs: HashMap<Kind, Program>,
     redis_url: Option<String>,
     redis: Option<Process>,
+    /// The processors that servers may use, as `taskset` takes them.
+    cpus: Option<String>,
 }
 
 impl Launcher {
     /// Knows nobody yet; `redis` is the address of one that runs already.
-    pub(crate) fn new(redis: Option<String>) -> Self {
+    pub(crate) fn new(redis: Option<String>, cpus: Option<String>) -> Self {
         Self {
             programs: HashMap::new(),
             redis_url: redis,
             redis: None,
+            cpus,
         }
+    }
+
+    /// How a server is started: on the processors that it may use.
+    fn command(&self, program: &Program) -> Command {
+        let Some(cpus) = &self.cpus else {
+            return Command::new(&program.path);
+        };
+        // It takes the place of itself, so that the process is the server's.
+        let mut command = Command::new("taskset");
+        command.args(["--cpu-list", cpus]).arg(&program.path);
+        command
     }
 
     /// Adds a server.
@@ -130,7 +152,7 @@ impl Launcher {
         for _ in 0..nodes {
             let address = free_address()?;
             let internal = free_address()?;
-            let mut command = Command::new(&program.path);
+            let mut command = self.command(program);
             command.args(&program.arguments);
             self.add_arguments(&mut command, kind, nodes, address, internal)?;
             let mut process = Process::spawn(command, kind.name())?;
@@ -164,7 +186,7 @@ impl Launcher {
                 command.args(["--listen", &address.to_string()]);
                 command.args(["--threads", &threads.to_string()]);
             }
-            Kind::Node | Kind::Socketioxide => {
+            Kind::Node | Kind::Socketioxide | Kind::BunRaw | Kind::BunSocketio => {
                 command.arg(address.port().to_string());
             }
             Kind::NodeRedis => {

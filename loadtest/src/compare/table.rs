@@ -45,9 +45,13 @@ impl Row {
 
     /// Its figure in each round as a multiple of the other's: what slows one round slows both.
     fn ratios(&self, other: &Self) -> Vec<f64> {
+        self.ratios_of(other, |cell| Some(cell.value))
+    }
+
+    fn ratios_of(&self, other: &Self, figure: impl Fn(&Cell) -> Option<f64>) -> Vec<f64> {
         let rounds = self.cells.iter().zip(&other.cells);
         sorted(rounds.filter_map(|(own, other)| {
-            let (own, other) = (own.as_ref()?.value, other.as_ref()?.value);
+            let (own, other) = (figure(own.as_ref()?)?, figure(other.as_ref()?)?);
             (other > 0.0).then(|| own / other)
         }))
     }
@@ -111,8 +115,19 @@ impl Table {
         let mut text = format!("{}: {}\n", self.work.name(), self.work.counted());
         let _ = writeln!(
             text,
-            "  {:<22} {:>11} {:>11} {:>11}  {:>8} {:>8} {:>9} {:>9} {:>10}",
-            "", "median", "min", "max", "x oxide", "x Node", "p99", "lost", "misordered"
+            "  {:<22} {:>11} {:>11} {:>11}  {:>8} {:>8} {:>8} {:>9} {:>9} {:>9} {:>9} {:>10}",
+            "",
+            "median",
+            "min",
+            "max",
+            "x oxide",
+            "x Node",
+            "x Bun",
+            "p50",
+            "p99",
+            "p99.9",
+            "lost",
+            "misordered"
         );
         for row in &self.rows {
             text += &self.line(row);
@@ -134,13 +149,16 @@ impl Table {
         };
         let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
         let mut line = format!(
-            "  {name:<22} {:>11} {:>11} {:>11}  {:>8} {:>8} {:>9} {:>9} {:>10}\n",
+            "  {name:<22} {:>11} {:>11} {:>11}  {:>8} {:>8} {:>8} {:>9} {:>9} {:>9} {:>9} {:>10}\n",
             self.work.show(middle),
             self.work.show(*min),
             self.work.show(*max),
             ratio(Kind::Socketioxide),
             ratio(Kind::Node),
+            ratio(Kind::BunRaw),
+            or_dash(row.median_of("p50").map(show_seconds)),
             or_dash(row.median_of("p99").map(show_seconds)),
+            or_dash(row.median_of("p999").map(show_seconds)),
             or_dash(row.median_of("lost").map(show_number)),
             or_dash(row.median_of("out_of_order").map(show_number)),
         );
@@ -174,6 +192,13 @@ impl Table {
                 let said = format!("{ratio:.2}x the cost of {name}, {range} (at most {times}x)");
                 Some((said, ratio <= times))
             }
+            Goal::TailAtMost(other, times) => {
+                let ratios = own.ratios_of(self.row(other)?, |cell| cell.summary.value("p99"));
+                let (ratio, range) = spread(&ratios)?;
+                let name = other.name();
+                let said = format!("p99 {ratio:.2}x that of {name}, {range} (at most {times}x)");
+                Some((said, ratio <= times))
+            }
             Goal::AtMost(limit) => {
                 let own = own.median()?;
                 let said = format!(
@@ -201,6 +226,53 @@ pub(crate) fn head(launcher: &Launcher) -> String {
     );
     for (kind, version) in launcher.versions() {
         let _ = writeln!(text, "  {:<22} {version}", kind.name());
+    }
+    text
+}
+
+/// How many messages per second a server delivers in time, of the rates that were tried.
+const IN_TIME: f64 = 0.050;
+
+/// The highest rate of open loops at which each server is in time.
+pub(crate) fn reach(tables: &[Table]) -> String {
+    let mut text = String::new();
+    let mut shapes = Vec::new();
+    for table in tables {
+        if let Some(open) = table.work.open_loop()
+            && !shapes.contains(&(open.rooms, open.members))
+        {
+            shapes.push((open.rooms, open.members));
+        }
+    }
+    for (rooms, members) in shapes {
+        let of_shape = tables.iter().filter_map(|table| {
+            let open = table.work.open_loop()?;
+            (open.rooms == rooms && open.members == members).then_some((open.rate, table))
+        });
+        let of_shape: Vec<_> = of_shape.collect();
+        let _ = writeln!(
+            text,
+            "rooms: {rooms}, members: {members}, highest rate with a p99 below 50 ms and nothing lost"
+        );
+        for kind in Kind::ALL {
+            let rows = of_shape
+                .iter()
+                .filter_map(|(rate, table)| Some((*rate, table.row(kind)?)));
+            let rows: Vec<_> = rows.collect();
+            if rows.is_empty() {
+                continue;
+            }
+            let in_time = rows.iter().filter(|(_, row)| {
+                let tail = row.median_of("p99").is_some_and(|p99| p99 < IN_TIME);
+                tail && row.median_of("lost") == Some(0.0)
+            });
+            let highest = in_time.map(|(rate, _)| *rate).max_by(f64::total_cmp);
+            let said = highest.map_or_else(
+                || "none of those tried".to_owned(),
+                |rate| format!("{rate}/s in each room"),
+            );
+            let _ = writeln!(text, "  {:<22} {said}", kind.name());
+        }
     }
     text
 }
@@ -255,6 +327,53 @@ mod tests {
         assert!(!table(Work::Paced, &[80.0], floor).misses_target());
         assert!(table(Work::Paced, &[79.0], floor).misses_target());
         assert!(table(Work::Idle, &[2501.0], floor).misses_target());
+    }
+
+    #[test]
+    fn the_highest_rate_is_one_that_is_in_time_and_loses_nothing() {
+        let run = |p99: f64, lost: f64| {
+            let mut summary = Summary::new("test", String::new());
+            summary.add("p99", p99);
+            summary.add("lost", lost);
+            Ok(Cell {
+                value: 1.0,
+                summary,
+            })
+        };
+        let works = [Work::Paced, Work::Paced200, Work::Paced500];
+        let mut tables = works.map(|work| Table::new(work, &[Kind::Gateway, Kind::BunRaw]));
+        for (table, (own, bun)) in tables.iter_mut().zip([
+            (run(0.01, 0.0), run(0.06, 0.0)),
+            (run(0.049, 0.0), run(0.05, 0.0)),
+            (run(0.01, 1.0), run(0.05, 0.0)),
+        ]) {
+            table.add(Kind::Gateway, own);
+            table.add(Kind::BunRaw, bun);
+        }
+        let text = reach(&tables);
+        let line = |name: &str| text.lines().find(|line| line.contains(name)).unwrap();
+        assert!(line("gateway").ends_with("200/s in each room"), "{text}");
+        assert!(line("Bun raw").ends_with("none of those tried"), "{text}");
+    }
+
+    #[test]
+    fn a_tail_is_judged_against_the_others_in_the_same_round() {
+        let run = |p99: f64| {
+            let mut summary = Summary::new("test", String::new());
+            summary.add("p99", p99);
+            Ok(Cell {
+                value: 2.0,
+                summary,
+            })
+        };
+        let judged = |own: f64| {
+            let mut table = Table::new(Work::Paced200, &[Kind::Gateway, Kind::BunRaw]);
+            table.add(Kind::Gateway, run(own));
+            table.add(Kind::BunRaw, run(0.02));
+            table.judge(Goal::TailAtMost(Kind::BunRaw, 1.0)).unwrap().1
+        };
+        assert!(judged(0.02));
+        assert!(!judged(0.021));
     }
 
     #[test]

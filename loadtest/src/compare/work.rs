@@ -20,10 +20,31 @@ use crate::summary::{Summary, Unit, show};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Work {
-    /// One room of 1,000, window 32
-    Window,
     /// One room of 1,000, 40 messages per second
     Paced,
+    /// The same, 200
+    #[value(name = "paced-200")]
+    Paced200,
+    /// The same, 500
+    #[value(name = "paced-500")]
+    Paced500,
+    /// The same, 1,000
+    #[value(name = "paced-1000")]
+    Paced1000,
+    /// The same, 2,000
+    #[value(name = "paced-2000")]
+    Paced2000,
+    /// 100 rooms of 10, 40 messages per second in each
+    #[value(name = "rooms-40")]
+    Rooms40,
+    /// The same, 100
+    #[value(name = "rooms-100")]
+    Rooms100,
+    /// The same, 200
+    #[value(name = "rooms-200")]
+    Rooms200,
+    /// One room of 1,000, window 32
+    Window,
     /// 100 rooms of 10, 100 messages in flight in all
     Rooms,
     /// Echo with ack, 100 connections
@@ -34,6 +55,15 @@ pub(crate) enum Work {
     Idle,
     /// Three nodes over one Redis, 3,000 members, window 32
     Cluster,
+}
+
+/// A room's messages come at their times, whether the server keeps up or not.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct OpenLoop {
+    pub(crate) rooms: usize,
+    pub(crate) members: usize,
+    /// Messages per second in each room.
+    pub(crate) rate: f64,
 }
 
 /// How long, and how many.
@@ -56,13 +86,22 @@ pub(crate) enum Goal {
     CostAtMost(Kind, f64),
     /// At most so much, whatever others need.
     AtMost(f64),
+    /// A p99 of at most so many times the other's.
+    TailAtMost(Kind, f64),
 }
 
 impl Work {
     /// All of them, in the table's order.
-    pub(crate) const ALL: [Self; 7] = [
-        Self::Window,
+    pub(crate) const ALL: [Self; 14] = [
         Self::Paced,
+        Self::Paced200,
+        Self::Paced500,
+        Self::Paced1000,
+        Self::Paced2000,
+        Self::Rooms40,
+        Self::Rooms100,
+        Self::Rooms200,
+        Self::Window,
         Self::Rooms,
         Self::Echo,
         Self::Connect,
@@ -70,11 +109,43 @@ impl Work {
         Self::Cluster,
     ];
 
+    /// Its rooms and rate, if it is an open loop.
+    pub(crate) fn open_loop(self) -> Option<OpenLoop> {
+        let (rooms, members, rate) = match self {
+            Self::Paced => (1, 1000, 40.0),
+            Self::Paced200 => (1, 1000, 200.0),
+            Self::Paced500 => (1, 1000, 500.0),
+            Self::Paced1000 => (1, 1000, 1000.0),
+            Self::Paced2000 => (1, 1000, 2000.0),
+            Self::Rooms40 => (100, 10, 40.0),
+            Self::Rooms100 => (100, 10, 100.0),
+            Self::Rooms200 => (100, 10, 200.0),
+            Self::Window
+            | Self::Rooms
+            | Self::Echo
+            | Self::Connect
+            | Self::Idle
+            | Self::Cluster => return None,
+        };
+        Some(OpenLoop {
+            rooms,
+            members,
+            rate,
+        })
+    }
+
     /// What is done, and what is counted.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Window => "fan-out, one room of 1,000, window 32, 128 B",
             Self::Paced => "fan-out, one room of 1,000, paced 40/s, 128 B",
+            Self::Paced200 => "fan-out, one room of 1,000, paced 200/s, 128 B",
+            Self::Paced500 => "fan-out, one room of 1,000, paced 500/s, 128 B",
+            Self::Paced1000 => "fan-out, one room of 1,000, paced 1,000/s, 128 B",
+            Self::Paced2000 => "fan-out, one room of 1,000, paced 2,000/s, 128 B",
+            Self::Rooms40 => "fan-out, 100 rooms of 10, paced 40/s each, 128 B",
+            Self::Rooms100 => "fan-out, 100 rooms of 10, paced 100/s each, 128 B",
+            Self::Rooms200 => "fan-out, 100 rooms of 10, paced 200/s each, 128 B",
+            Self::Window => "fan-out, one room of 1,000, window 32, 128 B",
             Self::Rooms => "fan-out, 100 rooms of 10, window 100 (one per room), 128 B",
             Self::Echo => "echo with ack, 100 connections, 128 B",
             Self::Connect => "connects, TCP to joined namespace",
@@ -85,23 +156,22 @@ impl Work {
 
     /// What the figure counts.
     pub(crate) fn counted(self) -> &'static str {
-        match self {
-            Self::Window | Self::Paced | Self::Rooms | Self::Cluster => {
-                "deliveries per server CPU second"
-            }
-            Self::Echo => "acks per server CPU second",
-            Self::Connect => "connects per server CPU second",
-            Self::Idle => "resident bytes per connection",
-        }
+        self.figure().1
     }
 
-    /// The figure of a run's summary.
-    fn figure(self) -> &'static str {
-        match self {
-            Self::Window | Self::Paced | Self::Rooms | Self::Cluster => "deliveries_per_cpu_second",
-            Self::Echo => "acks_per_cpu_second",
-            Self::Connect => "connects_per_cpu_second",
-            Self::Idle => "resident_per_connection",
+    /// The figure of a run's summary, and what it counts.
+    fn figure(self) -> (&'static str, &'static str) {
+        if self == Self::Echo {
+            ("acks_per_cpu_second", "acks per server CPU second")
+        } else if self == Self::Connect {
+            ("connects_per_cpu_second", "connects per server CPU second")
+        } else if self == Self::Idle {
+            ("resident_per_connection", "resident bytes per connection")
+        } else {
+            (
+                "deliveries_per_cpu_second",
+                "deliveries per server CPU second",
+            )
         }
     }
 
@@ -112,13 +182,22 @@ impl Work {
 
     /// Who takes part.
     pub(crate) fn servers(self) -> &'static [Kind] {
-        match self {
-            Self::Window | Self::Paced | Self::Rooms => &Kind::ALL,
-            Self::Echo | Self::Connect | Self::Idle => {
-                &[Kind::Node, Kind::Socketioxide, Kind::Gateway]
-            }
-            Self::Cluster => &[Kind::NodeRedis, Kind::Gateway],
+        const ALONE: &[Kind] = &[
+            Kind::Floor,
+            Kind::Node,
+            Kind::Socketioxide,
+            Kind::BunRaw,
+            Kind::BunSocketio,
+            Kind::Gateway,
+        ];
+        if self == Self::Cluster {
+            return &[Kind::NodeRedis, Kind::Gateway];
         }
+        // Bare sends know nothing but fan-out.
+        if [Self::Echo, Self::Connect, Self::Idle].contains(&self) {
+            return &ALONE[1..];
+        }
+        ALONE
     }
 
     /// Nodes of each server.
@@ -128,16 +207,29 @@ impl Work {
 
     /// What the gateway has to reach.
     pub(crate) fn targets(self) -> &'static [Goal] {
-        use Goal::{AtLeast, AtMost, CostAtMost};
+        use Goal::{AtLeast, AtMost, CostAtMost, TailAtMost};
         match self {
-            Self::Window => &[AtLeast(Kind::Socketioxide, 4.0), AtLeast(Kind::Node, 20.0)],
             Self::Paced => &[
                 AtLeast(Kind::Socketioxide, 2.0),
                 CostAtMost(Kind::Floor, 1.25),
+                AtLeast(Kind::BunRaw, 1.0),
+                TailAtMost(Kind::BunRaw, 1.0),
             ],
-            Self::Rooms => &[AtLeast(Kind::Socketioxide, 1.6)],
-            Self::Echo => &[AtLeast(Kind::Socketioxide, 1.5)],
-            Self::Connect => &[AtLeast(Kind::Socketioxide, 2.5)],
+            Self::Paced200 | Self::Paced2000 => {
+                &[AtLeast(Kind::BunRaw, 1.5), TailAtMost(Kind::BunRaw, 1.0)]
+            }
+            Self::Paced500 | Self::Paced1000 => {
+                &[AtLeast(Kind::BunRaw, 2.5), TailAtMost(Kind::BunRaw, 1.0)]
+            }
+            Self::Rooms40 | Self::Rooms100 | Self::Rooms200 => &[],
+            Self::Window => &[
+                AtLeast(Kind::Socketioxide, 4.0),
+                AtLeast(Kind::Node, 20.0),
+                AtLeast(Kind::BunRaw, 1.1),
+            ],
+            Self::Rooms => &[AtLeast(Kind::Socketioxide, 1.6), AtLeast(Kind::BunRaw, 1.2)],
+            Self::Echo => &[AtLeast(Kind::Socketioxide, 1.5), AtLeast(Kind::BunRaw, 1.1)],
+            Self::Connect => &[AtLeast(Kind::Socketioxide, 2.5), AtLeast(Kind::BunRaw, 1.1)],
             Self::Idle => &[AtMost(2500.0)],
             Self::Cluster => &[AtLeast(Kind::NodeRedis, 10.0)],
         }
@@ -147,7 +239,7 @@ impl Work {
     pub(crate) fn run(self, servers: &Servers, times: Times) -> Result<Cell> {
         let summary = self.summary(servers, times)?;
         let value = summary
-            .value(self.figure())
+            .value(self.figure().0)
             .context("the server used no CPU")?;
         Ok(Cell { value, summary })
     }
@@ -166,8 +258,18 @@ impl Work {
             fanout::run(setup("fanout", work.clients(), servers)?, &work)
         };
         match self {
+            Self::Paced
+            | Self::Paced200
+            | Self::Paced500
+            | Self::Paced1000
+            | Self::Paced2000
+            | Self::Rooms40
+            | Self::Rooms100
+            | Self::Rooms200 => {
+                let open = self.open_loop().context("it has no rate")?;
+                fanout(open.rooms, open.members, Load::Rate(open.rate))
+            }
             Self::Window => fanout(1, 1000, Load::Window(32)),
-            Self::Paced => fanout(1, 1000, Load::Rate(40.0)),
             Self::Rooms => fanout(100, 10, Load::Window(1)),
             Self::Cluster => fanout(1, 3000, Load::Window(32)),
             Self::Echo => {
