@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::support::{
-    Backend, Collector, Span, TestGateway, WebSocket, config, request, request_with,
+    Backend, Collector, Span, TestGateway, WebSocket, config, request, request_with, soon, until,
 };
 
 const KEY: &str = "a key that only tests know";
@@ -457,4 +457,60 @@ async fn metrics_have_the_traces_of_some_values_for_who_asks_for_openmetrics() {
             .body
             .contains("# TYPE gateway_packets_received_total counter")
     );
+}
+
+#[tokio::test]
+async fn a_request_for_several_events_has_links_to_those_behind_the_first() {
+    let collector = Collector::start().await;
+    let (go, gone) = tokio::sync::watch::channel(false);
+    let backend = Backend::serve(([127, 0, 0, 1], 0).into(), move |_, body| {
+        let call: Value = serde_json::from_slice(&body).unwrap();
+        let mut gone = gone.clone();
+        Box::pin(async move {
+            if call["type"] == "event" {
+                gone.wait_for(|gone| *gone).await.unwrap();
+            }
+            let replies: Vec<_> = call["events"].as_array().into_iter().flatten().collect();
+            (200, json!({"replies": vec![json!({}); replies.len()]}))
+        })
+    });
+    let backend = backend.await;
+    let mut config = with_backend(&collector, &backend, "sample = 1");
+    config.backend.webhook.as_mut().unwrap().batch = 10.try_into().unwrap();
+    let gateway = TestGateway::start(Server::new(config)).await;
+    let (mut client, _) = gateway.client().await;
+    for event in ["one", "two", "three", "four"] {
+        client.send(&format!(r#"42["{event}"]"#)).await;
+    }
+    let received = "gateway_packets_received_total{type=\"event\"}";
+    gateway.until_metric(received, 4.0).await;
+    go.send(true).unwrap();
+    let batches = collector.named("webhook batch", 1).await;
+    let spans = collector.spans();
+    let event = |name| {
+        let mut events = spans.iter().filter(|it| it.name == "event");
+        events.find(|it| it.attribute("gateway.event") == Some(name))
+    };
+    let [two, three, four] = ["two", "three", "four"].map(|it| event(it).unwrap());
+    assert_eq!(
+        (&batches[0].trace, &batches[0].parent),
+        (&two.trace, &two.id)
+    );
+    assert_eq!(batches[0].links, [&*three.id, &*four.id]);
+    assert_eq!(batches[0].attribute("gateway.events"), Some("3"));
+}
+
+#[tokio::test]
+async fn the_end_of_a_node_does_not_wait_long_for_a_collector() {
+    let silent = Backend::serve(([127, 0, 0, 1], 0).into(), |_, _| {
+        Box::pin(std::future::pending())
+    });
+    let silent = silent.await;
+    let toml = format!("otel = {{ endpoint = \"{}\", sample = 1 }}", silent.url());
+    let mut config = config();
+    config.otel = Config::from_toml(&toml).unwrap().otel;
+    let gateway = TestGateway::start(Server::new(config)).await;
+    let (_client, _) = gateway.client().await;
+    until(async || !silent.calls().is_empty()).await;
+    soon(gateway.stop()).await;
 }
