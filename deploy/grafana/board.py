@@ -102,8 +102,15 @@ def rows():
             graph("Draining", "1: the node was told to stop.", ("max by (instance) (gateway_draining[])", "{{instance}}"), unit="none"),
             graph("What remains", "Sessions on nodes that drain.", ("sum by (instance) (gateway_connections[]) and on (instance) max by (instance) (gateway_draining[]) == 1", "{{instance}}")),
             graph("Handed over", "Sessions closed by draining nodes and by nodes with too many, and opened anywhere. The last should follow the others without a peak.", (f"sum(rate(gateway_connections_closed_total[reason=\"server_shutting_down\"][{RATE}]))", "closed by a drain"), (f"sum(rate(gateway_connections_closed_total[reason=\"rebalanced\"][{RATE}]))", "rebalanced"), (f"sum(rate(gateway_connections_opened_total[][{RATE}]))", "opened"), unit="cps"),
-            graph("Reloads", "Times that nodes read their settings again, by what came of it, in five minutes; and settings that wait for a restart.", ("sum by (result) (increase(gateway_config_reloads_total[][5m]))", "{{result}}"), ("sum by (instance) (gateway_config_restart_needed[]) > 0", "{{instance}}, waiting"), unit="none"),
             graph("Versions", "Nodes by version.", ("count by (version, commit) (gateway_build_info[])", "{{version}} {{commit}}"), unit="none", stack=True),
+        ),
+        row(
+            "Steering",
+            graph("Letting go", "1: the node lets go of connections that other nodes have too few of.", ("max by (instance) (gateway_rebalancing[])", "{{instance}}"), unit="none"),
+            graph("Even", "Connections of the fullest and the emptiest node by the mean. Rebalancing brings both near 1.", ("max(sum by (instance) (gateway_connections[])) / clamp_min(avg(sum by (instance) (gateway_connections[])), 1)", "fullest / mean"), ("min(sum by (instance) (gateway_connections[])) / clamp_min(avg(sum by (instance) (gateway_connections[])), 1)", "emptiest / mean"), unit="none"),
+            graph("Who looks", "Live traces, at most 16 on a node, and nodes that count what is busiest because somebody looks (gateway top, the page).", ("max(gateway_traces[])", "traces"), ("sum(gateway_top_watched[])", "nodes that count"), unit="none"),
+            graph("Reloads", "Times that nodes read their settings again, by what came of it, in five minutes; and settings that wait for a restart.", ("sum by (result) (increase(gateway_config_reloads_total[][5m]))", "{{result}}"), ("sum by (instance) (gateway_config_restart_needed[]) > 0", "{{instance}}, waiting"), unit="none"),
+            graph("Refused at the internal port", "Calls that a web page of somebody else may have sent, in five minutes.", ("sum by (reason) (increase(gateway_internal_refused_total[][5m]))", "{{reason}}"), unit="none"),
         ),
         row(
             "Resources",

@@ -17,7 +17,7 @@ from programs import DEPLOY, DOCS
 
 FOLDER = DEPLOY / "prometheus"
 RULES = ["recording.rules.yml", "alerts.rules.yml"]
-ROWS = ["Overview", "Connections", "Heartbeats", "Messages and latency", "Recovery", "Rooms", "Adapter", "Backends", "Drain", "Resources"]
+ROWS = ["Overview", "Connections", "Heartbeats", "Messages and latency", "Recovery", "Rooms", "Adapter", "Backends", "Drain", "Steering", "Resources"]
 VARIABLES = ["datasource", "job", "namespace", "instance"]
 
 # Documented once the program has the limit.

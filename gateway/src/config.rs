@@ -42,9 +42,9 @@ pub use pattern::Pattern;
 pub use route::{Route, Target};
 pub use secret::{Keys, Secret, SecretHeaders};
 pub use section::{
-    Admin, AdminMode, Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, LogFormat, Metrics,
-    Otel, Proxy, Rebalancing, Recovery, Redis, RedisInterest, RedisMode, SameSite, Shutdown,
-    SubscriptionMode, Tls, TlsVerify, Trust, WebSocket, WebTransport, Webhook,
+    Admin, AdminMode, Api, Auth, Backend, Cluster, Cors, Engine, InternalPage, Limits, Log,
+    LogFormat, Metrics, Otel, Proxy, Rebalancing, Recovery, Redis, RedisInterest, RedisMode,
+    SameSite, Shutdown, SubscriptionMode, Tls, TlsVerify, Trust, WebSocket, WebTransport, Webhook,
 };
 pub use setting::{ChangesBy, Default, Setting};
 pub use source::{Foreign, Sources};
@@ -83,6 +83,8 @@ pub struct Config {
     pub internal_listen: Listen,
     /// Names by which changing calls may come to the internal port, beside those that no public DNS has.
     pub internal_hosts: Vec<String>,
+    /// What the page at `/` of the internal port shows.
+    pub internal_page: InternalPage,
     /// Threads that serve sessions; 1 to 64.
     pub shards: NonZeroUsize,
     /// Namespaces that clients may connect to; each begins with `/`.

@@ -13,6 +13,7 @@ mod label;
 mod node;
 mod reloads;
 mod shard;
+mod timed;
 mod tokens;
 mod traffic;
 
@@ -25,6 +26,7 @@ pub(crate) use label::{Label, Labels, Series, label};
 pub(crate) use node::NodeCounters;
 pub(crate) use reloads::{Asker, ReloadCounters, ReloadResult};
 pub(crate) use shard::ShardCounters;
+pub(crate) use timed::{Timed, now_millis};
 pub(crate) use tokens::{TokenReason, TokenResult};
 pub(crate) use traffic::{
     Origin, PacketType, ParserName, Refused, RevisionName, SlowCause, Upgraded,

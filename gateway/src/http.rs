@@ -326,7 +326,7 @@ async fn in_time<T, E: Into<Box<dyn std::error::Error>>>(
 
 /// Counts a connection that is closed without an answer of ours, and says why.
 fn refuse(shard: &Shard, address: SocketAddr, reason: Refused, error: &dyn std::fmt::Display) {
-    shard.counters().refused.of(reason).increment();
+    shard.counters().refused.now(reason).increment();
     debug!(target: "gateway::http", %address, reason = reason.label(), %error, "connection refused");
     if shard.traces().has_addresses() {
         trace_refusal(shard, address, reason, Some(error.to_string()));

@@ -33,6 +33,8 @@ mod questions;
 mod rewinds;
 mod seats;
 
+#[cfg(test)]
+pub(crate) use counters::RESULTS;
 pub(crate) use counters::RecoveryCounters;
 use keeper::Keeper;
 pub use order::Unpublished;

@@ -12,16 +12,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use tokio::sync::mpsc;
 
 mod rates;
 mod shard_top;
 mod sketch;
+mod status;
 mod totals;
 
 pub(crate) use rates::{NodeRates, Report, RoomRates, UserRates, merged};
 pub(crate) use shard_top::{Piece, ShardTop};
+pub(crate) use status::{Counted, MAX_LARGEST, NodeStatus, RoomMembers, largest, summed};
 pub(crate) use totals::Totals;
 
 /// How long a node counts after somebody asked last.
@@ -45,17 +46,47 @@ pub(crate) const MAX_BUSIEST: usize = 50;
 /// Most answers of other nodes that wait to be read.
 const MAX_ANSWERS: usize = 1024;
 
-/// How nodes ask each other what is busiest. Those that do not understand it say so.
-pub(crate) const QUESTION: &str = r#"{"top":{}}"#;
+/// What somebody wants to know of nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// What is busiest.
+    Rates,
+    /// Also how they are.
+    Status,
+}
 
-/// Whether another node asks this.
-pub(crate) fn is_question(words: &str) -> bool {
-    #[derive(Deserialize)]
-    struct Question {
-        #[serde(rename = "top")]
-        _top: IgnoredAny,
+/// Most bytes of a question.
+const MAX_QUESTION: usize = 40;
+
+impl Wanted {
+    /// How nodes ask each other. Those that do not understand it say so, or answer with what they know.
+    pub(crate) fn question(self) -> &'static str {
+        match self {
+            Self::Rates => r#"{"top":{}}"#,
+            Self::Status => r#"{"top":{"status":true}}"#,
+        }
     }
-    words.len() <= QUESTION.len() * 4 && serde_json::from_str::<Question>(words).is_ok()
+
+    /// What another node asks, if it asks this.
+    pub(crate) fn read(words: &str) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Question {
+            top: Details,
+        }
+        #[derive(Deserialize)]
+        struct Details {
+            #[serde(default)]
+            status: bool,
+        }
+        if words.len() > MAX_QUESTION {
+            return None;
+        }
+        let question: Question = serde_json::from_str(words).ok()?;
+        Some(match question.top.status {
+            true => Self::Status,
+            false => Self::Rates,
+        })
+    }
 }
 
 /// What a node knows of who looks.
@@ -227,10 +258,13 @@ mod tests {
 
     #[test]
     fn only_the_question_is_the_question() {
-        assert!(is_question(QUESTION));
-        for words in ["", "{}", r#"{"of":{"user":"top"},"lease":1}"#, "[]"] {
-            assert!(!is_question(words), "{words}");
+        for wanted in [Wanted::Rates, Wanted::Status] {
+            assert_eq!(Wanted::read(wanted.question()), Some(wanted));
         }
-        assert!(!is_question(&format!(r#"{{"top":"{}"}}"#, "x".repeat(100))));
+        for words in ["", "{}", r#"{"of":{"user":"top"},"lease":1}"#, "[]"] {
+            assert_eq!(Wanted::read(words), None, "{words}");
+        }
+        let long = format!(r#"{{"top":{{"x":"{}"}}}}"#, "x".repeat(100));
+        assert_eq!(Wanted::read(&long), None);
     }
 }

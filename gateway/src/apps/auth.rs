@@ -347,7 +347,7 @@ impl Application for Authenticated {
 fn refused(socket: &Socket, fault: &Fault, what: &'static str) {
     let gateway = socket.gateway();
     let counters = gateway.node().counters();
-    let first = counters.token_faults.of(fault.reason).is_first();
+    let first = counters.token_faults.now(fault.reason).is_first();
     let reason = fault.label();
     let (socket_id, namespace) = (socket.id(), socket.namespace());
     let claim = fault.claim.unwrap_or_default();

@@ -168,6 +168,18 @@ impl Export for EventStream {
         let trouble = self.trouble()?;
         Some(format!("events cannot be written to the stream: {trouble}"))
     }
+
+    fn status(&self) -> Option<(&'static str, serde_json::Value)> {
+        let status = serde_json::json!({
+            "trouble": self.trouble(),
+            "written": self.written.value(),
+            "refused": self.refused.value(),
+            "retries": self.retries.value(),
+            "waiting": self.waiting(),
+            "waiting_bytes": self.waiting_bytes(),
+        });
+        Some(("stream", status))
+    }
 }
 
 impl EventStream {

@@ -124,6 +124,7 @@ impl Effective {
             listen_health: self.find("listen_health"),
             internal_listen,
             internal_hosts: self.read("internal_hosts"),
+            internal_page: self.read("internal_page"),
             shards: self.find("shards").unwrap_or_else(cores),
             namespaces: self
                 .read::<Vec<NamespacePattern>>("namespaces")

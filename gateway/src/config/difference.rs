@@ -126,6 +126,7 @@ const PARTS: &[Part] = &[
     part!("listen_health", listen_health),
     part!("internal_listen", internal_listen),
     part!("internal_hosts", internal_hosts),
+    part!("internal_page", internal_page),
     part!("shards", shards),
     part!("namespaces", namespaces),
     part!("demo", demo),

@@ -218,6 +218,18 @@ pub enum Rebalancing {
     Auto,
 }
 
+/// The page at `/` of the internal port (`internal_page`).
+#[expect(clippy::exhaustive_enums, reason = "a setting has these values")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InternalPage {
+    /// With all that there is to show.
+    Full,
+    /// Without the names of rooms.
+    NoRooms,
+    /// There is none.
+    Off,
+}
+
 /// How clients' tokens are verified (`auth.*`).
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]

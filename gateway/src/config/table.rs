@@ -15,8 +15,8 @@ use super::pattern::NamespacePattern;
 use super::route::Route;
 use super::secret::{Keys, Secret, SecretHeaders};
 use super::section::{
-    AdminMode, LogFormat, Rebalancing, RedisInterest, RedisMode, SameSite, SubscriptionMode,
-    TlsVerify,
+    AdminMode, InternalPage, LogFormat, Rebalancing, RedisInterest, RedisMode, SameSite,
+    SubscriptionMode, TlsVerify,
 };
 use super::setting::Setting;
 use super::url::{HttpUrl, RedisUrl};
@@ -54,10 +54,17 @@ pub static SETTINGS: &[Setting] = &[
         "",
         "gateway.example.com",
         "Names by which the internal port may be called to change something (`POST /drain`; the \
-         API from a page of the node's own). Addresses, names without a dot, the host of \
+         API from a page of the node's own). By these names one also sees its page at `/`. Addresses, names without a dot, the host of \
          `cluster.advertise`, and names that end in `.local`, `.localhost`, `.internal`, `.svc`, \
          `.test` or `.home.arpa` need not be listed. The node refuses others, since a web page \
          may have such a name point to the node.",
+    ),
+    Setting::with::<InternalPage>(
+        "internal_page",
+        "full",
+        "no_rooms",
+        "The page at `/` of the internal port, which shows how all nodes are. Everybody who reaches the port sees \
+         it, without a key. `no_rooms`: without the names of rooms. `off`: there is no page.",
     ),
     Setting::optional::<NonZeroUsize>(
         "shards",

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::password::PasswordHash;
 use super::section::{
-    AdminMode, LogFormat, Rebalancing, RedisInterest, RedisMode, SameSite, SubscriptionMode,
-    TlsVerify,
+    AdminMode, InternalPage, LogFormat, Rebalancing, RedisInterest, RedisMode, SameSite,
+    SubscriptionMode, TlsVerify,
 };
 
 /// A type that settings have.
@@ -391,6 +391,20 @@ impl Value for AdminMode {
             "production" => Ok(Self::Production),
             "development" => Ok(Self::Development),
             _ => Err(format!("{text:?} is neither production nor development")),
+        }
+    }
+}
+
+impl Value for InternalPage {
+    const SHAPE: Shape = Shape::Text;
+    const KIND: &'static str = "page (`full`, `no_rooms` or `off`)";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "full" => Ok(Self::Full),
+            "no_rooms" => Ok(Self::NoRooms),
+            "off" => Ok(Self::Off),
+            _ => Err(format!("{text:?} is neither full, no_rooms nor off")),
         }
     }
 }

@@ -22,6 +22,12 @@ pub(crate) trait Export: Send + Sync {
     fn concern(&self) -> Option<String> {
         None
     }
+
+    /// How it is, for the page of the internal port: the page's name of it, and what there is to say. No secret
+    /// is in it.
+    fn status(&self) -> Option<(&'static str, serde_json::Value)> {
+        None
+    }
 }
 
 fn labelled(labels: &[(&'static str, String)]) -> Metric {

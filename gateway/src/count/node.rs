@@ -2,7 +2,7 @@
 
 use adapter::{Counter, Histogram};
 
-use super::{CallName, Code, Family, ReloadCounters, Suspect, TokenReason, TokenResult};
+use super::{CallName, Code, Family, ReloadCounters, Suspect, Timed, TokenReason, TokenResult};
 
 /// Everything that a node counts outside of its shards.
 #[derive(Default)]
@@ -10,7 +10,7 @@ pub(crate) struct NodeCounters {
     pub(crate) tokens: Family<TokenResult, Counter>,
     pub(crate) token_refreshes: Family<TokenResult, Counter>,
     /// Why tokens were refused, those at connect and those sent later.
-    pub(crate) token_faults: Family<TokenReason, Counter>,
+    pub(crate) token_faults: Timed<TokenReason, Counter>,
     pub(crate) tokens_expired: Counter,
     pub(crate) internal_refused: Family<Suspect, Counter>,
     /// Nodes that could not prove to each other that they know `cluster.secret`.

@@ -7,8 +7,8 @@ use protocol::engineio::{CloseReason, Transport};
 use super::counter::{Family, ShardCounter};
 use super::histogram::{DURATIONS, RECIPIENTS, ShardHistogram};
 use super::{
-    Kind, Origin, Outcome, PacketType, ParserName, Refused, RevisionName, SlowCause, Unknown,
-    Upgraded,
+    Kind, Origin, Outcome, PacketType, ParserName, Refused, RevisionName, SlowCause, Timed,
+    Unknown, Upgraded,
 };
 
 /// Everything that one shard counts.
@@ -25,8 +25,8 @@ pub(crate) struct ShardCounters {
     pub(crate) opened: Family<Transport>,
     /// What clients speak.
     pub(crate) clients: Family<(ParserName, RevisionName, Transport)>,
-    pub(crate) closed: Family<(Transport, CloseReason)>,
-    pub(crate) refused: Family<Refused>,
+    pub(crate) closed: Timed<(Transport, CloseReason)>,
+    pub(crate) refused: Timed<Refused>,
     pub(crate) unknown_sids: Family<Unknown>,
     pub(crate) forwarded: Family<(Kind, Outcome)>,
     pub(crate) upgrades: Family<Upgraded>,
@@ -61,8 +61,8 @@ impl ShardCounters {
             late: AtomicBool::new(false),
             opened: Family::default(),
             clients: Family::default(),
-            closed: Family::default(),
-            refused: Family::default(),
+            closed: Timed::default(),
+            refused: Timed::default(),
             unknown_sids: Family::default(),
             forwarded: Family::default(),
             upgrades: Family::default(),

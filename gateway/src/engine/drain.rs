@@ -127,6 +127,15 @@ impl Drain {
         }
     }
 
+    /// The period that is under way, or was the last, and what it is for.
+    pub(crate) fn under_way(&self) -> Option<(Period, Purpose)> {
+        match *self.stage() {
+            Stage::Serving => None,
+            Stage::Asked(period) => Some((period, Purpose::Asked)),
+            Stage::Last(period) => Some((period, Purpose::End)),
+        }
+    }
+
     pub(crate) fn is_within(&self, period: Period) -> bool {
         self.stage().period() == Some(period)
     }

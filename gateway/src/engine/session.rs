@@ -619,7 +619,7 @@ impl Session {
     fn handle_closed(self: &Rc<Self>, reason: CloseReason) {
         let transport = self.transport();
         let counters = self.shard.counters();
-        counters.closed.of((transport, reason)).increment();
+        counters.closed.now((transport, reason)).increment();
         match reason {
             CloseReason::PingTimeout => counters.heartbeat_timeouts.increment(),
             CloseReason::SlowConsumer => counters.slow_consumers.increment(),

@@ -457,12 +457,16 @@ impl Shard {
 
     /// All sessions.
     pub(crate) fn sessions(&self) -> Vec<Rc<Session>> {
-        self.registry
-            .borrow()
-            .sessions
-            .iter()
-            .map(|(_, session)| Rc::clone(session))
-            .collect()
+        let registry = self.registry.borrow();
+        let sessions = registry.sessions.iter();
+        sessions.map(|(_, session)| Rc::clone(session)).collect()
+    }
+
+    /// Calls `visit` with each session. It must neither open nor close any.
+    pub(crate) fn for_each_session(&self, mut visit: impl FnMut(&Session)) {
+        let registry = self.registry.borrow();
+        let sessions = registry.sessions.iter();
+        sessions.for_each(|(_, session)| visit(session));
     }
 
     /// How many sessions are open.

@@ -138,7 +138,7 @@ pub(super) fn refuse(shard: &Shard, peer: Peer, refusal: &Refusal, websocket: bo
         shard.counters().unknown_sids.of(*cause).increment();
     }
     let reason = refusal.counted_as();
-    shard.counters().refused.of(reason).increment();
+    shard.counters().refused.now(reason).increment();
     debug!(target: "gateway::http::engineio", address = %peer.address, reason = reason.label(), "request refused");
     if shard.traces().has_addresses() {
         trace_refusal(shard, peer.address, reason, refusal.more());

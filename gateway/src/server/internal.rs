@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -20,9 +20,11 @@ use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
 use callers::{Caller, Callers};
+use status::Status;
 
 use crate::backend::api::{self, AnswerBody, Api};
 use crate::backend::words::Failure;
+use crate::config::InternalPage;
 use crate::count::{Export, Label, Suspect};
 use crate::engine::drain::{Ending, Purpose};
 use crate::engine::mail::Mail;
@@ -37,6 +39,7 @@ use crate::server::metrics::{self, Format};
 
 mod callers;
 mod pages;
+mod status;
 
 /// Most answers to `/metrics` that are made at a time; others wait, and may be closed for newer ones.
 const MAX_SCRAPES: usize = 4;
@@ -110,6 +113,7 @@ pub(crate) async fn serve(
         api,
         exports,
         scrapes: Semaphore::new(MAX_SCRAPES),
+        status: Status::new(),
     });
     let mut last = 0;
     loop {
@@ -133,6 +137,8 @@ struct Port {
     exports: Arc<[Arc<dyn Export>]>,
     /// For answers to `/metrics`.
     scrapes: Semaphore,
+    /// The page at `/`.
+    status: Status,
 }
 
 impl Port {
@@ -184,6 +190,7 @@ impl Port {
         caller.asks(call.is_some());
         let answer = match call {
             Some(api) => api.respond(request).await,
+            None if self.has_page(path) => self.show(&request, handshake).await.map(Either::Left),
             None => {
                 let _turn = match path {
                     "/metrics" => self.scrapes.acquire().await.ok(),
@@ -196,6 +203,32 @@ impl Port {
         // Lines of a trace come for longer, and the connection is theirs until it ends.
         caller.asks(matches!(answer.body(), Either::Right(_)));
         answer
+    }
+
+    /// Whether this is the path of the page or of its figures, unless they are off.
+    fn has_page(&self, path: &str) -> bool {
+        let is_on = self.node.config().internal_page != InternalPage::Off;
+        is_on && [status::PAGE, status::FIGURES].contains(&path)
+    }
+
+    /// Answers a request for the page, or for its figures.
+    async fn show<B>(
+        &self,
+        request: &Request<B>,
+        handshake: &PeerHandshake,
+    ) -> Response<Full<Bytes>> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return not_allowed("GET, HEAD");
+        }
+        let is_page = request.uri().path() == status::PAGE;
+        match pages::check_reader(request, self.node.config(), is_page) {
+            Err(suspect) => refuse(&self.node, handshake, suspect),
+            Ok(()) if is_page => self.status.page(),
+            Ok(()) => {
+                let (_, ready) = readiness(&self.node, &self.exports);
+                self.status.figures(&self.node, &self.exports, ready).await
+            }
+        }
     }
 }
 
@@ -251,17 +284,9 @@ async fn respond<B>(
             Ok(_had_begun) => answer(StatusCode::OK, json, drain_state(node)),
             Err(Ending) => answer(StatusCode::CONFLICT, json, drain_state(node)),
         },
-        (_, "/drain") => answer(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "text/plain",
-            "POST and DELETE only\n".into(),
-        ),
+        (_, "/drain") => not_allowed("POST, DELETE"),
         (&Method::GET, PATH) => handshake.answer(node, request),
-        (_, "/metrics" | "/live" | "/ready" | PATH) => answer(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "text/plain",
-            "GET and HEAD only\n".into(),
-        ),
+        (_, "/metrics" | "/live" | "/ready" | PATH) => not_allowed("GET, HEAD"),
         _ => answer(StatusCode::NOT_FOUND, "text/plain", "Not found\n".into()),
     }
 }
@@ -304,6 +329,15 @@ fn readiness(node: &Node, exports: &[Arc<dyn Export>]) -> (StatusCode, serde_jso
         false => serde_json::json!({"ready": true, "warnings": warnings}),
     };
     (StatusCode::OK, body)
+}
+
+/// Only these methods are.
+fn not_allowed(methods: &'static str) -> Response<Full<Bytes>> {
+    let body = format!("{} only\n", methods.replace(", ", " and "));
+    let mut refused = answer(StatusCode::METHOD_NOT_ALLOWED, "text/plain", body.into());
+    let methods = HeaderValue::from_static(methods);
+    refused.headers_mut().insert(ALLOW, methods);
+    refused
 }
 
 fn answer(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Full<Bytes>> {

@@ -24,7 +24,7 @@ use crate::socketio::gateway::Gateway;
 use crate::socketio::layer::SocketIo;
 use crate::socketio::ordered::Unlogged;
 use crate::socketio::spans::Delivery;
-use crate::top;
+use crate::top::Wanted;
 use crate::users::is_told;
 
 mod answers;
@@ -156,8 +156,8 @@ fn handle_message(
                     node.show().handle_call(call, Instant::now());
                 } else if is_told(&words) {
                     node.hear_users(cluster, to, &words);
-                } else if top::is_question(&words) {
-                    node.tell_top(cluster, to);
+                } else if let Some(wanted) = Wanted::read(&words) {
+                    node.tell_top(cluster, to, wanted);
                 } else {
                     node.trace_for(cluster, to, &words);
                 }

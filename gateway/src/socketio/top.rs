@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use adapter::{Answer, ClusterMessage, Peers, Question, ReplyTo, Selection};
 
@@ -17,8 +17,10 @@ use crate::engine::shard::Shard;
 use crate::net::ids::is_private;
 use crate::socketio::socket::Socket;
 use crate::top::{
-    LEASE, NodeRates, QUESTION, Report, RoomRates, Totals, UserRates, WINDOW, merged,
+    LEASE, NodeRates, NodeStatus, Report, RoomRates, Totals, UserRates, WINDOW, Wanted, merged,
 };
+
+mod status;
 
 /// What is busiest on all nodes that answered.
 #[derive(Debug, Default)]
@@ -26,6 +28,8 @@ pub(crate) struct Top {
     pub(crate) nodes: Vec<NodeRates>,
     pub(crate) rooms: Vec<RoomRates>,
     pub(crate) users: Vec<UserRates>,
+    /// How the nodes are, in their order, if that was asked and they told it.
+    pub(crate) statuses: Vec<Option<NodeStatus>>,
     pub(crate) missing_nodes: Vec<String>,
     pub(crate) missing_others: usize,
 }
@@ -41,9 +45,22 @@ struct Others {
 impl Top {
     /// Asks all nodes. `None` if too many ask.
     pub(crate) async fn of(node: &Arc<Node>) -> Option<Self> {
+        let patience = node.cluster().map(|cluster| cluster.patience());
+        Self::ask(node, Wanted::Rates, patience.unwrap_or_default()).await
+    }
+
+    /// The same, and how they are. Nodes that do not answer within this time, once they have counted for a
+    /// while, are missing.
+    pub(crate) async fn with_status(node: &Arc<Node>, patience: Duration) -> Option<Self> {
+        Self::ask(node, Wanted::Status, patience).await
+    }
+
+    async fn ask(node: &Arc<Node>, wanted: Wanted, patience: Duration) -> Option<Self> {
         let (own, others) = match node.cluster() {
-            Some(cluster) => tokio::join!(report(node), ask(node, cluster)),
-            None => (report(node).await, Some(Others::default())),
+            Some(cluster) => {
+                tokio::join!(report(node, wanted), ask(node, cluster, wanted, patience))
+            }
+            None => (report(node, wanted).await, Some(Others::default())),
         };
         let others = others?;
         let mut own = own;
@@ -53,12 +70,14 @@ impl Top {
             missing_others: others.missing_others,
             ..Self::default()
         };
-        for report in others.reports.into_iter().chain([own]) {
+        let mut reports: Vec<_> = others.reports.into_iter().chain([own]).collect();
+        reports.sort_by(|a, b| a.node.id.cmp(&b.node.id));
+        for report in reports {
             top.nodes.push(report.node);
+            top.statuses.push(report.status);
             top.rooms.extend(report.rooms);
             top.users.extend(report.users);
         }
-        top.nodes.sort_by(|a, b| a.id.cmp(&b.id));
         (top.rooms, top.users) = merged(top.rooms, top.users);
         Some(top)
     }
@@ -66,7 +85,7 @@ impl Top {
 
 /// What this node says. If nobody has asked lately, it begins to count, and says what it counted when there
 /// is something to say.
-async fn report(node: &Arc<Node>) -> Report {
+async fn report(node: &Arc<Node>, wanted: Wanted) -> Report {
     let ready = node
         .top()
         .look(Instant::now(), totals(node), || begin(node));
@@ -86,7 +105,11 @@ async fn report(node: &Arc<Node>) -> Report {
         outbox_bytes: node.outbox_held() as u64,
         ..NodeRates::of(&lately, seconds)
     };
-    Report::of(rates, pieces)
+    let mut report = Report::of(rates, pieces);
+    if wanted == Wanted::Status {
+        report.status = Some(status::of(node, &lately).await);
+    }
+    report
 }
 
 fn totals(node: &Node) -> Totals {
@@ -113,11 +136,11 @@ fn begin(node: &Arc<Node>) {
 }
 
 /// Asks the other nodes. `None` if too many questions await answers.
-async fn ask(node: &Node, cluster: &Cluster) -> Option<Others> {
+async fn ask(node: &Node, cluster: &Cluster, wanted: Wanted, patience: Duration) -> Option<Others> {
     let adapter = cluster.adapter();
     let request = adapter.new_request();
     let mut asking = node.top().ask(request.as_str())?;
-    let question = ClusterMessage::Trace(QUESTION.to_owned());
+    let question = ClusterMessage::Trace(wanted.question().to_owned());
     adapter.request(cluster.carrier(), &request, &question);
     let peers = adapter.peers(cluster.carrier(), Question::Rooms).await;
     let Ok(Peers {
@@ -142,19 +165,15 @@ async fn ask(node: &Node, cluster: &Cluster) -> Option<Others> {
             if !waiting.remove(&node) {
                 continue;
             }
-            match serde_json::from_str::<Report>(&answer) {
-                Ok(mut report) => {
-                    report.node.id = node;
-                    report.node.is_self = false;
-                    reports.push(report);
-                }
+            match Report::of_other(node.clone(), &answer) {
+                Some(report) => reports.push(report),
                 // It is of an older version.
-                Err(_) => missing_nodes.push(node),
+                None => missing_nodes.push(node),
             }
         }
     };
     // They have to count for a while first.
-    let patience = cluster.patience() + WINDOW;
+    let patience = patience + WINDOW;
     let _late = tokio::time::timeout(patience, answered).await;
     missing_nodes.extend(waiting);
     missing_nodes.sort();
@@ -167,10 +186,10 @@ async fn ask(node: &Node, cluster: &Cluster) -> Option<Others> {
 
 impl Node {
     /// Another node asks what is busiest here.
-    pub(crate) fn tell_top(self: &Arc<Self>, cluster: &Arc<Cluster>, to: ReplyTo) {
+    pub(crate) fn tell_top(self: &Arc<Self>, cluster: &Arc<Cluster>, to: ReplyTo, wanted: Wanted) {
         let (node, carrying) = (Arc::clone(self), Arc::clone(cluster));
         cluster.spawn(async move {
-            let report = report(&node).await;
+            let report = report(&node, wanted).await;
             if let Ok(text) = serde_json::to_string(&report) {
                 let answer = Answer::Lines(vec![text]);
                 carrying.adapter().respond(carrying.carrier(), &to, &answer);

@@ -6,6 +6,7 @@ use std::hash::Hash;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::status::NodeStatus;
 use super::totals::{Totals, quantile};
 use super::{MAX_BUSIEST, Piece};
 
@@ -15,6 +16,9 @@ pub(crate) struct Report {
     pub(crate) node: NodeRates,
     pub(crate) rooms: Vec<RoomRates>,
     pub(crate) users: Vec<UserRates>,
+    /// If it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) status: Option<NodeStatus>,
 }
 
 /// One node. Rates are per second, and of the last seconds.
@@ -128,7 +132,21 @@ impl Report {
             }));
         }
         let (rooms, users) = merged(rooms, users);
-        Self { node, rooms, users }
+        Self {
+            node,
+            rooms,
+            users,
+            status: None,
+        }
+    }
+
+    /// What the node with this name told, within bounds.
+    pub(crate) fn of_other(name: String, text: &str) -> Option<Self> {
+        let mut report: Self = serde_json::from_str(text).ok()?;
+        report.node.id = name;
+        report.node.is_self = false;
+        report.status = report.status.map(NodeStatus::checked);
+        Some(report)
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct Totals {
     pub(crate) cpu: Duration,
     pub(super) heartbeats: Durations,
     pub(super) broadcasts: Durations,
+    /// How much later than scheduled pings were sent.
+    pub(super) lateness: Durations,
     /// Messages of the node to itself over the wire between nodes.
     pub(super) lag: Durations,
 }
@@ -46,14 +48,20 @@ impl Totals {
                 totals.events_out += shard.packets_sent.of(event).value();
             }
             totals.opened += shard.opened.total();
-            totals.closed += shard.closed.total();
-            totals.refused += shard.refused.total();
+            totals.closed += shard.closed.family().total();
+            totals.refused += shard.refused.family().total();
             totals.bytes_in += shard.received_bytes.total();
             totals.bytes_out += shard.sent_bytes.total();
             add(&mut totals.heartbeats, &shard.heartbeat_rtt);
             add(&mut totals.broadcasts, &shard.broadcast_duration);
+            add(&mut totals.lateness, &shard.heartbeat_lateness);
         }
         totals
+    }
+
+    /// Of 100 pings, 99 were sent at most so many milliseconds later than scheduled. `None` if there were none.
+    pub(crate) fn late_p99_ms(&self) -> Option<f64> {
+        quantile(&self.lateness, 0.99)
     }
 
     /// What was counted since.
@@ -73,6 +81,7 @@ impl Totals {
             cpu: self.cpu.saturating_sub(before.cpu),
             heartbeats: durations(|it| &it.heartbeats),
             broadcasts: durations(|it| &it.broadcasts),
+            lateness: durations(|it| &it.lateness),
             lag: durations(|it| &it.lag),
         }
     }

@@ -28,6 +28,7 @@ mod panics;
 mod rebalance;
 mod relay;
 mod reload;
+mod status;
 mod stop;
 mod support;
 mod tls;

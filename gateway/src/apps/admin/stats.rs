@@ -96,7 +96,8 @@ impl Totals {
             totals.packets_out += shard.packets_sent.total();
             totals.bytes_out += shard.sent_bytes.total();
             for (transport, reason) in <(Transport, CloseReason)>::all() {
-                totals.closed[reason as usize] += shard.closed.of((transport, reason)).value();
+                totals.closed[reason as usize] +=
+                    shard.closed.family().of((transport, reason)).value();
             }
         }
         totals
@@ -129,7 +130,7 @@ fn polling(node: &Node) -> u64 {
     let shards = node.shards().iter();
     let of = |shard: &ShardCounters| {
         let closed = CloseReason::ALL.map(|reason| (Transport::Polling, reason));
-        let closed = closed.map(|series| shard.closed.of(series).value());
+        let closed = closed.map(|series| shard.closed.family().of(series).value());
         let upgraded = shard.upgrades.of(Upgraded::Completed).value();
         let gone = closed.iter().sum::<u64>() + upgraded;
         shard

@@ -77,6 +77,15 @@ impl Breaker {
         !matches!(self.state, State::Closed { .. })
     }
 
+    /// The name of its state.
+    pub(crate) fn state(&self) -> &'static str {
+        match self.state {
+            State::Closed { .. } => "closed",
+            State::Open { .. } => "open",
+            State::Trying { .. } => "trying",
+        }
+    }
+
     fn opened(&self, now: Instant, doublings: u32) -> State {
         State::Open {
             until: now + self.pause * 2_u32.pow(doublings),
@@ -105,6 +114,7 @@ mod tests {
         }
         breaker.failed(now);
         assert!(breaker.is_open() && !breaker.admit(now));
+        assert_eq!(breaker.state(), "open");
     }
 
     #[test]

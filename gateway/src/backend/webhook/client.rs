@@ -11,6 +11,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Request, StatusCode, Uri};
 use prometheus::proto::MetricFamily;
 use ring::hmac;
+use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{debug, info, warn};
 
@@ -19,7 +20,7 @@ use crate::apps::auth::unix_now;
 use crate::backend::event_stream::jittered;
 use crate::config::{HttpUrl, Webhook};
 use crate::count::families::{counter, counters, durations, gauge};
-use crate::count::{Export, Family, label};
+use crate::count::{Export, Family, Label, label};
 use crate::net::outbound::{CallError, Outbound, Protocol};
 use crate::otel::{Latency, Otel};
 
@@ -31,6 +32,12 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// The longest pause between attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Most bytes of a cause of a failure that are kept.
+const MAX_CAUSE: usize = 200;
+
+/// Most backends that the page of the internal port shows.
+const MAX_SHOWN: usize = 50;
 
 /// What requests to backends have in common.
 pub(crate) struct Backends {
@@ -50,6 +57,7 @@ pub(super) struct Backend {
     places: Semaphore,
     waiting: AtomicUsize,
     breaker: Mutex<Breaker>,
+    last: Mutex<Last>,
     counters: Arc<BackendCounters>,
 }
 
@@ -61,6 +69,15 @@ pub(super) struct Carried {
     pub(super) state: Option<String>,
     /// Who is told how long it took.
     pub(super) otel: Arc<Otel>,
+}
+
+/// What it did last.
+#[derive(Debug, Default)]
+struct Last {
+    /// When it answered, and how long that took.
+    answer: Option<(Instant, Duration)>,
+    /// When a request failed, and why.
+    failure: Option<(Instant, String)>,
 }
 
 /// When a request may be made again although it may have arrived.
@@ -296,6 +313,21 @@ impl Export for Backends {
             ),
         ]
     }
+
+    fn status(&self) -> Option<(&'static str, Value)> {
+        let all: Vec<_> = self.all().iter().filter_map(Weak::upgrade).collect();
+        let requests = CallOutcome::ALL.iter().map(|outcome| {
+            let count = self.counters.requests.of(*outcome).value();
+            (outcome.label().to_owned(), count.into())
+        });
+        let status = json!({
+            "all": all.iter().take(MAX_SHOWN).map(|it| it.status()).collect::<Vec<_>>(),
+            "requests": Value::Object(requests.collect()),
+            "events_lost": self.counters.lost.value(),
+            "bad_replies": self.counters.bad_replies.value(),
+        });
+        Some(("backends", status))
+    }
 }
 
 impl Backend {
@@ -315,6 +347,7 @@ impl Backend {
                 webhook.breaker_failures.get(),
                 webhook.breaker_pause,
             )),
+            last: Mutex::default(),
             counters,
             webhook,
         }
@@ -345,15 +378,16 @@ impl Backend {
                 return Err(CallFailure::Down);
             }
             let request = self.request(id, body.clone(), carried);
+            let began = Instant::now();
             let result = outbound.call(self.protocol, request, self.webhook.timeout, MAX_REPLY);
             let (failure, cause, again) = match Attempt::from(result.await) {
                 Attempt::Answered(reply) => {
-                    self.succeeded();
+                    self.succeeded(began);
                     return Ok(reply);
                 }
                 Attempt::Refused(status) => {
                     debug!(target: "gateway::webhook::client", url = named(&self.uri), id, %status, "the backend refused a request");
-                    self.succeeded();
+                    self.succeeded(began);
                     return Err(CallFailure::Refused);
                 }
                 Attempt::Undone(failure, cause) => (failure, cause, true),
@@ -374,13 +408,16 @@ impl Backend {
         Err(CallFailure::Failed)
     }
 
-    fn succeeded(&self) {
+    fn succeeded(&self, began: Instant) {
+        self.last().answer = Some((Instant::now(), began.elapsed()));
         if self.breaker().succeeded() {
             info!(target: "gateway::webhook::client", url = named(&self.uri), "the backend answers again");
         }
     }
 
     fn failed(&self, cause: &str) {
+        let short = &cause[..cause.floor_char_boundary(MAX_CAUSE)];
+        self.last().failure = Some((Instant::now(), short.to_owned()));
         if self.breaker().failed(Instant::now()) {
             warn!(target: "gateway::webhook::client",
                 url = named(&self.uri),
@@ -445,6 +482,28 @@ impl Backend {
             headers.insert("tracestate", value);
         }
         request
+    }
+
+    /// How it is, for the page of the internal port.
+    fn status(&self) -> Value {
+        let ago = |at: Instant| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let last = self.last();
+        let answer = last.answer.as_ref();
+        let failure = last.failure.as_ref();
+        json!({
+            "url": self.url(),
+            "breaker": self.breaker().state(),
+            "in_flight": self.webhook.concurrency.get() - self.places.available_permits(),
+            "waiting": self.waiting.load(Ordering::Relaxed),
+            "answered_ago_ms": answer.map(|(at, _)| ago(*at)),
+            "answered_in_ms": answer.map(|(_, took)| took.as_secs_f64() * 1000.0),
+            "failed_ago_ms": failure.map(|(at, _)| ago(*at)),
+            "failure": failure.map(|(_, cause)| cause),
+        })
+    }
+
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn breaker(&self) -> MutexGuard<'_, Breaker> {

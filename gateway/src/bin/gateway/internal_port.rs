@@ -4,11 +4,14 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use gateway::config::{Endpoint, Listen};
 use serde_json::Value;
 
+use crate::cli::complain;
+use crate::cli::status::Status;
 use crate::healthcheck::reachable;
 
 /// How long connecting may take, and each part of an answer.
@@ -162,6 +165,18 @@ fn refusal(status: &str, body: &str) -> String {
             "the node has no API: it is on if api.key is set".to_owned()
         }
         None => format!("the answer is {status:?}"),
+    }
+}
+
+/// How a command ends that shows what a node tells: well too if nobody reads any more.
+pub(crate) fn ended(shown: io::Result<()>) -> ExitCode {
+    match shown {
+        Ok(()) => Status::Done.into(),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Status::Done.into(),
+        Err(error) => {
+            complain(&error);
+            Status::Failed.into()
+        }
     }
 }
 

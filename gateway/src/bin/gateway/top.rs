@@ -5,9 +5,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use crate::cli::complain;
-use crate::cli::status::Status;
-use crate::internal_port::InternalPort;
+use crate::internal_port::{InternalPort, ended};
 use figures::Figures;
 
 mod figures;
@@ -33,18 +31,10 @@ pub(crate) struct Order {
 /// Shows it until the user leaves, or prints it until nobody reads any more.
 pub(crate) fn run(order: &Order) -> ExitCode {
     let is_text = order.once || order.json || !io::stdout().is_terminal();
-    let shown = match is_text {
+    ended(match is_text {
         true => print(order),
         false => show(order),
-    };
-    match shown {
-        Ok(()) => Status::Done.into(),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Status::Done.into(),
-        Err(error) => {
-            complain(&error);
-            Status::Failed.into()
-        }
-    }
+    })
 }
 
 fn print(order: &Order) -> io::Result<()> {

@@ -5,9 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value};
 
-use crate::cli::complain;
-use crate::cli::status::Status;
-use crate::internal_port::InternalPort;
+use crate::internal_port::{InternalPort, ended};
 
 /// What is traced, and where that is asked.
 pub(crate) struct Order {
@@ -20,14 +18,7 @@ pub(crate) struct Order {
 
 /// Prints lines until the trace ends, or nobody reads any more.
 pub(crate) fn run(order: &Order) -> ExitCode {
-    match print(order) {
-        Ok(()) => Status::Done.into(),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Status::Done.into(),
-        Err(error) => {
-            complain(&error);
-            Status::Failed.into()
-        }
-    }
+    ended(print(order))
 }
 
 fn print(order: &Order) -> io::Result<()> {

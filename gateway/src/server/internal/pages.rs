@@ -1,4 +1,4 @@
-//! Who may change something at the internal port: not a web page.
+//! Who may change something at the internal port, or read names there: not a web page of somebody else.
 //!
 //! A browser on the machine or in the network of a node reaches its internal port, and sends there
 //! what a page from anywhere tells it to. It says so itself, by the page's `Origin`. A page may also
@@ -52,16 +52,39 @@ pub(crate) fn check<B>(
     ) {
         return Ok(());
     }
-    let header = |name| {
-        let value = request.headers().get(name)?;
-        // What is no text equals nothing.
-        Some(value.to_str().unwrap_or("?").to_ascii_lowercase())
-    };
-    let authority = request.uri().authority().map(|it| it.as_str());
-    let authority = authority.map(str::to_ascii_lowercase);
-    let called = authority.or_else(|| header(HOST.as_str()));
-    let origin = header(ORIGIN.as_str());
-    let fetched = header("sec-fetch-site");
+    let by_browser = is_own(request)?;
+    match called(request) {
+        Some(called) if (by_browser || !needs_key) && !is_known(host(&called), config) => {
+            Err(Suspect::Host)
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Looks at a request that reads names, such as those of rooms. If it is for a page to look at, pages of others may
+/// link there.
+pub(crate) fn check_reader<B>(
+    request: &Request<B>,
+    config: &Config,
+    is_page: bool,
+) -> Result<(), Suspect> {
+    if !is_page {
+        is_own(request)?;
+    }
+    // A page whose name points here says nothing of itself where it reads.
+    match called(request) {
+        Some(called) if !is_known(host(&called), config) => Err(Suspect::Host),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether a browser sends the request; refuses those of pages that are not of this node.
+fn is_own<B>(request: &Request<B>) -> Result<bool, Suspect> {
+    let (origin, fetched) = (
+        header(request, ORIGIN.as_str()),
+        header(request, FETCH_SITE),
+    );
+    let called = called(request);
     let own = |origin: &String| {
         let named = origin.split_once("://").map(|(_, authority)| authority);
         named.is_some() && named == called.as_deref()
@@ -70,13 +93,23 @@ pub(crate) fn check<B>(
     if !origin.as_ref().is_none_or(own) || !fetched.as_ref().is_none_or(from_own_page) {
         return Err(Suspect::Origin);
     }
-    let by_browser = origin.is_some() || fetched.is_some();
-    match called {
-        Some(called) if (by_browser || !needs_key) && !is_known(host(&called), config) => {
-            Err(Suspect::Host)
-        }
-        Some(_) | None => Ok(()),
-    }
+    Ok(origin.is_some() || fetched.is_some())
+}
+
+/// Where a browser says which page makes it ask.
+const FETCH_SITE: &str = "sec-fetch-site";
+
+/// The name by which the node is called.
+fn called<B>(request: &Request<B>) -> Option<String> {
+    let authority = request.uri().authority().map(|it| it.as_str());
+    let authority = authority.map(str::to_ascii_lowercase);
+    authority.or_else(|| header(request, HOST.as_str()))
+}
+
+fn header<B>(request: &Request<B>, name: &str) -> Option<String> {
+    let value = request.headers().get(name)?;
+    // What is no text equals nothing.
+    Some(value.to_str().unwrap_or("?").to_ascii_lowercase())
 }
 
 /// Without the port.
@@ -178,6 +211,35 @@ mod tests {
         assert_eq!(judge(&rebound, true), Err(Suspect::Host));
         // A program that has the key may call it what it likes.
         assert_eq!(judge(&[("host", "api.example.com")], true), Ok(()));
+    }
+
+    fn judge_reader(headers: &[(&str, &str)], is_page: bool) -> Result<(), Suspect> {
+        let mut request = Request::get("/status.json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        check_reader(&request.body(()).unwrap(), &Config::default(), is_page)
+    }
+
+    #[test]
+    fn names_are_for_the_page_of_the_node_and_for_programs() {
+        let own = [("host", "10.0.0.7:3001"), ("sec-fetch-site", "same-origin")];
+        let program = [("host", "localhost:3001")];
+        let rebound = [("host", "evil.example:3001")];
+        for is_page in [false, true] {
+            assert_eq!(judge_reader(&own, is_page), Ok(()));
+            assert_eq!(judge_reader(&program, is_page), Ok(()));
+            assert_eq!(judge_reader(&[], is_page), Ok(()));
+            assert_eq!(judge_reader(&rebound, is_page), Err(Suspect::Host));
+        }
+        for foreign in [
+            ("sec-fetch-site", "cross-site"),
+            ("origin", "https://evil.example"),
+        ] {
+            let headers = [("host", "localhost:3001"), foreign];
+            assert_eq!(judge_reader(&headers, false), Err(Suspect::Origin));
+            assert_eq!(judge_reader(&headers, true), Ok(()), "it is a link");
+        }
     }
 
     #[test]

@@ -107,12 +107,12 @@ pub(super) const METRICS: &[Metric] = &[
     counters(
         "gateway_connections_closed_total",
         "Sessions closed, by transport and reason.",
-        |it| it.sums(|shard| &shard.closed),
+        |it| it.sums(|shard| shard.closed.family()),
     ),
     counters(
         "gateway_handshakes_rejected_total",
         "Requests refused on the clients' port, by reason.",
-        |it| it.sums(|shard| &shard.refused),
+        |it| it.sums(|shard| shard.refused.family()),
     ),
     counters(
         "gateway_unknown_sid_total",
@@ -232,7 +232,7 @@ pub(super) const METRICS: &[Metric] = &[
     counters(
         "gateway_tokens_refused_total",
         "Tokens that were refused, at connect and later, by what was wrong with them.",
-        |it| it.node.counters().token_faults.values(),
+        |it| it.node.counters().token_faults.family().values(),
     ),
     counter(
         "gateway_tokens_expired_total",
@@ -289,7 +289,7 @@ pub(super) const METRICS: &[Metric] = &[
     ),
     counters(
         "gateway_internal_refused_total",
-        "Changing calls refused at the internal port, since a web page may have sent them.",
+        "Calls refused at the internal port, since a web page of somebody else may have sent them.",
         |it| it.node.counters().internal_refused.values(),
     ),
     counters(

@@ -2,12 +2,15 @@
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 use std::time::Duration;
 
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::figures::Figures;
 use super::screen::{Screen, Theme, Wish};
@@ -44,15 +47,39 @@ impl Drop for Ender {
     }
 }
 
-/// Shows it until the user leaves. The terminal is then as it was, also after a panic.
+/// Shows it until the user leaves, or the program is to end. The terminal is then as it was, also after a panic.
 pub(super) fn run(order: &Order) -> io::Result<()> {
+    let is_to_end = told_to_end()?;
     let mut terminal = ratatui::try_init()?;
-    let shown = show(order, &mut terminal);
+    let shown = show(order, &mut terminal, &is_to_end);
     ratatui::restore();
     shown
 }
 
-fn show(order: &Order, terminal: &mut DefaultTerminal) -> io::Result<()> {
+/// What becomes true with SIGTERM, or with SIGHUP: the terminal is closed.
+fn told_to_end() -> io::Result<Arc<AtomicBool>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
+    let entered = runtime.enter();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    drop(entered);
+    let is_told = Arc::new(AtomicBool::new(false));
+    let telling = Arc::clone(&is_told);
+    thread::spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
+            }
+        });
+        telling.store(true, Ordering::Relaxed);
+    });
+    Ok(is_told)
+}
+
+fn show(order: &Order, terminal: &mut DefaultTerminal, is_to_end: &AtomicBool) -> io::Result<()> {
     let (bring, news) = mpsc::sync_channel(MAX_WAITING);
     let asking = (order.port.clone(), order.interval, bring.clone());
     thread::spawn(move || ask(&asking.0, asking.1, &asking.2));
@@ -66,10 +93,17 @@ fn show(order: &Order, terminal: &mut DefaultTerminal) -> io::Result<()> {
     let mut following: Option<Following> = None;
     let mut number = 0;
     loop {
+        if is_to_end.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         take(&news, &mut screen, following.as_ref());
         terminal.draw(|frame| screen.draw(frame))?;
-        if !event::poll(LOOKS)? {
-            continue;
+        match event::poll(LOOKS) {
+            Ok(true) => {}
+            Ok(false) => continue,
+            // A signal woke it.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
         }
         let Event::Key(key) = event::read()? else {
             continue;
