@@ -18,6 +18,7 @@ npmPackages(FOLDER, "Node's servers and emitters");
 if (suites.includes("msgpack")) env.CLIENTS_PYTHON ??= pythonPackages(resolve(FOLDER, "../../../target/clients-venv"), join(FOLDER, "../clients"), "the Python client");
 if (suites.includes("otel")) env.COLLECTOR_PYTHON ??= pythonPackages(resolve(FOLDER, "../../../target/collector-venv"), join(FOLDER, "python"), "OpenTelemetry's messages");
 redis();
+if (suites.includes("admin")) debianProgram(process.env.CHROMIUM ?? "/usr/bin/chromium", "chromium", "Chromium from Debian (or set CHROMIUM to a browser that is there)");
 debianProgram("/usr/sbin/nginx", "nginx-light", "nginx from Debian (or install it yourself)");
 debianProgram("/usr/sbin/haproxy", "haproxy", "HAProxy from Debian (or install it yourself)");
 run(FOLDER, suites, { env, timeout: TEST_TIMEOUT_MS });
