@@ -4,6 +4,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
+import { io } from "socket.io-client";
 import { request } from "../clients/lib/http.mjs";
 import { Crowd, RoundRobin } from "./lib/crowd.mjs";
 import { joined, metric, relay } from "./lib/gateways.mjs";
@@ -13,6 +15,8 @@ import { until } from "../../../testkit/js/wait.mjs";
 const KEY = "a key for the tests of rebalancing";
 const ROOMS = ["one", "two", "three", "four"];
 const MEMBERS = 20;
+/** In each second. */
+const ARRIVALS = 120;
 const WANTED = ["cluster.rebalance", "cluster.rebalance_per_second"];
 
 const folder = mkdtempSync(join(tmpdir(), "rebalance-"));
@@ -80,4 +84,32 @@ test("connections spread over nodes that came, and nothing is lost", async (test
   assert.deepEqual(faults, []);
   assert.equal(crowd.notRecovered, 0);
   assert.ok(crowd.recovered > 0 && letGo[0] > 0 && letGo[1] > 0 && letGo[2] + letGo[3] === 0, `${letGo}`);
+});
+
+test("nobody is moved who arrives evenly, however often somebody asks", async (test) => {
+  crowd.close();
+  await until("nobody is there", async () => (await connections()).every((it) => it === 0));
+  writeFileSync(file, '[cluster]\nrebalance_per_second = 30\n');
+  for (const node of nodes) await reload(node);
+  const letGo = () => everywhere('gateway_connections_closed_total{reason="rebalanced",transport="websocket"}');
+  const before = await letGo();
+  const clients = [];
+  let connects = 0;
+  for (let turn = 0; turn < 10; turn += 1) {
+    const headers = { authorization: `Bearer ${KEY}`, "content-type": "application/json" };
+    const asked = await request(nodes[turn % nodes.length].internalPort, "/api/v1/rebalance", { method: "POST", headers, body: "{}" });
+    assert.equal(asked.status, 200, asked.text);
+    for (let number = 0; number < ARRIVALS; number += 1) {
+      const client = io(balancer.url, { transports: ["websocket"], forceNew: true });
+      client.on("connect", () => (connects += 1));
+      clients.push(client);
+    }
+    await until("they are there", () => connects === clients.length);
+    // The nodes look once a second, and begin after five looks at most.
+    await delay(1000);
+    assert.deepEqual(await everywhere("gateway_rebalancing"), nodes.map(() => 0), `turn ${turn}: ${await connections()}`);
+  }
+  test.diagnostic(`${clients.length} clients arrived: ${await connections()}`);
+  for (const client of clients) client.close();
+  assert.deepEqual([await letGo(), connects], [before, clients.length]);
 });
