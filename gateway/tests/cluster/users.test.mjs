@@ -165,6 +165,23 @@ describe("three nodes and one Redis", () => {
     for (const node of nodes) (await open(node, "eve")).close();
   });
 
+  it("a Redis that takes no writes keeps no node from being ready, and takes no block", async () => {
+    const key = "socket.io-gateway{nodes}users";
+    await redis.command("HSET", key, "user:over", "1:1:{}");
+    await redis.command("CONFIG", "SET", "min-replicas-to-write", "1");
+    const late = await relay("d", settings);
+    await until("it is ready", () => isReady(late));
+    assert.equal((await refusal(late, "bob")).data?.code, "user_blocked");
+    const answer = await post(late, "block", { user: "sue" });
+    assert.deepEqual([answer.status, JSON.parse(answer.text).error.code], [503, "unavailable"]);
+    (await open(late, "sue")).close();
+    await late.stop();
+    await redis.command("CONFIG", "SET", "min-replicas-to-write", "0");
+    await Promise.all(nodes.map((node) => joined(node, NAMES.length)));
+    await call(nodes[0], "block", { user: "sue" }, "until");
+    assert.equal((await refusal(nodes[1], "sue")).data?.code, "user_blocked");
+  });
+
   it("garbage in Redis is counted and hurts nobody", async () => {
     const key = "socket.io-gateway{nodes}users";
     await redis.command("HSET", key, "user:odd", "no record", "other:odd", "1:0:{}", "user:late", "9999999999999999:0:{}");

@@ -11,6 +11,7 @@
 //! A node is not ready before it is in step. It subscribes first and reads then, so that it misses nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use adapter::{Records, RecordsError, RecordsMark};
@@ -50,6 +51,7 @@ pub(crate) async fn begin(node: &Arc<Node>, cluster: &Arc<Cluster>) -> InStep {
         seen: None,
         differs: false,
         has_shards: false,
+        has_complained: AtomicBool::new(false),
     });
     let mut begun = InStep {
         cluster: Arc::clone(cluster),
@@ -105,6 +107,8 @@ struct Step {
     differs: bool,
     /// Whether the shards run. Before that nobody is connected, and nobody answers.
     has_shards: bool,
+    /// Whether it was told that the store does not take back what it lost.
+    has_complained: AtomicBool,
 }
 
 impl Step {
@@ -112,9 +116,7 @@ impl Step {
     async fn take(&mut self) -> Result<(), RecordsError> {
         let users = self.node.users();
         let over = users.forget();
-        if !over.is_empty() {
-            self.store.strike(over).await?;
-        }
+        self.strike(over).await;
         let (known, _) = users.known();
         let mark = self.store.mark().await?;
         users.set_clock(mark.now);
@@ -130,14 +132,17 @@ impl Step {
         if is_in_step && !differed && mark.newest >= known {
             return Ok(());
         }
-        self.read(known, mark).await?;
+        let is_whole = self.read(known, mark).await?;
         self.differs = false;
-        self.seen = Some((mark.newest, mark.count, users.known().0));
+        // What could not be brought back is tried again.
+        let seen = (mark.newest, mark.count, users.known().0);
+        self.seen = is_whole.then_some(seen);
         self.note()
     }
 
-    /// Reads all records, and brings back what is gone.
-    async fn read(&self, known: u64, mark: RecordsMark) -> Result<(), RecordsError> {
+    /// Reads all records, and brings back what is gone. Whether the store has it all then: one that takes no
+    /// writes keeps no node from being in step.
+    async fn read(&self, known: u64, mark: RecordsMark) -> Result<bool, RecordsError> {
         let users = self.node.users();
         let records = self.store.read().await?;
         let compared = users.compare(&records, known, mark);
@@ -148,17 +153,31 @@ impl Step {
         if compared.odd > 0 {
             warn!(target: "gateway::users", records = compared.odd, "records of users are of a later version, or no node wrote them; they are ignored");
         }
-        if !compared.over.is_empty() {
-            self.store.strike(compared.over).await?;
-        }
+        self.strike(compared.over).await;
         let lost = compared.lost.len();
-        if lost > 0 {
-            self.store.restore(compared.lost).await?;
-            users.counters.restored.add(lost as u64);
-            warn!(target: "gateway::users", records = lost, "Redis had lost records of users who may not connect; this node wrote them again");
-        }
         debug!(target: "gateway::users", records = records.len(), lost, "records of users read");
-        Ok(())
+        if lost == 0 {
+            return Ok(true);
+        }
+        if let Err(error) = self.store.restore(compared.lost).await {
+            if !self.has_complained.swap(true, Ordering::Relaxed) {
+                warn!(target: "gateway::users", records = lost, %error, "Redis has lost records of users who may not connect, and does not take them again; they hold on the nodes that have them");
+            }
+            return Ok(false);
+        }
+        self.has_complained.store(false, Ordering::Relaxed);
+        users.counters.restored.add(lost as u64);
+        warn!(target: "gateway::users", records = lost, "Redis had lost records of users who may not connect; this node wrote them again");
+        Ok(true)
+    }
+
+    /// Takes away what is over. What cannot be taken away now is found at the next whole reading.
+    async fn strike(&self, names: Vec<String>) {
+        if !names.is_empty()
+            && let Err(error) = self.store.strike(names).await
+        {
+            debug!(target: "gateway::users", %error, "records that are over stay in Redis");
+        }
     }
 
     /// The node is in step.
