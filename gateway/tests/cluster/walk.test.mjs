@@ -123,6 +123,8 @@ test("4: whether somebody sends to her room", async () => {
     const ann = await user(nodes[1], "ann");
     await ann.call("join", ["chat"]);
     await bob.call("publish", "chat", "hello", { n: 1 });
+    // Her node hears of it later than Bob's.
+    await ann.next();
     ann.close();
   });
   bob.close();
