@@ -84,7 +84,7 @@ impl Claims {
             Some(Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) | None => None,
         };
         Issue {
-            name: name.filter(|name| name.len() <= MAX_TOKEN_NAME),
+            name: name.filter(|name| name.chars().count() <= MAX_TOKEN_NAME),
             at: claims.get("iat").and_then(Value::as_f64),
         }
     }

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Longest name of a token (`jti`) in bytes.
+/// Longest name of a token (`jti`) in characters.
 pub(crate) const MAX_TOKEN_NAME: usize = 256;
 
-/// Longest name of a user in bytes, as claims have it.
+/// Longest name of a user in characters, as calls of the API have it.
 const MAX_USER: usize = 256;
 
 /// What is kept out.
@@ -51,7 +51,7 @@ impl Subject {
             "token" => MAX_TOKEN_NAME,
             _ => MAX_USER,
         };
-        if of.is_empty() || of.len() > most {
+        if of.is_empty() || of.chars().count() > most {
             return None;
         }
         match kind {
@@ -94,6 +94,9 @@ mod tests {
         ] {
             assert_eq!(Subject::of_name(&subject.to_name()), Some(subject));
         }
+        // As many characters as calls of the API may name, however many bytes they are.
+        let longest = Subject::User("\u{1f600}".repeat(MAX_USER));
+        assert_eq!(Subject::of_name(&longest.to_name()), Some(longest));
         let long = format!("user:{}", "a".repeat(257));
         for name in ["", "user", "user:", "other:a", &long] {
             assert_eq!(Subject::of_name(name), None, "{name}");

@@ -25,6 +25,12 @@ pub(super) const CHANGES: [CallName; 4] = [
 /// The longest time for which somebody is kept out, unless it is for ever.
 const MAX_LASTS: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
+/// How such durations are written, but for large numbers in small units.
+const LASTS: &str = "^([1-9][0-9]{3,10} ?ms|[1-9][0-9]{0,7} ?s|[1-9][0-9]{0,5} ?m|[1-9][0-9]{0,3} ?h|[1-9][0-9]{0,2} ?d|[12][0-9]{3} ?d|3[0-5][0-9]{2} ?d)$";
+
+/// The last second of the year 9999, as `date-time` can say it.
+const MAX_TIME: f64 = 253_402_300_799.0;
+
 /// Most characters of a reason.
 const MAX_REASON: usize = 200;
 
@@ -50,6 +56,7 @@ pub(super) struct Unblock {
 /// Tokens that are not taken any more: one of `jti` and `user`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = one_of_them()))]
 pub(super) struct Revoke {
     /// The token of this name.
     jti: Option<TokenName>,
@@ -57,6 +64,7 @@ pub(super) struct Revoke {
     user: Option<User>,
     /// With `user`: those that were issued (`iat`) until then, this second too, in seconds since 1970; without
     /// it until now. Tokens that do not say when they were issued are all refused.
+    #[schemars(extend("minimum" = 0, "maximum" = MAX_TIME))]
     issued_until: Option<f64>,
     /// For how long this is remembered: at least as long as the tokens are good. Without it, for ever.
     #[serde(rename = "for")]
@@ -66,6 +74,7 @@ pub(super) struct Revoke {
 /// Tokens that are taken again: one of `jti` and `user`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = one_of_them()))]
 pub(super) struct Unrevoke {
     /// The token of this name.
     jti: Option<TokenName>,
@@ -187,8 +196,10 @@ pub(super) async fn unblock(gateway: &Gateway, call: Unblock) -> Result<Barred, 
 pub(super) async fn revoke(gateway: &Gateway, call: Revoke) -> Result<Barred, NotChanged> {
     let subject = tokens(call.jti, call.user)?;
     let issued_until = match (&subject, call.issued_until) {
-        (Subject::TokensOf(_), Some(until)) if !until.is_finite() || until < 0.0 => {
-            return Err(NotChanged::Call("issued_until: it is no time since 1970"));
+        (Subject::TokensOf(_), Some(until)) if !(0.0..=MAX_TIME).contains(&until) => {
+            return Err(NotChanged::Call(
+                "issued_until: it is not between 1970 and the year 9999, in seconds",
+            ));
         }
         (Subject::TokensOf(_), until) => Some(until.unwrap_or_else(now)),
         (Subject::Token(_) | Subject::User(_), None) => None,
@@ -289,13 +300,33 @@ fn now() -> f64 {
     now.unwrap_or_default().as_secs_f64().floor()
 }
 
+/// A name of a token, or a user, and what goes with it.
+fn one_of_them() -> serde_json::Value {
+    serde_json::json!([
+        {
+            "required": ["jti"],
+            "properties": {
+                "jti": {"type": "string"},
+                "user": {"type": "null"},
+                "issued_until": {"type": "null"},
+            },
+        },
+        {
+            "required": ["user"],
+            "properties": {"jti": {"type": "null"}, "user": {"type": "string"}},
+        },
+    ])
+}
+
 impl TryFrom<String> for TokenName {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        match (1..=MAX_TOKEN_NAME).contains(&text.len()) {
+        match (1..=MAX_TOKEN_NAME).contains(&text.chars().count()) {
             true => Ok(Self(text)),
-            false => Err(format!("a token has a name of 1 to {MAX_TOKEN_NAME} bytes")),
+            false => Err(format!(
+                "a token has a name of 1 to {MAX_TOKEN_NAME} characters"
+            )),
         }
     }
 }
@@ -330,7 +361,7 @@ impl JsonSchema for TokenName {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "The name of a token, its claim `jti`: at most 256 bytes.",
+            "description": "The name of a token, its claim `jti`.",
             "type": "string", "minLength": 1, "maxLength": MAX_TOKEN_NAME,
         })
     }
@@ -344,7 +375,7 @@ impl JsonSchema for Lasts {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "description": "A duration from 1s to 3660d: a number and ms, s, m, h or d.",
-            "type": "string", "pattern": "^[0-9]+ ?(ms|s|m|h|d)$", "examples": ["12h"],
+            "type": "string", "pattern": LASTS, "examples": ["12h"],
         })
     }
 }
