@@ -102,7 +102,7 @@ impl SocketTask {
             Writer::Task if rests => Writer::Resting,
             Writer::TaskListed if rests => Writer::Listed,
             Writer::TaskHeld if rests => Writer::Held,
-            // It has written all.
+            // It writes by itself.
             Writer::TaskHeld => Writer::Task,
             same @ (Writer::Task
             | Writer::TaskBehind
