@@ -20,6 +20,10 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # How long what was started may take to end when it is told to.
 GRACE_SECONDS = 15
 
+# How much of a failed suite's end stands again at the end of all: a log may be cut, and its end is what is read first.
+LAST_LINES = 16
+LAST_CHARACTERS = 300
+
 
 @dataclasses.dataclass
 class Suite:
@@ -100,6 +104,12 @@ class Job:
             pass
 
 
+def last_lines(text):
+    """The end of an output, without empty lines."""
+    lines = [line.rstrip()[:LAST_CHARACTERS] for line in text.splitlines() if line.strip()]
+    return "\n".join(lines[-LAST_LINES:])
+
+
 def may_start(suite, running, cores):
     """Whether there is room for a suite beside those that run."""
     if not running:
@@ -112,8 +122,9 @@ def may_start(suite, running, cores):
     return suite.load + load <= cores
 
 
-def run(suites, cores, command, out=print):
-    """Runs suites, and returns the results by name: status, seconds, seconds of CPU. A suite whose needs failed has no status."""
+def run(suites, cores, command, out=print, ends=None):
+    """Runs suites, and returns the results by name: status, seconds, seconds of CPU. A suite whose needs failed has no status. `ends` gets the last
+    lines of those that failed."""
     waiting, running, results = list(suites), [], {}
     with tempfile.TemporaryDirectory(prefix="gateway-suites-") as folder:
         try:
@@ -134,7 +145,9 @@ def run(suites, cores, command, out=print):
                     if ended:
                         running.remove(job)
                         results[job.suite.name] = ended
-                        tell(job, ended, out)
+                        text = tell(job, ended, out)
+                        if ends is not None and ended[0] != 0:
+                            ends[job.suite.name] = last_lines(text)
         except BaseException:
             stop(running)
             raise
@@ -146,6 +159,7 @@ def tell(job, ended, out):
     text = job.output.read_text(errors="replace").rstrip()
     said = "passed" if status == 0 else f"FAILED with status {status}"
     out(f"\n== {job.suite.name} ==\n{text}\n== {job.suite.name}: {said} after {seconds:.0f} s, {busy:.0f} s of CPU\n", flush=True)
+    return text
 
 
 def stop(jobs):
@@ -229,8 +243,9 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     began = time.monotonic()
     adopt_orphans()
+    ends = {}
     try:
-        results = run(suites, os.cpu_count() or 2, make)
+        results = run(suites, os.cpu_count() or 2, make, ends=ends)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     left = end_orphans()
@@ -241,6 +256,8 @@ def main():
         print(f"{name:24}{said:8}{seconds:6.0f} s{busy:6.0f} s of CPU")
     failed = sum(status != 0 for status, _, _ in results.values())
     print(f"all of it: {time.monotonic() - began:.0f} s, {sum(busy for _, _, busy in results.values()):.0f} s of CPU\n")
+    for name, text in ends.items():
+        print(f"== the end of {name} ==\n{text}\n")
     print(f"suites: {len(results) - failed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
 

@@ -10,7 +10,7 @@ import time
 import unittest
 from pathlib import Path
 
-from suites import ROOT, SUITES, Suite, may_start, run, with_needs
+from suites import LAST_LINES, ROOT, SUITES, Suite, may_start, run, with_needs
 
 HERE = Path(__file__).resolve().parent
 PATIENCE_SECONDS = 60
@@ -44,6 +44,14 @@ class Runner(unittest.TestCase):
         run(suites, 2, shell, lambda *text, **_: print(*text, file=said))
         for name in ("one", "two"):
             self.assertIn(f"== {name} ==\n{name}\n{name}\n{name}\n== {name}: passed", said.getvalue())
+
+    def test_the_end_of_what_failed_is_kept(self):
+        ends = {}
+        suites = [Suite("good", "echo fine", load=1), Suite("bad", "seq 100; echo; echo the reason; exit 1", load=1)]
+        run(suites, 2, shell, silent, ends)
+        self.assertEqual(list(ends), ["bad"])
+        self.assertTrue(ends["bad"].endswith("\n100\nthe reason"), ends)
+        self.assertEqual(len(ends["bad"].splitlines()), LAST_LINES)
 
     def test_nothing_heavy_runs_beside_what_measures(self):
         light, heavy = Suite("light", "", load=0.5), Suite("heavy", "", load=1.5)

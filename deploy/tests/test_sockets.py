@@ -21,6 +21,8 @@ error_log /dev/stderr;
 pid {folder}/nginx.pid;
 events {{}}
 http {{
+    # Its folder for logs is there only where nginx is installed.
+    access_log off;
     client_body_temp_path {folder}/bodies; proxy_temp_path {folder}/answers;
     fastcgi_temp_path {folder}/fastcgi; scgi_temp_path {folder}/scgi; uwsgi_temp_path {folder}/uwsgi;
     map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
