@@ -1,6 +1,7 @@
 //! A node that serves, and its end.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +57,12 @@ pub struct Running {
     /// What makes spans, and the thread that sends them.
     pub(super) spans: Option<(Arc<Otel>, Arc<Outbound>)>,
     pub(super) shards: Vec<ShardThread>,
+}
+
+/// How a node ends.
+enum Manner {
+    Drained,
+    CutShort,
 }
 
 impl Running {
@@ -130,19 +137,30 @@ impl Running {
     /// in each second, with a transport close, so that clients connect elsewhere in an even stream.
     /// Until then it serves them. A node that serves nobody ends at once.
     pub async fn stop(self) {
-        let node = self.gateway.node();
-        let was_idle = !node.drain().has_begun() && draining::is_idle(node);
-        draining::begin(node, node.config().shutdown.drain, Purpose::End);
-        if !was_idle {
-            draining::finished(node).await;
-        }
-        self.end().await;
+        self.ending(Manner::Drained).await;
     }
 
     /// Closes all sessions at once, and ends the node's threads.
     pub async fn stop_at_once(self) {
-        draining::cut_short(self.gateway.node()).await;
-        self.end().await;
+        self.ending(Manner::CutShort).await;
+    }
+
+    /// Behind a pointer: a program that awaits the end would compile all of it a second time.
+    fn ending(self, manner: Manner) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            let node = self.gateway.node();
+            match manner {
+                Manner::Drained => {
+                    let was_idle = !node.drain().has_begun() && draining::is_idle(node);
+                    draining::begin(node, node.config().shutdown.drain, Purpose::End);
+                    if !was_idle {
+                        draining::finished(node).await;
+                    }
+                }
+                Manner::CutShort => draining::cut_short(node).await,
+            }
+            self.end().await;
+        })
     }
 
     async fn end(mut self) {

@@ -1,5 +1,6 @@
 //! Starting a node.
 
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
 use adapter::{Adapter, Inbox as AdapterInbox, NodeId, NodeState, NodeTag};
@@ -154,6 +155,15 @@ impl Server {
     /// What [`check`](Self::check) finds, a port that cannot be listened on, or a thread that cannot
     /// be started.
     pub async fn start(self) -> Result<Running, StartError> {
+        self.starting().await
+    }
+
+    /// Behind a pointer: a program that awaits the start would compile all of it a second time.
+    fn starting(self) -> Pin<Box<dyn Future<Output = Result<Running, StartError>>>> {
+        Box::pin(self.start_node())
+    }
+
+    async fn start_node(self) -> Result<Running, StartError> {
         let Self {
             config,
             application,
