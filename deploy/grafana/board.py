@@ -113,6 +113,22 @@ def rows():
             graph("Refused at the internal port", "Calls that a web page of somebody else may have sent, in five minutes.", ("sum by (reason) (increase(gateway_internal_refused_total[][5m]))", "{{reason}}"), unit="none"),
         ),
         row(
+            "Users",
+            graph("Kept out", "Users that are blocked, and revocations of tokens that are in force. Every node should show the same.", ("max by (instance) (gateway_users_blocked[])", "{{instance}}, blocked"), ("max by (instance) (gateway_tokens_revoked[])", "{{instance}}, revoked"), unit="none"),
+            graph("In step with Redis", "1: the node knows all blocks and revocations that Redis has, and Redis all of its own.", ("min by (instance) (gateway_users_in_step[])", "{{instance}}"), unit="none"),
+            graph("Refused and disconnected", "Sockets that could not connect because of their user or token, and (downwards) those that had to go.", (f"sum by (reason) (rate(gateway_users_refused_total[][{RATE}])) > 0", "{{reason}}"), (f"-(sum by (reason) (rate(gateway_users_shut_out_total[][{RATE}])) > 0)", "{{reason}}"), unit="cps"),
+            graph("Size of the table", "Records of blocks and revocations on each node, with those of the last 30 days that were lifted. Redis takes 100,000.", ("max by (instance) (gateway_users_records[])", "{{instance}}"), unit="none"),
+            graph("Calls that some nodes did not confirm", "Blocks, revocations and their opposites whose answer was 503 not_everywhere, or that Redis did not take, in five minutes.", ("sum by (code) (increase(gateway_api_errors_total[code=~\"full|not_everywhere\"][5m]))", "{{code}}"), unit="none"),
+            graph("Lost and odd records", "Records that Redis had lost and nodes wrote again, and records that no node can have written, in five minutes.", ("sum(increase(gateway_users_restored_total[][5m]))", "written again"), ("sum(increase(gateway_users_odd_total[][5m]))", "odd"), unit="none"),
+        ),
+        row(
+            "Admin page",
+            graph("Pages", "Admin pages that are open on each node, at most 32; and nodes that tell pages what happens to sockets.", ("sum by (instance) (gateway_admin_pages[])", "{{instance}}"), ("sum(gateway_admin_watched[])", "nodes that tell"), unit="none"),
+            graph("Logins", "Attempts to open a page in five minutes, by how they ended.", ("sum by (result) (increase(gateway_admin_logins_total[][5m]))", "{{result}}"), unit="none", stack=True),
+            graph("Events for pages", "By what became of them. A page shows part of what happens if many are left out or not told.", (f"sum by (result) (rate(gateway_admin_events_total[][{RATE}]))", "{{result}}"), unit="cps", stack=True),
+            graph("Operations of pages", "Emits, joins, leaves and disconnects in five minutes. The log says who did what.", ("sum by (operation, result) (increase(gateway_admin_operations_total[][5m])) > 0", "{{operation}}, {{result}}"), unit="none"),
+        ),
+        row(
             "Resources",
             graph("CPU", "Cores in use. A node cannot use more than it has shards.", (f"sum by (instance) (rate(process_cpu_seconds_total[][{RATE}]))", "{{instance}}"), unit="none"),
             graph("Memory", "Resident. The kernel's share of each connection is not in it.", ("sum by (instance) (process_resident_memory_bytes[])", "{{instance}}"), unit="bytes"),

@@ -17,11 +17,14 @@ from programs import DEPLOY, DOCS
 
 FOLDER = DEPLOY / "prometheus"
 RULES = ["recording.rules.yml", "alerts.rules.yml"]
-ROWS = ["Overview", "Connections", "Heartbeats", "Messages and latency", "Recovery", "Rooms", "Adapter", "Backends", "Drain", "Steering", "Resources"]
+ROWS = ["Overview", "Connections", "Heartbeats", "Messages and latency", "Recovery", "Rooms", "Adapter", "Backends", "Drain", "Steering", "Users", "Admin page", "Resources"]
 VARIABLES = ["datasource", "job", "namespace", "instance"]
 
 # Documented once the program has the limit.
 PLANNED_VALUES = {"handshake_rate"}
+
+# Whoever opens an admin page there; nobody does.
+ADMIN = {"ADMIN_USER": "admin", "ADMIN_PASSWORD": "$2b$04$abcdefghijklmnopqrstuuLZYjhNQAOdpbzt4WxWlUHjv1wsyH5DG"}
 
 # What Prometheus adds to each series.
 TARGET_LABELS = {"job", "namespace", "instance", "pod"}
@@ -100,7 +103,7 @@ class Queries(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(folder.cleanup)
         test = ClassCleanup(cls)
-        cls.nodes = programs.cluster(test, folder.name, 3, ENGINE_PING_INTERVAL="500ms")
+        cls.nodes = programs.cluster(test, folder.name, 3, ENGINE_PING_INTERVAL="500ms", **ADMIN)
         cls.clients = []
         for index in range(12):
             client = socketio.Client(reconnection=False)

@@ -61,6 +61,8 @@ pub(crate) struct Users {
     /// Whether the store refuses, which is told.
     refused: Mutex<Option<String>>,
     is_waiting: AtomicBool,
+    /// Whether the last look found no difference to the store.
+    is_in_step: AtomicBool,
     pub(crate) connections: Connections,
     /// Tells the task that compares that there may be something to do.
     pub(crate) wake: Notify,
@@ -90,6 +92,7 @@ impl Default for Users {
             waits: Mutex::default(),
             refused: Mutex::default(),
             is_waiting: AtomicBool::new(false),
+            is_in_step: AtomicBool::new(true),
             connections: Connections::default(),
             wake: Notify::new(),
             counters: UserCounters::default(),
@@ -201,6 +204,16 @@ impl Users {
         let mut waits = lock(&self.waits);
         self.is_waiting.store(why.is_some(), Ordering::Release);
         *waits = why;
+    }
+
+    /// Whether the last look found no difference to the store. Without one there is none.
+    pub(crate) fn is_in_step(&self) -> bool {
+        self.is_in_step.load(Ordering::Relaxed)
+    }
+
+    /// What a look at the store found.
+    pub(crate) fn set_in_step(&self, is_in_step: bool) {
+        self.is_in_step.store(is_in_step, Ordering::Relaxed);
     }
 
     /// What the store says that refuses.

@@ -250,12 +250,19 @@ async fn a_node_that_comes_later_is_not_ready_before_it_knows_who_is_blocked() {
         "{}",
         answer.body
     );
+    let in_step = "gateway_users_in_step";
+    assert_eq!(late.metric(in_step).await, 0.0);
+    a.until_metric(in_step, 0.0).await;
     // It is there, and its clients go when the node learns of it.
     let early = user(&late, "ann").await;
     cluster.set_records_away(false);
     is_gone(early).await;
     until(async || ready().await.status == 200).await;
     assert!(!may_connect(&late, "ann").await);
+    for node in [&a, &late] {
+        node.until_metric(in_step, 1.0).await;
+        assert_eq!(node.metric("gateway_users_records").await, 1.0);
+    }
 }
 
 #[tokio::test]
@@ -283,6 +290,12 @@ async fn a_node_alone_keeps_users_out_too() {
     is_gone(ann).await;
     let refusal = refusal(&gateway, "ann").await;
     assert!(refusal["data"]["until"].is_string(), "{refusal}");
+    assert_eq!(gateway.metric("gateway_users_in_step").await, 1.0);
+    // What is lifted is remembered.
+    done(&gateway, "unblock", json!({"user": "ann"})).await;
+    for (series, value) in [("gateway_users_blocked", 0.0), ("gateway_users_records", 1.0)] {
+        assert_eq!(gateway.metric(series).await, value, "{series}");
+    }
 }
 
 #[tokio::test]

@@ -257,6 +257,16 @@ pub(super) const METRICS: &[Metric] = &[
         "Revocations of tokens that are in force.",
         |it| it.node.users().counts().1,
     ),
+    gauge(
+        "gateway_users_records",
+        "Records of blocks and revocations that the node keeps, those that were lifted lately too.",
+        |it| it.node.users().known().1 as u64,
+    ),
+    gauge(
+        "gateway_users_in_step",
+        "1 while the node knows all records of Redis, and Redis those of the node.",
+        |it| u64::from(it.node.users().is_in_step()),
+    ),
     counter(
         "gateway_users_restored_total",
         "Blocks and revocations that Redis had lost and that this node wrote again.",

@@ -90,9 +90,13 @@ impl InStep {
             step.seen = None;
         }
         if !self.cluster.adapter().is_up() {
+            users.set_in_step(false);
             return COMPARE;
         }
-        match step.take().await {
+        let taken = step.take().await;
+        // After a reading that left a difference nothing is seen.
+        users.set_in_step(taken.is_ok() && step.seen.is_some());
+        match taken {
             Ok(()) => COMPARE,
             Err(error) => step.fail(&error),
         }
