@@ -24,6 +24,7 @@ pub(crate) mod session;
 pub(crate) mod shard;
 pub(crate) mod spreading;
 pub(crate) mod strangers;
+pub(crate) mod turns;
 pub(crate) mod websocket;
 #[cfg(feature = "webtransport")]
 pub(crate) mod webtransport;

@@ -8,7 +8,7 @@
 //! nodes. It may use what is below the cluster.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -22,7 +22,9 @@ mod totals;
 
 pub(crate) use rates::{NodeRates, Report, RoomRates, UserRates, merged};
 pub(crate) use shard_top::{Piece, ShardTop};
-pub(crate) use status::{Counted, MAX_LARGEST, NodeStatus, RoomMembers, largest, summed};
+pub(crate) use status::{
+    Counted, Found, Look, MAX_LARGEST, MAX_TOLD_ROOMS, NodeStatus, RoomMembers, largest, summed,
+};
 pub(crate) use totals::Totals;
 
 /// How long a node counts after somebody asked last.
@@ -33,6 +35,9 @@ pub(crate) const WINDOW: Duration = Duration::from_secs(1);
 
 /// The longest time that rates of a node are of, if somebody asks often.
 const HORIZON: Duration = Duration::from_secs(5);
+
+/// How long what was found in the registries of the shards is for everybody who asks: nodes may ask each other.
+pub(crate) const FRESH: Duration = Duration::from_secs(1);
 
 /// Most moments of which the counters are remembered.
 const MAX_SEEN: usize = 8;
@@ -47,23 +52,32 @@ pub(crate) const MAX_BUSIEST: usize = 50;
 const MAX_ANSWERS: usize = 1024;
 
 /// What somebody wants to know of nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Wanted {
     /// What is busiest.
     Rates,
     /// Also how they are.
     Status,
+    /// How many members these rooms have.
+    Rooms(Vec<RoomName>),
 }
 
-/// Most bytes of a question.
+/// A namespace, and a room there.
+pub(crate) type RoomName = (String, String);
+
+/// Most bytes of a question without names of rooms.
 const MAX_QUESTION: usize = 40;
+
+/// Most bytes of one with names.
+const MAX_LONG_QUESTION: usize = 64 * 1024;
 
 impl Wanted {
     /// How nodes ask each other. Those that do not understand it say so, or answer with what they know.
-    pub(crate) fn question(self) -> &'static str {
+    pub(crate) fn question(&self) -> String {
         match self {
-            Self::Rates => r#"{"top":{}}"#,
-            Self::Status => r#"{"top":{"status":true}}"#,
+            Self::Rates => r#"{"top":{}}"#.to_owned(),
+            Self::Status => r#"{"top":{"status":true}}"#.to_owned(),
+            Self::Rooms(rooms) => serde_json::json!({"top": {"rooms": rooms}}).to_string(),
         }
     }
 
@@ -77,15 +91,21 @@ impl Wanted {
         struct Details {
             #[serde(default)]
             status: bool,
+            rooms: Option<Vec<RoomName>>,
         }
-        if words.len() > MAX_QUESTION {
+        let most = match words.starts_with(r#"{"top":{"rooms":"#) {
+            true => MAX_LONG_QUESTION,
+            false => MAX_QUESTION,
+        };
+        if words.len() > most {
             return None;
         }
         let question: Question = serde_json::from_str(words).ok()?;
-        Some(match question.top.status {
-            true => Self::Status,
-            false => Self::Rates,
-        })
+        match question.top.rooms {
+            Some(rooms) => (rooms.len() <= MAX_LARGEST).then_some(Self::Rooms(rooms)),
+            None if question.top.status => Some(Self::Status),
+            None => Some(Self::Rates),
+        }
     }
 }
 
@@ -93,6 +113,8 @@ impl Wanted {
 #[derive(Debug, Default)]
 pub(crate) struct NodeTop {
     watch: Mutex<Option<Watch>>,
+    /// What was found in the registries of the shards, for all who ask within a while.
+    pub(crate) found: tokio::sync::Mutex<Option<(Instant, Arc<Found>)>>,
     /// Who waits for answers of other nodes, by the request.
     asked: Mutex<HashMap<String, mpsc::Sender<(String, String)>>>,
 }
@@ -258,9 +280,16 @@ mod tests {
 
     #[test]
     fn only_the_question_is_the_question() {
-        for wanted in [Wanted::Rates, Wanted::Status] {
-            assert_eq!(Wanted::read(wanted.question()), Some(wanted));
+        let rooms = |count| vec![("/".to_owned(), "\"".repeat(1000)); count];
+        for wanted in [
+            Wanted::Rates,
+            Wanted::Status,
+            Wanted::Rooms(rooms(MAX_LARGEST)),
+        ] {
+            assert_eq!(Wanted::read(&wanted.question()), Some(wanted));
         }
+        let many = Wanted::Rooms(rooms(MAX_LARGEST + 1));
+        assert_eq!(Wanted::read(&many.question()), None);
         for words in ["", "{}", r#"{"of":{"user":"top"},"lease":1}"#, "[]"] {
             assert_eq!(Wanted::read(words), None, "{words}");
         }

@@ -13,7 +13,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use adapter::{Counter, Record, RecordsMark};
 use tokio::sync::Notify;
 
-use crate::count::{Family, label};
+use crate::count::{Family, Timed, label};
 
 mod blocklist;
 mod connections;
@@ -73,7 +73,7 @@ pub(crate) struct Users {
 #[derive(Default)]
 pub(crate) struct UserCounters {
     /// Sockets that were refused.
-    pub(crate) refused: Family<UserRefusal, Counter>,
+    pub(crate) refused: Timed<UserRefusal, Counter>,
     /// Sockets that were there and had to go.
     pub(crate) shut_out: Family<UserRefusal, Counter>,
     /// Records that the store lost and that this node wrote again.

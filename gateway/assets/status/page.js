@@ -248,7 +248,7 @@ function showRooms(id, told, of, nothing) {
 
 function showReasons() {
   const now = Date.now();
-  const kinds = [["closed", "closed", figures.closed], ["refused", "refused", figures.refused], ["token", "token", figures.tokens_refused]];
+  const kinds = [["closed", "closed", figures.closed], ["refused", "refused", figures.refused], ["token", "token", figures.tokens_refused], ["user", "user", figures.users_refused]];
   const all = kinds.flatMap(([kind, label, reasons]) => reasons.map((it) => ({ ...it, kind, label, key: `${kind} ${it.reason}` })));
   const counts = new Map(all.map(({ key, count }) => [key, count]));
   past.push({ at: now, counts });

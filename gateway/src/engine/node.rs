@@ -349,6 +349,27 @@ impl Node {
         async move { join_all(answers).await.into_iter().flatten().collect() }
     }
 
+    /// Asks every shard for what takes several turns there. A shard that ended answers nothing.
+    pub(crate) fn query_in_turns<T: Send + 'static, F: Future<Output = T> + 'static>(
+        &self,
+        question: impl Fn(std::rc::Rc<Shard>) -> F + Send + Sync + 'static,
+    ) -> impl Future<Output = Vec<T>> + Send + 'static {
+        let question = Arc::new(question);
+        let mut answers = Vec::with_capacity(self.shards.len());
+        for shard in &self.shards {
+            let (sender, receiver) = oneshot::channel();
+            answers.push(receiver);
+            let question = Arc::clone(&question);
+            shard.post(Mail::Run(Box::new(move |shard| {
+                let answer = question(std::rc::Rc::clone(shard));
+                tokio::task::spawn_local(async move {
+                    let _gone = sender.send(answer.await);
+                });
+            })));
+        }
+        async move { join_all(answers).await.into_iter().flatten().collect() }
+    }
+
     /// Whether some shard is so far behind, by bytes or by time, that no more should be read from
     /// clients.
     pub(crate) fn is_behind(&self) -> bool {

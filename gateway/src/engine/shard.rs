@@ -462,11 +462,18 @@ impl Shard {
         sessions.map(|(_, session)| Rc::clone(session)).collect()
     }
 
-    /// Calls `visit` with each session. It must neither open nor close any.
-    pub(crate) fn for_each_session(&self, mut visit: impl FnMut(&Session)) {
-        let registry = self.registry.borrow();
-        let sessions = registry.sessions.iter();
-        sessions.for_each(|(_, session)| visit(session));
+    /// Calls `visit` with the sessions in at most `most` places from this one on. Returns how many places there were.
+    pub(crate) fn some_sessions(
+        &self,
+        from: usize,
+        most: usize,
+        mut visit: impl FnMut(&Session),
+    ) -> usize {
+        let sessions = &self.registry.borrow().sessions;
+        let places = from..sessions.capacity().min(from + most);
+        let found = places.clone().filter_map(|place| sessions.get(place));
+        found.for_each(|session| visit(session));
+        places.len()
     }
 
     /// How many sessions are open.

@@ -1,5 +1,6 @@
 //! What Prometheus scrapes: counters added up over the shards, gauges counted when asked.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use adapter::Counters as AdapterCounters;
@@ -14,7 +15,9 @@ use crate::count::{
     Export, Family, Label, Labels, PacketType, Series, ShardCounter, ShardCounters,
 };
 use crate::engine::node::Node;
+use crate::engine::session::Session;
 use crate::engine::shard::Shard;
+use crate::engine::turns::{Backwards, Turns};
 use crate::recovery::RecoveryCounters;
 use crate::socketio::SocketIo;
 
@@ -56,12 +59,13 @@ struct Census {
     outbox_bytes: u64,
     tunnels: u64,
     forwarding: u64,
+    /// By the label that they are counted under, in the order of the labels.
     namespaces: Vec<NamespaceCensus>,
 }
 
-/// One namespace on one shard.
+/// The namespaces of one label.
+#[derive(Clone, Default)]
 struct NamespaceCensus {
-    name: String,
     sockets: u64,
     rooms: u64,
 }
@@ -73,7 +77,7 @@ pub(crate) async fn gather(
     format: Format,
 ) -> Vec<u8> {
     let census = node
-        .query(Census::of)
+        .query_in_turns(Census::of)
         .await
         .into_iter()
         .fold(Census::default(), Census::join);
@@ -159,35 +163,36 @@ impl<'a> Reading<'a> {
 
     /// What there is of something by the label of its namespace.
     fn namespaces(&self, of: impl Fn(&NamespaceCensus) -> u64) -> Vec<(Labels, u64)> {
-        let total = |label| {
-            let all = self.census.namespaces.iter();
-            all.filter(|namespace| self.node.namespace_label(&namespace.name) == label)
-                .map(&of)
-                .sum()
-        };
-        let labels = self.node.namespace_labels();
+        let labels = self.node.namespace_labels().enumerate();
+        let total = |place| self.census.namespaces.get(place).map_or(0, &of);
         labels
-            .map(|label| (vec![("namespace", label.to_owned())], total(label)))
+            .map(|(place, label)| (vec![("namespace", label.to_owned())], total(place)))
             .collect()
     }
 }
 
 impl Census {
-    fn of(shard: &Shard) -> Self {
-        let mut census = Self::default();
-        for session in shard.sessions() {
+    async fn of(shard: Rc<Shard>) -> Self {
+        let (mut census, mut turns) = (Self::default(), Turns::default());
+        let count = |session: &Session| {
             census.sessions[Label::index(session.transport())] += u64::from(session.is_open());
             census.outbox_bytes += session.outbox_bytes() as u64;
-        }
+        };
+        shard.visit_sessions(&mut turns, count).await;
         census.tunnels = shard.links().tunnel_count() as u64;
         census.forwarding = shard.links().passage_count() as u64;
-        shard.for_each_namespace(|namespace| {
-            census.namespaces.push(NamespaceCensus {
-                name: namespace.name().to_owned(),
-                sockets: namespace.len() as u64,
-                rooms: namespace.room_count() as u64,
-            });
-        });
+        let node = shard.node();
+        census.namespaces = vec![NamespaceCensus::default(); node.namespace_labels().count()];
+        let mut walk = Backwards::default();
+        while let Some(namespace) = shard.next_namespace(&mut walk) {
+            let label = node.namespace_label(namespace.name());
+            let place = node.namespace_labels().position(|it| it == label);
+            if let Some(sum) = place.and_then(|place| census.namespaces.get_mut(place)) {
+                sum.sockets += namespace.len() as u64;
+                sum.rooms += namespace.room_count() as u64;
+            }
+            turns.took(1).await;
+        }
         census
     }
 
@@ -198,7 +203,12 @@ impl Census {
         for (sum, value) in self.sessions.iter_mut().zip(other.sessions) {
             *sum += value;
         }
-        self.namespaces.extend(other.namespaces);
+        self.namespaces
+            .resize_with(other.namespaces.len(), NamespaceCensus::default);
+        for (sum, value) in self.namespaces.iter_mut().zip(other.namespaces) {
+            sum.sockets += value.sockets;
+            sum.rooms += value.rooms;
+        }
         self
     }
 }

@@ -269,7 +269,7 @@ impl Socket {
     pub(crate) fn denied(&self) -> Option<Refusal> {
         let denial = self.denial()?;
         let refused = &self.session().shard().node().users().counters.refused;
-        refused.of(denial.cause.into()).increment();
+        refused.now(denial.cause.into()).increment();
         Some(denial.refusal())
     }
 

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::engine::mail::Mail;
 use crate::engine::node::Node;
 use crate::engine::shard::Shard;
+use crate::engine::turns::Turns;
 use crate::net::ids::{SocketId, is_private, user_of_room};
 use crate::socketio::socket::{Socket, SocketInfo};
 
@@ -296,11 +297,23 @@ impl Entry for Count {
             let mut first = First::new(&request);
             match request.list {
                 List::Rooms { private } => {
-                    shard.for_each_room(&namespace, private, |room, members| {
+                    let mut turns = Turns::default();
+                    let Some(namespace) = shard.found_namespace(&namespace) else {
+                        return first.into_run();
+                    };
+                    if private {
+                        let visit = |id: SocketId| first.put(id.as_str(), 1);
+                        namespace.visit_ids(&mut turns, visit).await;
+                    }
+                    // Others may be in the room of a socket.
+                    let is_there = |id: SocketId| namespace.socket(&id).is_some();
+                    let visit = |room: &str, members| {
+                        let own = private && SocketId::parse(room).is_some_and(is_there);
                         if private || !is_private(room) {
-                            first.count(room, members as u64);
+                            first.put(room, members as u64 + u64::from(own));
                         }
-                    });
+                    };
+                    namespace.visit_rooms(&mut turns, visit).await;
                 }
                 List::Users | List::Sockets { .. } => {
                     let sockets = shard.select(&namespace, &request.selection);
@@ -368,6 +381,14 @@ impl First {
             limit: request.limit,
             counts: BTreeMap::new(),
             more: false,
+        }
+    }
+
+    /// There is one of this name, with so many. It may have been told already.
+    fn put(&mut self, name: &str, count: u64) {
+        match self.counts.get_mut(name) {
+            Some(known) => *known = count,
+            None => self.count(name, count),
         }
     }
 

@@ -2,15 +2,15 @@
 
 use std::borrow::Borrow;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use adapter::{Adapter, InForce, Interest, Selection};
-use indexmap::IndexSet;
+use indexmap::{IndexMap, IndexSet};
 use rustc_hash::FxBuildHasher;
 
+use crate::engine::turns::{Backwards, Turns};
 use crate::net::ids::SocketId;
 use crate::socketio::socket::Socket;
 use crate::trace::What;
@@ -20,7 +20,8 @@ pub(crate) struct Namespace {
     name: Rc<str>,
     /// Sockets that were accepted, by their id.
     sockets: RefCell<IndexSet<ById>>,
-    rooms: RefCell<HashMap<Rc<str>, Room>>,
+    /// In places, so that they can be looked at some at a time.
+    rooms: RefCell<IndexMap<Rc<str>, Room>>,
     last_stamp: Cell<u32>,
     /// Sockets that are in it or wait to be accepted.
     used: Cell<usize>,
@@ -130,19 +131,41 @@ impl Namespace {
         self.for_each(selection, |socket| visit(socket.id()));
     }
 
-    /// Calls `visit` with the rooms and how many members each has; with `ids` also with those that
-    /// sockets have of themselves.
-    pub(crate) fn for_each_room(&self, ids: bool, mut visit: impl FnMut(&str, usize)) {
-        if ids {
-            let sockets = self.sockets.borrow();
-            sockets
-                .iter()
-                .for_each(|socket| visit(socket.1.as_str(), 1));
+    /// Calls `visit` with the rooms, and how many members each has. Those that come or go meanwhile may be missed, and
+    /// a room may come twice: see [`Backwards`].
+    pub(crate) async fn visit_rooms(&self, turns: &mut Turns, mut visit: impl FnMut(&str, usize)) {
+        let mut walk = Backwards::default();
+        loop {
+            let looks = {
+                let rooms = self.rooms.borrow();
+                let places = walk.next(rooms.len(), turns.left());
+                let found = places.clone().filter_map(|place| rooms.get_index(place));
+                found.for_each(|(name, room)| visit(name, room.members.len()));
+                places.len()
+            };
+            if looks == 0 {
+                return;
+            }
+            turns.took(looks).await;
         }
-        let rooms = self.rooms.borrow();
-        rooms
-            .iter()
-            .for_each(|(name, room)| visit(name, room.members.len()));
+    }
+
+    /// Calls `visit` with the ids of the sockets, in the same way.
+    pub(crate) async fn visit_ids(&self, turns: &mut Turns, mut visit: impl FnMut(SocketId)) {
+        let mut walk = Backwards::default();
+        loop {
+            let looks = {
+                let sockets = self.sockets.borrow();
+                let places = walk.next(sockets.len(), turns.left());
+                let found = places.clone().filter_map(|place| sockets.get_index(place));
+                found.for_each(|socket| visit(socket.1));
+                places.len()
+            };
+            if looks == 0 {
+                return;
+            }
+            turns.took(looks).await;
+        }
     }
 
     /// Adds a member; the room begins with its first. Returns the name that all members share.
@@ -154,12 +177,9 @@ impl Namespace {
             socket.show_room("room_joined", room);
         }
         let mut rooms = self.rooms.borrow_mut();
-        if let Some((name, _)) = rooms.get_key_value(room) {
-            let name = Rc::clone(name);
-            if let Some(room) = rooms.get_mut(room) {
-                room.members.insert(socket.clone());
-            }
-            return name;
+        if let Some((_, name, room)) = rooms.get_full_mut(room) {
+            room.members.insert(socket.clone());
+            return Rc::clone(name);
         }
         let name: Rc<str> = room.into();
         let opened = Room {
@@ -210,7 +230,7 @@ impl Namespace {
         };
         members.swap_remove(socket);
         if members.is_empty() {
-            rooms.remove(room);
+            rooms.swap_remove(room);
             if rooms.len() * 4 < rooms.capacity() {
                 rooms.shrink_to_fit();
             }

@@ -6,10 +6,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use adapter::Selection;
+use indexmap::IndexMap;
 
 use crate::config::Pattern;
 use crate::engine::node::Node;
 use crate::engine::shard::Shard;
+use crate::engine::turns::Backwards;
 use crate::net::ids::SocketId;
 use crate::recovery::Seat;
 use crate::socketio::namespace::Namespace;
@@ -22,7 +24,7 @@ const OTHER_NAMESPACE: &str = "other";
 /// The namespaces that have a socket on a shard, by their names.
 #[derive(Default)]
 pub(crate) struct Namespaces {
-    by_name: RefCell<HashMap<Rc<str>, Rc<Namespace>>>,
+    by_name: RefCell<IndexMap<Rc<str>, Rc<Namespace>>>,
     /// Sockets of namespaces with recovery.
     seats: RefCell<HashMap<Seat, Socket>>,
     /// The sockets that count as connections of their users.
@@ -30,7 +32,7 @@ pub(crate) struct Namespaces {
 }
 
 impl Shard {
-    fn namespaces(&self) -> &RefCell<HashMap<Rc<str>, Rc<Namespace>>> {
+    fn namespaces(&self) -> &RefCell<IndexMap<Rc<str>, Rc<Namespace>>> {
         &self.half::<Namespaces>().by_name
     }
 
@@ -110,16 +112,16 @@ impl Shard {
             .get(name)
             .is_some_and(|namespace| namespace.is_unused())
         {
-            namespaces.remove(name);
+            namespaces.swap_remove(name);
         }
     }
 
-    /// Calls `visit` for each namespace that has a socket here.
-    pub(crate) fn for_each_namespace(&self, mut visit: impl FnMut(&Namespace)) {
-        self.namespaces()
-            .borrow()
-            .values()
-            .for_each(|namespace| visit(namespace));
+    /// The namespace of the next place of a walk over all that have a socket here.
+    pub(crate) fn next_namespace(&self, walk: &mut Backwards) -> Option<Rc<Namespace>> {
+        let namespaces = self.namespaces().borrow();
+        let place = walk.next(namespaces.len(), 1).next()?;
+        let (_, namespace) = namespaces.get_index(place)?;
+        Some(Rc::clone(namespace))
     }
 
     /// The selected sockets of a namespace on this shard.
@@ -155,14 +157,6 @@ impl Shard {
     ) {
         if let Some(namespace) = self.found_namespace(namespace) {
             namespace.for_each_id(selection, visit);
-        }
-    }
-
-    /// Calls `visit` with the rooms of a namespace on this shard and how many members each has; with
-    /// `ids` also with those that sockets have of themselves.
-    pub(crate) fn for_each_room(&self, namespace: &str, ids: bool, visit: impl FnMut(&str, usize)) {
-        if let Some(namespace) = self.found_namespace(namespace) {
-            namespace.for_each_room(ids, visit);
         }
     }
 }

@@ -17,7 +17,8 @@ use crate::engine::shard::Shard;
 use crate::net::ids::is_private;
 use crate::socketio::socket::Socket;
 use crate::top::{
-    LEASE, NodeRates, NodeStatus, Report, RoomRates, Totals, UserRates, WINDOW, Wanted, merged,
+    Asking, LEASE, MAX_LARGEST, NodeRates, NodeStatus, Report, RoomMembers, RoomName, RoomRates,
+    Totals, UserRates, WINDOW, Wanted, largest, merged,
 };
 
 mod status;
@@ -37,7 +38,8 @@ pub(crate) struct Top {
 /// What the other nodes answered.
 #[derive(Default)]
 struct Others {
-    reports: Vec<Report>,
+    /// Nodes, and what each said.
+    answers: Vec<(String, String)>,
     missing_nodes: Vec<String>,
     missing_others: usize,
 }
@@ -52,15 +54,65 @@ impl Top {
     /// The same, and how they are. Nodes that do not answer within this time, once they have counted for a
     /// while, are missing.
     pub(crate) async fn with_status(node: &Arc<Node>, patience: Duration) -> Option<Self> {
-        Self::ask(node, Wanted::Status, patience).await
+        let mut top = Self::ask(node, Wanted::Status, patience).await?;
+        if let Some(cluster) = node.cluster() {
+            top.count_rooms(node, cluster, patience).await;
+        }
+        Some(top)
+    }
+
+    /// Has each node count the members of rooms of which only others told. A node tells of few.
+    async fn count_rooms(&mut self, node: &Node, cluster: &Cluster, patience: Duration) {
+        let told = self.statuses.iter().flatten();
+        let rooms = largest(told.flat_map(|it| it.largest.iter().cloned()), MAX_LARGEST);
+        let rooms: Vec<RoomName> = rooms.into_iter().map(RoomMembers::into_name).collect();
+        let mut asked = HashSet::new();
+        for (rates, status) in self.nodes.iter().zip(&mut self.statuses) {
+            let Some(status) = status else { continue };
+            let lacks = rooms.iter().any(|room| !status.tells(room));
+            if !lacks || !status.counts_rooms {
+                continue;
+            }
+            if rates.is_self {
+                let members = status::members(node, rooms.clone()).await;
+                status.add(&rooms, &members);
+            } else {
+                asked.insert(rates.id.clone());
+            }
+        }
+        if asked.is_empty() {
+            return;
+        }
+        let request = cluster.adapter().new_request();
+        let Some(mut asking) = node.top().ask(request.as_str()) else {
+            return;
+        };
+        let question = ClusterMessage::Trace(Wanted::Rooms(rooms.clone()).question());
+        let adapter = cluster.adapter();
+        adapter.request(cluster.carrier(), &request, &question);
+        for (id, answer) in answers(&mut asking, &mut asked, patience).await {
+            let members: Option<Vec<u64>> = serde_json::from_str(&answer).ok();
+            let place = self.nodes.iter().position(|it| it.id == id);
+            let status = place.and_then(|place| self.statuses[place].as_mut());
+            if let (Some(status), Some(members)) = (status, members) {
+                status.add(&rooms, &members);
+            }
+        }
     }
 
     async fn ask(node: &Arc<Node>, wanted: Wanted, patience: Duration) -> Option<Self> {
         let (own, others) = match node.cluster() {
             Some(cluster) => {
-                tokio::join!(report(node, wanted), ask(node, cluster, wanted, patience))
+                let has_status = wanted == Wanted::Status;
+                tokio::join!(
+                    report(node, has_status),
+                    ask(node, cluster, &wanted, patience)
+                )
             }
-            None => (report(node, wanted).await, Some(Others::default())),
+            None => {
+                let own = report(node, wanted == Wanted::Status).await;
+                (own, Some(Others::default()))
+            }
         };
         let others = others?;
         let mut own = own;
@@ -70,7 +122,15 @@ impl Top {
             missing_others: others.missing_others,
             ..Self::default()
         };
-        let mut reports: Vec<_> = others.reports.into_iter().chain([own]).collect();
+        let mut reports = vec![own];
+        for (node, answer) in others.answers {
+            match Report::of_other(node.clone(), &answer) {
+                Some(report) => reports.push(report),
+                // It is of an older version.
+                None => top.missing_nodes.push(node),
+            }
+        }
+        top.missing_nodes.sort();
         reports.sort_by(|a, b| a.node.id.cmp(&b.node.id));
         for report in reports {
             top.nodes.push(report.node);
@@ -85,7 +145,7 @@ impl Top {
 
 /// What this node says. If nobody has asked lately, it begins to count, and says what it counted when there
 /// is something to say.
-async fn report(node: &Arc<Node>, wanted: Wanted) -> Report {
+async fn report(node: &Arc<Node>, has_status: bool) -> Report {
     let ready = node
         .top()
         .look(Instant::now(), totals(node), || begin(node));
@@ -106,7 +166,7 @@ async fn report(node: &Arc<Node>, wanted: Wanted) -> Report {
         ..NodeRates::of(&lately, seconds)
     };
     let mut report = Report::of(rates, pieces);
-    if wanted == Wanted::Status {
+    if has_status {
         report.status = Some(status::of(node, &lately).await);
     }
     report
@@ -136,11 +196,16 @@ fn begin(node: &Arc<Node>) {
 }
 
 /// Asks the other nodes. `None` if too many questions await answers.
-async fn ask(node: &Node, cluster: &Cluster, wanted: Wanted, patience: Duration) -> Option<Others> {
+async fn ask(
+    node: &Node,
+    cluster: &Cluster,
+    wanted: &Wanted,
+    patience: Duration,
+) -> Option<Others> {
     let adapter = cluster.adapter();
     let request = adapter.new_request();
     let mut asking = node.top().ask(request.as_str())?;
-    let question = ClusterMessage::Trace(wanted.question().to_owned());
+    let question = ClusterMessage::Trace(wanted.question());
     adapter.request(cluster.carrier(), &request, &question);
     let peers = adapter.peers(cluster.carrier(), Question::Rooms).await;
     let Ok(Peers {
@@ -157,31 +222,34 @@ async fn ask(node: &Node, cluster: &Cluster, wanted: Wanted, patience: Duration)
     };
     let mut waiting: HashSet<String> = nodes.iter().map(ToString::to_string).collect();
     let mut missing_nodes: Vec<_> = absent.iter().map(ToString::to_string).collect();
-    let mut reports = Vec::new();
+    // They have to count for a while first.
+    let answers = answers(&mut asking, &mut waiting, patience + WINDOW).await;
+    missing_nodes.extend(waiting);
+    Some(Others {
+        answers,
+        missing_nodes,
+        missing_others,
+    })
+}
+
+/// The answers of these nodes, one of each. Nodes that do not answer in time stay in the set.
+async fn answers(
+    asking: &mut Asking<'_>,
+    waiting: &mut HashSet<String>,
+    patience: Duration,
+) -> Vec<(String, String)> {
+    let mut answers = Vec::new();
     let answered = async {
         while !waiting.is_empty()
             && let Some((node, answer)) = asking.answers.recv().await
         {
-            if !waiting.remove(&node) {
-                continue;
-            }
-            match Report::of_other(node.clone(), &answer) {
-                Some(report) => reports.push(report),
-                // It is of an older version.
-                None => missing_nodes.push(node),
+            if waiting.remove(&node) {
+                answers.push((node, answer));
             }
         }
     };
-    // They have to count for a while first.
-    let patience = patience + WINDOW;
     let _late = tokio::time::timeout(patience, answered).await;
-    missing_nodes.extend(waiting);
-    missing_nodes.sort();
-    Some(Others {
-        reports,
-        missing_nodes,
-        missing_others,
-    })
+    answers
 }
 
 impl Node {
@@ -189,8 +257,12 @@ impl Node {
     pub(crate) fn tell_top(self: &Arc<Self>, cluster: &Arc<Cluster>, to: ReplyTo, wanted: Wanted) {
         let (node, carrying) = (Arc::clone(self), Arc::clone(cluster));
         cluster.spawn(async move {
-            let report = report(&node, wanted).await;
-            if let Ok(text) = serde_json::to_string(&report) {
+            let text = match wanted {
+                Wanted::Rooms(rooms) => serde_json::to_string(&status::members(&node, rooms).await),
+                Wanted::Rates => serde_json::to_string(&report(&node, false).await),
+                Wanted::Status => serde_json::to_string(&report(&node, true).await),
+            };
+            if let Ok(text) = text {
                 let answer = Answer::Lines(vec![text]);
                 carrying.adapter().respond(carrying.carrier(), &to, &answer);
             }

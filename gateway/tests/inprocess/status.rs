@@ -1,6 +1,7 @@
 //! The page at `/` of the internal port, and its figures.
 
 use std::collections::HashSet;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use adapter::NodeId;
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Backend, Response, TestGateway, config, request, request_with, until};
 use crate::traces::{KEY, ask, nodes, user};
+use crate::users::{claims, done, shows};
 
 const FIGURES: &str = "GET /status.json";
 
@@ -294,4 +296,83 @@ async fn pages_that_are_open_share_the_figures_of_a_second() {
     assert!(answers.len() <= 3, "{}", answers.len());
     assert_eq!(gateway.metric("gateway_top_watched").await, 1.0);
     gateway.until_metric("gateway_top_watched", 0.0).await;
+}
+
+#[tokio::test]
+async fn users_and_tokens_that_are_kept_out_are_among_the_reasons() {
+    let (_cluster, [a, b]) = nodes().await;
+    done(&a, "block", json!({"user": "ann"})).await;
+    done(&a, "revoke", json!({"jti": "one"})).await;
+    for (user, token) in [("ann", "two"), ("bob", "one"), ("bob", "one")] {
+        let claims = claims(user, json!({"jti": token}));
+        let (_, answer) = shows(&b, &claims).await;
+        assert!(answer.starts_with("44"), "{answer}");
+    }
+    let figures = figures(&a).await;
+    for (name, count, remedy) in [
+        ("blocked", 1, "/api/v1/blocks"),
+        ("revoked", 2, "fresh token"),
+    ] {
+        let entry = reason(&figures, "users_refused", name);
+        assert_eq!(entry["count"], count, "{entry}");
+        assert!(entry["ago_ms"].as_u64().unwrap() < 60_000, "{entry}");
+        assert!(
+            entry["remedy"].as_str().unwrap().contains(remedy),
+            "{entry}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_members_of_a_room_are_those_on_all_nodes() {
+    let (_cluster, [a, b]) = nodes().await;
+    let rooms: Vec<_> = (0..60).map(|number| format!("of b {number:02}")).collect();
+    let mut clients = Vec::new();
+    for name in ["ann", "bob", "eve"] {
+        let (mut client, _) = user(&a, name).await;
+        ask(&mut client, 1, &json!(["join", "everywhere"])).await;
+        clients.push(client);
+    }
+    for name in ["joe", "sue"] {
+        let (mut client, _) = user(&b, name).await;
+        ask(&mut client, 1, &json!(["join", rooms])).await;
+        clients.push(client);
+    }
+    // On b there are more than enough rooms that have more members.
+    ask(&mut clients[4], 2, &json!(["join", "everywhere"])).await;
+    for node in [&a, &b] {
+        let figures = figures(node).await;
+        let first = json!({"namespace": "/", "name": "everywhere", "members": 4});
+        assert_eq!(figures["largest_rooms"][0], first);
+        assert_eq!(figures["largest_rooms"].as_array().unwrap().len(), 20);
+    }
+}
+
+#[tokio::test]
+async fn a_shard_with_very_many_rooms_looks_at_some_in_each_turn() {
+    const CLIENTS: usize = 101;
+    const ROOMS: usize = 1000;
+    let mut config = config();
+    config.shards = NonZeroUsize::new(1).unwrap();
+    let gateway = TestGateway::start(Server::new(config)).await;
+    let mut clients = Vec::new();
+    for number in 0..CLIENTS {
+        let (mut client, _) = gateway.client().await;
+        let rooms: Vec<_> = (1..ROOMS).map(|room| format!("{number} {room}")).collect();
+        ask(&mut client, 1, &json!(["join", rooms])).await;
+        ask(&mut client, 2, &json!(["join", "large"])).await;
+        clients.push(client);
+    }
+    let all = CLIENTS * (ROOMS - 1) + 1;
+    assert!(all > 100_000);
+    let figures = figures(&gateway).await;
+    let large = json!({"namespace": "/", "name": "large", "members": CLIENTS});
+    assert_eq!(figures["largest_rooms"][0], large);
+    let look = &figures["nodes"][0]["look"];
+    let figure = |name: &str| look[name].as_u64().unwrap() as usize;
+    assert_eq!(figure("rooms"), all);
+    assert!(figure("longest") <= 1000, "{look}");
+    assert!(figure("turns") > 100, "{look}");
+    // Each room, each session and the namespace once; the table of sessions has some empty places.
+    assert!(figure("looks") < all + 3 * CLIENTS, "{look}");
 }

@@ -34,7 +34,7 @@ async fn call(gateway: &TestGateway, path: &str, body: Value) -> (u16, Value) {
 }
 
 /// A call that does it.
-async fn done(gateway: &TestGateway, path: &str, body: Value) -> Value {
+pub(crate) async fn done(gateway: &TestGateway, path: &str, body: Value) -> Value {
     let (status, answer) = call(gateway, path, body).await;
     assert_eq!((status, &answer["ok"]), (200, &json!(true)), "{answer}");
     answer
@@ -48,7 +48,7 @@ async fn listed(gateway: &TestGateway, path: &str) -> Value {
     serde_json::from_str(&answer.body).unwrap()
 }
 
-fn claims(user: &str, more: Value) -> String {
+pub(crate) fn claims(user: &str, more: Value) -> String {
     let mut claims = json!({"sub": user, "exp": 4_000_000_000_u64});
     let more = more.as_object().unwrap().clone();
     claims.as_object_mut().unwrap().extend(more);
@@ -56,7 +56,7 @@ fn claims(user: &str, more: Value) -> String {
 }
 
 /// A client that shows a token, and what it is answered.
-async fn shows(gateway: &TestGateway, token: &str) -> (WebSocket, String) {
+pub(crate) async fn shows(gateway: &TestGateway, token: &str) -> (WebSocket, String) {
     let mut client = gateway.websocket().await;
     client.send(&format!("40{}", json!({"token": token}))).await;
     let answer = client.answer().await;
@@ -293,7 +293,10 @@ async fn a_node_alone_keeps_users_out_too() {
     assert_eq!(gateway.metric("gateway_users_in_step").await, 1.0);
     // What is lifted is remembered.
     done(&gateway, "unblock", json!({"user": "ann"})).await;
-    for (series, value) in [("gateway_users_blocked", 0.0), ("gateway_users_records", 1.0)] {
+    for (series, value) in [
+        ("gateway_users_blocked", 0.0),
+        ("gateway_users_records", 1.0),
+    ] {
         assert_eq!(gateway.metric(series).await, value, "{series}");
     }
 }

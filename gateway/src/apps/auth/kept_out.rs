@@ -38,7 +38,7 @@ pub(super) fn known(users: &Users, token: &str) -> Option<Refusal> {
         }
         let denial = kept_out.tokens.get(&kept_out.look(token))?;
         users.is_in_force(denial).then(|| {
-            users.counters.refused.of(denial.cause.into()).increment();
+            users.counters.refused.now(denial.cause.into()).increment();
             denial.refusal()
         })
     })

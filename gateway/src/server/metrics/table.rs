@@ -242,7 +242,7 @@ pub(super) const METRICS: &[Metric] = &[
     counters(
         "gateway_users_refused_total",
         "Sockets that could not connect because of their user or its token, by what is wrong.",
-        |it| it.node.users().counters.refused.values(),
+        |it| it.node.users().counters.refused.family().values(),
     ),
     counters(
         "gateway_users_shut_out_total",

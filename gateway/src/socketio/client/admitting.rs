@@ -44,7 +44,7 @@ impl Client {
         let users = shard.node().users();
         let permit = shared.or_else(|| users.connections.enter(&user, most).map(Rc::new));
         let Some(permit) = permit else {
-            users.counters.refused.of(UserRefusal::TooMany).increment();
+            users.counters.refused.now(UserRefusal::TooMany).increment();
             let refusal = Refusal::new("the user has too many connections");
             return Err(refusal.with_data(&json!({"code": "too_many_connections"})));
         };

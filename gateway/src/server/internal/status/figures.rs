@@ -15,7 +15,8 @@ use crate::engine::node::Node;
 use crate::net::time::now_text;
 use crate::socketio::SocketIo;
 use crate::socketio::top::Top;
-use crate::top::{Counted, NodeRates, NodeStatus, RoomRates, largest, summed};
+use crate::top::{Counted, MAX_LARGEST, NodeRates, NodeStatus, RoomRates, largest, summed};
+use crate::users::UserRefusal;
 use protocol::engineio::CloseReason;
 
 /// Most bytes of a name or a text of others.
@@ -30,7 +31,11 @@ pub(super) fn of(node: &Arc<Node>, exports: &[Arc<dyn Export>], ready: Value, to
     let closed = summed(told().flat_map(|it| &it.closed));
     let refused = summed(told().flat_map(|it| &it.refused));
     let tokens = summed(told().flat_map(|it| &it.tokens));
-    let rooms = largest(told().flat_map(|it| it.largest.iter().cloned()));
+    let users = summed(told().flat_map(|it| &it.users));
+    let rooms = largest(
+        told().flat_map(|it| it.largest.iter().cloned()),
+        MAX_LARGEST,
+    );
     let rooms: Vec<_> = rooms
         .into_iter()
         .map(|it| json!({"namespace": it.namespace, "name": it.name, "members": it.members}))
@@ -48,6 +53,7 @@ pub(super) fn of(node: &Arc<Node>, exports: &[Arc<dyn Export>], ready: Value, to
         "closed": reasons::<CloseReason>(closed),
         "refused": reasons::<Refused>(refused),
         "tokens_refused": reasons::<TokenReason>(tokens),
+        "users_refused": reasons::<UserRefusal>(users),
         "drain": drain(node),
         "rebalance": rebalance(node),
         "redis": redis(node, own),
@@ -120,6 +126,7 @@ fn told(rates: &NodeRates, status: Option<&NodeStatus>) -> Value {
         told["heartbeat_timeouts"] = status.heartbeat_timeouts.into();
         told["rebalancing"] = status.rebalancing.into();
         told["trouble"] = json!(status.trouble);
+        told["look"] = json!(status.look);
     }
     told
 }

@@ -5,6 +5,7 @@ use protocol::engineio::CloseReason;
 use crate::count::{Label, Refused, TokenReason};
 #[cfg(test)]
 use crate::recovery::RESULTS;
+use crate::users::UserRefusal;
 
 /// A reason with something to do about it.
 pub(super) trait Remedy: Label {
@@ -149,6 +150,22 @@ impl Remedy for TokenReason {
     }
 }
 
+impl Remedy for UserRefusal {
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Blocked => {
+                "Nothing: somebody blocked the user by the API. GET /api/v1/blocks says until when, and why."
+            }
+            Self::Revoked => {
+                "Have the client fetch a fresh token: somebody revoked the one that it shows, by the API."
+            }
+            Self::TooMany => {
+                "Look whether a client of the user forgets to close connections, or raise limits.connections_per_user."
+            }
+        }
+    }
+}
+
 /// What to do about what became of a client that came back.
 pub(super) fn of_recovery(result: &str) -> Option<&'static str> {
     Some(match result {
@@ -178,7 +195,7 @@ pub(super) fn of_recovery(result: &str) -> Option<&'static str> {
 
 /// All of them by the heading of docs/operations.md: reasons, and what to do.
 #[cfg(test)]
-fn all() -> [(&'static str, Vec<(&'static str, &'static str)>); 4] {
+fn all() -> [(&'static str, Vec<(&'static str, &'static str)>); 5] {
     fn of<R: Remedy>() -> Vec<(&'static str, &'static str)> {
         let reasons = R::ALL.iter();
         reasons.map(|it| (it.label(), it.remedy())).collect()
@@ -189,6 +206,7 @@ fn all() -> [(&'static str, Vec<(&'static str, &'static str)>); 4] {
         ("### Connections closed", of::<CloseReason>()),
         ("### Requests refused", of::<Refused>()),
         ("### Tokens refused", of::<TokenReason>()),
+        ("### Users refused", of::<UserRefusal>()),
         ("### Clients that came back", recoveries.collect()),
     ]
 }
