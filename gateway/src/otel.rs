@@ -260,3 +260,41 @@ impl Export for Otel {
         Some(format!("spans cannot be sent to the collector: {trouble}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+
+    fn settings(sample: &str) -> config::Otel {
+        let text = format!("[otel]\nendpoint = \"http://127.0.0.1:9\"\nsample = {sample}\n");
+        Config::from_toml(&text).unwrap().otel.unwrap()
+    }
+
+    #[test]
+    fn a_span_that_is_not_kept_allocates_nothing() {
+        let otel = Otel::new(&settings("0"), 1);
+        let told = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let spans = || {
+            for _ in 0..100 {
+                let told = otel.told_by_client(Some(told.as_bytes()));
+                for parent in [None, told, otel.told_by_client(Some(b"nonsense"))] {
+                    let begun = otel.begin(parent);
+                    otel.exemplify(Latency::Deliver, Duration::ZERO, &begun.context);
+                    for ended in [Ended::Well, Ended::Patiently] {
+                        during(Some(&begun), || {
+                            otel.finish(begun, ended, "event", Kind::Server, |span| {
+                                span.text("gateway.event", "said");
+                            });
+                        });
+                    }
+                }
+            }
+        };
+        // What a thread has once.
+        spans();
+        assert_eq!(allocation_counter::measure(spans).count_total, 0);
+        otel.take_over(&settings("1"));
+        assert!(allocation_counter::measure(spans).count_total > 0);
+    }
+}

@@ -124,28 +124,40 @@ pub(crate) fn publishing<T>(
     published
 }
 
+/// What became of a connect.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Connected<'a> {
+    Accepted,
+    Refused(&'a Refusal),
+    /// The client went before the application decided.
+    Gone,
+}
+
+impl Connected<'_> {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Refused(_) => "refused",
+            Self::Gone => "gone",
+        }
+    }
+}
+
 impl Session {
-    /// The application decided about a connect.
-    pub(crate) fn finish_connect(&self, begun: Begun, namespace: &str, refusal: Option<&Refusal>) {
+    /// The application decided about a connect, or there is nothing to decide any more.
+    pub(crate) fn finish_connect(&self, begun: Begun, namespace: &str, outcome: Connected<'_>) {
         let Some(otel) = self.shard().otel() else {
             return;
         };
         // Any client can have itself refused, but not for now.
-        let ended = match refusal {
-            Some(Refusal { for_now: true, .. }) => Ended::Badly("refused_for_now"),
-            Some(_) | None => Ended::Well,
+        let ended = match outcome {
+            Connected::Refused(Refusal { for_now: true, .. }) => Ended::Badly("refused_for_now"),
+            Connected::Refused(_) | Connected::Accepted | Connected::Gone => Ended::Well,
         };
         otel.finish(begun, ended, "connect", Kind::Server, |span| {
             span.text("gateway.namespace", namespace);
             span.text("gateway.transport", self.transport().name());
-            span.text(
-                "gateway.outcome",
-                if refusal.is_some() {
-                    "refused"
-                } else {
-                    "accepted"
-                },
-            );
+            span.text("gateway.outcome", outcome.name());
         });
     }
 

@@ -4,6 +4,7 @@
 
 mod admin;
 mod admission;
+mod allocations;
 mod api;
 mod auth;
 mod cluster;

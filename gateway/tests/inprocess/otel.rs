@@ -1,5 +1,6 @@
 //! Spans: which there are, what they are a part of, and how they come to the collector.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,13 +9,20 @@ use adapter::memory::Cluster;
 use gateway::{Config, Server};
 use hyper::HeaderMap;
 use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::support::{
     Backend, Collector, Span, TestGateway, WebSocket, config, request, request_with, soon, until,
 };
 
 const KEY: &str = "a key that only tests know";
+
+const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/certificates");
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CLIENT: &str = "b7ad6b7169203331";
@@ -513,4 +521,87 @@ async fn the_end_of_a_node_does_not_wait_long_for_a_collector() {
     let (_client, _) = gateway.client().await;
     until(async || !silent.calls().is_empty()).await;
     soon(gateway.stop()).await;
+}
+
+#[tokio::test]
+async fn a_connect_whose_client_went_before_the_decision_has_a_span() {
+    let collector = Collector::start().await;
+    let backend = Backend::serve(([127, 0, 0, 1], 0).into(), |_, _| {
+        Box::pin(std::future::pending())
+    });
+    let backend = backend.await;
+    for more in ["sample = 1", "sample = 0\nslow = \"1ms\""] {
+        let config = with_backend(&collector, &backend, more);
+        let gateway = TestGateway::start(Server::new(config)).await;
+        let asked = backend.calls().len();
+        let mut client = gateway.websocket().await;
+        client.send("40").await;
+        until(async || backend.calls().len() > asked).await;
+        client.vanish();
+        let spans = collector.named("connect", 1).await;
+        assert_eq!(spans.len(), 1, "{more}");
+        assert_eq!(spans[0].attribute("gateway.outcome"), Some("gone"));
+        assert_eq!(spans[0].attribute("gateway.namespace"), Some("/"));
+        assert!(!spans[0].failed);
+        collector.forget();
+    }
+}
+
+/// Makes plain connections of those that come by TLS, with this certificate.
+async fn tls_in_front_of(address: SocketAddr, name: &str) -> SocketAddr {
+    let file = |kind: &str| format!("{FILES}/{name}.{kind}");
+    let certificate = CertificateDer::from_pem_file(file("crt")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(file("key")).unwrap();
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key);
+    let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let front = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                // A client that does not trust the certificate breaks off.
+                if let Ok(mut tls) = acceptor.accept(stream).await {
+                    let mut plain = TcpStream::connect(address).await.unwrap();
+                    let _over = tokio::io::copy_bidirectional(&mut tls, &mut plain).await;
+                }
+            });
+        }
+    });
+    front
+}
+
+#[tokio::test]
+async fn a_collector_is_reached_by_https_if_its_certificate_is_trusted() {
+    let collector = Collector::start().await;
+    let front = tls_in_front_of(collector.address(), "one").await;
+    let start = async |trusted: &str| {
+        let mut config = config();
+        let toml = format!(
+            "[otel]\nendpoint = \"https://localhost:{}\"\nca_file = \"{FILES}/{trusted}.crt\"\nsample = 1\n",
+            front.port()
+        );
+        config.otel = Config::from_toml(&toml).unwrap().otel;
+        TestGateway::start(Server::new(config)).await
+    };
+    let other = start("two").await;
+    let (_client, _) = other.client().await;
+    let ready = async || request(other.internal_address(), "GET /ready", "").await;
+    until(async || ready().await.body.contains("spans cannot be sent")).await;
+    let ready = ready().await;
+    assert!(
+        ready.status == 200 && ready.body.contains("certificate"),
+        "{}",
+        ready.body
+    );
+    assert!(collector.spans().is_empty());
+
+    let gateway = start("one").await;
+    let (_client, _) = gateway.client().await;
+    let connects = collector.named("connect", 1).await;
+    assert_eq!(connects.len(), 1);
+    let exported = "gateway_otel_spans_total{result=\"exported\"}";
+    gateway.until_metric(exported, 1.0).await;
 }

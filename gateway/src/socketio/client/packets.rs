@@ -17,6 +17,7 @@ use crate::socketio::application::{Application, Connect, LocalFuture, Refusal};
 use crate::socketio::event::{self, Ack};
 use crate::socketio::reason::DisconnectReason;
 use crate::socketio::socket::{Socket, State, Waiter};
+use crate::socketio::spans::Connected;
 use crate::socketio::traced::trace_refusal;
 
 /// How long a client is kept waiting until other nodes reach it, before it is told that it is
@@ -32,6 +33,22 @@ pub(super) enum Violation {
     AlreadyConnected,
     #[error("not connected to the namespace")]
     NotConnected,
+}
+
+/// A connect that the application is to decide about. If its client goes before, the task that waits for the
+/// decision ends, and the span with it.
+struct Undecided {
+    socket: Socket,
+    begun: Option<Begun>,
+}
+
+impl Drop for Undecided {
+    fn drop(&mut self) {
+        if let Some(begun) = self.begun.take() {
+            let (session, namespace) = (self.socket.session(), self.socket.namespace());
+            session.finish_connect(begun, namespace, Connected::Gone);
+        }
+    }
 }
 
 impl Client {
@@ -204,11 +221,17 @@ impl Client {
         pending: LocalFuture<Result<(), Refusal>>,
         begun: Option<Begun>,
     ) {
-        let (session, connecting) = (Rc::clone(session), socket.clone());
+        let session = Rc::clone(session);
+        let undecided = Undecided {
+            socket: socket.clone(),
+            begun,
+        };
         let task = tokio::task::spawn_local(async move {
-            let context = begun.map(|begun| begun.context);
+            let mut undecided = undecided;
+            let context = undecided.begun.map(|begun| begun.context);
             let decision = otel::in_context(context, pending).await;
-            Self::of(&session).decided(&session, &connecting, decision, begun);
+            let begun = undecided.begun.take();
+            Self::of(&session).decided(&session, &undecided.socket, decision, begun);
         });
         socket.set_waiting(task.abort_handle());
     }
@@ -222,12 +245,17 @@ impl Client {
         begun: Option<Begun>,
     ) {
         if socket.state() != State::Connecting {
+            if let Some(begun) = begun {
+                session.finish_connect(begun, socket.namespace(), Connected::Gone);
+            }
             return;
         }
         // The application may have said whose socket it is.
         let decision = decision.and_then(|()| self.may_connect(session, socket));
         if let Some(begun) = begun {
-            session.finish_connect(begun, socket.namespace(), decision.as_ref().err());
+            let refusal = decision.as_ref().err();
+            let outcome = refusal.map_or(Connected::Accepted, Connected::Refused);
+            session.finish_connect(begun, socket.namespace(), outcome);
         }
         let Err(refusal) = decision else {
             return otel::during(begun.as_ref(), || match socket.place() {

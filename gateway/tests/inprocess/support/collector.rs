@@ -1,6 +1,7 @@
 //! A collector of spans, which reads of OTLP what the tests look at.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use hyper::HeaderMap;
@@ -67,8 +68,12 @@ impl Collector {
         }
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.backend.address()
+    }
+
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.backend.address())
+        format!("http://{}", self.address())
     }
 
     /// It answers so many requests with this status and forgets their spans.

@@ -181,3 +181,126 @@ fn follow(
         _ender: ender,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{IsTerminal, Read};
+    use std::process::{Command, Stdio};
+    use std::sync::Mutex;
+
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+    use testkit::program::Program;
+    use testkit::wait::until;
+
+    use super::*;
+    use crate::internal_port::Place;
+
+    /// Where the screen is in the program of the tests.
+    const SHOWN: &str = "top::terminal::tests::shown_until_a_signal_comes";
+
+    const ENTER: &str = "\x1b[?1049h";
+    const LEAVE: &str = "\x1b[?1049l";
+    const HIDE_CURSOR: &str = "\x1b[?25l";
+    const SHOW_CURSOR: &str = "\x1b[?25h";
+
+    #[test]
+    #[ignore = "the next test has it run in a terminal"]
+    fn shown_until_a_signal_comes() {
+        assert!(io::stdout().is_terminal());
+        let port = InternalPort {
+            // Nobody listens there.
+            place: Place::Named("127.0.0.1:9".to_owned()),
+            key: "no key".to_owned(),
+        };
+        run(&Order {
+            port,
+            once: false,
+            json: false,
+            interval: Duration::from_secs(1),
+        })
+        .unwrap();
+    }
+
+    /// A terminal, and what it was sent.
+    struct Pty {
+        end: File,
+        sent: Arc<Mutex<String>>,
+    }
+
+    impl Pty {
+        fn open() -> Self {
+            let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+            grantpt(&screen).unwrap();
+            unlockpt(&screen).unwrap();
+            let name = ptsname(&screen, Vec::new()).unwrap();
+            let mut options = File::options();
+            let end = options.read(true).write(true).open(name.to_str().unwrap());
+            let end = end.unwrap();
+            let size = Winsize {
+                ws_row: 40,
+                ws_col: 120,
+                ws_xpixel: 0,
+                ws_ypixel: 0,
+            };
+            tcsetwinsize(&end, size).unwrap();
+            let sent = Arc::<Mutex<String>>::default();
+            let (kept, mut screen) = (Arc::clone(&sent), File::from(screen));
+            thread::spawn(move || {
+                let mut part = [0; 4096];
+                while let Ok(length @ 1..) = screen.read(&mut part) {
+                    let text = String::from_utf8_lossy(&part[..length]);
+                    kept.lock().unwrap().push_str(&text);
+                }
+            });
+            Self { end, sent }
+        }
+
+        fn stdio(&self) -> Stdio {
+            self.end.try_clone().unwrap().into()
+        }
+
+        /// Whether what was sent last of these two is the second.
+        fn is_over(&self, begin: &str, end: &str) -> bool {
+            let sent = self.sent.lock().unwrap();
+            sent.rfind(end) > sent.rfind(begin)
+        }
+
+        fn has(&self, text: &str) -> bool {
+            self.sent.lock().unwrap().contains(text)
+        }
+    }
+
+    #[test]
+    fn a_signal_gives_the_terminal_back() {
+        for signal in ["TERM", "HUP"] {
+            let pty = Pty::open();
+            let before = tcgetattr(&pty.end).unwrap();
+            let usual = LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG;
+            assert!(before.local_modes.contains(usual));
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command
+                .args(["--exact", SHOWN, "--ignored", "--nocapture"])
+                .stdin(pty.stdio())
+                .stdout(pty.stdio())
+                .stderr(pty.stdio());
+            let mut program = Program::start(&mut command);
+            until("it has the screen", || {
+                pty.has(ENTER) && pty.has(HIDE_CURSOR)
+            });
+            let raw = || tcgetattr(&pty.end).unwrap().local_modes;
+            until("keys come as they are", || !raw().intersects(usual));
+            program.signal(signal);
+            assert_eq!(program.ended().code(), Some(0), "{signal}");
+            until("the screen is left", || pty.is_over(ENTER, LEAVE));
+            until("the cursor is shown", || {
+                pty.is_over(HIDE_CURSOR, SHOW_CURSOR)
+            });
+            let after = tcgetattr(&pty.end).unwrap();
+            assert_eq!(after.local_modes, before.local_modes);
+            assert_eq!(after.input_modes, before.input_modes);
+            assert_eq!(after.output_modes, before.output_modes);
+        }
+    }
+}
