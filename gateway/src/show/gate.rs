@@ -193,6 +193,11 @@ impl Gate {
         }
     }
 
+    /// Sockets that are shown and not gone.
+    pub(super) fn open(&self) -> usize {
+        self.open
+    }
+
     /// Namespaces that other servers told of.
     pub(crate) fn namespaces(&self) -> &BTreeSet<String> {
         &self.namespaces

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
-use super::{Line, ShowCounters};
+use super::{Line, Reach, ShowCounters};
 use crate::net::rate::{Due, Rate};
 
 /// Where a shard tells what happens. What asks whether it does reads one flag.
@@ -23,21 +23,25 @@ struct Out {
     counters: Arc<ShowCounters>,
     rate: Rate,
     due: Due,
+    /// The last socket that a page shows, if that is not all.
+    reach: Option<Reach>,
 }
 
 impl ShardShow {
-    /// Tells so many lines a second from now on.
+    /// Tells so many lines a second from now on, of sockets up to this one.
     pub(crate) fn begin(
         &self,
         lines: mpsc::Sender<Line>,
         counters: Arc<ShowCounters>,
         per_second: NonZeroU32,
+        reach: Option<Reach>,
     ) {
         self.out.replace(Some(Out {
             lines,
             counters,
             rate: Rate::begun(Instant::now(), per_second),
             due: 0,
+            reach,
         }));
         self.is_on.set(true);
     }
@@ -49,6 +53,19 @@ impl ShardShow {
 
     pub(crate) fn is_on(&self) -> bool {
         self.is_on.get()
+    }
+
+    /// Whether a page may show this socket. What happens to others is counted alone.
+    pub(crate) fn reaches(&self, namespace: &str, id: &str) -> bool {
+        let out = self.out.borrow();
+        let Some(out) = &*out else {
+            return false;
+        };
+        let is_within = out.reach.as_ref().is_none_or(|it| it.has(namespace, id));
+        if !is_within {
+            out.counters.beyond.increment();
+        }
+        is_within
     }
 
     /// Tells a line, which is made only if there is room for it in this second. The application may be asked for it,
@@ -91,7 +108,10 @@ mod tests {
         let (lines, mut told) = mpsc::channel(8);
         let counters = Arc::<ShowCounters>::default();
         let per_second = NonZeroU32::new(3).unwrap();
-        show.begin(lines, Arc::clone(&counters), per_second);
+        let reach = Some(Reach::new("/", "m"));
+        show.begin(lines, Arc::clone(&counters), per_second, reach);
+        assert!(show.reaches("/", "m") && !show.reaches("/", "n"));
+        assert_eq!(counters.beyond.value(), 1);
         let mut made = 0;
         for _ in 0..10 {
             show.tell(|| {
@@ -107,7 +127,7 @@ mod tests {
         }
         assert_eq!(made, 0);
         show.end();
-        assert!(!show.is_on());
+        assert!(!show.is_on() && !show.reaches("/", "a"));
         show.tell(|| panic!("nobody looks any more"));
     }
 
@@ -116,7 +136,8 @@ mod tests {
         let show = ShardShow::default();
         let (lines, _told) = mpsc::channel(1);
         let counters = Arc::<ShowCounters>::default();
-        show.begin(lines, Arc::clone(&counters), NonZeroU32::MAX);
+        show.begin(lines, Arc::clone(&counters), NonZeroU32::MAX, None);
+        assert!(show.reaches("/z", "z"));
         for _ in 0..3 {
             show.tell(|| Some(Line::new("room_left", String::new())));
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use adapter::{
     Answer, ArgumentsBuf, Broadcast as Published, ClusterMessage, EventBuf, Inbox, Incoming,
-    ReplyTo, Response,
+    NodeId, ReplyTo, Response,
 };
 use protocol::Encoded;
 use tokio::sync::mpsc;
@@ -153,7 +153,8 @@ fn handle_message(
         ClusterMessage::Trace(words) => {
             if let Some(to) = reply_to {
                 if let Some(call) = Call::parse(&words) {
-                    node.show().handle_call(call, Instant::now());
+                    let from = to.node.as_ref().map_or("", NodeId::as_str);
+                    node.show().handle_call(call, from, Instant::now());
                 } else if is_told(&words) {
                     node.hear_users(cluster, to, &words);
                 } else if let Some(wanted) = Wanted::read(&words) {

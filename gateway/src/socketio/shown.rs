@@ -12,20 +12,23 @@ use protocol::socketio::Arguments;
 use crate::count::PacketType;
 use crate::engine::node::Node;
 use crate::engine::session::masked;
-use crate::show::{self, Binary, Line};
+use crate::show::{self, Binary, Line, Reach};
 use crate::socketio::reason::DisconnectReason;
 use crate::socketio::socket::Socket;
 use crate::trace::Sent;
 
 impl Node {
-    /// Has the shards tell what happens, so many lines a second each, or nothing more.
-    pub(crate) fn tell_pages(&self, per_second: Option<NonZeroU32>) {
+    /// Has the shards tell what happens to sockets up to this one, so many lines a second each, or nothing more.
+    pub(crate) fn tell_pages(&self, per_second: Option<NonZeroU32>, reach: Option<Reach>) {
         let lines = self.show().lines();
         let counters = Arc::clone(self.show().counters());
         self.run_everywhere(move |shard| match (&lines, per_second) {
             (Some(lines), Some(per_second)) => {
                 let counters = Arc::clone(&counters);
-                shard.show().begin(lines.clone(), counters, per_second);
+                let reach = reach.clone();
+                shard
+                    .show()
+                    .begin(lines.clone(), counters, per_second, reach);
             }
             _ => shard.show().end(),
         });
@@ -34,7 +37,10 @@ impl Node {
 
 impl Socket {
     fn show(&self, line: impl FnOnce() -> Option<Line>) {
-        self.session().shard().show().tell(line);
+        let show = self.session().shard().show();
+        if show.reaches(self.namespace(), self.id().as_str()) {
+            show.tell(line);
+        }
     }
 
     /// It was let in.

@@ -6,11 +6,11 @@ import { launchChromium } from "../clients/lib/chromium.mjs";
 import { Client } from "./lib/clients.mjs";
 import { metric } from "./lib/gateways.mjs";
 import { HASH, LOGIN, OfficialPage, Page } from "./lib/admin.mjs";
+import { at, logIn, shown, visit } from "./lib/admin_browser.mjs";
 import { connectRedis } from "./lib/node_server.mjs";
 import { until } from "../../../testkit/js/wait.mjs";
+import { RedisCluster } from "../../../testkit/js/redis.mjs";
 import { World } from "./lib/world.mjs";
-
-const WITHIN_MS = 20_000;
 
 const SETTINGS = {
   "cluster.secret": "a secret of the tests",
@@ -155,45 +155,11 @@ describe("three nodes and a Node server with admin pages", () => {
     });
     after(() => browser?.close());
 
-    const at = (page, label) => page.getByLabel(label, { exact: true });
-
-    /** The page as a node serves it. A failed script or a request to anywhere else fails the test. */
-    async function visit(server, { context } = {}) {
-      const { url } = world.server(server);
-      const own = context ?? (await browser.newContext({ viewport: { width: 1400, height: 1000 } }));
-      own.setDefaultTimeout(WITHIN_MS);
-      const page = await own.newPage();
-      page.failures = [];
-      page.on("pageerror", (error) => page.failures.push(error));
-      page.on("requestfailed", (request) => page.failures.push(new Error(`${request.url()} failed`)));
-      page.on("request", (request) => {
-        const allowed = world.gateways.some((it) => request.url().startsWith(it.url));
-        if (!allowed && !request.url().startsWith("data:")) page.failures.push(new Error(`asked for ${request.url()}`));
-      });
-      const response = await page.goto(`${url}/admin/`);
-      assert.equal(response.status(), 200);
-      return page;
-    }
-
-    async function logIn(page, server, password = LOGIN.password) {
-      await at(page, "Server URL").fill(world.server(server).url);
-      await at(page, "Username").fill(LOGIN.username);
-      await at(page, "Password").fill(password);
-      await page.getByRole("button", { name: "Connect" }).click();
-    }
-
-    /** The number in the row of a table on the dashboard. */
-    async function shown(page, title, row) {
-      const card = page.locator(".v-card").filter({ has: page.locator(".v-card__title", { hasText: title }) }).first();
-      const text = await card.locator("tr").filter({ hasText: row }).first().innerText();
-      return Number(text.replace(row, "").match(/\d+/)?.[0]);
-    }
-
     it("logs in, counts what is there, and disconnects a socket of another server", async () => {
-      const page = await visit("a");
-      await logIn(page, "a", "nope");
+      const page = await visit(browser, world, "a");
+      await logIn(page, world.server("a"), "nope");
       await page.getByText("Invalid credentials").waitFor();
-      await logIn(page, "a");
+      await logIn(page, world.server("a"));
       await page.getByText("Invalid credentials").waitFor({ state: "hidden" });
       // Four polling clients, and four by WebSocket beside the page itself.
       await until("the dashboard counts all clients", async () => (await shown(page, "Clients", "HTTP long-polling")) === 4 && (await shown(page, "Clients", "WebSocket")) === 5);
@@ -231,3 +197,90 @@ describe("three nodes and a Node server with admin pages", () => {
     });
   });
 });
+
+describe("two nodes with pages in the mode production", () => {
+  let world;
+  let official;
+  let browser;
+  before(async () => {
+    official = new OfficialPage();
+    world = await World.start({ relays: ["a", "b"], settings: { ...SETTINGS, "admin.mode": "production", "admin.ui_dir": official.dir } });
+    browser = await launchChromium();
+  });
+  after(async () => {
+    await browser?.close();
+    await world?.stop();
+    official?.remove();
+  });
+
+  it("the official page counts, and offers and is told nothing of single sockets", async () => {
+    const page = await visit(browser, world, "a");
+    const frames = [];
+    page.on("websocket", (socket) => socket.on("framereceived", ({ payload }) => frames.push(String(payload))));
+    await logIn(page, world.server("a"));
+    await until("the dashboard counts all clients", async () => (await shown(page, "Clients", "HTTP long-polling")) === 2 && (await shown(page, "Clients", "WebSocket")) === 3);
+    await until("it counts the servers", async () => (await shown(page, "Servers", "HEALTHY")) === 2);
+    await until("it counts the sockets", async () => (await shown(page, "Namespaces", "/")) === 4);
+    const late = await world.open(world.server("b"), "polling");
+    await late.socket.emitWithAck("join", "quiet");
+    await until("it counts who comes", async () => (await shown(page, "Namespaces", "/")) === 5);
+    const entries = await page.locator(".v-navigation-drawer .v-list-item").allInnerTexts();
+    assert.ok(entries.some((it) => it.includes("Servers")), entries.join());
+    for (const entry of ["Sockets", "Rooms", "Clients", "Events"]) assert.ok(!entries.some((it) => it.includes(entry)), entries.join());
+    assert.ok(frames.some((it) => it.includes("server_stats")), "frames are seen");
+    for (const frame of frames) assert.doesNotMatch(frame, /all_sockets|socket_connected|room_joined|event_received|quiet/);
+    assert.deepEqual(page.failures, []);
+    await page.context().close();
+  });
+
+  it("a page may disconnect a socket whose id it knows", async () => {
+    const page = await Page.open(world.server("a"));
+    await until("it is told what it may do", () => page.features);
+    assert.ok(page.features.includes("DISCONNECT") && !page.features.includes("ALL_EVENTS"));
+    const client = world.client("b/websocket");
+    page.emit("_disconnect", "/", false, client.socket.id);
+    await until("the client is disconnected", () => client.socket.disconnected);
+    assert.deepEqual([page.sockets, page.events], [undefined, []]);
+    for (const server of ["a", "b"]) assert.equal(await metric(world.server(server), "gateway_admin_watched"), 0);
+    page.close();
+  });
+});
+
+const WIRES = {
+  "on a Redis Cluster": async () => ({ redis: await RedisCluster.start() }),
+  "beside a Node server": () => ({ node: { mode: "sharded", admin: { auth: { type: "basic", username: LOGIN.username, password: HASH }, mode: "development", serverId: "node" } } }),
+};
+
+for (const [where, wire] of Object.entries(WIRES)) {
+  it(`pages show and steer all servers with sharded channels ${where}`, async () => {
+    const world = await World.start({ relays: ["a", "b"], settings: { ...SETTINGS, "redis.mode": "sharded" }, ...(await wire()) });
+    const pages = [];
+    try {
+      const names = world.servers.map(({ id }) => id);
+      for (const server of world.servers) pages.push(await Page.open(server));
+      for (const page of pages) {
+        await until("all servers told their numbers", () => names.every((it) => page.servers.has(it)));
+        await until("all clients are counted", () => page.count("/") === 2 * names.length);
+        await until("all sockets are shown", () => [...world.clients.values()].every(({ socket }) => page.sockets?.has(socket.id)));
+      }
+      for (const name of names) {
+        const client = world.client(`${name}/websocket`);
+        const { id } = client.socket;
+        const event = name === "node" ? ["enter", ["hall"]] : ["join", "hall"];
+        // Gateway nodes look for pages of Node's servers every few seconds.
+        await until(`all pages are told of the event of ${name}`, async () => {
+          await client.socket.emitWithAck(...event);
+          return pages.every((page) => page.heard("event_received", "/", id, event));
+        });
+        await until("all pages are told of the room", () => pages.every((page) => page.heard("room_joined", "/", "hall", id)));
+        const [page] = pages;
+        page.emit("_disconnect", "/", false, id);
+        await until("the client is disconnected", () => client.socket.disconnected);
+        await until("all pages know", () => pages.every((it) => it.heard("socket_disconnected", "/", id, "server namespace disconnect")));
+      }
+    } finally {
+      for (const page of pages) page.close();
+      await world.stop();
+    }
+  });
+}

@@ -414,6 +414,66 @@ async fn a_page_shows_so_many_sockets_and_counts_all() {
 }
 
 #[tokio::test]
+async fn what_happens_to_sockets_that_no_page_shows_takes_nothing_of_what_may_be_told() {
+    let settings = "mode = \"development\"\nsockets = 4\nevents_per_second = 20";
+    let (_cluster, nodes) = nodes(settings, ["a", "b"]).await;
+    let mut clients = std::collections::BTreeMap::new();
+    for node in &nodes {
+        for _ in 0..6 {
+            let (client, id) = node.client().await;
+            clients.insert(id, client);
+        }
+    }
+    let (mut page, _) = logged_in(&nodes[0]).await;
+    let list = next(&mut page, "all_sockets").await.remove(1);
+    let list = list.as_array().unwrap().iter();
+    let shown: Vec<String> = list
+        .map(|it| it["id"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(shown, clients.keys().take(4).cloned().collect::<Vec<_>>());
+    let mut hidden = clients.split_off(&format!("{} ", shown[3]));
+    assert_eq!((clients.len(), hidden.len()), (4, 8));
+
+    let all = async |result: &str| {
+        let series = format!("gateway_admin_events_total{{result=\"{result}\"}}");
+        [
+            nodes[0].metric(&series).await,
+            nodes[1].metric(&series).await,
+        ]
+    };
+    // From now on each node knows where the list ends.
+    let mut not_told = 0.0;
+    for client in hidden.values_mut() {
+        until(async || {
+            let before: f64 = all("beyond").await.iter().sum();
+            not_told = all("not_told").await.iter().sum();
+            client.send(r#"421["echo"]"#).await;
+            client.answer().await;
+            all("beyond").await.iter().sum::<f64>() > before
+        })
+        .await;
+    }
+    for client in hidden.values_mut() {
+        for _ in 0..100 {
+            client.send(r#"421["echo","hidden"]"#).await;
+            client.answer().await;
+        }
+    }
+    let client = clients.get_mut(&shown[0]).unwrap();
+    client.send(r#"421["echo","shown"]"#).await;
+    client.answer().await;
+    loop {
+        let received = next(&mut page, "event_received").await;
+        assert_ne!(received[3], json!(["echo", "hidden"]));
+        if received[3] == json!(["echo", "shown"]) {
+            assert_eq!(received[2], json!(shown[0]));
+            break;
+        }
+    }
+    assert_eq!(all("not_told").await.iter().sum::<f64>(), not_told);
+}
+
+#[tokio::test]
 async fn more_events_than_may_be_told_are_left_out_and_the_list_comes_again() {
     let node = start("mode = \"development\"\nevents_per_second = 2").await;
     let (mut page, _) = logged_in(&node).await;
@@ -442,4 +502,38 @@ async fn nothing_is_told_when_the_last_page_is_gone() {
     let (mut ann, _) = node.client().await;
     ann.sync().await;
     assert_eq!(node.metric(shown).await, before);
+}
+
+#[tokio::test]
+async fn pages_are_left_out_of_recovery() {
+    let mut config = with_page("mode = \"development\"");
+    let recovery = "[recovery]\nwindow = \"1m\"\nnamespaces = [\"/\", \"/admin\"]\n";
+    config.recovery = Config::from_toml(recovery).unwrap().recovery;
+    let node = TestGateway::start(Server::new(config)).await;
+    let mut ann = node.websocket().await;
+    ann.send("40").await;
+    let connected = ann.answer().await;
+    let connected: Value = serde_json::from_str(&connected[2..]).unwrap();
+    let pid = connected["pid"].as_str().expect("clients are recovered");
+
+    let auth = json!({"username": "admin", "password": "s3cret", "pid": pid, "offset": "x"});
+    let mut page = page(&node, &auth.to_string()).await;
+    let answer = page.answer().await;
+    let answer: Value = serde_json::from_str(answer.strip_prefix("40/admin,").unwrap()).unwrap();
+    assert!(
+        answer["sid"].is_string() && answer["pid"].is_null(),
+        "{answer}"
+    );
+    // Their events have no place in a log, and nothing is put in order for them.
+    let features = next(&mut page, "config").await;
+    assert_eq!(features.len(), 2, "{features:?}");
+    next(&mut page, "all_sockets").await;
+    for _ in 0..2 {
+        assert_eq!(next(&mut page, "server_stats").await.len(), 2);
+    }
+    let published = node.metric("gateway_recovery_published_total").await;
+    ann.send(r#"42["broadcast","said"]"#).await;
+    node.until_metric("gateway_recovery_published_total", published + 1.0)
+        .await;
+    assert_eq!(published, 0.0);
 }

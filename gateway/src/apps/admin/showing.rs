@@ -15,7 +15,7 @@ use super::stats::Stats;
 use crate::cluster::Cluster;
 use crate::config::Pattern;
 use crate::engine::node::Node;
-use crate::show::{Call, Line, MAX_NAMESPACES, NAMESPACE, Wanted};
+use crate::show::{Call, Line, MAX_NAMESPACES, NAMESPACE, Reach, Wanted};
 use crate::socketio::Gateway;
 use crate::socketio::event::OwnedArguments;
 
@@ -75,7 +75,10 @@ type Stay = Arc<OnceLock<Interest>>;
 #[derive(Debug, Default)]
 struct Told {
     per_second: Option<NonZeroU32>,
+    reach: Option<Reach>,
     here: usize,
+    /// How far the pages of this node reach, as the others were told.
+    own: Option<Reach>,
 }
 
 impl Showing {
@@ -111,10 +114,11 @@ impl Showing {
         }
         self.was_wanted = wanted.numbers();
         if turn.is_multiple_of(CALLS) && wanted.here > 0 {
-            call(&self.node, self.details());
+            call(&self.node, self.node.show().call());
         }
         let is_short = wanted.here > 0 && self.node.show().gate().is_short();
-        if is_short && turn.is_multiple_of(REPAIRS) && self.details() {
+        let lacks = is_short || (wanted.here > 0 && self.node.show().has_room());
+        if lacks && turn.is_multiple_of(REPAIRS) && self.details() {
             tokio::spawn(send_list(Gateway::of_node(Arc::clone(&self.node)), None));
         }
         if is_short && !self.is_short {
@@ -131,18 +135,22 @@ impl Showing {
         let node = Arc::clone(&self.node);
         let wanted = node.show().wanted(Instant::now());
         let per_second = wanted.details.then(|| self.share()).flatten();
-        if per_second != self.told.per_second {
-            debug!(target: "gateway::admin", per_second = per_second.map_or(0, NonZeroU32::get), "what is told of sockets changes");
-            node.tell_pages(per_second);
+        if per_second != self.told.per_second || wanted.reach != self.told.reach {
+            debug!(target: "gateway::admin", per_second = per_second.map_or(0, NonZeroU32::get), is_cut = wanted.reach.is_some(), "what is told of sockets changes");
+            node.tell_pages(per_second, wanted.reach.clone());
             self.told.per_second = per_second;
+            self.told.reach.clone_from(&wanted.reach);
         }
-        if wanted.here > self.told.here {
+        let own = node.show().call();
+        let reaches_elsewhere = wanted.here > 0 && own.reach != self.told.own;
+        if wanted.here > self.told.here || reaches_elsewhere {
+            self.told.own.clone_from(&own.reach);
             if let Some(cluster) = node.cluster() {
                 let _stays = self
                     .stay
                     .get_or_init(|| cluster.adapter().open_namespace(NAMESPACE));
             }
-            call(&node, self.details());
+            call(&node, own);
         }
         let is_new = wanted.here > self.told.here || (wanted.numbers() && !self.was_wanted);
         self.told.here = wanted.here;
@@ -214,9 +222,9 @@ fn emit_here(gateway: &Gateway, event: &str, arguments: &str) {
 }
 
 /// Tells the other nodes that pages are open.
-fn call(node: &Node, details: bool) {
+fn call(node: &Node, call: Call) {
     if let Some(cluster) = node.cluster() {
-        let words = ClusterMessage::Trace(Call { details }.to_words());
+        let words = ClusterMessage::Trace(call.into_words());
         let adapter = cluster.adapter();
         let request = adapter.new_request();
         adapter.request(cluster.carrier(), &request, &words);
@@ -247,8 +255,15 @@ async fn scout(node: Arc<Node>, cluster: Arc<Cluster>, stay: Stay) {
             .entries;
         details = found.iter().any(|page| page.node.is_none());
     }
-    call(&node, details);
-    node.show().handle_call(Call { details }, Instant::now());
+    // They show everything.
+    let theirs = Call {
+        details,
+        reach: None,
+        foreign: true,
+    };
+    call(&node, theirs.clone());
+    node.show()
+        .handle_call(theirs, &node.name(), Instant::now());
 }
 
 /// Sends a list of the sockets of all nodes to one page of this node, or to all of them.
@@ -259,6 +274,7 @@ pub(super) async fn send_list(gateway: Gateway, page: Option<String>) {
     };
     node.show().gate().begin_list();
     let (mut list, mut ids) = (Vec::<Value>::new(), Vec::<String>::new());
+    let mut last = None;
     for namespace in namespaces(&node).await {
         let left = bounds.sockets.saturating_sub(list.len());
         if left == 0 {
@@ -270,10 +286,13 @@ pub(super) async fn send_list(gateway: Gateway, page: Option<String>) {
         }
         for socket in found.found.entries.into_iter().take(left) {
             list.push(socket.to_page());
+            last = Some(Reach::new(&namespace, &socket.id));
             ids.push(socket.id);
         }
     }
-    let is_for_all = page.is_none();
+    let reach = last.filter(|_| list.len() >= bounds.sockets);
+    let is_for_all = node.show().list_reaches(reach, page.is_none());
+    let page = page.filter(|_| !is_for_all);
     let ended = node
         .show()
         .gate()
