@@ -50,6 +50,7 @@ def rows():
             graph("Broadcasts", "Broadcasts handled, by where they came from. Each shard counts for itself.", (f"sum by (origin) (rate(gateway_broadcasts_total[][{RATE}]))", "{{origin}}"), unit="cps", stack=True),
             heatmap("Time of a broadcast", "From the first to the last recipient's outbox, on one shard.", "gateway_broadcast_duration_seconds"),
             graph("Time of a broadcast, quantiles", "The same as numbers.", (quantile(0.5, "gateway_broadcast_duration_seconds"), "median"), (quantile(0.99, "gateway_broadcast_duration_seconds"), "99 %"), unit="s"),
+            heatmap("Turns of shards", "How long a shard works before the connections of all others get their turn. Above 5 ms something is wrong, or cores are too few.", "gateway_shard_turn_seconds"),
             graph("Waiting to be sent", "Bytes in all outboxes. A packet of a broadcast counts once for each session.", ("sum by (instance) (gateway_outbox_bytes[])", "{{instance}}"), unit="bytes", stack=True),
             graph("Slow readers", "Sessions closed since too much waited for them, and volatile packets that a client was not ready for.", (f"sum(rate(gateway_slow_consumers_total[][{RATE}]))", "closed"), (f"sum(rate(gateway_volatile_dropped_total[][{RATE}]))", "volatile packets dropped"), unit="cps"),
         ),

@@ -28,6 +28,7 @@ pub mod socket;
 pub(crate) mod spans;
 pub(crate) mod top;
 pub(crate) mod traced;
+mod walk;
 
 pub use gateway::Gateway;
 pub(crate) use layer::SocketIo;

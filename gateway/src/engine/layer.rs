@@ -42,6 +42,12 @@ pub(crate) trait SessionHalf: Any {
     /// A message came, by whatever transport.
     fn message(&self, session: &Rc<Session>, message: Message<'_>);
 
+    /// Queues what is on its way to the session's sockets, before something else is queued or the session closes. It is
+    /// called while broadcasts of the shard are under way.
+    fn catch_up(&self, session: &Rc<Session>) {
+        let _ = session;
+    }
+
     /// The session goes on by another transport.
     fn upgraded(&self, session: &Rc<Session>) {
         let _ = session;

@@ -22,8 +22,8 @@ pub(crate) trait SharedJob: Send + Sync {
     /// When it was asked for.
     fn since(&self) -> Instant;
 
-    /// Does it.
-    fn run(&self, shard: &Rc<Shard>);
+    /// Does it, or begins to.
+    fn run(self: Arc<Self>, shard: &Rc<Shard>);
 }
 
 /// What others send to a shard.

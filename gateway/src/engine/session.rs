@@ -384,6 +384,7 @@ impl Session {
         kind: PacketType,
         volatile: bool,
     ) -> bool {
+        self.catch_up_with_walks();
         if volatile && !self.is_writable() {
             self.shard.counters().volatile_dropped.increment();
             return false;
@@ -483,8 +484,16 @@ impl Session {
             }
     }
 
+    /// What was emitted before is queued before.
+    fn catch_up_with_walks(self: &Rc<Self>) {
+        if self.shard.is_walking() {
+            self.half.catch_up(self);
+        }
+    }
+
     /// Closes after what is queued was sent.
     pub(crate) fn close(self: &Rc<Self>, reason: CloseReason) {
+        self.catch_up_with_walks();
         let buffered = !self.outbox.borrow().is_empty();
         self.engine
             .borrow_mut()

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -73,11 +73,21 @@ pub(crate) struct Shard {
     /// entry behind, which then finds nothing due.
     timers: RefCell<BinaryHeap<Reverse<(Instant, Slot)>>>,
     /// Sessions whose outbox overflowed in the midst of a broadcast.
-    doomed: RefCell<Vec<Rc<Session>>>,
+    doomed: RefCell<VecDeque<Rc<Session>>>,
     /// Polling sessions whose parked poll can be answered.
-    flushable: RefCell<Vec<Rc<Session>>>,
+    flushable: RefCell<VecDeque<Rc<Session>>>,
     /// Sessions with packets for a WebSocket whose task rests.
-    writable: RefCell<Vec<Rc<Session>>>,
+    writable: RefCell<VecDeque<Rc<Session>>>,
+    /// Sessions with packets that many others get as well.
+    crowd: RefCell<VecDeque<Rc<Session>>>,
+    /// What is queued now is for many.
+    in_crowd: Cell<bool>,
+    /// How many of the list of writable sessions are left of the round.
+    left_of_round: Cell<usize>,
+    /// Recipients of broadcasts since the last turn.
+    reached: Cell<u64>,
+    /// What takes broadcasts further that are on their way to some, a part in each turn.
+    walker: Cell<Option<Walker>>,
     /// Sessions that events gather for.
     gathered: RefCell<Vec<Rc<Session>>>,
     pace: RefCell<Pace>,
@@ -102,6 +112,9 @@ pub(crate) struct Shard {
     otel: Option<Arc<Otel>>,
     show: ShardShow,
 }
+
+/// What takes broadcasts further that are on their way, as far as they have their turn.
+pub(crate) type Walker = fn(&Rc<Shard>);
 
 /// Which of the timers that were due have fired.
 enum Fired {
@@ -164,6 +177,11 @@ impl Shard {
             doomed: RefCell::default(),
             flushable: RefCell::default(),
             writable: RefCell::default(),
+            crowd: RefCell::default(),
+            in_crowd: Cell::new(false),
+            left_of_round: Cell::new(0),
+            reached: Cell::new(0),
+            walker: Cell::new(None),
             gathered: RefCell::default(),
             pace: RefCell::new(pace),
             in_turn: Cell::new(false),
@@ -202,16 +220,20 @@ impl Shard {
         mut sleep: Pin<&mut Sleep>,
     ) -> Poll<()> {
         loop {
+            let began = Instant::now();
             let received = self.receive(context);
             let fired = self.fire_timers();
-            self.settle();
+            self.walk();
+            let is_settled = self.settle();
+            let took = began.elapsed();
+            self.counters().turn.observe(took.as_nanos() as u64);
             match (received, fired) {
                 (Poll::Ready(Received::Ended), _) => return Poll::Ready(()),
-                (Poll::Ready(Received::Some), _) | (_, Fired::Some) => {
+                (Poll::Pending, Fired::All) if is_settled && !self.is_walking() => {}
+                (Poll::Ready(Received::Some) | Poll::Pending, _) => {
                     after_the_others(context);
                     return Poll::Pending;
                 }
-                (Poll::Pending, Fired::All) => {}
             }
             let timer = self.timers.borrow().peek().map(|Reverse((at, _))| *at);
             let Some(next) = timer.into_iter().chain(self.round_ends()).min() else {
@@ -243,7 +265,7 @@ impl Shard {
                     return Poll::Pending;
                 }
             }
-            if spell.is_over() {
+            if spell.is_over() || self.has_reached_many() {
                 break;
             }
         }
@@ -548,24 +570,6 @@ impl Shard {
         if is_next {
             self.wake();
         }
-    }
-
-    /// Closes a session soon: not now, since the caller walks the rooms.
-    pub(crate) fn doom(&self, session: &Rc<Session>) {
-        self.doomed.borrow_mut().push(Rc::clone(session));
-        self.wake();
-    }
-
-    /// Something waits for a client that has to come for it: the end of a turn looks at the node's
-    /// memory.
-    pub(crate) fn look_after_memory(&self) {
-        self.wake();
-    }
-
-    /// Answers a parked poll soon, with all that comes until then.
-    pub(crate) fn flush_later(&self, session: &Rc<Session>) {
-        self.flushable.borrow_mut().push(Rc::clone(session));
-        self.wake();
     }
 
     fn wake(&self) {

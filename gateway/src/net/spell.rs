@@ -39,6 +39,35 @@ impl Spell {
     }
 }
 
+/// A part of much work for one turn: as much as a spell has, and no more than a number.
+#[derive(Debug)]
+pub(crate) struct Portion {
+    left: usize,
+    spell: Spell,
+}
+
+impl Portion {
+    pub(crate) const fn of(most: usize) -> Self {
+        Self {
+            left: most,
+            spell: Spell::begin(),
+        }
+    }
+
+    /// Whether one more is to be done in this turn.
+    pub(crate) fn allows(&self) -> bool {
+        self.left > 0
+    }
+
+    /// One was done.
+    pub(crate) fn take(&mut self) {
+        self.left = match self.spell.is_over() {
+            true => 0,
+            false => self.left.saturating_sub(1),
+        };
+    }
+}
+
 /// Has the calling task run again after all others, and after those that sockets woke meanwhile. To wake
 /// it would not do: the runtime runs 61 tasks before it looks at its sockets, be they the same four.
 pub(crate) fn after_the_others(context: &mut Context<'_>) {
@@ -59,6 +88,23 @@ mod tests {
             assert!(!spell.is_over());
         }
         while !spell.is_over() {}
+        assert!(began.elapsed() >= SPELL);
+    }
+
+    #[test]
+    fn a_portion_ends_with_its_number_or_with_its_time() {
+        for most in [0, 1, 5] {
+            let mut portion = Portion::of(most);
+            for _ in 0..most {
+                assert!(portion.allows());
+                portion.take();
+            }
+            assert!(!portion.allows());
+        }
+        let (mut portion, began) = (Portion::of(usize::MAX), Instant::now());
+        while portion.allows() {
+            portion.take();
+        }
         assert!(began.elapsed() >= SPELL);
     }
 }

@@ -408,8 +408,8 @@ impl Keeper {
         let floor = match self.receiver.released() {
             Some(known) => {
                 self.writer.note(known);
-                let handed = self.order.handed_by_all(known.epoch);
-                self.floors.beat(Instant::now(), handed)
+                let given = self.order.given_by_all(known.epoch);
+                self.floors.beat(Instant::now(), given)
             }
             None => Position::ZERO,
         };

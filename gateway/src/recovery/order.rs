@@ -30,8 +30,10 @@ pub(crate) struct Order {
     asks: mpsc::UnboundedSender<Ask>,
     /// Bytes of events that wait, in all namespaces of the node.
     waiting: Arc<AtomicUsize>,
-    /// The offset up to which each shard has given its sockets everything.
+    /// The offset up to which each shard gives its sockets everything before anything else.
     handed: Box<[Mutex<Option<Offset>>]>,
+    /// The one up to which it has given them everything.
+    given: Box<[Mutex<Option<Offset>>]>,
     counters: Arc<RecoveryCounters>,
     /// Bytes of events that were heard and wait for keepers.
     heard: Arc<AtomicUsize>,
@@ -148,6 +150,7 @@ impl Order {
             asks: sender,
             waiting,
             handed: (0..shards).map(|_| Mutex::default()).collect(),
+            given: (0..shards).map(|_| Mutex::default()).collect(),
             counters,
             heard,
             is_kept: AtomicBool::new(false),
@@ -317,21 +320,28 @@ impl Order {
         retired
     }
 
-    /// A shard has given its sockets everything up to here.
+    /// A shard gives its sockets everything up to here, before anything else that they get.
     pub(crate) fn set_handed(&self, shard: usize, offset: Offset) {
         if let Some(place) = self.handed.get(shard) {
             *lock(place) = Some(offset);
         }
     }
 
-    /// Up to where a shard has given its sockets everything.
+    /// A shard has given them everything that it was handed.
+    pub(crate) fn set_given(&self, shard: usize) {
+        if let Some(place) = self.given.get(shard) {
+            *lock(place) = self.handed(shard);
+        }
+    }
+
+    /// Up to where a shard gives its sockets everything before anything else.
     pub(crate) fn handed(&self, shard: usize) -> Option<Offset> {
         self.handed.get(shard).and_then(|place| *lock(place))
     }
 
-    /// Up to where all shards have, in this life of the log.
-    pub(super) fn handed_by_all(&self, epoch: Epoch) -> Position {
-        let places = self.handed.iter().map(|place| *lock(place));
+    /// Up to where all shards have given it, in this life of the log.
+    pub(super) fn given_by_all(&self, epoch: Epoch) -> Position {
+        let places = self.given.iter().map(|place| *lock(place));
         let places = places.map(|offset| match offset {
             Some(it) if it.epoch == epoch => it.position,
             Some(_) | None => Position::ZERO,

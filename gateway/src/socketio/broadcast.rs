@@ -1,5 +1,6 @@
 //! A broadcast on its way to the sockets of this node.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,8 +17,9 @@ use crate::socketio::acks::{AckRequest, Tally};
 use crate::socketio::arguments::EmitError;
 use crate::socketio::layer::SocketIo;
 use crate::socketio::namespace::Namespace;
-use crate::socketio::socket::Waiter;
+use crate::socketio::socket::{Socket, Waiter};
 use crate::socketio::spans::{Delivery, delivered};
+use crate::socketio::walk;
 
 /// An emit to many, encoded once for all of them.
 pub(crate) struct Broadcast {
@@ -47,7 +49,7 @@ impl Node {
         let broadcast = Arc::new(broadcast);
         for (index, shard) in self.shards().iter().enumerate() {
             match &here {
-                Some(here) if here.index() == index => broadcast.run(here),
+                Some(here) if here.index() == index => Arc::clone(&broadcast).run(here),
                 _ => shard.post(Mail::Shared(Arc::<Broadcast>::clone(&broadcast))),
             }
         }
@@ -64,20 +66,26 @@ impl SharedJob for Broadcast {
         self.since
     }
 
-    /// Puts it into the outboxes of its recipients on a shard.
-    fn run(&self, shard: &Rc<Shard>) {
+    /// Puts it into the outboxes of its recipients on a shard, or begins to if they are many.
+    fn run(self: Arc<Self>, shard: &Rc<Shard>) {
         let began = Instant::now();
-        let packet = self.packet.parcel();
-        let volatile = self.selection.flags.volatile;
-        let mut recipients = 0;
-        if let Some(namespace) = shard.found_namespace(&self.namespace) {
-            match &self.ack {
-                None => namespace.for_each(&self.selection, |socket| {
-                    recipients += u64::from(socket.push(&packet, self.kind, volatile));
-                }),
-                Some(ack) => recipients = self.ask(ack, shard, &namespace, &packet),
-            }
-        }
+        let Some(namespace) = shard.found_namespace(&self.namespace) else {
+            return self.end(shard, 0, began);
+        };
+        let errand = Errand {
+            asked: RefCell::default(),
+            packet: self.packet.parcel(),
+            began,
+            broadcast: self,
+        };
+        let broadcast = Arc::clone(&errand.broadcast);
+        walk::send(shard, namespace, &broadcast.selection, began, errand);
+    }
+}
+
+impl Broadcast {
+    /// All of a shard have it who are to.
+    fn end(&self, shard: &Rc<Shard>, recipients: u64, began: Instant) {
         if let Some(ack) = &self.ack {
             let _gone = ack.answers.send(Tally::Recipients(recipients as usize));
         }
@@ -91,9 +99,6 @@ impl SharedJob for Broadcast {
         let of = (&*self.namespace, self.origin, recipients);
         let took = began.elapsed();
         delivered(shard, self.delivery.as_deref(), of, self.since, took);
-        if recipients > 0 {
-            shard.note_broadcast(began);
-        }
         let counters = shard.counters();
         counters.broadcasts.of(self.origin).increment();
         counters.broadcast_recipients.observe(recipients);
@@ -101,35 +106,44 @@ impl SharedJob for Broadcast {
     }
 }
 
-impl Broadcast {
-    /// Sends it and notes who owes an acknowledgement; returns to how many it went.
-    fn ask(
-        &self,
-        ack: &AckRequest,
-        shard: &Rc<Shard>,
-        namespace: &Namespace,
-        packet: &Rc<Parcel>,
-    ) -> u64 {
-        let acks = &SocketIo::of(shard.node()).acks;
-        let volatile = self.selection.flags.volatile;
-        let (mut recipients, mut asked) = (0, Vec::new());
-        for socket in namespace.select(&self.selection) {
-            if !socket.may_owe_ack() || !socket.push(packet, self.kind, volatile) {
-                continue;
-            }
-            recipients += 1;
-            if !ack.timeout.is_zero()
-                && let Some(awaited) = acks.wait(&ack.answers)
-                && socket.expect_ack(ack.id, Waiter::Many(awaited))
-            {
-                asked.push(socket.id());
-            }
+/// A broadcast on its way to those of one shard.
+struct Errand {
+    broadcast: Arc<Broadcast>,
+    packet: Rc<Parcel>,
+    began: Instant,
+    /// Who owes an acknowledgement.
+    asked: RefCell<Vec<SocketId>>,
+}
+
+impl walk::Errand for Errand {
+    fn reach(&self, socket: &Socket) -> bool {
+        let broadcast = &*self.broadcast;
+        let volatile = broadcast.selection.flags.volatile;
+        let Some(ack) = &broadcast.ack else {
+            return socket.push(&self.packet, broadcast.kind, volatile);
+        };
+        if !socket.may_owe_ack() || !socket.push(&self.packet, broadcast.kind, volatile) {
+            return false;
         }
-        if !asked.is_empty() {
+        let acks = &SocketIo::of(socket.session().shard().node()).acks;
+        if !ack.timeout.is_zero()
+            && let Some(awaited) = acks.wait(&ack.answers)
+            && socket.expect_ack(ack.id, Waiter::Many(awaited))
+        {
+            self.asked.borrow_mut().push(socket.id());
+        }
+        true
+    }
+
+    fn end(&self, shard: &Rc<Shard>, namespace: &Namespace, recipients: u64) {
+        let asked = self.asked.take();
+        if let Some(ack) = &self.broadcast.ack
+            && !asked.is_empty()
+        {
             let forgetting = forget_acks(Rc::clone(shard), namespace.name().into(), asked, ack);
             tokio::task::spawn_local(forgetting);
         }
-        recipients
+        self.broadcast.end(shard, recipients, self.began);
     }
 }
 

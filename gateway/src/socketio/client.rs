@@ -160,6 +160,11 @@ impl SessionHalf for Client {
         }
     }
 
+    fn catch_up(&self, _session: &Rc<Session>) {
+        let sockets = self.sockets.borrow().clone();
+        Socket::catch_up_all(&sockets);
+    }
+
     fn upgraded(&self, session: &Rc<Session>) {
         if session.shard().show().is_on() {
             let sockets = self.sockets.borrow();

@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::cell::{Cell, RefCell};
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ pub(crate) struct Namespace {
     /// In places, so that they can be looked at some at a time.
     rooms: RefCell<IndexMap<Rc<str>, Room>>,
     last_stamp: Cell<u32>,
+    last_walk: Cell<u32>,
     /// Sockets that are in it or wait to be accepted.
     used: Cell<usize>,
     /// What other nodes publish is asked for here; `None` if this node stands alone.
@@ -70,6 +72,7 @@ impl Namespace {
             sockets: RefCell::default(),
             rooms: RefCell::default(),
             last_stamp: Cell::new(0),
+            last_walk: Cell::new(0),
             used: Cell::new(0),
         }
     }
@@ -102,6 +105,8 @@ impl Namespace {
     }
 
     pub(crate) fn enter(&self, socket: &Socket) {
+        // What was emitted before is not for it.
+        socket.set_walked(self.last_walk.get());
         self.sockets
             .borrow_mut()
             .insert(ById(socket.clone(), socket.id()));
@@ -272,6 +277,77 @@ impl Namespace {
         }
     }
 
+    /// Whether so many members are in the rooms of a selection, or as many sockets here if it is of all.
+    pub(crate) fn has_more(&self, most: usize, selection: &Selection) -> bool {
+        if self.len() <= most {
+            return false;
+        }
+        if selection.rooms.is_empty() {
+            return true;
+        }
+        let rooms = self.rooms.borrow();
+        let mut count = 0;
+        let mut names = selection.rooms.iter().chain(&selection.except);
+        names.any(|name| {
+            count += rooms.get(&**name).map_or(0, |room| room.members.len());
+            count > most
+        })
+    }
+
+    /// A number that no walk has, higher than those before. `none`: no other is under way.
+    pub(crate) fn next_walk(&self, none: bool) -> u32 {
+        if none && self.last_walk.get() > u32::MAX / 2 {
+            let sockets = self.sockets.borrow();
+            sockets.iter().for_each(|socket| socket.0.set_walked(0));
+            self.last_walk.set(0);
+        }
+        self.last_walk.update(|last| last + 1);
+        self.last_walk.get()
+    }
+
+    /// Calls `visit` with at most about `most` of those who are in `rooms`, or of all if there are none, and goes on
+    /// where it ended before. Returns how many those were. Who came or left meanwhile may be visited, or twice.
+    pub(crate) fn visit_some(
+        &self,
+        rooms: &[String],
+        place: &mut Place,
+        most: usize,
+        mut visit: impl FnMut(&Socket),
+    ) -> usize {
+        let sockets = self.sockets.borrow();
+        if rooms.is_empty() {
+            let part = place.next_part(sockets.len(), most);
+            let count = part.len();
+            let part = part.rev().filter_map(|at| sockets.get_index(at));
+            part.for_each(|socket| visit(&socket.0));
+            place.room = usize::from(place.left == Some(0));
+            return count;
+        }
+        let opened = self.rooms.borrow();
+        let mut count = 0;
+        while count < most
+            && let Some(name) = rooms.get(place.room)
+        {
+            count += 1;
+            if place.left.is_none()
+                && let Some(own) = SocketId::parse(name).and_then(|id| sockets.get(&id))
+            {
+                visit(&own.0);
+            }
+            let members = opened.get(&**name).map(|room| &room.members);
+            let part = place.next_part(members.map_or(0, IndexSet::len), most - count + 1);
+            count += part.len();
+            if let Some(members) = members {
+                let part = part.rev().filter_map(|at| members.get_index(at));
+                part.for_each(&mut visit);
+            }
+            if place.left == Some(0) {
+                *place = Place::at(place.room + 1);
+            }
+        }
+        count
+    }
+
     /// How many members a room has on this shard.
     pub(crate) fn members(&self, room: &str) -> Option<usize> {
         Some(self.rooms.borrow().get(room)?.members.len())
@@ -299,10 +375,82 @@ impl Namespace {
     }
 }
 
+/// How far a walk has come. It goes backwards: who leaves gives its place to the last one, which was visited already or
+/// is the next; who comes is behind.
+#[derive(Debug, Default)]
+pub(crate) struct Place {
+    /// Which of the rooms, or 1 behind the whole namespace.
+    room: usize,
+    /// How many of it are left; `None` before the first.
+    left: Option<usize>,
+}
+
+impl Place {
+    fn at(room: usize) -> Self {
+        Self { room, left: None }
+    }
+
+    /// Whether it is behind so many rooms, of which none are all.
+    pub(crate) fn is_behind(&self, rooms: usize) -> bool {
+        self.room >= rooms.max(1)
+    }
+
+    /// The next of `len`.
+    fn next_part(&mut self, len: usize, most: usize) -> Range<usize> {
+        let left = self.left.map_or(len, |left| left.min(len));
+        let until = left.saturating_sub(most);
+        self.left = Some(until);
+        until..left
+    }
+}
+
 /// Each of these names once: a peer may name a room with many members many times.
-fn different(names: &[String]) -> impl Iterator<Item = &String> {
+pub(crate) fn different(names: &[String]) -> impl Iterator<Item = &String> {
     let mut seen = (names.len() > 1).then(rustc_hash::FxHashSet::default);
     names
         .iter()
         .filter(move |name| seen.as_mut().is_none_or(|seen| seen.insert(*name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Walks through a set in parts of `most`, and has `change` happen to it after each. Returns who was visited.
+    fn walked(
+        set: &mut IndexSet<u32>,
+        most: usize,
+        mut change: impl FnMut(&mut IndexSet<u32>),
+    ) -> Vec<u32> {
+        let (mut place, mut visited) = (Place::default(), Vec::new());
+        while place.left != Some(0) {
+            let part = place.next_part(set.len(), most);
+            assert!(part.len() <= most);
+            visited.extend(part.rev().filter_map(|at| set.get_index(at)));
+            change(set);
+        }
+        visited
+    }
+
+    #[test]
+    fn a_walk_comes_to_all_that_stay_whoever_comes_and_leaves() {
+        for most in [1, 3, 7, 100] {
+            for leaves in 0..60 {
+                let mut set: IndexSet<u32> = (0..60).collect();
+                let mut number = 0;
+                let mut visited = walked(&mut set, most, |set| {
+                    set.swap_remove(&((leaves + number * 7) % 60));
+                    set.insert(100 + number);
+                    set.insert(200 + number);
+                    set.swap_remove(&(100 + number));
+                    number += 1;
+                });
+                visited.sort_unstable();
+                let stayed = set.iter().filter(|it| **it < 60);
+                for one in stayed {
+                    assert!(visited.binary_search(one).is_ok(), "{one} of {most}");
+                }
+            }
+        }
+    }
 }

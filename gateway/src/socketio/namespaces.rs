@@ -1,7 +1,7 @@
 //! The namespaces of a shard: Socket.IO's half of it.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,9 +13,10 @@ use crate::engine::node::Node;
 use crate::engine::shard::Shard;
 use crate::engine::turns::Backwards;
 use crate::net::ids::SocketId;
-use crate::recovery::Seat;
+use crate::recovery::{Order, Seat};
 use crate::socketio::namespace::Namespace;
 use crate::socketio::socket::{Joined, Socket};
+use crate::socketio::walk::Walk;
 use crate::users::Permit;
 
 /// The label of namespaces that the configuration does not name.
@@ -29,11 +30,38 @@ pub(crate) struct Namespaces {
     seats: RefCell<HashMap<Seat, Socket>>,
     /// The sockets that count as connections of their users.
     permits: RefCell<HashMap<SocketId, Rc<Permit>>>,
+    /// Broadcasts on their way, in their order.
+    walks: RefCell<VecDeque<Rc<Walk>>>,
+    /// Orders of which something was handed here while walks were under way.
+    lagging: RefCell<Vec<Arc<Order>>>,
 }
 
 impl Shard {
     fn namespaces(&self) -> &RefCell<IndexMap<Rc<str>, Rc<Namespace>>> {
         &self.half::<Namespaces>().by_name
+    }
+
+    /// Broadcasts that are on their way to some.
+    pub(super) fn walks(&self) -> &RefCell<VecDeque<Rc<Walk>>> {
+        &self.half::<Namespaces>().walks
+    }
+
+    /// What was handed here of an order is given to those who are to have it, unless a walk is under way.
+    pub(super) fn note_given(&self, order: &Arc<Order>) {
+        if self.walks().borrow().is_empty() {
+            return order.set_given(self.index());
+        }
+        let mut lagging = self.half::<Namespaces>().lagging.borrow_mut();
+        if !lagging.iter().any(|it| Arc::ptr_eq(it, order)) {
+            lagging.push(Arc::clone(order));
+        }
+    }
+
+    /// All walks came to their end.
+    pub(super) fn note_all_given(&self) {
+        for order in self.half::<Namespaces>().lagging.take() {
+            order.set_given(self.index());
+        }
     }
 
     /// The namespace of this name, if it has a socket here.

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use adapter::recovery::{Entry, Epoch, Offset, Pid, Position};
 use adapter::{EventBuf, Selection};
@@ -17,8 +17,11 @@ use crate::engine::shard::Shard;
 use crate::net::ids::SocketId;
 use crate::recovery::{Order, Outlet, Rewound, Seat, Whom};
 use crate::socketio::client::Client;
+use crate::socketio::namespace::Namespace;
 use crate::socketio::offset::{encode, encode_event};
+use crate::socketio::socket::Socket;
 use crate::socketio::spans::{Delivery, delivered};
+use crate::socketio::walk;
 
 /// An event in order, encoded once for all its recipients.
 struct OrderedBroadcast {
@@ -54,34 +57,41 @@ impl SharedJob for OrderedBroadcast {
         self.since
     }
 
-    fn run(&self, shard: &Rc<Shard>) {
+    fn run(self: Arc<Self>, shard: &Rc<Shard>) {
         let began = Instant::now();
-        let mut recipients = 0;
-        if let Some(namespace) = shard.found_namespace(self.order.namespace())
-            && let Some((packet, kind)) = &self.packet
-        {
-            let packet = packet.parcel();
-            namespace.for_each(&self.entry.selection, |socket| {
-                let pushed = socket.push_ordered(&packet, *kind, &self.entry);
-                recipients += u64::from(pushed);
-            });
-            if shard.traces().has_rooms() {
-                let (name, selection) = (self.order.namespace(), &self.entry.selection);
-                shard.trace_broadcast(name, selection, packet.packet(), recipients);
-            }
-        }
+        // Who gets something else catches up with this before.
         self.order.set_handed(shard.index(), self.offset);
-        if shard.top().is_on() {
-            let (name, selection) = (self.order.namespace(), &self.entry.selection);
-            shard.count_broadcast(name, selection, self.origin, recipients);
+        let found = shard.found_namespace(self.order.namespace());
+        let (Some(namespace), Some((packet, kind))) = (found, &self.packet) else {
+            return end(shard, &*self, 0, began);
+        };
+        let (packet, kind) = (packet.parcel(), *kind);
+        let entry = Arc::clone(&self.entry);
+        let reach = move |socket: &Socket| socket.push_ordered(&packet, kind, &entry);
+        send(shard, namespace, self, began, reach);
+    }
+}
+
+impl Told for OrderedBroadcast {
+    fn selection(&self) -> &Selection {
+        &self.entry.selection
+    }
+
+    fn end(&self, shard: &Rc<Shard>, recipients: u64) {
+        if shard.traces().has_rooms()
+            && let Some((packet, _)) = &self.packet
+        {
+            let name = self.order.namespace();
+            shard.trace_broadcast(name, self.selection(), packet.packet(), recipients);
         }
-        let of = (&**self.order.namespace(), self.origin, recipients);
-        let took = began.elapsed();
-        delivered(shard, self.delivery.as_deref(), of, self.since, took);
-        if recipients > 0 {
-            shard.note_broadcast(began);
-        }
-        count(shard, self.origin, recipients, took);
+    }
+
+    fn order(&self) -> &Arc<Order> {
+        &self.order
+    }
+
+    fn facts(&self) -> (Origin, Instant, Option<&Delivery>) {
+        (self.origin, self.since, self.delivery.as_deref())
     }
 }
 
@@ -94,38 +104,102 @@ impl SharedJob for Unlogged {
         self.since
     }
 
-    fn run(&self, shard: &Rc<Shard>) {
+    fn run(self: Arc<Self>, shard: &Rc<Shard>) {
         let began = Instant::now();
-        let mut recipients = 0;
-        if let Some(namespace) = shard.found_namespace(self.order.namespace()) {
-            let offset = self.order.handed(shard.index());
-            let name = self.order.namespace();
-            let (packet, kind) = encode_event(name, &self.event, offset);
-            let packet = shard.node().outbox_memory().share(packet).parcel();
-            let volatile = self.selection.flags.volatile;
-            let place = offset.map(|it| it.position);
-            namespace.for_each(&self.selection, |socket| {
-                recipients += u64::from(socket.push_unlogged(&packet, kind, volatile, place));
-            });
-            if shard.traces().has_rooms() {
-                shard.trace_broadcast(name, &self.selection, packet.packet(), recipients);
-            }
-        }
-        if shard.top().is_on() {
-            let name = self.order.namespace();
-            shard.count_broadcast(name, &self.selection, self.origin, recipients);
-        }
-        let of = (&**self.order.namespace(), self.origin, recipients);
-        let took = began.elapsed();
-        delivered(shard, self.delivery.as_deref(), of, self.since, took);
-        if recipients > 0 {
-            shard.note_broadcast(began);
-        }
-        count(shard, self.origin, recipients, took);
+        let name = self.order.namespace();
+        let Some(namespace) = shard.found_namespace(name) else {
+            return end(shard, &*self, 0, began);
+        };
+        let offset = self.order.handed(shard.index());
+        let (packet, kind) = encode_event(name, &self.event, offset);
+        let packet = shard.node().outbox_memory().share(packet).parcel();
+        let volatile = self.selection.flags.volatile;
+        let place = offset.map(|it| it.position);
+        let reach = move |socket: &Socket| socket.push_unlogged(&packet, kind, volatile, place);
+        send(shard, namespace, self, began, reach);
     }
 }
 
-fn count(shard: &Rc<Shard>, origin: Origin, recipients: u64, took: Duration) {
+impl Told for Unlogged {
+    fn selection(&self) -> &Selection {
+        &self.selection
+    }
+
+    fn end(&self, shard: &Rc<Shard>, recipients: u64) {
+        if shard.traces().has_rooms() {
+            let name = self.order.namespace();
+            let (packet, _) = encode_event(name, &self.event, self.order.handed(shard.index()));
+            shard.trace_broadcast(name, &self.selection, &packet, recipients);
+        }
+    }
+
+    fn order(&self) -> &Arc<Order> {
+        &self.order
+    }
+
+    fn facts(&self) -> (Origin, Instant, Option<&Delivery>) {
+        (self.origin, self.since, self.delivery.as_deref())
+    }
+}
+
+/// What all events of a namespace with recovery have.
+trait Told {
+    fn selection(&self) -> &Selection;
+
+    /// All of a shard have it who are to.
+    fn end(&self, shard: &Rc<Shard>, recipients: u64);
+
+    fn order(&self) -> &Arc<Order>;
+
+    /// Where it came from, when, and its span.
+    fn facts(&self) -> (Origin, Instant, Option<&Delivery>);
+}
+
+/// An event on its way to those of one shard.
+struct Errand<T, R> {
+    event: Arc<T>,
+    began: Instant,
+    reach: R,
+}
+
+impl<T: Told, R: Fn(&Socket) -> bool> walk::Errand for Errand<T, R> {
+    fn reach(&self, socket: &Socket) -> bool {
+        (self.reach)(socket)
+    }
+
+    fn end(&self, shard: &Rc<Shard>, _namespace: &Namespace, recipients: u64) {
+        end(shard, &*self.event, recipients, self.began);
+    }
+}
+
+/// Brings an event to those of a shard who are to have it, in several turns if they are many.
+fn send<T: Told + 'static>(
+    shard: &Rc<Shard>,
+    namespace: Rc<Namespace>,
+    event: Arc<T>,
+    began: Instant,
+    reach: impl Fn(&Socket) -> bool + 'static,
+) {
+    let selection = event.selection().clone();
+    let errand = Errand {
+        event,
+        began,
+        reach,
+    };
+    walk::send(shard, namespace, &selection, began, errand);
+}
+
+fn end(shard: &Rc<Shard>, event: &impl Told, recipients: u64, began: Instant) {
+    event.end(shard, recipients);
+    shard.note_given(event.order());
+    let name = event.order().namespace();
+    let (origin, since, delivery) = event.facts();
+    if shard.top().is_on() {
+        shard.count_broadcast(name, event.selection(), origin, recipients);
+    }
+    let of = (&**name, origin, recipients);
+    let took = began.elapsed();
+    delivered(shard, delivery, of, since, took);
     let counters = shard.counters();
     counters.broadcasts.of(origin).increment();
     counters.broadcast_recipients.observe(recipients);
@@ -194,6 +268,7 @@ impl Outlet for NodeOutlet {
             let order = Arc::clone(order);
             shard.post(Mail::Run(Box::new(move |shard| {
                 order.set_handed(shard.index(), offset);
+                shard.note_given(&order);
             })));
         }
     }

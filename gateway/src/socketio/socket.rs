@@ -74,6 +74,8 @@ struct Inner {
     stamp: Cell<u32>,
     state: Cell<State>,
     id: Cell<SocketId>,
+    /// The last of its namespace's walks that came to it.
+    walked: Cell<u32>,
     namespace: Rc<Namespace>,
     /// When its next event is due, if their rate is limited.
     event_due: Cell<Due>,
@@ -166,6 +168,7 @@ impl Socket {
             namespace,
             state: Cell::new(State::Connecting),
             stamp: Cell::new(0),
+            walked: Cell::new(0),
             event_due: Cell::default(),
             rooms: RefCell::default(),
             extra: RefCell::new(Extra {
@@ -346,6 +349,7 @@ impl Socket {
 
     /// Leaves everything. Who waits for an acknowledgement learns that none will come.
     pub(crate) fn set_disconnected(&self) {
+        self.catch_up();
         let was = self.0.state.replace(State::Disconnected);
         self.0.session.shard().drop_permit(&self.id());
         let rooms = std::mem::take(&mut *self.0.rooms.borrow_mut());
@@ -379,6 +383,20 @@ impl Socket {
     /// Marks the socket as dealt with in a broadcast; `false` if it was already.
     pub(crate) fn stamp(&self, stamp: u32) -> bool {
         self.0.stamp.replace(stamp) != stamp
+    }
+
+    /// The last walk through its namespace that came to it.
+    pub(crate) fn walked(&self) -> u32 {
+        self.0.walked.get()
+    }
+
+    pub(crate) fn set_walked(&self, walk: u32) {
+        self.0.walked.set(walk);
+    }
+
+    /// Whether it is in this namespace, and not in an earlier one of the name.
+    pub(crate) fn is_of(&self, namespace: &Rc<Namespace>) -> bool {
+        Rc::ptr_eq(&self.0.namespace, namespace)
     }
 
     /// Closes the session, for a reason other than the application's wish.

@@ -32,6 +32,7 @@ mod reload;
 mod status;
 mod stop;
 mod support;
+mod tail;
 mod tls;
 mod top;
 mod traces;

@@ -27,6 +27,7 @@ impl Session {
         if self.transport() != Transport::WebSocket || is_probing {
             return self.close(reason);
         }
+        self.catch_up_with_walks();
         let goodbye = Encoded::control_frame(close_frame(None));
         self.push_uncounted(&self.parcel(goodbye));
         self.leaving.set(Some(reason));

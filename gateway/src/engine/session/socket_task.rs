@@ -18,8 +18,8 @@ pub(crate) struct SocketTask {
     pub(crate) cut: Cell<bool>,
     /// Its request asked for no binary frames.
     pub(crate) base64: Cell<bool>,
-    /// It is on the shard's list of clients that events gather for.
-    gathers: Cell<bool>,
+    /// It is on one of the shard's lists of clients that can wait for others.
+    waits: Cell<bool>,
     /// The shard's round in which it was written last.
     round: Cell<u16>,
 }
@@ -38,13 +38,14 @@ pub(crate) struct SocketTask {
 ///        +---- the socket takes no more - Listed --- something to read -------+        |
 ///                                         |  ^------ the task returns -----------------+
 ///                                         |  |
-///   Resting -- an event, while they ----> Held: the shard writes at the end of its round
-///              gather                      ^
+///   Resting -- an event for many, or ---> Held: the shard writes in a later turn, at the end of its round
+///              while they gather           ^
 ///                                          v  something to read, and the task returns
-///                                       TaskHeld -- a packet that does not wait --> Task
+///      Task -- an event for many ------> TaskHeld -- a packet that does not wait --> Task
 /// ```
 ///
-/// A packet that does not wait makes `Held` `Listed`. The shard's round makes `Held` `Resting`, and `TaskHeld` `Task`.
+/// A packet that does not wait makes `Held` `Listed`. When the shard comes to it, `Held` becomes `Resting`, and
+/// `TaskHeld` `Task`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Writer {
     /// The task.
@@ -54,13 +55,13 @@ enum Writer {
     TaskBehind,
     /// The task; the shard was about to write when it woke.
     TaskListed,
-    /// The task runs, and has nothing to write by itself: events gather.
+    /// The task, once the shard comes to it or it runs for another reason: what is queued can wait.
     TaskHeld,
     /// The shard, once something is queued.
     Resting,
     /// The shard, at the end of its turn.
     Listed,
-    /// The shard, at the end of its round.
+    /// The shard, when it comes to it.
     Held,
 }
 
@@ -77,11 +78,24 @@ pub(crate) enum Order {
     Close,
 }
 
+/// How soon a packet that was queued is to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Haste {
+    /// At the end of the turn.
+    Turn,
+    /// With many others.
+    Crowd,
+    /// At the end of this round, unless it is the first one of that for its client: then as it would be without.
+    Round(u16, bool),
+}
+
 /// What is to be done for a packet that was queued.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// The session goes on the shard's list of those to be written.
     List,
+    /// The session goes behind the others of a crowd.
+    Queue,
     /// The session goes on the shard's list of clients that events gather for.
     Gather,
     /// Nothing: it will be written.
@@ -131,31 +145,38 @@ impl SocketTask {
         self.rouse();
     }
 
-    /// A packet was queued. It may wait for others in the round `gathering`, unless it is the first one of that.
-    pub(super) fn handle_queued(&self, gathering: Option<u16>) -> Next {
-        let gathers = gathering.is_some_and(|round| round == self.round.get());
-        match self.writer.get() {
-            Writer::TaskHeld if gathers => Next::Wait,
-            Writer::Task | Writer::TaskBehind | Writer::TaskListed | Writer::TaskHeld => {
+    /// A packet was queued.
+    pub(super) fn handle_queued(&self, haste: Haste) -> Next {
+        let place = match haste {
+            Haste::Turn => None,
+            Haste::Crowd => Some(Next::Queue),
+            Haste::Round(round, _) if round == self.round.get() => Some(Next::Gather),
+            Haste::Round(_, in_crowd) => in_crowd.then_some(Next::Queue),
+        };
+        match (self.writer.get(), place) {
+            (Writer::TaskHeld | Writer::Held, Some(_)) | (Writer::Listed, _) => Next::Wait,
+            (Writer::Resting, Some(place)) => self.hold(Writer::Held, place),
+            (Writer::Task, Some(Next::Queue)) => self.hold(Writer::TaskHeld, Next::Queue),
+            (Writer::Task | Writer::TaskBehind | Writer::TaskListed, _)
+            | (Writer::TaskHeld, None) => {
                 if self.writer.get() == Writer::TaskHeld {
                     self.writer.set(Writer::Task);
                 }
                 self.wake();
                 Next::Wait
             }
-            Writer::Resting if gathers => {
-                self.writer.set(Writer::Held);
-                match self.gathers.replace(true) {
-                    true => Next::Wait,
-                    false => Next::Gather,
-                }
-            }
-            Writer::Held if gathers => Next::Wait,
-            Writer::Resting | Writer::Held => {
+            (Writer::Resting | Writer::Held, None) => {
                 self.writer.set(Writer::Listed);
                 Next::List
             }
-            Writer::Listed => Next::Wait,
+        }
+    }
+
+    fn hold(&self, writer: Writer, place: Next) -> Next {
+        self.writer.set(writer);
+        match self.waits.replace(true) {
+            true => Next::Wait,
+            false => place,
         }
     }
 
@@ -164,7 +185,7 @@ impl SocketTask {
         if self.writer.get() == Writer::Held {
             return Next::Wait;
         }
-        self.handle_queued(None)
+        self.handle_queued(Haste::Turn)
     }
 
     /// The shard comes to it in its list; `true` if it is to write, in `round`.
@@ -185,13 +206,15 @@ impl SocketTask {
         writes
     }
 
-    /// The shard begins `round`, and comes to it in the list of clients that events gathered for; `true` if it is to
-    /// write.
+    /// The shard comes to it among those that could wait; `true` if it is to write, in `round`.
     pub(super) fn handle_round(&self, round: u16) -> bool {
-        self.gathers.set(false);
+        self.waits.set(false);
         let (writer, writes) = match self.writer.get() {
             Writer::Held => (Writer::Resting, true),
-            Writer::TaskHeld => (Writer::Task, false),
+            Writer::TaskHeld => {
+                self.wake();
+                (Writer::Task, false)
+            }
             // Written meanwhile, or about to be.
             same @ (Writer::Task
             | Writer::TaskBehind
@@ -206,7 +229,7 @@ impl SocketTask {
         writes
     }
 
-    /// Whether all that waits does so because events gather, so that a volatile one may join.
+    /// Whether all that waits does so because the shard has it wait, so that a volatile one may join.
     pub(super) fn gathers(&self) -> bool {
         matches!(self.writer.get(), Writer::Held | Writer::TaskHeld)
     }
@@ -257,33 +280,33 @@ mod tests {
     #[test]
     fn a_task_that_rests_is_listed_once() {
         let task = resting();
-        assert_eq!(task.handle_queued(None), Next::List);
-        assert_eq!(task.handle_queued(None), Next::Wait);
+        assert_eq!(task.handle_queued(Haste::Turn), Next::List);
+        assert_eq!(task.handle_queued(Haste::Turn), Next::Wait);
         assert!(task.handle_shards_turn(1));
-        assert_eq!(task.handle_queued(None), Next::List);
+        assert_eq!(task.handle_queued(Haste::Turn), Next::List);
     }
 
     #[test]
     fn a_task_that_woke_meanwhile_writes_itself_and_is_not_listed_twice() {
         let task = resting();
-        task.handle_queued(None);
+        task.handle_queued(Haste::Turn);
         task.begin_turn();
-        assert_eq!(task.handle_queued(None), Next::Wait);
+        assert_eq!(task.handle_queued(Haste::Turn), Next::Wait);
         task.end_turn(Waker::noop(), true);
-        assert_eq!(task.handle_queued(None), Next::Wait);
+        assert_eq!(task.handle_queued(Haste::Turn), Next::Wait);
         assert!(task.handle_shards_turn(1));
 
-        task.handle_queued(None);
+        task.handle_queued(Haste::Turn);
         task.begin_turn();
         assert!(!task.handle_shards_turn(1));
         task.end_turn(Waker::noop(), true);
-        assert_eq!(task.handle_queued(None), Next::List);
+        assert_eq!(task.handle_queued(Haste::Turn), Next::List);
     }
 
     #[test]
     fn what_the_shard_could_not_write_the_task_does() {
         let task = resting();
-        task.handle_queued(None);
+        task.handle_queued(Haste::Turn);
         assert!(task.handle_shards_turn(1));
         task.fall_behind();
         task.begin_turn();
@@ -292,30 +315,30 @@ mod tests {
         assert_eq!(task.writer.get(), Writer::TaskBehind);
         task.catch_up();
         task.end_turn(Waker::noop(), true);
-        assert_eq!(task.handle_queued(None), Next::List);
+        assert_eq!(task.handle_queued(Haste::Turn), Next::List);
     }
 
     #[test]
     fn the_first_event_of_a_round_goes_at_once_and_others_gather() {
         let task = resting();
-        assert_eq!(task.handle_queued(Some(7)), Next::List);
+        assert_eq!(task.handle_queued(Haste::Round(7, false)), Next::List);
         assert!(task.handle_shards_turn(7));
-        assert_eq!(task.handle_queued(Some(7)), Next::Gather);
-        assert_eq!(task.handle_queued(Some(7)), Next::Wait);
+        assert_eq!(task.handle_queued(Haste::Round(7, false)), Next::Gather);
+        assert_eq!(task.handle_queued(Haste::Round(7, false)), Next::Wait);
         assert!(!task.handle_shards_turn(7));
         assert!(task.handle_round(8));
-        assert_eq!(task.handle_queued(Some(8)), Next::Gather);
+        assert_eq!(task.handle_queued(Haste::Round(8, false)), Next::Gather);
     }
 
     #[test]
     fn what_does_not_wait_takes_along_what_gathered() {
         let task = resting();
         task.round.set(7);
-        assert_eq!(task.handle_queued(Some(7)), Next::Gather);
-        assert_eq!(task.handle_queued(None), Next::List);
+        assert_eq!(task.handle_queued(Haste::Round(7, false)), Next::Gather);
+        assert_eq!(task.handle_queued(Haste::Turn), Next::List);
         assert!(task.handle_shards_turn(7));
         // It is in the list once, however often it is written in between.
-        assert_eq!(task.handle_queued(Some(7)), Next::Wait);
+        assert_eq!(task.handle_queued(Haste::Round(7, false)), Next::Wait);
         assert!(task.gathers());
         assert!(task.handle_round(8));
         assert!(!task.handle_round(8));
@@ -325,15 +348,15 @@ mod tests {
     fn a_task_that_reads_meanwhile_lets_events_gather() {
         let task = resting();
         task.round.set(7);
-        task.handle_queued(Some(7));
+        task.handle_queued(Haste::Round(7, false));
         task.begin_turn();
-        assert_eq!(task.handle_queued(Some(7)), Next::Wait);
+        assert_eq!(task.handle_queued(Haste::Round(7, false)), Next::Wait);
         task.end_turn(Waker::noop(), true);
         assert_eq!(task.handle_left(), Next::Wait);
         assert!(task.gathers());
         // Unless it queues what does not wait.
         task.begin_turn();
-        task.handle_queued(None);
+        task.handle_queued(Haste::Turn);
         task.end_turn(Waker::noop(), true);
         assert_eq!(task.handle_left(), Next::List);
         assert!(!task.handle_round(8));
@@ -344,11 +367,35 @@ mod tests {
     fn a_round_that_comes_while_the_task_runs_leaves_the_writing_to_it() {
         let task = resting();
         task.round.set(7);
-        task.handle_queued(Some(7));
+        task.handle_queued(Haste::Round(7, false));
         task.begin_turn();
         assert!(!task.handle_round(8));
         task.end_turn(Waker::noop(), true);
         assert_eq!(task.handle_left(), Next::List);
         assert!(task.handle_shards_turn(8));
+    }
+
+    #[test]
+    fn who_waits_among_a_crowd_is_queued_once_and_does_not_hold_up_an_answer() {
+        let task = resting();
+        assert_eq!(task.handle_queued(Haste::Crowd), Next::Queue);
+        assert_eq!(task.handle_queued(Haste::Crowd), Next::Wait);
+        assert!(task.gathers());
+        // An answer is written at the end of the turn, with what waited.
+        assert_eq!(task.handle_queued(Haste::Turn), Next::List);
+        assert!(task.handle_shards_turn(3));
+        // What waits then does so at the place that it has.
+        assert_eq!(task.handle_queued(Haste::Crowd), Next::Wait);
+        assert!(task.handle_round(3));
+        assert_eq!(task.handle_queued(Haste::Crowd), Next::Queue);
+    }
+
+    #[test]
+    fn the_first_event_of_a_round_for_a_crowd_waits_for_the_crowd_and_no_longer() {
+        let task = resting();
+        assert_eq!(task.handle_queued(Haste::Round(7, true)), Next::Queue);
+        assert_eq!(task.handle_queued(Haste::Round(7, true)), Next::Wait);
+        assert!(task.handle_round(7));
+        assert_eq!(task.handle_queued(Haste::Round(7, true)), Next::Gather);
     }
 }

@@ -7,7 +7,7 @@ use std::task::Poll;
 use protocol::engineio::Transport;
 
 use super::Session;
-use super::socket_task::{Next, SocketTask};
+use super::socket_task::{Haste, Next, SocketTask};
 use crate::engine::outbox::{Advanced, Outbox};
 use crate::net::stream::Stream;
 
@@ -65,9 +65,15 @@ impl Session {
     /// Has what was queued be written: by the task, or by the shard if the task rests. `waits`: together with what
     /// comes next, if the shard is busy.
     pub(super) fn write_soon(self: &Rc<Self>, waits: bool) {
-        let gathering = self.shard.gathering().filter(|_| waits);
+        let in_crowd = self.shard.is_in_crowd();
+        let haste = match self.shard.gathering() {
+            _ if !waits => Haste::Turn,
+            Some(round) => Haste::Round(round, in_crowd),
+            None if in_crowd => Haste::Crowd,
+            None => Haste::Turn,
+        };
         if let Some(task) = &*self.task.borrow() {
-            self.list(task.handle_queued(gathering));
+            self.list(task.handle_queued(haste));
         }
     }
 
@@ -83,6 +89,7 @@ impl Session {
     fn list(self: &Rc<Self>, next: Next) {
         match next {
             Next::List => self.shard.write_later(self),
+            Next::Queue => self.shard.write_with_others(self),
             Next::Gather => self.shard.let_gather(self),
             Next::Wait => {}
         }
@@ -96,8 +103,8 @@ impl Session {
         }
     }
 
-    /// Writes what gathered, in `round`, for a task that rests. Returns how many packets that were.
-    pub(crate) fn write_gathered(&self, round: u16) -> Option<usize> {
+    /// Writes what could wait, in `round`, for a task that rests. Returns how many packets that were.
+    pub(crate) fn write_held(&self, round: u16) -> Option<usize> {
         let task = self.task.borrow();
         let task = task.as_ref().filter(|it| it.handle_round(round))?;
         let packets = self.outbox.borrow().packets();

@@ -20,22 +20,24 @@ const MOST_SKIPPED: u32 = 64;
 /// The rounds in which a shard writes what gathers.
 ///
 /// ```text
-///            a round took little, or gathering is of no use
-///              +-----+
-///              v     |        a round took long
-///             Open --+ ---------------------------------> Gathering until ..
-///              ^                                              |    ^
-///              |   the time is over, or no broadcast comes    |    | a round took long
-///              +----------------------------------------------+----+
+///                       there is something to write
+///             Open --------------------------------------> Writing, for some turns
+///              ^                                             |  |        ^
+///              |   it took little, or gathering is of no use |  |        | the time is over,
+///              +---------------------------------------------+  |        | or no broadcast comes
+///                                                               v        |
+///                                                it took long: Gathering until ..
 /// ```
 ///
 /// `Open`, an event is written at the end of the turn. While events gather, a client still gets the first event of a
-/// round at once, and so what is no event.
+/// round at once, and so what is no event. `Writing`, who was written already waits for the end of the round.
 #[derive(Debug)]
 pub(super) struct Pace {
     /// Longest time that an event waits; zero if none does.
     most: Duration,
     until: Option<Instant>,
+    /// What was written in the round so far, if some is left, and how long that took.
+    writing: Option<(Duration, Written)>,
     /// When the last broadcast came.
     came: Option<Instant>,
     /// The usual pause between two broadcasts.
@@ -63,6 +65,7 @@ impl Pace {
         Self {
             most,
             until: None,
+            writing: None,
             came: None,
             pause: Duration::ZERO,
             round: 0,
@@ -74,7 +77,8 @@ impl Pace {
 
     /// The round in which events gather now.
     pub(super) fn gathering(&self) -> Option<u16> {
-        self.until.map(|_| self.round)
+        let gathers = self.until.is_some() || self.writing.is_some();
+        gathers.then_some(self.round)
     }
 
     /// When what has gathered is to be written, if no other broadcast comes until then.
@@ -94,7 +98,7 @@ impl Pace {
 
     /// Whether it is time for all to be written. A round begins then. `some`: something has gathered.
     pub(super) fn begins_round(&mut self, now: Instant, some: bool) -> bool {
-        let begins = self.until().is_none_or(|until| until <= now);
+        let begins = self.writing.is_none() && self.until().is_none_or(|until| until <= now);
         if begins {
             self.until = None;
             self.round = self.round.wrapping_add(1);
@@ -109,8 +113,29 @@ impl Pace {
         self.round
     }
 
-    /// A round was written from `began` to `now`.
-    pub(super) fn handle_round(&mut self, began: Instant, now: Instant, written: Written) {
+    /// Whether some of the round is left to be written.
+    pub(super) fn is_writing(&self) -> bool {
+        self.writing.is_some()
+    }
+
+    /// Some of the round was written, which took so long; `now`, if nothing is left of it.
+    pub(super) fn handle_written(
+        &mut self,
+        took: Duration,
+        written: Written,
+        now: Option<Instant>,
+    ) {
+        let (before, mut all) = self.writing.take().unwrap_or_default();
+        let took = before + took;
+        all.gathered += written.gathered;
+        all.packets += written.packets;
+        match now {
+            Some(now) => self.end_round(took, all, now),
+            None => self.writing = Some((took, all)),
+        }
+    }
+
+    fn end_round(&mut self, took: Duration, written: Written, now: Instant) {
         if std::mem::take(&mut self.waited) && written.gathered > 0 {
             let of_use = written.packets * 4 >= written.gathered * 5;
             self.skips = if of_use { 0 } else { self.next_skips };
@@ -119,7 +144,7 @@ impl Pace {
                 false => (self.next_skips * 2).min(MOST_SKIPPED),
             };
         }
-        let wait = (now.saturating_duration_since(began) * SHARE).min(self.most);
+        let wait = (took * SHARE).min(self.most);
         if wait < LEAST {
             return;
         }
@@ -148,9 +173,9 @@ mod tests {
     fn round(pace: &mut Pace, now: &mut Instant, micros: u64, written: Written) -> Duration {
         pace.begins_round(*now - Duration::from_micros(1), true);
         assert!(pace.begins_round(*now, true));
-        let began = *now;
-        *now += Duration::from_micros(micros);
-        pace.handle_round(began, *now, written);
+        let took = Duration::from_micros(micros);
+        *now += took;
+        pace.handle_written(took, written, Some(*now));
         let wait = pace
             .until()
             .map_or(Duration::ZERO, |it| it.duration_since(*now));
@@ -184,6 +209,30 @@ mod tests {
         assert!(pace.begins_round(now, true));
         assert_eq!(pace.gathering(), None);
         assert_ne!(pace.round(), first);
+    }
+
+    #[test]
+    fn a_round_that_takes_several_turns_is_judged_as_a_whole() {
+        let (mut pace, mut now) = (Pace::new(MOST), Instant::now());
+        assert!(pace.begins_round(now, true));
+        let round = pace.round();
+        let step = Duration::from_micros(300);
+        for _ in 0..4 {
+            now += step;
+            pace.handle_written(step, USE, None);
+            // Who was written already waits, and nothing is written anew.
+            assert!(pace.is_writing());
+            assert_eq!(pace.gathering(), Some(round));
+            assert!(!pace.begins_round(now, true));
+        }
+        pace.handle_written(Duration::ZERO, NO_USE, Some(now));
+        assert!(!pace.is_writing());
+        assert_eq!(pace.until(), Some(now + step * 4 * SHARE));
+        // What took little as a whole holds nobody up.
+        assert!(pace.begins_round(now + MOST, false));
+        pace.handle_written(step, USE, None);
+        pace.handle_written(Duration::ZERO, USE, Some(now));
+        assert_eq!(pace.gathering(), None);
     }
 
     #[test]
@@ -221,7 +270,7 @@ mod tests {
                 pace.handle_broadcast(now);
             }
             assert!(pace.begins_round(now, true));
-            pace.handle_round(now - MOST, now, Written::default());
+            pace.handle_written(MOST, Written::default(), Some(now));
             let ends = pace.until().unwrap();
             let off = ends.duration_since(now).abs_diff(micros(waits));
             assert!(off < micros(10), "{pause}: {off:?}");

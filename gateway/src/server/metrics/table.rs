@@ -209,6 +209,24 @@ pub(super) const METRICS: &[Metric] = &[
         NANOSECONDS,
         |shard| &shard.broadcast_duration,
     ),
+    histogram(
+        "gateway_shard_turn_seconds",
+        "How long a shard works in one go on its inbox, its timers and what it writes.",
+        NANOSECONDS,
+        |shard| &shard.turn,
+    ),
+    histogram(
+        "gateway_shard_turn_recipients",
+        "Recipients that broadcasts come to in one turn of a shard, if there are any.",
+        1.0,
+        |shard| &shard.turn_recipients,
+    ),
+    histogram(
+        "gateway_shard_turn_writes",
+        "WebSockets that a shard comes to in one turn to write what was queued, if there are any.",
+        1.0,
+        |shard| &shard.turn_writes,
+    ),
     counter(
         "gateway_slow_consumers_total",
         "Sessions closed because their clients took what was sent too slowly.",

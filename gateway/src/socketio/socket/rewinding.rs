@@ -65,6 +65,7 @@ impl Socket {
     /// Begins to hold what comes, for a join with history. `None` if its namespace keeps none.
     pub(crate) fn begin_rewind(&self, rooms: &[String]) -> Option<Rewinds> {
         let (order, _) = self.place()?;
+        self.catch_up();
         let new = self.not_in(rooms.iter().map(String::as_str));
         let new = new.into_iter().map(Arc::from).collect();
         let rooms: Arc<[Arc<str>]> = rooms.iter().map(|it| Arc::from(&**it)).collect();
@@ -148,6 +149,8 @@ impl Socket {
 
     /// The past is read: it goes out, and then what was held.
     pub(crate) fn rewound(&self, rewound: Rewound) {
+        // What is on its way is held, too.
+        self.catch_up();
         let Some(rewinding) = self.take_rewinding(rewound.number) else {
             return;
         };
@@ -252,6 +255,7 @@ impl Rewinds {
 
 impl Drop for Rewinds {
     fn drop(&mut self) {
+        self.socket.catch_up();
         if let Some(rewinding) = self.socket.take_rewinding(self.number) {
             self.socket.let_out(rewinding.held);
             if let Some((order, seat)) = self.socket.place() {

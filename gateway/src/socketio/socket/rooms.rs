@@ -53,6 +53,7 @@ impl Socket {
 
     /// Leaves a room. Its own is not left before it disconnects.
     pub fn leave(&self, room: &str) {
+        self.catch_up();
         let mut rooms = self.0.rooms.borrow_mut();
         if let Some(position) = rooms.iter().position(|joined| **joined == *room) {
             rooms.swap_remove(position);
@@ -67,6 +68,7 @@ impl Socket {
         if rooms.len() <= FEW_ROOMS {
             return rooms.for_each(|room| self.leave(room));
         }
+        self.catch_up();
         let named: FxHashSet<&str> = rooms.collect();
         let mut left = Vec::new();
         self.0.rooms.borrow_mut().retain(|room| {
@@ -120,6 +122,12 @@ impl Socket {
         self.id().as_str() == room || self.0.rooms.borrow().iter().any(|joined| **joined == *room)
     }
 
+    /// Whether it is in one of these rooms.
+    pub(crate) fn is_in_any(&self, rooms: &FxHashSet<String>) -> bool {
+        let joined = self.0.rooms.borrow();
+        rooms.contains(self.id().as_str()) || joined.iter().any(|room| rooms.contains(&**room))
+    }
+
     pub(super) fn join_one(&self, room: &str) {
         if !self.is_in(room) {
             let joined = self.enter_room(room);
@@ -129,6 +137,7 @@ impl Socket {
 
     /// Joins a room that it is not in; returns the room's shared name.
     fn enter_room(&self, room: &str) -> Option<Rc<str>> {
+        self.catch_up();
         let joined: Rc<str> = match self.0.state.get() {
             State::Accepted | State::Connected => self.0.namespace.join(room, self),
             State::Connecting => room.into(),

@@ -320,6 +320,7 @@ impl Socket {
 
     /// A join was written while this node was behind.
     pub(crate) fn set_since(&self, rooms: &[Arc<str>], since: Position) {
+        self.catch_up();
         if let Some(seating) = &mut self.0.extra.borrow_mut().seating {
             let passing = seating.passing_mut();
             for room in rooms {
