@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
@@ -24,7 +25,8 @@ use crate::engine::strangers::Stranger;
 use crate::engine::websocket::driver;
 use crate::forward::{self, Relayed};
 use crate::net::proxy;
-use crate::net::stream::{Seat, Stream};
+use crate::net::stream::Stream;
+use crate::net::tls_stream::TlsStream;
 use crate::peers::{self, Tunnel};
 use crate::trace::{Line, What, cut};
 
@@ -298,10 +300,10 @@ async fn greet(shard: &Shard, mut stream: TcpStream, mut peer: Peer) -> Option<(
             }
         }
     }
-    let Some(acceptor) = shard.node().tls() else {
+    let Some(config) = shard.node().tls() else {
         return Some((Stream::Plain(stream), peer));
     };
-    match in_time(shard, acceptor.accept(Seat::new(stream))).await {
+    match in_time(shard, TlsStream::accept(Arc::clone(config), stream)).await {
         Ok(stream) => {
             peer.secure = true;
             Some((Stream::Tls(Box::new(stream)), peer))

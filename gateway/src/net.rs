@@ -20,6 +20,7 @@ pub(crate) mod spell;
 pub(crate) mod stream;
 pub(crate) mod time;
 pub(crate) mod tls;
+pub(crate) mod tls_stream;
 pub(crate) mod told;
 pub mod trust;
 pub(crate) mod vital;

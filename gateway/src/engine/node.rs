@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::future::join_all;
 use tokio::sync::{Notify, oneshot};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 use crate::cluster::Cluster;
 use crate::config::CheckedConfig;
@@ -53,7 +53,7 @@ pub(crate) struct Node {
     gate: Gate,
     descriptors: Arc<Descriptors>,
     /// What makes TLS of a connection, if it is on.
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<ServerConfig>>,
     /// That a page of another origin came.
     told_of_origins: Told,
     /// What waits in outboxes.
@@ -120,7 +120,7 @@ impl Node {
         inboxes: Vec<Inbox>,
         mounts: Vec<Mount>,
         assets: Assets,
-        tls: Option<TlsAcceptor>,
+        tls: Option<Arc<ServerConfig>>,
     ) -> Self {
         let outbox_memory = OutboxMemory::new(config.limits.outbox_total);
         let otel = config.otel.as_ref();
@@ -266,7 +266,7 @@ impl Node {
         &self.descriptors
     }
 
-    pub(crate) fn tls(&self) -> Option<&TlsAcceptor> {
+    pub(crate) fn tls(&self) -> Option<&Arc<ServerConfig>> {
         self.tls.as_ref()
     }
 

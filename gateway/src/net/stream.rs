@@ -6,33 +6,20 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
+
+use crate::net::tls_stream::TlsStream;
 
 /// A connection that belongs to the runtime of its shard. TLS is boxed, so that a plain connection
 /// is no larger for it.
 pub(crate) enum Stream {
     Plain(TcpStream),
-    Tls(Box<TlsStream<Seat>>),
+    Tls(Box<TlsStream>),
 }
 
 /// A connection on its way to another shard.
 pub(crate) enum Detached {
     Plain(std::net::TcpStream),
-    Tls(Box<TlsStream<Seat>>, std::net::TcpStream),
-}
-
-/// Holds the connection below TLS, which has to be taken out on the way to another runtime.
-pub(crate) struct Seat(Option<TcpStream>);
-
-impl Seat {
-    pub(crate) fn new(stream: TcpStream) -> Self {
-        Self(Some(stream))
-    }
-
-    fn pinned(&mut self) -> io::Result<Pin<&mut TcpStream>> {
-        let stream = self.0.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-        Ok(Pin::new(stream))
-    }
+    Tls(Box<TlsStream>, std::net::TcpStream),
 }
 
 impl Stream {
@@ -57,8 +44,7 @@ impl Stream {
         match self {
             Self::Plain(stream) => Ok(Detached::Plain(stream.into_std()?)),
             Self::Tls(mut tls) => {
-                let seat = tls.get_mut().0;
-                let stream = seat.0.take().ok_or(io::ErrorKind::NotConnected)?;
+                let stream = tls.take_socket().ok_or(io::ErrorKind::NotConnected)?;
                 Ok(Detached::Tls(tls, stream.into_std()?))
             }
         }
@@ -71,7 +57,7 @@ impl Detached {
         match self {
             Self::Plain(stream) => Ok(Stream::Plain(TcpStream::from_std(stream)?)),
             Self::Tls(mut tls, stream) => {
-                *tls.get_mut().0 = Seat::new(TcpStream::from_std(stream)?);
+                tls.set_socket(TcpStream::from_std(stream)?);
                 Ok(Stream::Tls(tls))
             }
         }
@@ -130,47 +116,5 @@ impl AsyncWrite for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
         }
-    }
-}
-
-impl AsyncRead for Seat {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.get_mut().pinned()?.poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Seat {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.get_mut().pinned()?.poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.get_mut()
-            .pinned()?
-            .poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().pinned()?.poll_flush(context)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().pinned()?.poll_shutdown(context)
     }
 }

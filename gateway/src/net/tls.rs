@@ -7,7 +7,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
@@ -127,9 +126,8 @@ impl Certificate {
     }
 
     /// What makes TLS of a connection of TCP.
-    pub(crate) fn acceptor(&self) -> Result<TlsAcceptor, TlsError> {
-        let config = self.server_config(ALPN)?;
-        Ok(TlsAcceptor::from(Arc::new(config)))
+    pub(crate) fn acceptor(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        self.server_config(ALPN).map(Arc::new)
     }
 
     /// TLS for a protocol, with the certificate that is current when a client comes.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use adapter::{Adapter, Inbox as AdapterInbox, NodeId, NodeState, NodeTag};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 use tracing::{info, warn};
 
 use super::acceptor::Acceptor;
@@ -368,7 +368,7 @@ fn write_stream(node: &Node, stream: StreamQueue) -> (Arc<EventStream>, Arc<Outb
 /// All of a node that can be made without listening and without connecting to anything.
 struct Prepared {
     assets: Assets,
-    certificate: Option<(Certificate, TlsAcceptor)>,
+    certificate: Option<(Certificate, Arc<ServerConfig>)>,
     webtransport: Option<Certificate>,
     layers: Layers,
 }
@@ -412,7 +412,7 @@ impl Prepared {
 }
 
 /// The certificate of the clients' port.
-fn load(tls: &Tls) -> Result<(Certificate, TlsAcceptor), TlsError> {
+fn load(tls: &Tls) -> Result<(Certificate, Arc<ServerConfig>), TlsError> {
     let certificate = Certificate::load(Files::of_clients(tls))?;
     let acceptor = certificate.acceptor()?;
     Ok((certificate, acceptor))
