@@ -15,11 +15,11 @@ from imports import Crate, circles
 ROOMS = {
     "protocol": "encoded msgpack socketio engineio webtransport websocket".split(),
     "adapter": [],
-    "adapter-redis": "redis_adapter stream_writer records bus recovery cluster config link wire codec".split(),
+    "adapter-redis": "redis_adapter stream_writer presence records bus recovery cluster config link wire codec".split(),
     "loadtest": [],
     "simulator": [],
     "testkit": [],
-    "gateway": "server backend apps http forward socketio engine peers recovery trace top users show cluster otel net count config".split(),
+    "gateway": "server backend apps http forward socketio engine peers recovery trace top presence users show cluster otel net count config".split(),
 }
 
 # The rooms that are programs: they use their library from outside.

@@ -6,11 +6,12 @@
 //! which each uses those below it alone:
 //!
 //! ```text
-//! redis_adapter, stream_writer -> records -> bus -> recovery -> cluster -> config -> link -> wire -> codec
+//! redis_adapter, stream_writer -> presence, records -> bus -> recovery -> cluster -> config -> link -> wire -> codec
 //! ```
 //!
 //! - `bus`: what flows, and over which connections;
-//! - `records`: what the nodes keep together beside messages;
+//! - `presence`: who is there, as the nodes keep it together;
+//! - `records`: what else they keep together beside messages;
 //! - [`recovery`]: the store of recovery as a script, and the way to it;
 //! - `cluster`: who is there, and who wants what;
 //! - `link`: connections, commands, and where the servers are;
@@ -41,6 +42,7 @@ mod cluster;
 mod codec;
 mod config;
 mod link;
+mod presence;
 mod records;
 pub mod recovery;
 mod redis_adapter;

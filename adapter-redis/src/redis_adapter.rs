@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use adapter::presence::PresenceStore;
 use adapter::recovery::{self, Link};
 use adapter::{
     Adapter, Answer, Away, ClusterMessage, Counters, Inbox, Interest, Member, NodeId, NodeState,
@@ -25,6 +26,7 @@ use crate::link::directory::Directory;
 use crate::link::lock::lock;
 use crate::link::route::{self, LaneId, Route};
 use crate::link::servers::Servers;
+use crate::presence::RedisPresence;
 use crate::records::RedisRecords;
 use crate::recovery::Script;
 use crate::recovery::link::StoreLink;
@@ -40,6 +42,7 @@ pub struct RedisAdapter {
     thread: Mutex<Option<JoinHandle<()>>>,
     directory: Arc<Directory>,
     records: RedisRecords,
+    presence: RedisPresence,
 }
 
 /// Why the adapter cannot be started. That Redis is away is no reason.
@@ -77,6 +80,8 @@ impl RedisAdapter {
         let commands = commands.map_err(|error| StartError::Commands(error.to_string()))?;
         let records = RedisRecords::new(&config.servers, &config.prefix);
         let records = records.map_err(|error| StartError::Commands(error.to_string()))?;
+        let presence = RedisPresence::new(&config.servers, &config.prefix);
+        let presence = presence.map_err(|error| StartError::Commands(error.to_string()))?;
         let name = format!("gateway-{}", config.node);
         let directory = Arc::new(Directory::new(config.servers.clone(), connector, name));
         let nowhere = Route::Single(LaneId(0));
@@ -112,6 +117,7 @@ impl RedisAdapter {
             thread: Mutex::new(Some(thread.map_err(StartError::System)?)),
             directory,
             records,
+            presence,
         })
     }
 
@@ -234,6 +240,10 @@ impl Adapter for RedisAdapter {
 
     fn records(&self) -> Option<Arc<dyn Records>> {
         Some(Arc::new(self.records.clone()))
+    }
+
+    fn presence(&self) -> Option<Arc<dyn PresenceStore>> {
+        Some(Arc::new(self.presence.clone()))
     }
 
     fn counters(&self) -> &Counters {

@@ -2,6 +2,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::presence;
 use crate::recovery::{Link, Settings, Told};
 use crate::{
     Answer, ClusterMessage, Counters, Interest, NodeId, Question, Records, ReplyTo, RequestId,
@@ -94,6 +95,11 @@ pub trait Adapter: fmt::Debug + Send + Sync {
 
     /// Where the nodes keep records together. `None`: this wire has no such place.
     fn records(&self) -> Option<Arc<dyn Records>> {
+        None
+    }
+
+    /// Where the nodes keep together who is there. `None`: this wire has no such place.
+    fn presence(&self) -> Option<Arc<dyn presence::PresenceStore>> {
         None
     }
 

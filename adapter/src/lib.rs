@@ -10,6 +10,7 @@
 //! - [`Interest`]: which rooms a node wants to hear of, and since when it does;
 //! - [`Pending`]: the requests that await answers from other nodes, as a state machine;
 //! - [`Records`]: what the nodes keep together;
+//! - [`presence`]: who is there, on any node;
 //! - [`recovery`]: what is promised to a client is kept when nodes die. The gateway does not use it yet.
 //!
 //! Two nodes in one process, one of which tells something to a room:
@@ -49,6 +50,7 @@
 //! ```
 
 pub mod memory;
+pub mod presence;
 pub mod recovery;
 
 mod answer;

@@ -5,14 +5,17 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::presence::PresenceStore;
 use crate::{
     Adapter, Answer, Away, ClusterMessage, Counters, InForce, Inbox, Incoming, Interest, Member,
     NodeId, NodeState, NodeTag, Peers, PeersFuture, Publish, Question, Records, ReplyTo, RequestId,
     Response,
 };
 
+mod presence;
 mod records;
 
+pub use presence::MemoryPresence;
 use records::MemoryRecords;
 
 /// Nodes that hear each other, by calls instead of a wire: what is published has arrived when
@@ -32,6 +35,7 @@ struct Shared {
     nodes: Mutex<Vec<Node>>,
     requests: AtomicU64,
     records: MemoryRecords,
+    presence: MemoryPresence,
 }
 
 struct Node {
@@ -96,9 +100,15 @@ impl Cluster {
         self.0.records.clear();
     }
 
+    /// Loses who is there.
+    pub fn clear_presence(&self) {
+        self.0.presence.clear();
+    }
+
     /// Has nobody reach what the nodes keep together; or again.
     pub fn set_records_away(&self, is_away: bool) {
         self.0.records.set_away(is_away);
+        self.0.presence.set_away(is_away);
     }
 
     /// Says where a node is reached.
@@ -340,6 +350,10 @@ impl Adapter for MemoryAdapter {
 
     fn records(&self) -> Option<Arc<dyn Records>> {
         Some(Arc::new(self.cluster.0.records.clone()))
+    }
+
+    fn presence(&self) -> Option<Arc<dyn PresenceStore>> {
+        Some(Arc::new(self.cluster.0.presence.clone()))
     }
 
     fn trouble(&self) -> Option<String> {

@@ -43,8 +43,9 @@ pub use route::{Route, Target};
 pub use secret::{Keys, Secret, SecretHeaders};
 pub use section::{
     Admin, AdminMode, Api, Auth, Backend, Cluster, Cors, Engine, InternalPage, Limits, Log,
-    LogFormat, Metrics, Otel, Proxy, Rebalancing, Recovery, Redis, RedisInterest, RedisMode,
-    SameSite, Shutdown, SubscriptionMode, Tls, TlsVerify, Trust, WebSocket, WebTransport, Webhook,
+    LogFormat, Metrics, Otel, Presence, Proxy, Rebalancing, Recovery, Redis, RedisInterest,
+    RedisMode, SameSite, Shutdown, SubscriptionMode, Tls, TlsVerify, Trust, WebSocket,
+    WebTransport, Webhook,
 };
 pub use setting::{ChangesBy, Default, Setting};
 pub use source::{Foreign, Sources};
@@ -107,6 +108,8 @@ pub struct Config {
     pub cluster: Cluster,
     /// Clients that come back.
     pub recovery: Recovery,
+    /// Whose coming and going is told.
+    pub presence: Presence,
     /// Clients' tokens.
     pub auth: Auth,
     /// The backend.

@@ -40,7 +40,7 @@
 //! Inside, the source is in rooms, and each room uses only those below it:
 //!
 //! ```text
-//! server -> backend -> apps -> http -> forward -> socketio -> engine -> peers -> recovery -> trace -> top -> users -> show -> cluster -> otel -> net -> count -> config
+//! server -> backend -> apps -> http -> forward -> socketio -> engine -> peers -> recovery -> trace -> top -> presence -> users -> show -> cluster -> otel -> net -> count -> config
 //! ```
 //!
 //! The page at the top of each room says what it is for.
@@ -56,6 +56,7 @@ mod http;
 mod net;
 mod otel;
 mod peers;
+mod presence;
 mod recovery;
 mod server;
 mod show;

@@ -15,6 +15,7 @@ mod reload;
 mod running;
 mod shard_thread;
 mod start;
+mod telling;
 mod watching;
 #[cfg_attr(not(feature = "webtransport"), path = "server/webtransport/absent.rs")]
 mod webtransport;

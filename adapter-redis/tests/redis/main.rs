@@ -14,6 +14,7 @@ mod measure;
 mod members;
 mod outage;
 mod panics;
+mod presence;
 mod records;
 mod recovery;
 mod security;

@@ -98,7 +98,7 @@ impl Records for MemoryRecords {
     }
 }
 
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX))
 }

@@ -29,6 +29,7 @@ mod handle;
 mod history;
 mod idempotency;
 mod openapi;
+mod presence;
 mod rebalance;
 mod requests;
 mod top;

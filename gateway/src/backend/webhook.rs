@@ -47,6 +47,7 @@ mod call;
 pub(crate) mod client;
 mod directions;
 mod lane;
+mod presence;
 mod reply;
 
 use call::{Call, CallKind};

@@ -12,8 +12,8 @@ use super::memory;
 use super::pattern::NamespacePattern;
 use super::secret::Secret;
 use super::section::{
-    Admin, Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, Metrics, Otel, Proxy, Recovery,
-    Redis, Shutdown, Tls, Trust, WebSocket, WebTransport, Webhook,
+    Admin, Api, Auth, Backend, Cluster, Cors, Engine, Limits, Log, Metrics, Otel, Presence, Proxy,
+    Recovery, Redis, Shutdown, Tls, Trust, WebSocket, WebTransport, Webhook,
 };
 use super::setting::Default as Fallback;
 use super::table::setting;
@@ -167,6 +167,12 @@ impl Effective {
                 max_bytes: self.read::<Size>("recovery.max_bytes").0,
                 replay_bytes: self.read::<Size>("recovery.replay_bytes").0,
                 ask_backend: self.read("recovery.ask_backend"),
+            },
+            presence: Presence {
+                users: self.read("presence.users"),
+                rooms: self.read("presence.rooms"),
+                grace: self.read("presence.grace"),
+                lease: self.read("presence.lease"),
             },
             auth: Auth {
                 jwt_secret: self.find("auth.jwt_secret"),

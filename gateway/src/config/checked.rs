@@ -195,6 +195,8 @@ fn magnitudes(config: &Config) -> Vec<(&'static str, u128)> {
         ),
         ("recovery.max_bytes", size(config.recovery.max_bytes)),
         ("recovery.replay_bytes", size(config.recovery.replay_bytes)),
+        ("presence.grace", config.presence.grace.magnitude()),
+        ("presence.lease", config.presence.lease.magnitude()),
         ("auth.jwks_refresh", auth.jwks_refresh.magnitude()),
         ("auth.leeway", auth.leeway.magnitude()),
         ("auth.grace", auth.grace.magnitude()),

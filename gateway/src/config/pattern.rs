@@ -71,6 +71,23 @@ impl fmt::Display for Pattern {
     }
 }
 
+impl Value for Pattern {
+    const SHAPE: Shape = Shape::Text;
+    const KIND: &'static str = "name";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("a name cannot be empty; `*` is every name".to_owned());
+        }
+        if text.contains(',') || text.chars().any(char::is_control) {
+            return Err(format!(
+                "{text:?} is not a name, which has no comma or control character here"
+            ));
+        }
+        Ok(Self::new(text))
+    }
+}
+
 /// The pattern of namespaces: it begins with `/`, which is added when it is missing, as Socket.IO
 /// does.
 #[derive(Clone, Debug, PartialEq, Eq)]

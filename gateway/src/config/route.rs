@@ -24,7 +24,8 @@ use super::value::{Shape, Value};
 pub struct Route {
     /// The namespaces.
     pub namespaces: Pattern,
-    /// The events; `connect` and `disconnect` are those of the socket itself.
+    /// The events; `connect` and `disconnect` are those of the socket itself, `presence` that users and rooms come
+    /// and go.
     pub events: Pattern,
     /// Where they go.
     pub target: Target,

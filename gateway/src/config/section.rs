@@ -146,6 +146,28 @@ impl Recovery {
     }
 }
 
+/// Whose coming and going is told (`presence.*`).
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// Whether that of users is.
+    pub users: bool,
+    /// That of which rooms is.
+    pub rooms: Vec<Pattern>,
+    /// For how long nobody is told that somebody is gone.
+    pub grace: Duration,
+    /// After how long without a sign of life a node counts as dead.
+    pub lease: Duration,
+}
+
+impl Presence {
+    /// Whether any is told.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.users || !self.rooms.is_empty()
+    }
+}
+
 /// The link between the nodes (`redis.*`); there is none without `redis.url`.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use super::address::{HostPort, Network, Origins};
 use super::listen::{InternalListen, Listen};
 use super::name::{Cookie, EnginePath, Level, PagePath, StreamName, Transports};
 use super::password::PasswordHash;
-use super::pattern::NamespacePattern;
+use super::pattern::{NamespacePattern, Pattern};
 use super::route::Route;
 use super::secret::{Keys, Secret, SecretHeaders};
 use super::section::{
@@ -526,6 +526,37 @@ pub static SETTINGS: &[Setting] = &[
          `skipMiddlewares` is the opposite. The gateway verifies tokens either way.",
     )
     .needs(&["recovery.window"]),
+    Setting::with::<bool>(
+        "presence.users",
+        "false",
+        "true",
+        "Whether the gateway tells the backend and the stream of the first and the last connection of each user in a namespace. \
+         `GET presence` answers from the same records then. The same on all nodes.",
+    ),
+    Setting::with::<Vec<Pattern>>(
+        "presence.rooms",
+        "",
+        "chat:*,lobby",
+        "Of which rooms the gateway tells when the first member came and the last one went. Names, or patterns in \
+         which `*` stands for anything. The same on all nodes.",
+    ),
+    Setting::with::<Duration>(
+        "presence.grace",
+        "10s",
+        "30s",
+        "For how long nobody is told that a user or a room is gone. Somebody who is back within that time was never away, \
+         as in a rollout.",
+    )
+    .between("0s", "1h")
+    .needs_any(&["presence.users", "presence.rooms"]),
+    Setting::with::<Duration>(
+        "presence.lease",
+        "15s",
+        "30s",
+        "After how long without a sign of life a node counts as dead, and its users and rooms as gone.",
+    )
+    .between("2s", "10m")
+    .needs_any(&["presence.users", "presence.rooms"]),
     Setting::optional::<Keys>(
         "auth.jwt_secret",
         "tokens of this kind are not taken",

@@ -25,6 +25,7 @@ use crate::net::ids::{NodeTag, random_tag};
 use crate::net::told::Told;
 use crate::net::vital::Vitals;
 use crate::otel::Otel;
+use crate::presence::Presence;
 use crate::show::NodeShow;
 use crate::top::NodeTop;
 use crate::trace::Traces;
@@ -67,6 +68,8 @@ pub(crate) struct Node {
     /// If it makes spans.
     otel: Option<Arc<Otel>>,
     users: Users,
+    /// Set before the shards start, if it is told who is there.
+    presence: OnceLock<Arc<Presence>>,
     show: NodeShow,
 }
 
@@ -155,6 +158,7 @@ impl Node {
             top: NodeTop::default(),
             otel,
             users: Users::default(),
+            presence: OnceLock::new(),
             show: NodeShow::default(),
         }
     }
@@ -414,6 +418,17 @@ impl Node {
     /// Who may not connect.
     pub(crate) fn users(&self) -> &Users {
         &self.users
+    }
+
+    /// To be called once, before the shards start.
+    pub(crate) fn set_presence(&self, presence: Arc<Presence>) {
+        let is_first = self.presence.set(presence).is_ok();
+        debug_assert!(is_first);
+    }
+
+    /// Who is there, if that is told.
+    pub(crate) fn presence(&self) -> Option<&Arc<Presence>> {
+        self.presence.get()
     }
 
     /// Who looks at admin pages.

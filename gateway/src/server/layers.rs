@@ -55,6 +55,11 @@ impl Changing {
         self.outbound.as_ref()
     }
 
+    /// Who asks backends, if anybody does.
+    pub(super) fn webhook(&self) -> Option<&WebhookApplication> {
+        self.webhook.as_ref()
+    }
+
     /// Makes all that other settings need.
     pub(super) fn prepare(&self, config: &Config) -> Result<Changed, StartError> {
         let clients = |_| Clients::new(Some(&config.backend), &config.auth, config.otel.as_ref());

@@ -50,6 +50,8 @@ pub struct Running {
     /// If it looks at files.
     pub(super) watching: Option<JoinHandle<()>>,
     pub(super) cluster: Option<JoinHandle<()>>,
+    /// Tells who is there.
+    pub(super) presence: Vec<JoinHandle<()>>,
     /// Shows admin pages what there is.
     pub(super) admin: Option<JoinHandle<()>>,
     /// The queue of `backend.stream`, and the thread that writes it.
@@ -182,6 +184,10 @@ impl Running {
         if let Err(error) = ended {
             warn!(target: "gateway::server", %error, "a shard panicked while the node stopped");
         }
+        self.presence.iter().for_each(JoinHandle::abort);
+        if let Some(presence) = node.presence() {
+            presence.leave(LAST_WORDS).await;
+        }
         if let Some((stream, _writing)) = &self.event_stream {
             let lost = stream.flushed(LAST_ENTRIES).await;
             if lost > 0 {
@@ -274,6 +280,7 @@ impl Drop for Running {
         if let Some(cluster) = &self.cluster {
             cluster.abort();
         }
+        self.presence.iter().for_each(JoinHandle::abort);
         if let Some(admin) = &self.admin {
             admin.abort();
         }

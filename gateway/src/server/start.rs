@@ -19,6 +19,7 @@ use super::redis;
 use super::reload::{Origin, Reloader};
 use super::running::{Renewal, Running};
 use super::shard_thread::ShardThread;
+use super::telling;
 use super::watching;
 use super::webtransport;
 use crate::backend::api::Api;
@@ -36,7 +37,7 @@ use crate::net::listener::{Address, Listener, Listening};
 use crate::net::outbound::Outbound;
 use crate::net::tls::{Certificate, Files, TlsError};
 use crate::net::trust;
-use crate::otel::{self, Otel};
+use crate::otel;
 use crate::recovery::Begun;
 use crate::socketio::Gateway;
 use crate::socketio::SocketIo;
@@ -218,13 +219,15 @@ impl Server {
             Some(cluster) => Some(blocks::sync::begin(&node, cluster).await),
             None => None,
         };
+        let webhook = changing.webhook().cloned();
+        telling::begin(&node, webhook.as_ref());
         begin_recovery(&node)?;
         let spans = node.otel().cloned().zip(outbound);
         if let Some((otel, outbound)) = &spans {
             let exporting = otel::export(Arc::clone(otel), Arc::downgrade(outbound), node.name());
             outbound.spawn(exporting);
         }
-        let exports = with_spans(&exports, node.otel());
+        let exports = with_parts(&exports, &node);
         let event_stream = stream.map(|stream| write_stream(&node, stream));
         let shards = ShardThread::start_all(&node, letterboxes).map_err(StartError::Thread)?;
         let clients = Acceptor::start(ports.clients, Arc::clone(&node));
@@ -277,6 +280,7 @@ impl Server {
             webtransport,
             reloads: watched(&node, "reload", reloader.run(asked)),
             watching,
+            presence: telling::run(&node, webhook.as_ref()),
             internal: watched(&node, "internal port", internal),
             event_stream,
             spans,
@@ -285,10 +289,18 @@ impl Server {
     }
 }
 
-/// What has metrics of its own, with what makes spans.
-fn with_spans(exports: &[Arc<dyn Export>], otel: Option<&Arc<Otel>>) -> Arc<[Arc<dyn Export>]> {
-    let otel = otel.map(|otel| Arc::clone(otel) as Arc<dyn Export>);
-    exports.iter().cloned().chain(otel).collect()
+/// What has metrics of its own, with the parts of the node.
+fn with_parts(exports: &[Arc<dyn Export>], node: &Node) -> Arc<[Arc<dyn Export>]> {
+    let otel = node.otel();
+    let otel = otel.map(|it| Arc::clone(it) as Arc<dyn Export>);
+    let presence = node.presence();
+    let presence = presence.map(|it| Arc::clone(it) as Arc<dyn Export>);
+    exports
+        .iter()
+        .cloned()
+        .chain(otel)
+        .chain(presence)
+        .collect()
 }
 
 /// Sockets that were given in place of what a setting says.
@@ -330,7 +342,7 @@ fn begin_recovery(node: &Arc<Node>) -> Result<(), StartError> {
 }
 
 /// Runs a task that the node cannot be without.
-fn watched(
+pub(super) fn watched(
     node: &Node,
     name: &'static str,
     task: impl Future<Output = ()> + Send + 'static,

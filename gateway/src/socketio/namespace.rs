@@ -13,6 +13,7 @@ use rustc_hash::FxBuildHasher;
 
 use crate::engine::turns::{Backwards, Turns};
 use crate::net::ids::SocketId;
+use crate::presence::Watch;
 use crate::socketio::socket::Socket;
 use crate::trace::What;
 
@@ -31,6 +32,8 @@ pub(crate) struct Namespace {
     adapter: Option<Arc<dyn Adapter>>,
     /// Lets what other nodes publish to the whole namespace reach this node.
     interest: Option<Interest>,
+    /// Who wants to know who comes and goes; `None` if nobody does.
+    watch: Option<Box<Watch>>,
 }
 
 /// A room with at least one member on this shard.
@@ -64,7 +67,7 @@ impl PartialEq for ById {
 impl Eq for ById {}
 
 impl Namespace {
-    pub(crate) fn new(name: &str, adapter: Option<Arc<dyn Adapter>>) -> Self {
+    pub(crate) fn new(name: &str, adapter: Option<Arc<dyn Adapter>>, watch: Option<Watch>) -> Self {
         Self {
             interest: adapter.as_ref().map(|it| it.open_namespace(name)),
             adapter,
@@ -74,6 +77,7 @@ impl Namespace {
             last_stamp: Cell::new(0),
             last_walk: Cell::new(0),
             used: Cell::new(0),
+            watch: watch.map(Box::new),
         }
     }
 
@@ -110,6 +114,9 @@ impl Namespace {
         self.sockets
             .borrow_mut()
             .insert(ById(socket.clone(), socket.id()));
+        if let Some(watch) = &self.watch {
+            watch.entered();
+        }
     }
 
     pub(crate) fn exit(&self, socket: &Socket) {
@@ -120,6 +127,9 @@ impl Namespace {
         }
         drop(sockets);
         debug_assert!(removed);
+        if let Some(watch) = &self.watch {
+            watch.exited();
+        }
     }
 
     /// The socket of this id.
@@ -181,6 +191,9 @@ impl Namespace {
         if socket.session().shard().show().is_on() {
             socket.show_room("room_joined", room);
         }
+        if let Some(watch) = &self.watch {
+            watch.joined(room);
+        }
         let mut rooms = self.rooms.borrow_mut();
         if let Some((_, name, room)) = rooms.get_full_mut(room) {
             room.members.insert(socket.clone());
@@ -233,7 +246,10 @@ impl Namespace {
         let Some(Room { members, .. }) = rooms.get_mut(room) else {
             return;
         };
-        members.swap_remove(socket);
+        let was_member = members.swap_remove(socket);
+        if let Some(watch) = self.watch.as_ref().filter(|_| was_member) {
+            watch.left(room);
+        }
         if members.is_empty() {
             rooms.swap_remove(room);
             if rooms.len() * 4 < rooms.capacity() {

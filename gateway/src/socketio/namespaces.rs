@@ -14,6 +14,7 @@ use crate::engine::shard::Shard;
 use crate::engine::turns::Backwards;
 use crate::net::ids::SocketId;
 use crate::recovery::{Order, Seat};
+use crate::show;
 use crate::socketio::namespace::Namespace;
 use crate::socketio::socket::{Joined, Socket};
 use crate::socketio::walk::Walk;
@@ -82,7 +83,12 @@ impl Shard {
         }
         let cluster = self.node().cluster().filter(|_| !is_kept);
         let adapter = cluster.map(|cluster| Arc::clone(cluster.adapter()));
-        let namespace = Rc::new(Namespace::new(name, adapter));
+        let node = self.node();
+        // Admin pages are no users.
+        let is_of_pages = node.config().admin.is_some() && name == show::NAMESPACE;
+        let presence = node.presence().filter(|_| !is_of_pages);
+        let watch = presence.map(|presence| presence.watch(name));
+        let namespace = Rc::new(Namespace::new(name, adapter, watch));
         let mut namespaces = self.namespaces().borrow_mut();
         namespaces.insert(name.into(), Rc::clone(&namespace));
         namespace

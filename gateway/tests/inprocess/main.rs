@@ -26,6 +26,7 @@ mod openings;
 mod otel;
 mod pages;
 mod panics;
+mod presence;
 mod rebalance;
 mod relay;
 mod reload;

@@ -55,6 +55,7 @@ async fn all_metrics() -> String {
     let backends = backends.unwrap();
     (config.redis, config.backend) = (backends.redis, backends.backend);
     config.otel = backends.otel;
+    config.presence.users = true;
     (config.admin, config.cluster.secret) = (backends.admin, backends.cluster.secret);
     let gateway = TestGateway::start(Server::new(config)).await;
     gateway.metrics().await

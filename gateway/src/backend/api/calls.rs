@@ -182,7 +182,7 @@ pub(super) static CALLS: &[Call] = &[
         body: None,
         answer: schema::<Presence>,
         run: |gateway, query, _| {
-            Box::pin(async move { written(handle::presence(&gateway, query).await) })
+            Box::pin(async move { written(handle::presence(&gateway, query).await?) })
         },
     },
     Call {

@@ -17,6 +17,7 @@ use super::answers::{
 use super::calls::Parameter;
 use super::error::ApiError;
 use super::history::After;
+use super::presence;
 use super::requests::{Batch, Disconnect, Move, Reload, Select};
 use super::trace;
 use crate::backend::binary::{from_backend, to_backend};
@@ -434,8 +435,21 @@ pub(super) async fn rooms(gateway: &Gateway, query: Query) -> Rooms {
     }
 }
 
+/// Who is there. Users of a namespace come from the records of all nodes, if these are kept.
+pub(super) async fn presence(gateway: &Gateway, query: Query) -> Result<Presence, ApiError> {
+    let kept = gateway.node().presence().filter(|it| it.has_users());
+    match kept.filter(|_| query.room.is_none()) {
+        Some(kept) => {
+            let limit = if query.counts { 0 } else { query.limit };
+            let found = presence::kept(kept, query.namespace.0, query.cursor, limit).await;
+            found.map_err(|error| ApiError::new(Code::Unavailable, error.to_string()))
+        }
+        None => Ok(gathered_presence(gateway, query).await),
+    }
+}
+
 /// Counts all users, and keeps those of the page alone.
-pub(super) async fn presence(gateway: &Gateway, query: Query) -> Presence {
+async fn gathered_presence(gateway: &Gateway, query: Query) -> Presence {
     let room = query.room.as_ref().map(|room| room.0.clone());
     let from = to_rooms(gateway, &query.namespace, room.into_iter().collect());
     let mut walk: Walk<Count> = from.walk(List::Users, None, MAX_ENTRIES).await;

@@ -52,4 +52,12 @@ impl Directions {
         let taken = routes.find(|(route, _)| route.matches(namespace, event));
         taken.map_or(&self.main, |(_, to)| to).clone()
     }
+
+    /// Where an event goes that concerns all namespaces: to all that get one of this name from any.
+    pub(super) fn all_of(&self, event: &str) -> Vec<Destination> {
+        let routes = self.routes.iter();
+        let taken = routes.filter(|(route, _)| route.events.matches(event));
+        let taken = taken.map(|(_, to)| to.clone());
+        taken.chain([self.main.clone()]).collect()
+    }
 }
