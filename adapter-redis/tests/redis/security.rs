@@ -306,9 +306,11 @@ fn over_tls_in_vain() {
         return;
     };
     let gateway = Gateway::launch(&url, "gw-a", |_| {});
-    let is_up = || gateway.adapter.is_up();
-    std::thread::sleep(std::time::Duration::from_secs(2));
-    assert!(!is_up());
+    gateway.wait_until("a certificate is refused", || {
+        let trouble = gateway.adapter.trouble();
+        trouble.is_some_and(|it| it.contains("certificate"))
+    });
+    assert!(!gateway.adapter.is_up());
 }
 
 fn in_another_process(test: &str, url: &str, authority: &Path) -> bool {

@@ -44,13 +44,16 @@ async fn a_place_comes_back_however_a_session_ends() {
     config.engine.connect_timeout = Duration::from_millis(200);
     let gateway = TestGateway::start(Server::new(config)).await;
     for round in 0..6 {
-        let mut client = loop {
+        let mut opened = None;
+        until(async || {
             match WebSocket::handshake(gateway.address(), "").await {
-                Ok(client) => break client,
+                Ok(client) => opened = Some(client),
                 Err(refused) => assert_eq!(refused.status, 429),
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        };
+            opened.is_some()
+        })
+        .await;
+        let mut client = opened.unwrap();
         client.next().await;
         match round % 3 {
             0 => client.vanish(),
