@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 
 use super::Read;
-use super::file::File;
+use super::file::{File, PageHeaders, page_headers};
 
 /// Where the page is.
 const PLACE: &str = "/admin/";
@@ -49,7 +49,7 @@ pub struct AdminUiDirError {
 pub(super) struct AdminPage {
     /// By their paths below [`PLACE`].
     files: Vec<(String, File)>,
-    headers: [(HeaderName, HeaderValue); 3],
+    headers: PageHeaders,
 }
 
 impl AdminPage {
@@ -80,20 +80,7 @@ impl AdminPage {
         });
         Ok(Self {
             files: files.collect(),
-            headers: [
-                (
-                    header::CONTENT_SECURITY_POLICY,
-                    HeaderValue::from_static(POLICY),
-                ),
-                (
-                    header::X_CONTENT_TYPE_OPTIONS,
-                    HeaderValue::from_static("nosniff"),
-                ),
-                (
-                    header::REFERRER_POLICY,
-                    HeaderValue::from_static("no-referrer"),
-                ),
-            ],
+            headers: page_headers(POLICY),
         })
     }
 

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
 use super::Read;
@@ -23,6 +23,19 @@ pub(super) struct File {
 }
 
 const OFFERED: [Encoding; 3] = [Encoding::Brotli, Encoding::Gzip, Encoding::Deflate];
+
+/// Headers that all files of a page carry.
+pub(super) type PageHeaders = [(HeaderName, HeaderValue); 3];
+
+/// Those of a page that may do what `policy` says, and of which other sites learn nothing.
+pub(super) fn page_headers(policy: &'static str) -> PageHeaders {
+    [
+        (header::CONTENT_SECURITY_POLICY, policy),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ]
+    .map(|(name, value)| (name, HeaderValue::from_static(value)))
+}
 
 impl File {
     /// `version` becomes the ETag; without one it is a hash of the content.

@@ -3,16 +3,16 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::HeaderMap;
 
 use super::Read;
-use super::file::File;
+use super::file::{File, PageHeaders, page_headers};
 
 /// The page's files and the headers that all of them carry.
 #[derive(Debug)]
 pub(super) struct Page {
     files: Vec<(&'static str, File)>,
-    headers: [(HeaderName, HeaderValue); 3],
+    headers: PageHeaders,
 }
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -61,21 +61,10 @@ impl Page {
                 (path, File::new(content, content_type, None))
             })
             .collect();
-        let headers = [
-            (
-                header::CONTENT_SECURITY_POLICY,
-                HeaderValue::from_static(POLICY),
-            ),
-            (
-                header::X_CONTENT_TYPE_OPTIONS,
-                HeaderValue::from_static("nosniff"),
-            ),
-            (
-                header::REFERRER_POLICY,
-                HeaderValue::from_static("no-referrer"),
-            ),
-        ];
-        Self { files, headers }
+        Self {
+            files,
+            headers: page_headers(POLICY),
+        }
     }
 
     pub(super) fn respond(
