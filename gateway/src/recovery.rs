@@ -53,6 +53,11 @@ const SETTLE: Duration = Duration::from_secs(10);
 /// What a closing connection may take beyond the timeout of its ping.
 const CLOSING: Duration = Duration::from_secs(2);
 
+/// How long a client may take to come back, from its claim until it is let in: the store, and the application that
+/// decides. It is as long as `connectTimeout` of Socket.IO. Until then nothing went out to it, whatever it answers to
+/// pings.
+const COMEBACK: Duration = Duration::from_secs(45);
+
 /// How long what comes for a socket may be held while it joins with history.
 pub(crate) const HOLDING: Duration = Duration::from_secs(10);
 
@@ -139,6 +144,8 @@ pub(crate) struct Recovery {
     store: Settings,
     /// How long after an event was handed to a connection it is proven that it arrived.
     proven: Duration,
+    /// [`COMEBACK`], but in tests.
+    comeback: Duration,
     orders: Orders,
     /// Bytes of events that were heard and wait for their keepers.
     heard: Arc<AtomicUsize>,
@@ -162,7 +169,7 @@ impl Recovery {
     pub(crate) fn new(config: &config::Config) -> Option<Self> {
         let window = config.recovery.window?;
         let engine = &config.engine;
-        let proven = engine.ping_interval + engine.ping_timeout + CLOSING + HOLDING;
+        let proven = engine.ping_interval + engine.ping_timeout + CLOSING + HOLDING + COMEBACK;
         let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         Some(Self {
             store: Settings {
@@ -180,6 +187,7 @@ impl Recovery {
                 departed: DEPARTED,
             },
             proven,
+            comeback: COMEBACK,
             config: config.recovery.clone(),
             orders: Orders::default(),
             heard: Arc::default(),
@@ -263,6 +271,7 @@ impl Recovery {
         let limits = keeper::Limits {
             store: self.store,
             proven: self.proven,
+            comeback: self.comeback,
             replay_bytes: self.config.replay_bytes,
             heard: Arc::clone(&self.heard),
             waiting: Arc::clone(&self.waiting),

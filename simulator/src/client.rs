@@ -132,12 +132,13 @@ impl Client {
                 sid,
                 pid,
                 recovered,
+                data,
             } => {
                 self.is_connected = true;
                 // It takes itself for recovered exactly if the pid is the same.
                 let is_same = self.pid.as_ref() == Some(&pid);
                 if is_same && recovered {
-                    net.model.recover(self.index, &sid, net.now);
+                    net.model.recover(self.index, &sid, data, net.now);
                 } else {
                     net.model.begin(self.index, sid.clone(), net.now);
                     self.rooms.clear();
@@ -149,6 +150,7 @@ impl Client {
                 net.model.deliver(self.index, event, &offset, net.now);
                 self.offset = Some(offset);
             }
+            Down::Kept(data) => net.model.kept(self.index, data),
             Down::Joined(room) => net.model.joined(self.index, &room, net.now),
             Down::Published(_) => {}
             Down::Ping => self.send(net, Up::Pong),
@@ -190,6 +192,11 @@ impl Client {
                 net.model.ask_leave(self.index, &room, net.now);
                 self.rooms.retain(|it| *it != room);
                 self.send(net, Up::Leave(room));
+            }
+            94..97 => {
+                if let Some(data) = net.model.ask_keep(self.index) {
+                    self.send(net, Up::Keep(data));
+                }
             }
             93 if net.chance(10) => {
                 self.send(net, Up::End);

@@ -36,6 +36,8 @@ pub enum Rule {
     Refused,
     /// A client was told that it is recovered, and is another.
     Impostor,
+    /// The data of a recovered session is older than what was written, or nobody's.
+    Data,
     /// Something holds more than it may.
     Bound,
     /// A client does not get connected although all is well.
@@ -86,6 +88,10 @@ struct Chain {
     last: Position,
     by_sender: BTreeMap<usize, u64>,
     sent: u64,
+    /// The last data that it wanted kept.
+    asked: u64,
+    /// The last of which it was told that it is kept.
+    kept: u64,
 }
 
 #[derive(Debug)]
@@ -173,19 +179,40 @@ impl Model {
             last: Position::ZERO,
             by_sender: BTreeMap::new(),
             sent: 0,
+            asked: 0,
+            kept: 0,
         });
         self.current.insert(client, self.chains.len() - 1);
         self.count("connected");
     }
 
-    /// A client is told that it is recovered.
-    pub fn recover(&mut self, client: usize, sid: &str, now: u64) {
+    /// A client is told that it is recovered, and what was kept with its session.
+    pub fn recover(&mut self, client: usize, sid: &str, data: u64, now: u64) {
         self.count("recovered");
-        match self.chain(client) {
-            Some(chain) if chain.sid == sid => {}
-            Some(_) | None => {
-                self.find(Rule::Impostor, now, format!("client {client} became {sid}"));
-            }
+        let Some(chain) = self.chain(client).filter(|it| it.sid == sid) else {
+            return self.find(Rule::Impostor, now, format!("client {client} became {sid}"));
+        };
+        let legal = chain.kept..=chain.asked;
+        // It was seen, so it does not go back behind it.
+        chain.kept = data;
+        if !legal.contains(&data) {
+            let what = format!("client {client} has data {data}, and not of {legal:?}");
+            self.find(Rule::Data, now, what);
+        }
+    }
+
+    /// A client wants the next data kept.
+    pub fn ask_keep(&mut self, client: usize) -> Option<u64> {
+        let chain = self.chain(client)?;
+        chain.asked += 1;
+        Some(chain.asked)
+    }
+
+    /// A client is told that data is kept.
+    pub fn kept(&mut self, client: usize, data: u64) {
+        self.count("data kept");
+        if let Some(chain) = self.chain(client) {
+            chain.kept = chain.kept.max(data);
         }
     }
 

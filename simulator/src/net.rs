@@ -123,6 +123,8 @@ pub enum Up {
     Join(String),
     /// It wants to leave a room.
     Leave(String),
+    /// It wants something kept with its session.
+    Keep(u64),
     /// It goes for good.
     End,
     /// The answer to a ping.
@@ -140,6 +142,8 @@ pub enum Down {
         pid: String,
         /// Whether it was recovered.
         recovered: bool,
+        /// What is kept with its session.
+        data: u64,
     },
     /// An event, and the offset as its last argument.
     Event(EventId, String),
@@ -147,6 +151,8 @@ pub enum Down {
     Published(EventId),
     /// It is in the room.
     Joined(String),
+    /// This is kept with its session.
+    Kept(u64),
     /// A ping.
     Ping,
 }

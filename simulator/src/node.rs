@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use adapter::NodeId;
 use adapter::recovery::{
-    Act, Bounds, Call, Change, Comeback, Done, Effect, Floors, Generation, Heard, LogName,
-    NotRecovered, PidSecret, Position, Process, Reads, Receiver, Reply, Request, Span, State,
+    Act, Bounds, Call, Change, Comeback, Done, Effect, Entry, Floors, Generation, Heard, LogName,
+    NotRecovered, Pid, PidSecret, Position, Process, Reads, Receiver, Reply, Request, Span, State,
     Taken, Ticket, Why, Write, Writer, WriterLimits,
 };
 
 use crate::model::{EventId, Rule};
-use crate::net::{End, Ends, Line, Net, Payload, Up};
-use crate::plan::{HEARTBEAT, PING_INTERVAL, PING_TIMEOUT, Planted, SECOND};
+use crate::net::{Down, End, Ends, Line, Net, Payload, Up};
+use crate::plan::{COMEBACK, HEARTBEAT, PROVEN, Planted, SECOND};
 use crate::redis::node_name;
 
 /// One life of a node.
@@ -72,6 +72,7 @@ enum Pending {
     Publish(Line, EventId),
     Open(Line),
     Join(Line, String),
+    Keep(Line, u64),
     /// With the time at which the client's wish came.
     Leave(String, String, u64),
     Claim(Line, PidSecret),
@@ -85,6 +86,7 @@ struct Socket {
     sid: String,
     secret: Option<PidSecret>,
     generation: Generation,
+    data: u64,
     /// With the place behind which it is a member, once that is known.
     rooms: BTreeMap<String, Position>,
     /// Joins that wait for their interest.
@@ -108,12 +110,22 @@ enum Stage {
     Returning(Box<Comeback>),
     /// It waits for its mark, or reads.
     Reading(Box<Comeback>),
+    /// Everything is read; the application has not accepted it yet.
+    Deciding(Deciding),
     /// A new session: its interests are not in force yet.
     Opening,
     /// It is being written.
     Writing,
     /// The client is told.
     Connected,
+}
+
+struct Deciding {
+    until: u64,
+    pid: Pid,
+    /// What it missed, and what came since.
+    events: Vec<Arc<Entry>>,
+    through: Position,
 }
 
 impl Socket {
@@ -124,6 +136,7 @@ impl Socket {
             sid: String::new(),
             secret: None,
             generation: 0,
+            data: 0,
             rooms: BTreeMap::new(),
             joining: Vec::new(),
             kept: Vec::new(),
@@ -157,7 +170,11 @@ impl Node {
             held_bytes: net.knobs.held_bytes,
             fill_bytes: net.knobs.held_bytes * 20,
         };
-        let proven = Duration::from_micros(PING_INTERVAL + PING_TIMEOUT + SECOND);
+        let comeback = match net.is_planted(Planted::SlowComeback) {
+            true => 0,
+            false => COMEBACK,
+        };
+        let proven = Duration::from_micros(PROVEN + comeback);
         let pause = Duration::from_micros(2 * HEARTBEAT);
         let mut interests = BTreeMap::new();
         interests.insert(
@@ -520,13 +537,17 @@ impl Node {
                 net.model.left(&sid, &room, came, net.now);
             }
             (Pending::Claim(line, secret), done) => self.handle_claim(line, secret, done, net),
-            (Pending::Join(line, _), Done::NotOwned) => {
+            (Pending::Keep(line, data), Done::Written(_)) => {
+                net.send(line, End::Far, Payload::Down(Down::Kept(data)));
+            }
+            (Pending::Join(line, _) | Pending::Keep(line, _), Done::NotOwned) => {
                 self.disconnect(line, None, net);
             }
             (
                 Pending::Publish(..)
                 | Pending::Open(_)
                 | Pending::Join(..)
+                | Pending::Keep(..)
                 | Pending::Leave(..)
                 | Pending::Nothing,
                 _,
@@ -635,6 +656,7 @@ impl Node {
             Up::Publish(event) => self.publish(line, event, net),
             Up::Join(room) => self.join(line, room, net),
             Up::Leave(room) => self.leave(line, &room, net),
+            Up::Keep(data) => self.keep_data(line, data, net),
             Up::End => self.disconnect(line, Some(Change::End), net),
         }
     }

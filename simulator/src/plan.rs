@@ -100,6 +100,10 @@ pub enum Planted {
     WrittenAtTheEnd,
     /// A replay goes from the logs up to now, without a mark.
     NoMark,
+    /// What is kept with a session is confirmed when it waits to be written.
+    DataBeforeWritten,
+    /// A client may come back for as long as it likes.
+    SlowComeback,
 }
 
 impl Chaos {
@@ -133,7 +137,8 @@ impl Chaos {
             Self::HalfOpenClient => 15,
             Self::CutCommands | Self::CutSubscription => 8,
             Self::CutAll | Self::StallCommands | Self::StallSubscription => 4,
-            Self::SlowSubscription | Self::Freeze | Self::Kill | Self::Drain => 5,
+            Self::SlowSubscription => 15,
+            Self::Freeze | Self::Kill | Self::Drain => 5,
             Self::Vanish => 3,
             Self::Failover | Self::Away => 2,
             Self::LossyFailover
@@ -147,7 +152,7 @@ impl Chaos {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::DeliverBeforeTheScript,
         Self::FetchInsteadOfClaim,
         Self::CompareByExistence,
@@ -166,6 +171,8 @@ impl Planted {
         Self::SenderNotFenced,
         Self::WrittenAtTheEnd,
         Self::NoMark,
+        Self::DataBeforeWritten,
+        Self::SlowComeback,
     ];
 }
 
@@ -229,5 +236,9 @@ pub const PING_TIMEOUT: u64 = 3 * SECOND;
 pub const HEARTBEAT: u64 = SECOND;
 /// How long after that it counts as alive.
 pub const LEASE: u64 = 4 * SECOND;
+/// For how long a client may come back.
+pub const COMEBACK: u64 = 5 * SECOND;
+/// How long after an event was handed to a connection it is proven that it arrived.
+pub const PROVEN: u64 = PING_INTERVAL + PING_TIMEOUT + SECOND;
 /// How far back logs reach.
-pub const BACK: u64 = WINDOW + PING_INTERVAL + PING_TIMEOUT + LEASE + 10 * SECOND;
+pub const BACK: u64 = WINDOW + PROVEN + COMEBACK + LEASE + 10 * SECOND;

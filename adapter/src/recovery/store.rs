@@ -71,7 +71,7 @@ struct Era {
 
 #[derive(Debug, Clone)]
 struct Peer {
-    /// When it was heard last, in microseconds.
+    /// When it was heard last, in microseconds of the log's clock, which does not go backwards when a server's does.
     beat: u64,
     is_retired: bool,
     /// In which era it told what it knows.
@@ -278,7 +278,7 @@ impl Life {
         for (process, peer) in &mut self.processes {
             if peer.beat >= lived && !peer.is_retired {
                 self.awaited.insert(process.clone());
-                peer.beat = now;
+                peer.beat = start.number();
             }
         }
         self.settle_until = now.saturating_add(settings.settle);
@@ -339,11 +339,11 @@ impl Life {
         let previous = self.last;
         self.advance(now);
         self.awaited.remove(process);
-        let era = self.era();
+        let (era, heard_at) = (self.era(), self.last.number());
         let peer = self.peer(process);
         peer.era = era;
         peer.number = peer.number.max(beat.acknowledged);
-        peer.beat = now;
+        peer.beat = heard_at;
         peer.floor = peer.floor.max(beat.floor);
         peer.taken.retain(|it| it.at > beat.seen);
         let taken = peer.taken.clone();

@@ -62,6 +62,7 @@ const HEADS: usize = 64;
 pub(super) struct Limits {
     pub(super) store: Settings,
     pub(super) proven: Duration,
+    pub(super) comeback: Duration,
     pub(super) replay_bytes: usize,
     /// Bytes of events that were heard and wait for keepers.
     pub(super) heard: Arc<AtomicUsize>,
@@ -151,6 +152,7 @@ pub(super) fn open(
         unused: UNUSED + Duration::from_micros(limits.store.window),
         orders: limits.orders,
         replay_bytes: limits.replay_bytes,
+        comeback: limits.comeback,
         outlet: Arc::clone(&begun.outlet),
         order: Arc::clone(&order),
         asks,
@@ -208,6 +210,7 @@ pub(super) struct Keeper {
     unused: Duration,
     orders: Orders,
     pub(super) replay_bytes: usize,
+    comeback: Duration,
     pub(super) outlet: Arc<dyn Outlet>,
     pub(super) order: Arc<Order>,
     asks: mpsc::UnboundedReceiver<Ask>,
@@ -439,6 +442,8 @@ impl Keeper {
 
     fn tick(&mut self) {
         if Instant::now() >= self.beat_due {
+            // Before the floor is told, which counts on it.
+            self.close_late(self.comeback);
             self.beat();
         }
         self.tick_seats();

@@ -67,6 +67,17 @@ impl Sitting {
     fn is_claiming(&self) -> bool {
         matches!(self.stage, Stage::Claiming(_))
     }
+
+    /// Since when its client comes back, if it is not let in yet.
+    fn returns_since(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Claiming(claimant) | Stage::Returning(claimant) | Stage::Reading(claimant) => {
+                Some(claimant.since)
+            }
+            Stage::Deciding(deciding) => Some(deciding.since),
+            Stage::Opening(_) | Stage::Writing | Stage::Connected => None,
+        }
+    }
 }
 
 impl Keeper {
@@ -394,6 +405,23 @@ impl Keeper {
             let claim = claimant.comeback.claim().clone();
             let secret = *claim.pid.secret();
             self.push(Act::Claim(claim), Pending::Claim(seat, secret));
+        }
+    }
+
+    /// Lets those go who are coming back for longer than that. What is said of all clients of the node would soon
+    /// cover them, and nothing was sent to them yet.
+    pub(super) fn close_late(&mut self, longest: Duration) {
+        let is_late = |seat: &&Seat| {
+            let since = self.seats.get(seat).and_then(|it| it.returns_since());
+            since.is_some_and(|since| since.elapsed() > longest)
+        };
+        let late: Vec<_> = self.returning.iter().filter(is_late).copied().collect();
+        for seat in late {
+            self.leave_seat(seat, Some(Change::Away));
+            self.close_whom(
+                Whom::Seat(seat),
+                "the client could not be let in for too long",
+            );
         }
     }
 

@@ -13,6 +13,7 @@ use super::*;
 enum Outcome {
     Opened(Seat, Pid),
     Welcome(Seat),
+    Closed(Whom),
 }
 
 struct Outcomes(Mutex<mpsc::Sender<Outcome>>);
@@ -34,7 +35,9 @@ impl Outlet for Outcomes {
     }
     fn joined(&self, _: Seat, _: Arc<[Arc<str>]>, _: Position) {}
     fn rewound(&self, _: Seat, _: Rewound) {}
-    fn close(&self, _: &Arc<str>, _: Whom, _: &'static str) {}
+    fn close(&self, _: &Arc<str>, whom: Whom, _: &'static str) {
+        self.note(Outcome::Closed(whom));
+    }
 }
 
 /// A node without Redis whose keepers run when the test wants it.
@@ -46,8 +49,14 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) fn new() -> Self {
+        Self::that_waits(COMEBACK)
+    }
+
+    /// So long for clients that come back.
+    fn that_waits(comeback: Duration) -> Self {
         let text = "recovery.window = \"2m\"\nrecovery.namespaces = [\"/\", \"/chat-*\"]";
-        let recovery = Recovery::new(&config::Config::from_toml(text).unwrap()).unwrap();
+        let mut recovery = Recovery::new(&config::Config::from_toml(text).unwrap()).unwrap();
+        recovery.comeback = comeback;
         let keepers: Arc<Mutex<Vec<Task>>> = Arc::default();
         let (sender, outcomes) = mpsc::channel();
         let kept = Arc::clone(&keepers);
@@ -195,6 +204,37 @@ async fn a_client_that_leaves_while_it_comes_back_can_come_back_again() {
         panic!("not welcome");
     };
     assert_eq!(seat, fourth);
+}
+
+#[tokio::test]
+async fn a_client_that_is_not_let_in_for_too_long_is_closed_and_can_come_back_again() {
+    let node = Node::that_waits(Duration::ZERO);
+    let order = node.recovery.order("/").unwrap();
+    node.run();
+    let first = order.seat(0);
+    order.open(first, arrival("a-sid"));
+    let Outcome::Opened(_, pid) = node.outcome().await else {
+        panic!("not opened");
+    };
+    order.gone(first, false);
+    let shown = || Shown {
+        pid: pid.expose(),
+        offset: None,
+    };
+    let slow = order.seat(0);
+    let returned = order.claim(slow, shown(), None).await.unwrap().unwrap();
+    assert_eq!(returned.generation, 2);
+    // The application does not decide.
+    let Outcome::Closed(Whom::Seat(closed)) = node.outcome().await else {
+        panic!("not closed");
+    };
+    assert_eq!(closed, slow);
+    order.enter(slow);
+    let next = order.claim(order.seat(0), shown(), None);
+    assert_eq!(next.await.unwrap().unwrap().generation, 3);
+    let Outcome::Closed(_) = node.outcome().await else {
+        panic!("the one that was closed is let in");
+    };
 }
 
 #[tokio::test]

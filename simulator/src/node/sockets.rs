@@ -9,10 +9,10 @@ use adapter::recovery::{
 };
 use bytes::Bytes;
 
-use super::{MAX_HELD, Node, Pending, Socket, Stage, Waiter};
+use super::{Deciding, MAX_HELD, Node, Pending, Socket, Stage, Waiter};
 use crate::model::{EventId, Rule};
 use crate::net::{Down, End, Line, Net, Payload};
-use crate::plan::{PING_INTERVAL, PING_TIMEOUT, Planted, SECOND};
+use crate::plan::{COMEBACK, PING_INTERVAL, PING_TIMEOUT, Planted, SECOND};
 
 /// How long an unsettled store is asked again.
 const SETTLING: u64 = 10 * SECOND;
@@ -24,6 +24,16 @@ impl Node {
             let Some(socket) = self.sockets.get_mut(&line) else {
                 continue;
             };
+            let is_returning = matches!(
+                socket.stage,
+                Stage::Returning(_) | Stage::Reading(_) | Stage::Deciding(_)
+            );
+            let is_late = is_returning && net.now > socket.since + COMEBACK;
+            if is_late && !net.is_planted(Planted::SlowComeback) {
+                net.model.count("came back too slowly");
+                self.disconnect(line, Some(Change::Away), net);
+                continue;
+            }
             // A ping that was answered is the last one; the next goes out an interval later.
             let is_answered = socket.ponged >= socket.pinged;
             if !is_answered && net.now > socket.pinged + PING_TIMEOUT {
@@ -34,6 +44,12 @@ impl Node {
             if is_answered && net.now >= socket.pinged + PING_INTERVAL {
                 socket.pinged = net.now;
                 net.send(line, End::Far, Payload::Down(Down::Ping));
+            }
+            if let Stage::Deciding(deciding) = &socket.stage
+                && net.now >= deciding.until
+            {
+                self.let_in(line, net);
+                continue;
             }
             if let Stage::Claiming(comeback, again) = &mut socket.stage
                 && again.is_some_and(|at| net.now >= at)
@@ -101,6 +117,7 @@ impl Node {
         if let Some(claimed) = comeback.claimed() {
             socket.sid = claimed.sid.to_string();
             socket.generation = claimed.generation;
+            socket.data = claimed.data.as_deref().map_or(0, number);
             socket.rooms = claimed
                 .rooms()
                 .map(|room| (room.to_string(), Position::ZERO))
@@ -141,21 +158,57 @@ impl Node {
                 else {
                     return;
                 };
-                let pid = comeback.claim().pid;
-                let sid = socket.sid.clone();
-                socket.from = welcome.through;
-                net.model.count("welcome");
-                let connected = Down::Connected {
-                    sid,
-                    pid: pid.expose(),
-                    recovered: true,
+                // It may look somewhere else first.
+                let slow = if net.is_planted(Planted::SlowComeback) {
+                    50
+                } else {
+                    10
                 };
-                net.send(line, End::Far, Payload::Down(connected));
-                for entry in welcome.events {
-                    net.model.count("replayed");
-                    send(line, event_of(&entry), entry.position, pid.start.epoch, net);
+                let until = match net.chance(slow) {
+                    true => net.now + net.between(0, 2 * COMEBACK),
+                    false => net.now,
+                };
+                socket.stage = Stage::Deciding(Deciding {
+                    until,
+                    pid: comeback.claim().pid,
+                    events: welcome.events,
+                    through: welcome.through,
+                });
+                if until == net.now {
+                    self.let_in(line, net);
                 }
             }
+        }
+    }
+
+    /// The application accepted a client that came back.
+    fn let_in(&mut self, line: Line, net: &mut Net) {
+        let Some(socket) = self.sockets.get_mut(&line) else {
+            return;
+        };
+        let stage = std::mem::replace(&mut socket.stage, Stage::Connected);
+        let Stage::Deciding(Deciding {
+            pid,
+            events,
+            through,
+            ..
+        }) = stage
+        else {
+            socket.stage = stage;
+            return;
+        };
+        socket.from = through;
+        net.model.count("welcome");
+        let connected = Down::Connected {
+            sid: socket.sid.clone(),
+            pid: pid.expose(),
+            recovered: true,
+            data: socket.data,
+        };
+        net.send(line, End::Far, Payload::Down(connected));
+        for entry in events {
+            net.model.count("replayed");
+            send(line, event_of(&entry), entry.position, pid.start.epoch, net);
         }
     }
 
@@ -220,6 +273,7 @@ impl Node {
                 | Stage::Claiming(..)
                 | Stage::Returning(_)
                 | Stage::Reading(_)
+                | Stage::Deciding(_)
                 | Stage::Opening
                 | Stage::Writing
                 | Stage::Connected => {}
@@ -277,6 +331,7 @@ impl Node {
         socket.sid = sid;
         socket.secret = None;
         socket.generation = 0;
+        socket.data = 0;
         socket.rooms.clear();
         socket.from = Position::MAX;
         socket.stage = Stage::Opening;
@@ -295,6 +350,7 @@ impl Node {
             sid: socket.sid.clone(),
             pid: pid.expose(),
             recovered: false,
+            data: 0,
         };
         net.send(line, End::Far, Payload::Down(connected));
         for (event, position) in held {
@@ -380,6 +436,21 @@ impl Node {
         }
     }
 
+    pub(super) fn keep_data(&mut self, line: Line, data: u64, net: &mut Net) {
+        let Some(socket) = self.sockets.get_mut(&line) else {
+            return;
+        };
+        if !matches!(socket.stage, Stage::Connected) {
+            return;
+        }
+        socket.data = data;
+        if net.is_planted(Planted::DataBeforeWritten) {
+            net.send(line, End::Far, Payload::Down(Down::Kept(data)));
+        }
+        let change = Change::Data(Some(Bytes::copy_from_slice(&data.to_le_bytes())));
+        self.write(line, change, Pending::Keep(line, data), net);
+    }
+
     pub(super) fn leave(&mut self, line: Line, room: &str, net: &mut Net) {
         let until = self
             .receiver
@@ -450,6 +521,14 @@ impl Node {
                     }
                     next.push((*line, comeback.hold(entry)));
                 }
+                Stage::Deciding(deciding) if entry.position > deciding.through => {
+                    deciding.events.push(Arc::clone(entry));
+                    deciding.through = entry.position;
+                    if deciding.events.len() > MAX_HELD {
+                        let what = "a client that comes back holds too much".to_owned();
+                        net.model.find(Rule::Bound, net.now, what);
+                    }
+                }
                 Stage::Opening | Stage::Writing => {
                     socket.held.push((event, entry.position));
                     if socket.held.len() > MAX_HELD {
@@ -460,7 +539,11 @@ impl Node {
                 Stage::Connected if entry.position > socket.from => {
                     send(*line, event, entry.position, known.epoch, net);
                 }
-                Stage::New | Stage::Claiming(..) | Stage::Returning(_) | Stage::Connected => {}
+                Stage::New
+                | Stage::Claiming(..)
+                | Stage::Returning(_)
+                | Stage::Deciding(_)
+                | Stage::Connected => {}
             }
         }
         for (line, next) in next {
@@ -486,9 +569,14 @@ fn user(client: usize) -> Option<Arc<str>> {
 }
 
 fn event_of(entry: &Entry) -> EventId {
+    number(&entry.body)
+}
+
+/// The number that some bytes begin with.
+fn number(bytes: &[u8]) -> u64 {
     let mut number = [0; 8];
-    number.copy_from_slice(&entry.body[..8]);
-    EventId::from_le_bytes(number)
+    number.copy_from_slice(&bytes[..8]);
+    u64::from_le_bytes(number)
 }
 
 fn send(line: Line, event: EventId, position: Position, epoch: Epoch, net: &mut Net) {

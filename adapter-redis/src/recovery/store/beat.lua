@@ -146,7 +146,8 @@ local function beat()
   peer.era, peer.number, peer.floor = era, max(peer.number, acknowledged), max(peer.floor, floor)
   peers[process] = peer
   changed_peers[process] = true
-  call('ZADD', base .. 'beats', text(now), process)
+  -- By the clock of the log: that of the server may go backwards, and others would seem to have lived longer.
+  call('ZADD', base .. 'beats', text(last), process)
   if peer.taken ~= 0 then
     load_taken(peer, seen)
   end

@@ -92,7 +92,7 @@ local function changes_of_life()
     for _, name in ipairs(call('ZRANGEBYSCORE', beats, text(lived), '+inf')) do
       local peer = load_peer(name)
       if not peer or peer.retired == 0 then
-        call('ZADD', beats, text(now), name)
+        call('ZADD', beats, text(last), name)
         if not is_awaited[name] then
           list[#list + 1] = name
         end

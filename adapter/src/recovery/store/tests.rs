@@ -144,6 +144,23 @@ fn clients_are_whole_up_to_the_floor_only_if_they_were_attached_before_it() {
 }
 
 #[test]
+fn a_clock_that_ran_back_hides_nobody_who_lived() {
+    let mut test = Test::new();
+    let known = test.known("a");
+    test.now -= 60 * SECOND;
+    test.beat("b", None);
+    test.server = TWO;
+    test.beat("a", Some(known));
+    test.now += settings().settle + SECOND;
+    test.beat("a", Some(known));
+    let epoch = test.store.epoch().unwrap();
+    assert_ne!(
+        epoch, known.epoch,
+        "what b knew may be missing, and b is silent"
+    );
+}
+
+#[test]
 fn a_server_that_lost_nothing_goes_on() {
     let mut test = Test::new();
     let known = test.known("a");
