@@ -258,6 +258,25 @@ fn a_call_that_comes_late_does_nothing() {
 }
 
 #[test]
+fn a_first_call_that_comes_late_revives_nobody_who_was_buried() {
+    let (mut ledger, ann) = (Ledger::default(), user("ann"));
+    let (mut a, mut b) = (Node::new("a", "1"), Node::new("b", "1"));
+    a.join(&ann);
+    let late = a.reporter.call("x");
+    a.reporter.answered(late.clone(), None, "2");
+    a.call(&mut ledger, 0);
+    for now in [0, LEASE / 3, 2 * LEASE / 3, LEASE, LEASE + 10] {
+        b.call(&mut ledger, now);
+    }
+    assert_eq!(ledger.page(&all(SubjectKind::User)).count, 0);
+    ledger.call(&late, LEASE + 20);
+    a.call(&mut ledger, LEASE + 30);
+    a.call(&mut ledger, LEASE + 40);
+    let page = ledger.page(&all(SubjectKind::User));
+    assert_eq!(page.found, [("ann".to_owned(), 1)]);
+}
+
+#[test]
 fn a_store_that_was_emptied_says_reset_and_tells_nobody_twice() {
     let (mut ledger, ann, bob) = (Ledger::default(), user("ann"), user("bob"));
     let mut a = Node::new("a", "1");
