@@ -126,7 +126,7 @@ impl Relay {
                 let to = rooms
                     .into_iter()
                     .fold(socket.broadcast(), |to, room| to.to(room));
-                return published(&to, &name, arguments);
+                return published(to, &name, arguments);
             }
             "broadcast" => {
                 let (name, arguments) = named(event.arguments())?;
@@ -136,7 +136,7 @@ impl Relay {
                 {
                     return Err(RelayError::Forbidden);
                 }
-                return published(&socket.broadcast(), &name, arguments);
+                return published(socket.broadcast(), &name, arguments);
             }
             _ => return Err(RelayError::UnknownEvent),
         }
@@ -410,7 +410,7 @@ fn named(arguments: Arguments<'_>) -> Result<(Cow<'_, str>, Arguments<'_>), Rela
 }
 
 /// What came in as an event can go out as one: its name was checked, and its attachments are few.
-fn published(to: &Emitter, name: &str, arguments: Arguments<'_>) -> Result<Done, RelayError> {
+fn published(to: Emitter, name: &str, arguments: Arguments<'_>) -> Result<Done, RelayError> {
     match to.publish_or_emit(name, arguments.into()) {
         Ok(None) => Ok(Done::Now),
         Ok(Some(published)) => Ok(Done::Published(published)),

@@ -76,7 +76,7 @@ pub struct MissingAcks {
 impl Gateway {
     /// An emitter to a namespace.
     pub fn of(&self, namespace: &str) -> Emitter {
-        Emitter::new(self.clone(), namespace)
+        Emitter::new(self.clone(), namespace.into())
     }
 }
 
@@ -88,7 +88,7 @@ impl Socket {
 
     /// An emitter to everybody in the namespace, on every node, except this socket.
     pub fn broadcast(&self) -> Emitter {
-        let everybody = self.gateway().of(self.namespace());
+        let everybody = Emitter::new(self.gateway(), self.shared_namespace());
         Emitter {
             sender: self.sender(),
             ..everybody.except(self.id().as_str())
@@ -97,10 +97,10 @@ impl Socket {
 }
 
 impl Emitter {
-    pub(crate) fn new(gateway: Gateway, namespace: &str) -> Self {
+    pub(crate) fn new(gateway: Gateway, namespace: Arc<str>) -> Self {
         Self {
             gateway,
-            namespace: namespace.into(),
+            namespace,
             selection: Selection::everybody(),
             handshakes: false,
             sender: None,
@@ -153,7 +153,8 @@ impl Emitter {
         event: &str,
         arguments: impl IntoArguments,
     ) -> Result<impl Future<Output = Result<(), Unpublished>> + Send + 'static, EmitError> {
-        let published = self.publish_or_emit(event, arguments.into_arguments()?)?;
+        let arguments = arguments.into_arguments()?;
+        let published = self.clone().publish_or_emit(event, arguments)?;
         Ok(async move {
             match published {
                 Some(published) => published.await.unwrap_or(Err(Unpublished::Ended)),
@@ -164,27 +165,30 @@ impl Emitter {
 
     /// The same; `None` if nothing has to be waited for.
     pub(crate) fn publish_or_emit(
-        &self,
+        self,
         event: &str,
         arguments: OwnedArguments,
     ) -> Result<Option<oneshot::Receiver<Result<(), Unpublished>>>, EmitError> {
-        let what = (&*self.namespace, event);
-        publishing(self.gateway.node(), what, |trace| {
+        let (node, namespace) = (Arc::clone(self.gateway.node()), Arc::clone(&self.namespace));
+        publishing(&node, (&namespace, event), |trace| {
             self.publish_within(event, arguments, trace)
         })
     }
 
+    /// Who is selected goes on into the broadcast, and is copied for other nodes alone.
     fn publish_within(
-        &self,
+        mut self,
         event: &str,
         arguments: OwnedArguments,
         trace: Option<TraceContext>,
     ) -> Result<Option<oneshot::Receiver<Result<(), Unpublished>>>, EmitError> {
+        let mut selection = std::mem::take(&mut self.selection);
+        selection.flags.trace = trace;
         let node = self.gateway.node();
-        let selection = self.selected(trace);
         let Some(order) = SocketIo::of(node).order(&self.namespace) else {
-            node.deliver(self.broadcast(&selection, event, &arguments, None)?)?;
-            if let Some(cluster) = node.cluster() {
+            let elsewhere = node.cluster().map(|cluster| (cluster, selection.clone()));
+            node.deliver(self.broadcast(selection, event, &arguments, None)?)?;
+            if let Some((cluster, selection)) = elsewhere {
                 let message = self.message(selection, event, arguments);
                 cluster.publish(&self.namespace, &message);
             }
@@ -239,7 +243,7 @@ impl Emitter {
         };
         let mut selection = publishing(node, (&*self.namespace, event), |trace| {
             let selection = self.selected(trace);
-            node.deliver(self.broadcast(&selection, event, &arguments, Some(ack))?)?;
+            node.deliver(self.broadcast(selection.clone(), event, &arguments, Some(ack))?)?;
             Ok(selection)
         })?;
         let here = gather(tally, node.shard_count(), timeout);
@@ -489,7 +493,7 @@ impl Emitter {
 
     fn broadcast(
         &self,
-        selection: &Selection,
+        selection: Selection,
         event: &str,
         arguments: &OwnedArguments,
         ack: Option<AckRequest>,
@@ -502,7 +506,7 @@ impl Emitter {
         Ok(Broadcast {
             delivery: Delivery::of(node, trace, &self.namespace, Origin::Local, since),
             namespace: Arc::clone(&self.namespace),
-            selection: selection.clone(),
+            selection,
             packet: node.outbox_memory().share(Encoded::event(
                 &self.namespace,
                 id,

@@ -19,7 +19,7 @@ use crate::trace::What;
 
 /// A namespace with at least one client on this shard.
 pub(crate) struct Namespace {
-    name: Rc<str>,
+    name: Arc<str>,
     /// Sockets that were accepted, by their id.
     sockets: RefCell<IndexSet<ById>>,
     /// In places, so that they can be looked at some at a time.
@@ -83,6 +83,11 @@ impl Namespace {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The same for what is sent to other threads.
+    pub(crate) fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
     }
 
     /// A socket is there, if only waiting to be accepted.

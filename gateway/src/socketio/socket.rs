@@ -204,6 +204,10 @@ impl Socket {
         self.0.namespace.name()
     }
 
+    pub(crate) fn shared_namespace(&self) -> Arc<str> {
+        self.0.namespace.shared_name()
+    }
+
     /// Whether the client is connected: neither before it was accepted nor after it went.
     pub fn is_connected(&self) -> bool {
         matches!(self.0.state.get(), State::Accepted | State::Connected)

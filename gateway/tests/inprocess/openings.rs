@@ -185,6 +185,16 @@ impl EngineApplication for Greeting {
     }
 }
 
+/// The open packet goes out with the answer to the request. The answer to `CONNECT` is the other write.
+#[tokio::test]
+async fn a_connect_takes_two_writes() {
+    const CLIENTS: usize = 20;
+    let gateway = TestGateway::relay().await;
+    let _clients = gateway.clients(CLIENTS).await;
+    let writes = gateway.metric(r#"gateway_writes_total{transport="websocket"}"#);
+    assert_eq!(writes.await, 2.0 * CLIENTS as f64);
+}
+
 #[tokio::test]
 async fn an_application_above_engineio_learns_of_every_session() {
     let server = Server::new(config()).engine("/engine.io/", Greeting);

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio_rustls::client;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
-use tokio_rustls::{TlsConnector, rustls};
+use tokio_rustls::{TlsAcceptor, TlsConnector, rustls};
 
 use super::*;
 use crate::config::Tls;
@@ -271,5 +272,71 @@ async fn a_session_is_resumed() {
         }
         let full = rustls::HandshakeKind::Full;
         assert_eq!(kinds, [full, rustls::HandshakeKind::Resumed], "{version:?}");
+    }
+}
+
+/// Bytes that a connection takes, itself included.
+const MOST_BYTES: u64 = 3600;
+
+fn runtime() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().unwrap()
+}
+
+/// Bytes that are kept for a connection that `accept` makes of one of TCP, once each end got a message.
+fn bytes_of<S, A>(
+    version: &'static SupportedProtocolVersion,
+    accept: impl Fn(TcpStream) -> A,
+) -> u64
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    A: Future<Output = io::Result<S>>,
+{
+    let runtime = runtime();
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    let address = listener.local_addr().unwrap();
+    // The other end has a thread of its own, whose allocations are not counted.
+    let clients = std::thread::spawn(move || {
+        self::runtime().block_on(async {
+            for _ in 0..2 {
+                let near = TcpStream::connect(address).await.unwrap();
+                let name = ServerName::try_from("localhost").unwrap();
+                let mut client = connector(version).connect(name, near).await.unwrap();
+                client.write_all(b"hello").await.unwrap();
+                client.read_exact(&mut [0; 5]).await.unwrap();
+                let _closed = client.read(&mut [0]).await;
+            }
+        });
+    });
+    let mut taken = 0;
+    // The first one makes the buffers of the thread.
+    for _ in 0..2 {
+        let mut kept = None;
+        let far = runtime.block_on(listener.accept()).unwrap().0;
+        let found = allocation_counter::measure(|| {
+            kept = Some(Box::new(runtime.block_on(async {
+                let mut stream = accept(far).await.unwrap();
+                stream.read_exact(&mut [0; 5]).await.unwrap();
+                stream.write_all(b"hello").await.unwrap();
+                stream.flush().await.unwrap();
+                stream
+            })));
+        });
+        taken = u64::try_from(found.bytes_current).unwrap();
+    }
+    clients.join().unwrap();
+    taken
+}
+
+#[test]
+fn an_idle_connection_takes_few_bytes() {
+    for version in VERSIONS {
+        let server = server();
+        let taken = bytes_of(version, |far| TlsStream::accept(Arc::clone(&server), far));
+        assert!((500..=MOST_BYTES).contains(&taken), "{version:?}: {taken}");
+        // With buffers of its own it takes more, and the counter sees that.
+        let buffered = TlsAcceptor::from(Arc::clone(&server));
+        let buffered = bytes_of(version, |far| buffered.accept(far));
+        assert!(buffered > MOST_BYTES, "{version:?}: {buffered}");
     }
 }
