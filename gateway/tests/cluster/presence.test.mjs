@@ -161,14 +161,23 @@ describe("three nodes, one Redis and a backend", () => {
 
   it("users come and go while Redis is away, and it is put right", async () => {
     const gone = await RawUser.open(nodes[2], token(SECRET, "gone"));
-    await knows(receiver, ["gone"]);
+    const stays = await RawUser.open(nodes[1], token(SECRET, "stays"));
+    await knows(receiver, ["gone", "stays"]);
+    const events = receiver.events.length;
+    const failed = () => Promise.all([nodes[0], nodes[2]].map((node) => metric(node, "gateway_presence_failures_total")));
+    const before = await failed();
     redis.freeze();
     const came = await RawUser.open(nodes[0], token(SECRET, "came"));
     gone.close();
+    await until("both nodes could not tell it", async () => (await failed()).every((count, place) => count > before[place]));
     redis.thaw();
-    await knows(receiver, ["came"]);
-    await until("the store says so, too", async () => (await there()).join() === "came,1");
+    await knows(receiver, ["came", "stays"]);
+    await until("the store says so, too", async () => (await there()).join() === "came,1,stays,1");
+    // The lease was over while nobody could call, and nobody counted as dead.
+    const told = receiver.events.slice(events).map(({ event, user }) => `${event} ${user}`);
+    assert.deepEqual(told.sort(), ["user_offline gone", "user_online came"]);
     came.close();
+    stays.close();
     await knows(receiver, []);
   });
 
