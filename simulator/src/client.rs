@@ -189,9 +189,9 @@ impl Client {
                 self.send(net, Up::Join(room));
             }
             85..93 if !self.is_quiet && self.rooms.contains(&room) => {
-                net.model.ask_leave(self.index, &room, net.now);
+                let joins = net.model.ask_leave(self.index, &room, net.now);
                 self.rooms.retain(|it| *it != room);
-                self.send(net, Up::Leave(room));
+                self.send(net, Up::Leave(room, joins));
             }
             94..97 => {
                 if let Some(data) = net.model.ask_keep(self.index) {

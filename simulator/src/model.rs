@@ -249,19 +249,19 @@ impl Model {
         }
     }
 
-    /// A client wants to leave.
-    pub fn ask_leave(&mut self, client: usize, room: &str, now: u64) {
+    /// A client wants to leave. Returns how often it wanted to join rooms until then.
+    pub fn ask_leave(&mut self, client: usize, room: &str, now: u64) -> usize {
         for stay in self.stays(client, room) {
             stay.leaving.get_or_insert(now);
         }
+        self.chain(client).map_or(0, |chain| chain.stays.len())
     }
 
-    /// It is written that a client left, whose wish came to its node at `came`. A wish of later may be lost on the
-    /// way.
-    pub fn left(&mut self, sid: &str, room: &str, came: u64, now: u64) {
+    /// It is written that a client left, who had wanted to join `joins` times. A wish of later may be lost on the way.
+    pub fn left(&mut self, sid: &str, room: &str, joins: usize, now: u64) {
         let chains = self.chains.iter_mut().filter(|chain| chain.sid == sid);
-        for stay in chains.flat_map(|chain| &mut chain.stays) {
-            if stay.room == room && stay.leaving.is_some_and(|asked| asked <= came) {
+        for stay in chains.flat_map(|chain| chain.stays.iter_mut().take(joins)) {
+            if stay.room == room && stay.leaving.is_some() {
                 stay.left.get_or_insert(now);
             }
         }

@@ -121,8 +121,8 @@ pub enum Up {
     Publish(EventId),
     /// It wants to join a room.
     Join(String),
-    /// It wants to leave a room.
-    Leave(String),
+    /// It wants to leave a room, and has wanted to join so often.
+    Leave(String, usize),
     /// It wants something kept with its session.
     Keep(u64),
     /// It goes for good.

@@ -73,8 +73,8 @@ enum Pending {
     Open(Line),
     Join(Line, String),
     Keep(Line, u64),
-    /// With the time at which the client's wish came.
-    Leave(String, String, u64),
+    /// With how often the client had wanted to join.
+    Leave(String, String, usize),
     Claim(Line, PidSecret),
     Nothing,
 }
@@ -533,8 +533,8 @@ impl Node {
             (Pending::Join(line, room), Done::Written(since)) => {
                 self.handle_joined(line, room, *since, net);
             }
-            (Pending::Leave(sid, room, came), Done::Written(_)) => {
-                net.model.left(&sid, &room, came, net.now);
+            (Pending::Leave(sid, room, joins), Done::Written(_)) => {
+                net.model.left(&sid, &room, joins, net.now);
             }
             (Pending::Claim(line, secret), done) => self.handle_claim(line, secret, done, net),
             (Pending::Keep(line, data), Done::Written(_)) => {
@@ -655,7 +655,7 @@ impl Node {
             Up::Pong => socket.ponged = net.now,
             Up::Publish(event) => self.publish(line, event, net),
             Up::Join(room) => self.join(line, room, net),
-            Up::Leave(room) => self.leave(line, &room, net),
+            Up::Leave(room, joins) => self.leave(line, &room, joins, net),
             Up::Keep(data) => self.keep_data(line, data, net),
             Up::End => self.disconnect(line, Some(Change::End), net),
         }

@@ -451,7 +451,7 @@ impl Node {
         self.write(line, change, Pending::Keep(line, data), net);
     }
 
-    pub(super) fn leave(&mut self, line: Line, room: &str, net: &mut Net) {
+    pub(super) fn leave(&mut self, line: Line, room: &str, joins: usize, net: &mut Net) {
         let until = self
             .receiver
             .released()
@@ -474,7 +474,7 @@ impl Node {
         self.write(
             line,
             change,
-            Pending::Leave(sid, room.to_owned(), net.now),
+            Pending::Leave(sid, room.to_owned(), joins),
             net,
         );
         self.release(&log, net);
