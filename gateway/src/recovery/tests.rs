@@ -208,7 +208,8 @@ async fn a_client_that_leaves_while_it_comes_back_can_come_back_again() {
 
 #[tokio::test]
 async fn a_client_that_is_not_let_in_for_too_long_is_closed_and_can_come_back_again() {
-    let node = Node::that_waits(Duration::ZERO);
+    // Long enough for a claim. The application never decides.
+    let node = Node::that_waits(Duration::from_secs(3));
     let order = node.recovery.order("/").unwrap();
     node.run();
     let first = order.seat(0);
