@@ -940,7 +940,7 @@ pub static SETTINGS: &[Setting] = &[
         "10ms",
         "5ms",
         "How long an event for a client on WebSocket may wait for others, so that one write takes them all. At a shard that \
-         is idle nothing waits. At a busy one events wait twice as long as it wrote before, and at most this. \
+         is idle nothing waits. At a busy one events wait eight times as long as it wrote before, and at most this. \
          Acknowledgements never wait, nor does the first event after a pause. With `tls.cert` nothing waits. `0s`: nothing \
          waits.",
     )

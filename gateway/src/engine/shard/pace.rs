@@ -2,20 +2,24 @@
 
 use std::time::{Duration, Instant};
 
-/// How many times as long as it wrote a shard lets events gather: it writes for a third of its time then.
-const SHARE: u32 = 2;
+/// How many times as long as it wrote a shard lets events gather: it writes for a ninth of its time then.
+const SHARE: u32 = 8;
 
 /// A shorter time is not waited for: timers count milliseconds.
 const LEAST: Duration = Duration::from_millis(1);
 
-/// After how many times the usual pause between two broadcasts no other one is waited for.
-const PAUSES: u32 = 2;
+/// After how many times the usual pause between two broadcasts the next one is late: whether it pays to wait for it
+/// shows.
+const PAUSES: u32 = 4;
 
 /// By which part of itself the usual pause follows the last one.
 const FOLLOWS: u32 = 8;
 
 /// Most rounds in which nothing gathers, after rounds in which it was of no use.
 const MOST_SKIPPED: u32 = 64;
+
+/// Most rounds that no late broadcast is waited for in, after rounds in which none came.
+const MOST_IMPATIENT: u32 = 256;
 
 /// The rounds in which a shard writes what gathers.
 ///
@@ -28,6 +32,9 @@ const MOST_SKIPPED: u32 = 64;
 ///                                                               v        |
 ///                                                it took long: Gathering until ..
 /// ```
+///
+/// If a broadcast is late, a round ends before its time when others waited in vain: who publishes may wait for what has
+/// gathered. Such rounds last from one to many, as long as none of the patient ones between them sees a late one come.
 ///
 /// `Open`, an event is written at the end of the turn. While events gather, a client still gets the first event of a
 /// round at once, and so what is no event. `Writing`, who was written already waits for the end of the round.
@@ -49,6 +56,14 @@ pub(super) struct Pace {
     skips: u32,
     /// How many rounds are skipped when the next one is of no use.
     next_skips: u32,
+    /// A broadcast came while this round waited.
+    came_some: bool,
+    /// Another one followed it late.
+    came_late: bool,
+    /// Rounds that wait for no late broadcast yet.
+    impatient: u32,
+    /// How many they are when the next patient one waits in vain.
+    next_impatient: u32,
 }
 
 /// What was written in a round.
@@ -72,6 +87,10 @@ impl Pace {
             waited: false,
             skips: 0,
             next_skips: 1,
+            came_some: false,
+            came_late: false,
+            impatient: 0,
+            next_impatient: 1,
         }
     }
 
@@ -84,28 +103,62 @@ impl Pace {
     /// When what has gathered is to be written, if no other broadcast comes until then.
     pub(super) fn until(&self) -> Option<Instant> {
         let until = self.until?;
+        match self.late() {
+            Some(late) if self.impatient > 0 => Some(until.min(late)),
+            Some(_) | None => Some(until),
+        }
+    }
+
+    /// From when on the next broadcast is late.
+    fn late(&self) -> Option<Instant> {
         let patience = (self.pause * PAUSES).max(LEAST);
-        Some(self.came.map_or(until, |came| until.min(came + patience)))
+        Some(self.came? + patience)
     }
 
     /// A broadcast came.
     pub(super) fn handle_broadcast(&mut self, now: Instant) {
+        self.came_late |= self.came_some && self.late().is_some_and(|late| late <= now);
+        self.came_some |= self.until.is_some();
         if let Some(came) = self.came.replace(now) {
             let pause = now.saturating_duration_since(came).min(self.most);
             self.pause = (self.pause * (FOLLOWS - 1) + pause) / FOLLOWS;
         }
     }
 
+    /// Whether it is time for all to be written that has gathered.
+    fn is_due(&self, now: Instant) -> bool {
+        self.writing.is_none() && self.until().is_none_or(|until| until <= now)
+    }
+
     /// Whether it is time for all to be written. A round begins then. `some`: something has gathered.
     pub(super) fn begins_round(&mut self, now: Instant, some: bool) -> bool {
-        let begins = self.writing.is_none() && self.until().is_none_or(|until| until <= now);
+        let begins = self.is_due(now);
         if begins {
+            self.judge_patience(some);
             self.until = None;
             self.round = self.round.wrapping_add(1);
         } else {
             self.waited |= some;
         }
         begins
+    }
+
+    /// What has gathered is written now, if it is some. Was it of use to wait for late broadcasts?
+    fn judge_patience(&mut self, some: bool) {
+        self.came_some = false;
+        let came_late = std::mem::take(&mut self.came_late);
+        let (Some(until), true) = (self.until, some) else {
+            return;
+        };
+        let waited_in_vain = self.late().is_some_and(|late| late < until) && !came_late;
+        if let Some(left) = self.impatient.checked_sub(1) {
+            self.impatient = left;
+        } else if waited_in_vain {
+            self.impatient = self.next_impatient;
+            self.next_impatient = (self.next_impatient * 2).min(MOST_IMPATIENT);
+        } else {
+            self.next_impatient = 1;
+        }
     }
 
     /// The number of the round, by which a client's last write is known.
@@ -186,7 +239,7 @@ mod tests {
     #[test]
     fn a_shard_that_is_idle_holds_nothing_and_a_busy_one_up_to_the_bound() {
         let (mut pace, mut now) = (Pace::new(MOST), Instant::now());
-        for (micros, wait) in [(0, 0), (400, 0), (500, 1000), (1000, 2000), (9000, 10_000)] {
+        for (micros, wait) in [(0, 0), (120, 0), (125, 1000), (1000, 8000), (9000, 10_000)] {
             let expected = Duration::from_micros(wait);
             assert_eq!(round(&mut pace, &mut now, micros, USE), expected);
         }
@@ -216,7 +269,7 @@ mod tests {
         let (mut pace, mut now) = (Pace::new(MOST), Instant::now());
         assert!(pace.begins_round(now, true));
         let round = pace.round();
-        let step = Duration::from_micros(300);
+        let step = Duration::from_micros(100);
         for _ in 0..4 {
             now += step;
             pace.handle_written(step, USE, None);
@@ -230,6 +283,7 @@ mod tests {
         assert_eq!(pace.until(), Some(now + step * 4 * SHARE));
         // What took little as a whole holds nobody up.
         assert!(pace.begins_round(now + MOST, false));
+        let step = LEAST / (2 * SHARE + 1);
         pace.handle_written(step, USE, None);
         pace.handle_written(Duration::ZERO, USE, Some(now));
         assert_eq!(pace.gathering(), None);
@@ -250,26 +304,70 @@ mod tests {
         assert!(pace.until().is_some());
         assert_eq!(
             round(&mut pace, &mut now, 1000, USE),
-            Duration::from_millis(2)
+            Duration::from_millis(8)
         );
+    }
+
+    /// Has a round gather what comes at these times after it began to, in microseconds. Returns how long it waited.
+    fn gather(pace: &mut Pace, now: &mut Instant, micros: &[u64]) -> Duration {
+        let began = *now;
+        pace.handle_written(MOST, USE, Some(began));
+        for at in micros {
+            let at = began + Duration::from_micros(*at);
+            if pace.until().is_none_or(|until| until <= at) {
+                break;
+            }
+            pace.handle_broadcast(at);
+        }
+        let until = pace.until().unwrap();
+        assert!(pace.begins_round(until, true));
+        *now = until;
+        until - began
+    }
+
+    #[test]
+    fn a_stream_is_gathered_to_the_end_though_some_of_it_is_late() {
+        let (mut pace, mut now) = (Pace::new(MOST), Instant::now());
+        let stream = [0, 1000, 2000, 3000, 8500, 8600, 9500];
+        for _ in 0..50 {
+            assert_eq!(gather(&mut pace, &mut now, &stream), MOST);
+        }
     }
 
     #[test]
     fn nobody_waits_for_broadcasts_that_do_not_come() {
+        let (mut pace, mut now) = (Pace::new(MOST), Instant::now());
+        let window: Vec<u64> = (0..32).map(|it| 20 * it).collect();
+        let mut rounds = || gather(&mut pace, &mut now, &window);
+        let waits: Vec<Duration> = (0..5000).map(|_| rounds()).collect();
+        let whole = waits.iter().filter(|wait| **wait == MOST).count();
+        assert!((20..50).contains(&whole), "{whole}");
+        let short = waits.iter().filter(|wait| **wait < MOST / 2).count();
+        assert_eq!(short + whole, waits.len());
+        // A stream is known again once a patient round meets it.
+        let stream = [0, 1000, 2000, 3000, 8500, 8600, 9500];
+        let mut rounds = || gather(&mut pace, &mut now, &stream);
+        let waits: Vec<Duration> = (0..2 * MOST_IMPATIENT).map(|_| rounds()).collect();
+        let last = waits.iter().rposition(|wait| *wait < MOST).unwrap();
+        assert!(last <= MOST_IMPATIENT as usize, "{last}");
+    }
+
+    #[test]
+    fn a_broadcast_is_late_after_some_usual_pauses() {
         let micros = Duration::from_micros;
         for (pause, waits) in [
             (0, 1000),
             (20, 1000),
-            (1000, 2000),
-            (4000, 8000),
+            (1000, 4000),
+            (2000, 8000),
             (9000, 10_000),
         ] {
             let (mut pace, mut now) = (Pace::new(MOST), Instant::now());
+            pace.impatient = 1;
             for _ in 0..100 {
                 now += micros(pause);
                 pace.handle_broadcast(now);
             }
-            assert!(pace.begins_round(now, true));
             pace.handle_written(MOST, Written::default(), Some(now));
             let ends = pace.until().unwrap();
             let off = ends.duration_since(now).abs_diff(micros(waits));
