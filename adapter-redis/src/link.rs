@@ -2,7 +2,7 @@
 //!
 //! - [`servers`]: the URL; [`directory`] and [`role`]: which server is the master, who serves which slot;
 //! - [`connection`], [`resp`]: one connection that publishes or subscribes, and its protocol;
-//! - [`commands`], [`connections`]: plain commands, each with an answer;
+//! - [`commands`], [`connections`]: plain commands, each with an answer; [`script`]: scripts among them;
 //! - [`route`]: which server carries a channel;
 //! - [`watchdog`], [`refusal`], [`backoff`]: whether a server lives, what its errors mean, when to try again. Pure.
 //!
@@ -17,6 +17,7 @@ pub(crate) mod refusal;
 pub(crate) mod resp;
 pub(crate) mod role;
 pub(crate) mod route;
+pub(crate) mod script;
 pub(crate) mod servers;
 pub(crate) mod watchdog;
 

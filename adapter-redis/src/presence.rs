@@ -26,14 +26,15 @@ use redis::Cmd;
 
 use crate::link::commands::{CommandError, Commands};
 use crate::link::refusal::Meaning;
+use crate::link::script::Script;
 use crate::link::servers::Servers;
 
 /// How long Redis may take for one call.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-const CALL: &str = include_str!("presence/call.lua");
-const TAKE: &str = include_str!("presence/take.lua");
-const PAGE: &str = include_str!("presence/page.lua");
+static CALL: Script = Script::new(include_str!("presence/call.lua"));
+static TAKE: Script = Script::new(include_str!("presence/take.lua"));
+static PAGE: Script = Script::new(include_str!("presence/page.lua"));
 
 /// Who is there, of the nodes of one prefix. It connects when something is asked.
 #[derive(Clone)]
@@ -62,13 +63,10 @@ impl Shared {
         self.key(&format!("events:{}", sink.name()))
     }
 
-    /// The first command says to which server all goes.
-    async fn run(&self, script: &Cmd) -> Result<Vec<String>, RecordsError> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("HGET").arg(self.key("meta")).arg("epoch");
-        pipeline.add_command(script.clone());
-        let answer = self.commands.run(&pipeline).await;
-        let (_, answer): (Option<Vec<u8>>, Vec<String>) = answer.map_err(|error| {
+    async fn run(&self, script: &Script, arguments: &Cmd) -> Result<Vec<String>, RecordsError> {
+        let meta = self.key("meta");
+        let answer = self.commands.script(script, &meta, arguments).await;
+        answer.map_err(|error| {
             let meaning = error.meaning();
             if meaning == Some(Meaning::NoMaster) {
                 // Perhaps another server has become the master, and these connections are old ones.
@@ -78,13 +76,12 @@ impl Shared {
                 true => RecordsError::Refused(error.to_string()),
                 false => RecordsError::Away(error.to_string()),
             }
-        })?;
-        Ok(answer)
+        })
     }
 
     async fn call(&self, call: Statement) -> Result<Receipt, RecordsError> {
-        let mut command = redis::cmd("EVAL");
-        command.arg(CALL).arg(9 + call.dead.len());
+        let mut command = Cmd::new();
+        command.arg(9 + call.dead.len());
         for name in ["meta", "leases", "versions", "here", "names", "leaving"] {
             command.arg(self.key(name));
         }
@@ -115,13 +112,12 @@ impl Shared {
         for (subject, count) in &call.counts {
             command.arg(subject.as_str()).arg(*count);
         }
-        reply(self.run(&command).await?).ok_or_else(odd)
+        reply(self.run(&CALL, &command).await?).ok_or_else(odd)
     }
 
     async fn take(&self, take: Take) -> Result<Option<Notices>, RecordsError> {
-        let mut command = redis::cmd("EVAL");
+        let mut command = Cmd::new();
         command
-            .arg(TAKE)
             .arg(2)
             .arg(self.key("meta"))
             .arg(self.events(take.sink))
@@ -133,7 +129,7 @@ impl Shared {
             .arg(take.told)
             .arg(take.most)
             .arg(ASKED);
-        let mut answer = self.run(&command).await?.into_iter();
+        let mut answer = self.run(&TAKE, &command).await?.into_iter();
         match answer.next().as_deref() {
             Some("0") => Ok(None),
             Some("1") => {
@@ -149,9 +145,8 @@ impl Shared {
 
     async fn page(&self, page: Lookup) -> Result<Found, RecordsError> {
         let all = |kind| Subject::new(kind, &page.namespace, "");
-        let mut command = redis::cmd("EVAL");
+        let mut command = Cmd::new();
         command
-            .arg(PAGE)
             .arg(2)
             .arg(self.key("here"))
             .arg(self.key("names"))
@@ -160,7 +155,7 @@ impl Shared {
             .arg(page.limit)
             .arg(all(SubjectKind::Sockets).as_str())
             .arg(all(SubjectKind::Anonymous).as_str());
-        paged(self.run(&command).await?).ok_or_else(odd)
+        paged(self.run(&PAGE, &command).await?).ok_or_else(odd)
     }
 }
 

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adapter::{Draft, Record, Records, RecordsError, RecordsFuture, RecordsMark};
-use redis::{FromRedisValue, Pipeline};
+use redis::{Cmd, FromRedisValue, Pipeline};
 
 use crate::link::commands::{CommandError, Commands};
 use crate::link::refusal::Meaning;
+use crate::link::script::Script;
 use crate::link::servers::Servers;
 
 /// How long Redis may take for one call.
@@ -25,7 +26,7 @@ const PART: usize = 500;
 /// Most bytes of a record's name, and of what it says.
 const MAX_RECORD_BYTES: usize = 4096;
 
-const SCRIPT: &str = include_str!("records/script.lua");
+static SCRIPT: Script = Script::new(include_str!("records/script.lua"));
 
 /// The records of the nodes of one prefix. It connects when something is asked.
 #[derive(Clone)]
@@ -48,17 +49,19 @@ impl RedisRecords {
 impl Shared {
     async fn run<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, RecordsError> {
         let answer = self.commands.run(pipeline).await;
-        answer.map_err(|error| {
-            let meaning = error.meaning();
-            if meaning == Some(Meaning::NoMaster) {
-                // Perhaps another server has become the master, and these connections are old ones.
-                self.commands.forget();
-            }
-            if meaning == Some(Meaning::Never) {
-                return RecordsError::Refused(error.to_string());
-            }
-            RecordsError::Away(error.to_string())
-        })
+        answer.map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: CommandError) -> RecordsError {
+        let meaning = error.meaning();
+        if meaning == Some(Meaning::NoMaster) {
+            // Perhaps another server has become the master, and these connections are old ones.
+            self.commands.forget();
+        }
+        if meaning == Some(Meaning::Never) {
+            return RecordsError::Refused(error.to_string());
+        }
+        RecordsError::Away(error.to_string())
     }
 
     /// A pipeline that goes to the server of the key: its first command says so.
@@ -69,11 +72,10 @@ impl Shared {
     }
 
     async fn script(&self, arguments: &[&[u8]]) -> Result<Vec<String>, RecordsError> {
-        let mut pipeline = self.pipeline();
-        let command = pipeline.cmd("EVAL").arg(SCRIPT).arg(1).arg(&self.key);
-        command.arg(arguments);
-        let (_, answer): (Option<Vec<u8>>, Vec<String>) = self.run(&pipeline).await?;
-        Ok(answer)
+        let mut command = Cmd::new();
+        command.arg(1).arg(&self.key).arg(arguments);
+        let answer = self.commands.script(&SCRIPT, &self.key, &command).await;
+        answer.map_err(|error| self.failed(error))
     }
 
     async fn write(&self, draft: Draft) -> Result<(Record, u64), RecordsError> {

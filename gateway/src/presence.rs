@@ -45,7 +45,8 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long to wait after a failure.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// How long to wait after the store refused.
+/// The longest time to wait after the store refused, unless a quarter of the lease is less. What was odd once may be well
+/// the next time, and nobody is to count as gone meanwhile.
 const REFUSED: Duration = Duration::from_secs(30);
 
 /// Names with more bytes than this are not told.
@@ -56,6 +57,8 @@ pub(crate) struct Presence {
     users: bool,
     rooms: Vec<Pattern>,
     heartbeat: Duration,
+    /// How long it waits after a refusal.
+    refused: Duration,
     reporter: Mutex<Reporter>,
     store: Arc<dyn PresenceStore>,
     changed: Notify,
@@ -86,6 +89,7 @@ impl Presence {
             users: wanted.users,
             rooms: wanted.rooms.clone(),
             heartbeat: HEARTBEAT.min(wanted.lease / 4),
+            refused: REFUSED.min(wanted.lease / 4),
             reporter: Mutex::new(Reporter::new(node, &fresh(), settings)),
             store: store.unwrap_or_else(|| Arc::new(MemoryPresence::default())),
             changed: Notify::new(),
@@ -246,7 +250,7 @@ impl Presence {
             debug!(target: "gateway::presence", %error, "who is there cannot be told to Redis");
         }
         match error {
-            RecordsError::Refused(_) => REFUSED,
+            RecordsError::Refused(_) => self.refused,
             RecordsError::Away(_) | RecordsError::Full => AGAIN,
         }
     }
@@ -268,4 +272,58 @@ fn millis(duration: Duration) -> u64 {
 pub(crate) fn fresh() -> String {
     let characters: [u8; 12] = random_characters();
     characters.into_iter().map(char::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use adapter::RecordsFuture;
+    use adapter::presence::Statement;
+
+    use super::*;
+
+    /// A store whose answer nobody can read.
+    #[derive(Debug)]
+    struct Odd;
+
+    fn odd<T>() -> RecordsFuture<T> {
+        Box::pin(async { Err(RecordsError::Refused("odd".to_owned())) })
+    }
+
+    impl PresenceStore for Odd {
+        fn call(&self, _: Statement) -> RecordsFuture<Receipt> {
+            odd()
+        }
+
+        fn take(&self, _: Take) -> RecordsFuture<Option<Notices>> {
+            odd()
+        }
+
+        fn page(&self, _: Lookup) -> RecordsFuture<Found> {
+            odd()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_calls_again_within_its_lease_after_two_refusals() {
+        for seconds in [2, 15, 60, 600] {
+            let lease = Duration::from_secs(seconds);
+            let wanted = Wanted {
+                users: true,
+                rooms: Vec::new(),
+                grace: Duration::ZERO,
+                lease,
+            };
+            let store: Arc<dyn PresenceStore> = Arc::new(Odd);
+            let presence = Presence::new(&wanted, "a", Vec::new(), Some(store)).unwrap();
+            let pause = presence.step().await.unwrap_err();
+            assert!(
+                presence.heartbeat + BETWEEN + 2 * pause < lease,
+                "{pause:?}"
+            );
+            assert!(
+                pause <= REFUSED && pause > AGAIN.min(lease / 5),
+                "{pause:?}"
+            );
+        }
+    }
 }

@@ -298,7 +298,7 @@ impl Cluster {
 /// A master, its replica, and three sentinels.
 pub(crate) struct Sentinels {
     pub(crate) master: Redis,
-    replica: Redis,
+    pub(crate) replica: Redis,
     sentinels: Vec<Redis>,
 }
 

@@ -7,14 +7,15 @@ use adapter::presence::{
     Ledger, Lookup, Mode, PresenceStore, Receipt, Reception, Sink, Statement, Subject, SubjectKind,
     Take,
 };
+use testkit::wait::until;
 
-use crate::clusters::Cluster;
+use crate::clusters::{Cluster, Sentinels};
 use crate::gateway::Gateway;
 use crate::security::{CLASSIC, COMMON, redis_user};
 use crate::server::Redis;
 
 /// What the recipe of docs/redis.md has for presence.
-const PRESENCE: &str = "+eval +time +hget +hset +hdel +hincrby +zadd +zrem +zscore +zcard +zpopmin \
+const PRESENCE: &str = "+script|load +evalsha +time +hget +hset +hdel +hincrby +zadd +zrem +zscore +zcard +zpopmin \
                         +zrangebyscore +zrangebylex +zlexcount +rpush +llen +lindex +lrange +ltrim +del +pexpire";
 
 const LEASE: u64 = 2_000;
@@ -40,6 +41,11 @@ impl Scripts {
 
     fn call(&self, call: Statement) -> Receipt {
         self.runtime.block_on(self.store.call(call)).unwrap()
+    }
+
+    /// Whether a call is taken now.
+    fn takes(&self, call: Statement) -> bool {
+        self.runtime.block_on(self.store.call(call)).is_ok()
     }
 }
 
@@ -162,22 +168,7 @@ fn in_a_cluster_they_do_so_too() {
 fn without_a_clock_of_a_test_the_time_is_that_of_redis() {
     let redis = Redis::start();
     let scripts = Scripts::of(&format!("redis://127.0.0.1:{}", redis.port));
-    let call = Statement {
-        node: "a:x".to_owned(),
-        version: 1,
-        seen: 0,
-        mode: Mode::New,
-        epoch: String::new(),
-        candidate: "e".to_owned(),
-        lease: LEASE,
-        grace: GRACE,
-        most: 30,
-        sinks: vec![Sink::Stream],
-        dead: Vec::new(),
-        counts: vec![(Subject::new(SubjectKind::User, "/", "ann"), 1)],
-        clock: None,
-    };
-    assert_eq!(scripts.call(call).reception, Reception::Known);
+    assert_eq!(scripts.call(first_of("a:x")).reception, Reception::Known);
     let time = redis.call(&["TIME"]);
     let seconds: u64 = time.split_whitespace().nth(2).unwrap().parse().unwrap();
     let take = Take {
@@ -193,4 +184,62 @@ fn without_a_clock_of_a_test_the_time_is_that_of_redis() {
     let events = taken.unwrap().unwrap().events;
     let at = adapter::presence::Notice::parse(&events[1]).unwrap().at;
     assert!(at.abs_diff(seconds * 1000) < 60_000, "{at} {time}");
+}
+
+#[test]
+#[ignore = "needs Redis: make test"]
+fn a_server_gets_a_script_once_and_again_when_it_forgot_it() {
+    let mut redis = Redis::start();
+    let scripts = Scripts::of(&redis.url());
+    let calls = |redis: &Redis| {
+        let names = ["eval", "script|load"];
+        names.map(|name| redis.calls(name))
+    };
+    for number in 0..10 {
+        scripts.call(first_of(&format!("a:{number}")));
+    }
+    assert_eq!(calls(&redis), [0, 1]);
+    assert!(redis.calls("evalsha") >= 10);
+    redis.call(&["SCRIPT", "FLUSH"]);
+    for number in 10..20 {
+        scripts.call(first_of(&format!("a:{number}")));
+    }
+    assert_eq!(calls(&redis), [0, 2]);
+    redis.kill();
+    redis.restart();
+    until("it is called again", || scripts.takes(first_of("b:x")));
+    scripts.call(first_of("c:x"));
+    assert_eq!(calls(&redis), [0, 1]);
+}
+
+#[test]
+#[ignore = "needs Redis: make test"]
+fn a_replica_that_takes_over_is_given_the_scripts() {
+    let mut setup = Sentinels::start();
+    let scripts = Scripts::of(&setup.url());
+    scripts.call(first_of("a:x"));
+    setup.master.kill();
+    until("it is called again", || scripts.takes(first_of("b:x")));
+    scripts.call(first_of("c:x"));
+    let names = ["eval", "script|load"];
+    assert_eq!(names.map(|name| setup.replica.calls(name)), [0, 1]);
+}
+
+/// The first call of a node.
+fn first_of(node: &str) -> Statement {
+    Statement {
+        node: node.to_owned(),
+        version: 1,
+        seen: 0,
+        mode: Mode::New,
+        epoch: String::new(),
+        candidate: "e".to_owned(),
+        lease: LEASE,
+        grace: GRACE,
+        most: 30,
+        sinks: vec![Sink::Stream],
+        dead: Vec::new(),
+        counts: vec![(Subject::new(SubjectKind::User, "/", "ann"), 1)],
+        clock: None,
+    }
 }

@@ -11,7 +11,7 @@ use crate::security::{CLASSIC, COMMON, redis_user};
 use crate::server::Redis;
 
 /// What the recipe of docs/redis.md has for blocks and revocations.
-const USERS: &str = "+eval +time +hget +hset +hdel +hlen +hexists +hscan";
+const USERS: &str = "+script|load +evalsha +time +hget +hset +hdel +hlen +hexists +hscan";
 
 const KEY: &str = "socket.io-gateway{nodes}users";
 
