@@ -221,6 +221,24 @@ impl Encoded {
         Self::of_frames(frame)
     }
 
+    /// The frames of several packets one behind the other, for a client on WebSocket. Only [`frames`](Self::frames) are
+    /// of use then: to polling it would be the first packet.
+    ///
+    /// ```
+    /// use protocol::Encoded;
+    ///
+    /// let both = Encoded::side_by_side(&[&Encoded::engine_text("4a"), &Encoded::engine_text("4b")]);
+    /// assert_eq!(both.frames()[..], *b"\x81\x024a\x81\x024b");
+    /// ```
+    pub fn side_by_side(packets: &[&Self]) -> Self {
+        let bytes = packets.iter().map(|packet| packet.frames.len()).sum();
+        let mut frames = Vec::with_capacity(bytes);
+        for packet in packets {
+            frames.extend_from_slice(&packet.frames);
+        }
+        Self::of_frames(frames.into())
+    }
+
     fn of_frames(frames: Bytes) -> Self {
         let position = 0;
         Self { frames, position }

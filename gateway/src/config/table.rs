@@ -941,8 +941,8 @@ pub static SETTINGS: &[Setting] = &[
         "5ms",
         "How long an event for a client on WebSocket may wait for others, so that one write takes them all. At a shard that \
          is idle nothing waits. At a busy one events wait eight times as long as it wrote before, and at most this. \
-         Acknowledgements never wait, nor does the first event after a pause. With `tls.cert` nothing waits. `0s`: nothing \
-         waits.",
+         Acknowledgements never wait, nor does the first event after a pause. By polling and with `tls.cert` only events \
+         for more than 64 members of a room wait. `0s`: nothing waits.",
     )
     .between("0s", "1s"),
     Setting::optional::<SocketAddr>(

@@ -58,8 +58,10 @@ impl Outbox {
         self.packets.is_empty()
     }
 
+    /// How many packets wait; those of a [run](Parcel::run) count each.
     pub(crate) fn packets(&self) -> usize {
-        self.packets.len()
+        let counts = self.packets.iter().map(|parcel| parcel.count() as usize);
+        counts.sum()
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -85,6 +87,14 @@ impl Outbox {
         self.bytes += size;
         self.packets.push_back(Rc::clone(packet));
         Ok(())
+    }
+
+    /// Queues several packets as one, if they all fit.
+    pub(crate) fn push_run(&mut self, run: &Rc<Parcel>, limit: usize) -> Result<(), Overflow> {
+        match self.behind() + run.packet().frames().len() > limit {
+            true => Err(Overflow),
+            false => self.push(run, limit),
+        }
     }
 
     /// The packet that was queued last is a ping.
@@ -142,13 +152,13 @@ impl Outbox {
     /// runtime remembers of the socket, which lies elsewhere in memory. So if the socket takes nothing,
     /// the runtime has to try as well before it waits.
     pub(crate) fn write_to(&self, stream: &TcpStream) -> io::Result<usize> {
+        let socket = SockRef::from(stream);
+        if let (Some(only), 1) = (self.packets.front(), self.packets.len()) {
+            return socket.send(&only.packet().frames()[self.written..]);
+        }
         let mut slices = [IoSlice::new(&[]); BATCH];
         let count = self.slices(&mut slices);
-        let socket = SockRef::from(stream);
-        match &slices[..count] {
-            [only] => socket.send(only),
-            several => socket.send_vectored(several),
-        }
+        socket.send_vectored(&slices[..count])
     }
 
     /// Whether a part of what waits is to go out in a write of its own.

@@ -36,6 +36,8 @@ use crate::trace::ShardTraces;
 use pace::Pace;
 use settings::Settings;
 
+pub(crate) use settling::FEW;
+
 mod pace;
 mod reloading;
 mod settings;
@@ -88,6 +90,8 @@ pub(crate) struct Shard {
     reached: Cell<u64>,
     /// What takes broadcasts further that are on their way to some, a part in each turn.
     walker: Cell<Option<Walker>>,
+    /// If the first of them waits: for the end of this round.
+    walks_wait: Cell<Option<u16>>,
     /// Sessions that events gather for.
     gathered: RefCell<Vec<Rc<Session>>>,
     pace: RefCell<Pace>,
@@ -182,6 +186,7 @@ impl Shard {
             left_of_round: Cell::new(0),
             reached: Cell::new(0),
             walker: Cell::new(None),
+            walks_wait: Cell::new(None),
             gathered: RefCell::default(),
             pace: RefCell::new(pace),
             in_turn: Cell::new(false),
@@ -229,7 +234,7 @@ impl Shard {
             self.counters().turn.observe(took.as_nanos() as u64);
             match (received, fired) {
                 (Poll::Ready(Received::Ended), _) => return Poll::Ready(()),
-                (Poll::Pending, Fired::All) if is_settled && !self.is_walking() => {}
+                (Poll::Pending, Fired::All) if is_settled && !self.has_to_walk() => {}
                 (Poll::Ready(Received::Some) | Poll::Pending, _) => {
                     after_the_others(context);
                     return Poll::Pending;

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use adapter::Selection;
 
@@ -70,12 +70,11 @@ impl SharedJob for Broadcast {
     fn run(self: Arc<Self>, shard: &Rc<Shard>) {
         let began = Instant::now();
         let Some(namespace) = shard.found_namespace(&self.namespace) else {
-            return self.end(shard, 0, began);
+            return self.end(shard, 0, began.elapsed());
         };
         let errand = Errand {
             asked: RefCell::default(),
             packet: self.packet.parcel(),
-            began,
             broadcast: self,
         };
         let broadcast = Arc::clone(&errand.broadcast);
@@ -85,7 +84,7 @@ impl SharedJob for Broadcast {
 
 impl Broadcast {
     /// All of a shard have it who are to.
-    fn end(&self, shard: &Rc<Shard>, recipients: u64, began: Instant) {
+    fn end(&self, shard: &Rc<Shard>, recipients: u64, took: Duration) {
         if let Some(ack) = &self.ack {
             let _gone = ack.answers.send(Tally::Recipients(recipients as usize));
         }
@@ -97,7 +96,6 @@ impl Broadcast {
             shard.count_broadcast(&self.namespace, &self.selection, self.origin, recipients);
         }
         let of = (&*self.namespace, self.origin, recipients);
-        let took = began.elapsed();
         delivered(shard, self.delivery.as_deref(), of, self.since, took);
         let counters = shard.counters();
         counters.broadcasts.of(self.origin).increment();
@@ -110,7 +108,6 @@ impl Broadcast {
 struct Errand {
     broadcast: Arc<Broadcast>,
     packet: Rc<Parcel>,
-    began: Instant,
     /// Who owes an acknowledgement.
     asked: RefCell<Vec<SocketId>>,
 }
@@ -135,7 +132,13 @@ impl walk::Errand for Errand {
         true
     }
 
-    fn end(&self, shard: &Rc<Shard>, namespace: &Namespace, recipients: u64) {
+    fn event(&self) -> Option<(&Rc<Parcel>, PacketType)> {
+        let broadcast = &*self.broadcast;
+        let may_wait = broadcast.ack.is_none() && !broadcast.selection.flags.volatile;
+        may_wait.then_some((&self.packet, broadcast.kind))
+    }
+
+    fn end(&self, shard: &Rc<Shard>, namespace: &Namespace, recipients: u64, took: Duration) {
         let asked = self.asked.take();
         if let Some(ack) = &self.broadcast.ack
             && !asked.is_empty()
@@ -143,7 +146,7 @@ impl walk::Errand for Errand {
             let forgetting = forget_acks(Rc::clone(shard), namespace.name().into(), asked, ack);
             tokio::task::spawn_local(forgetting);
         }
-        self.broadcast.end(shard, recipients, self.began);
+        self.broadcast.end(shard, recipients, took);
     }
 }
 

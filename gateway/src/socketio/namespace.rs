@@ -26,6 +26,8 @@ pub(crate) struct Namespace {
     rooms: RefCell<IndexMap<Rc<str>, Room>>,
     last_stamp: Cell<u32>,
     last_walk: Cell<u32>,
+    /// The round of the shard in which all were last written an event.
+    reached: Cell<u16>,
     /// Sockets that are in it or wait to be accepted.
     used: Cell<usize>,
     /// What other nodes publish is asked for here; `None` if this node stands alone.
@@ -39,6 +41,8 @@ pub(crate) struct Namespace {
 /// A room with at least one member on this shard.
 struct Room {
     members: IndexSet<Socket, FxBuildHasher>,
+    /// The round of the shard in which they were last written an event together.
+    reached: Cell<u16>,
     /// Lets what other nodes publish to it reach this node.
     interest: Option<Box<Interest>>,
 }
@@ -76,6 +80,7 @@ impl Namespace {
             rooms: RefCell::default(),
             last_stamp: Cell::new(0),
             last_walk: Cell::new(0),
+            reached: Cell::new(0),
             used: Cell::new(0),
             watch: watch.map(Box::new),
         }
@@ -207,6 +212,7 @@ impl Namespace {
         let name: Rc<str> = room.into();
         let opened = Room {
             members: IndexSet::from_iter([socket.clone()]),
+            reached: Cell::new(0),
             interest: self.open_room(room).map(Box::new),
         };
         rooms.insert(Rc::clone(&name), opened);
@@ -303,21 +309,66 @@ impl Namespace {
         if self.len() <= most {
             return false;
         }
-        if selection.rooms.is_empty() {
-            return true;
-        }
+        let names = selection.rooms.iter().chain(&selection.except);
+        selection.rooms.is_empty() || self.have_more(most, names)
+    }
+
+    /// Whether so many members are in these rooms.
+    fn have_more<'a>(&self, most: usize, mut names: impl Iterator<Item = &'a String>) -> bool {
         let rooms = self.rooms.borrow();
         let mut count = 0;
-        let mut names = selection.rooms.iter().chain(&selection.except);
         names.any(|name| {
             count += rooms.get(&**name).map_or(0, |room| room.members.len());
             count > most
         })
     }
 
+    /// The sockets of these rooms, each once or more; `None` if they are more than so many.
+    pub(crate) fn few_of(&self, rooms: &[String], most: usize) -> Option<Vec<Socket>> {
+        if rooms.len() > most || self.have_more(most, rooms.iter()) {
+            return None;
+        }
+        let (mut found, mut place) = (Vec::new(), Place::default());
+        while !rooms.is_empty() && !place.is_behind(rooms.len()) {
+            let all = usize::MAX;
+            self.visit_some(rooms, &mut place, all, |it| found.push(it.clone()));
+        }
+        Some(found)
+    }
+
+    /// Whether all in these rooms that were there, or all sockets if these are none, were written an event in a round.
+    pub(crate) fn was_reached(&self, rooms: &[String], round: u16) -> bool {
+        if rooms.is_empty() {
+            return self.reached.get() == round;
+        }
+        let opened = self.rooms.borrow();
+        let mut found = rooms.iter().filter_map(|name| opened.get(&**name));
+        found.all(|room| room.reached.get() == round)
+    }
+
+    /// All in these rooms, or all sockets if these are none, are written an event in a round.
+    pub(crate) fn set_reached(&self, rooms: &[String], round: u16) {
+        if rooms.is_empty() {
+            self.reached.set(round);
+        }
+        let opened = self.rooms.borrow();
+        let found = rooms.iter().filter_map(|name| opened.get(&**name));
+        found.for_each(|room| room.reached.set(round));
+    }
+
+    /// The last number of a walk so far.
+    pub(crate) fn last_walk(&self) -> u32 {
+        self.last_walk.get()
+    }
+
+    /// Whether the numbers of walks should begin anew.
+    pub(crate) fn has_few_numbers(&self) -> bool {
+        self.last_walk.get() > u32::MAX / 2
+    }
+
     /// A number that no walk has, higher than those before. `none`: no other is under way.
     pub(crate) fn next_walk(&self, none: bool) -> u32 {
-        if none && self.last_walk.get() > u32::MAX / 2 {
+        if none && self.has_few_numbers() {
             let sockets = self.sockets.borrow();
             sockets.iter().for_each(|socket| socket.0.set_walked(0));
             self.last_walk.set(0);

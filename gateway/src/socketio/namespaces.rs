@@ -47,9 +47,10 @@ impl Shard {
         &self.half::<Namespaces>().walks
     }
 
-    /// What was handed here of an order is given to those who are to have it, unless a walk is under way.
+    /// What was handed here of an order is given to those who are to have it, unless a walk is under way. Runs have
+    /// nothing to do with orders.
     pub(super) fn note_given(&self, order: &Arc<Order>) {
-        if self.walks().borrow().is_empty() {
+        if self.walks().borrow().iter().all(|it| it.is_run()) {
             return order.set_given(self.index());
         }
         let mut lagging = self.half::<Namespaces>().lagging.borrow_mut();
@@ -58,7 +59,7 @@ impl Shard {
         }
     }
 
-    /// All walks came to their end.
+    /// All walks came to their end that are no runs.
     pub(super) fn note_all_given(&self) {
         for order in self.half::<Namespaces>().lagging.take() {
             order.set_given(self.index());

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use adapter::recovery::{Entry, Epoch, Offset, Pid, Position};
 use adapter::{EventBuf, Selection};
@@ -63,7 +63,7 @@ impl SharedJob for OrderedBroadcast {
         self.order.set_handed(shard.index(), self.offset);
         let found = shard.found_namespace(self.order.namespace());
         let (Some(namespace), Some((packet, kind))) = (found, &self.packet) else {
-            return end(shard, &*self, 0, began);
+            return end(shard, &*self, 0, began.elapsed());
         };
         let (packet, kind) = (packet.parcel(), *kind);
         let entry = Arc::clone(&self.entry);
@@ -108,7 +108,7 @@ impl SharedJob for Unlogged {
         let began = Instant::now();
         let name = self.order.namespace();
         let Some(namespace) = shard.found_namespace(name) else {
-            return end(shard, &*self, 0, began);
+            return end(shard, &*self, 0, began.elapsed());
         };
         let offset = self.order.handed(shard.index());
         let (packet, kind) = encode_event(name, &self.event, offset);
@@ -158,7 +158,6 @@ trait Told {
 /// An event on its way to those of one shard.
 struct Errand<T, R> {
     event: Arc<T>,
-    began: Instant,
     reach: R,
 }
 
@@ -167,8 +166,8 @@ impl<T: Told, R: Fn(&Socket) -> bool> walk::Errand for Errand<T, R> {
         (self.reach)(socket)
     }
 
-    fn end(&self, shard: &Rc<Shard>, _namespace: &Namespace, recipients: u64) {
-        end(shard, &*self.event, recipients, self.began);
+    fn end(&self, shard: &Rc<Shard>, _namespace: &Namespace, recipients: u64, took: Duration) {
+        end(shard, &*self.event, recipients, took);
     }
 }
 
@@ -181,15 +180,11 @@ fn send<T: Told + 'static>(
     reach: impl Fn(&Socket) -> bool + 'static,
 ) {
     let selection = event.selection().clone();
-    let errand = Errand {
-        event,
-        began,
-        reach,
-    };
+    let errand = Errand { event, reach };
     walk::send(shard, namespace, &selection, began, errand);
 }
 
-fn end(shard: &Rc<Shard>, event: &impl Told, recipients: u64, began: Instant) {
+fn end(shard: &Rc<Shard>, event: &impl Told, recipients: u64, took: Duration) {
     event.end(shard, recipients);
     shard.note_given(event.order());
     let name = event.order().namespace();
@@ -198,7 +193,6 @@ fn end(shard: &Rc<Shard>, event: &impl Told, recipients: u64, began: Instant) {
         shard.count_broadcast(name, event.selection(), origin, recipients);
     }
     let of = (&**name, origin, recipients);
-    let took = began.elapsed();
     delivered(shard, delivery, of, since, took);
     let counters = shard.counters();
     counters.broadcasts.of(origin).increment();

@@ -394,6 +394,11 @@ impl Socket {
         self.0.walked.get()
     }
 
+    /// Whether all walks through its namespace have come to it.
+    pub(crate) fn is_walked(&self) -> bool {
+        self.walked() >= self.0.namespace.last_walk()
+    }
+
     pub(crate) fn set_walked(&self, walk: u32) {
         self.0.walked.set(walk);
     }

@@ -1,25 +1,42 @@
-//! Broadcasts to so many sockets of a shard that the others get their turn meanwhile.
+//! Broadcasts to so many sockets of a shard that the others get their turn meanwhile, or that it pays to come to each
+//! socket once for several of them.
 //!
 //! ```text
 //!   begun --> some of the selected in each turn --> all: it ends, and the next one goes on
-//!                 |
-//!                 +-- something else is about to be done to a socket that the walk has not come to:
-//!                     an emit, an acknowledgement, a join, a leave, an end
-//!                        --> the socket catches up: it gets the event first, out of turn
+//!     ^           |
+//!     |           +-- something else is about to be done to a socket that the walk has not come to:
+//!     |           |   an emit, an acknowledgement, a join, a leave, an end
+//!     |           |      --> the socket catches up: it gets the event first, out of turn
+//!     |           |
+//!   open: a run that waits for the end of a round, and takes events for the same rooms meanwhile
 //! ```
 //!
 //! The walks of a shard go on one after the other, in the order in which they began. So a socket gets an event if it was
 //! selected when the walk began, and it gets everything in the order in which it was emitted. `Socket::walked` says
 //! how far a socket is: it has what came before, and who enters the namespace meanwhile has it as well.
+//!
+//! A run is a walk of several events. While events gather at a busy shard, the first event of a round for a room goes
+//! at once, and opens none; those that follow do. A run takes events for the same rooms until it has enough, its round
+//! ends, or another walk begins behind it. Each event has a number of its own:
+//!
+//! ```text
+//!   a socket that has nothing of the run --> gets all of it in one piece, which all such sockets share
+//!   .. that caught up with a part        --> gets the rest, one event after the other
+//!   .. that an event leaves out          --> catches up when that is emitted, and counts as one that has it
+//! ```
+//!
+//! Polling, other dialects, clients that are watched, and outboxes that are nearly full get the events one by one, too.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use adapter::Selection;
 use rustc_hash::FxHashSet;
 
-use crate::engine::shard::Shard;
+use crate::count::PacketType;
+use crate::engine::outbox::Parcel;
+use crate::engine::shard::{FEW, Shard};
 use crate::socketio::namespace::{Namespace, Place, different};
 use crate::socketio::socket::Socket;
 
@@ -32,25 +49,63 @@ const MAX_WALKS: usize = 16;
 /// Up to so many names are looked for one by one; more are looked up in a set.
 const FEW_NAMES: usize = 8;
 
+/// Most events of a run.
+const MAX_EVENTS: usize = 256;
+
+/// Most bytes of a run, unless it is a single event.
+const MAX_RUN_BYTES: usize = 64 * 1024;
+
+/// Most sockets that an event of a run leaves out.
+const MAX_LEFT_OUT: usize = 16;
+
 /// What is done to each of many sockets.
 pub(crate) trait Errand {
     /// Does it; whether the socket is one of the recipients.
     fn reach(&self, socket: &Socket) -> bool;
 
-    /// It was done to all.
-    fn end(&self, shard: &Rc<Shard>, namespace: &Namespace, recipients: u64);
+    /// What it brings to all of them, if others may come together with it.
+    fn event(&self) -> Option<(&Rc<Parcel>, PacketType)> {
+        None
+    }
+
+    /// It was done to all, and took so long.
+    fn end(&self, shard: &Rc<Shard>, namespace: &Namespace, recipients: u64, took: Duration);
 }
 
-/// One that is under way.
+/// One that is under way, or several for the same rooms.
 pub(super) struct Walk {
     namespace: Rc<Namespace>,
-    /// Those of the namespace are numbered in their order.
-    number: u32,
     rooms: Names,
     except: Names,
+    /// Those of the namespace are numbered in their order: the first and the last of its events.
+    numbers: Cell<(u32, u32)>,
+    events: RefCell<Vec<Event>>,
+    /// If more than one errand may come together.
+    run: Option<Run>,
     place: RefCell<Place>,
+    began: Cell<Instant>,
+}
+
+/// One of the events of a walk.
+struct Event {
+    number: u32,
+    /// Those that it came to alone.
     recipients: Cell<u64>,
     errand: Box<dyn Errand>,
+}
+
+/// What a walk of several events has.
+struct Run {
+    /// It waits for the end of this round.
+    round: Cell<Option<u16>>,
+    /// It takes more.
+    is_open: Cell<bool>,
+    kind: PacketType,
+    bytes: Cell<usize>,
+    /// All of it side by side, once it takes no more.
+    whole: OnceCell<Rc<Parcel>>,
+    /// Those that got all of it in one piece.
+    recipients: Cell<u64>,
 }
 
 /// Different names of rooms.
@@ -79,7 +134,7 @@ impl Names {
     }
 }
 
-/// Does something to the selected sockets of a shard: now, or as a walk if they are many.
+/// Does something to the selected sockets of a shard: now, or as a walk if they are many, or in a run.
 pub(crate) fn send(
     shard: &Rc<Shard>,
     namespace: Rc<Namespace>,
@@ -87,9 +142,25 @@ pub(crate) fn send(
     began: Instant,
     errand: impl Errand + 'static,
 ) {
-    if namespace.has_more(PART, selection) {
+    let are_many = namespace.has_more(FEW as usize, selection);
+    let may_share = are_many && errand.event().is_some();
+    if may_share && let Some((round, left_out)) = Run::waits(shard, &namespace, selection) {
         shard.note_broadcast(began);
-        return Walk::begin(shard, namespace, selection, Box::new(errand));
+        return Walk::wait(
+            shard,
+            namespace,
+            selection,
+            round,
+            left_out,
+            Box::new(errand),
+        );
+    }
+    if are_many {
+        Walk::close_last(shard);
+    }
+    if are_many && namespace.has_more(PART, selection) {
+        shard.note_broadcast(began);
+        return Walk::begin(shard, namespace, selection, None, Box::new(errand));
     }
     let mut recipients = 0;
     namespace.for_each(selection, |socket| {
@@ -100,57 +171,255 @@ pub(crate) fn send(
     if recipients > 0 {
         shard.note_broadcast(began);
     }
-    errand.end(shard, &namespace, recipients);
+    if may_share {
+        namespace.set_reached(&selection.rooms, shard.next_written());
+    }
+    errand.end(shard, &namespace, recipients, began.elapsed());
+}
+
+impl Run {
+    /// The round whose end an event may wait for, and who it leaves out; `None` if it is not to wait.
+    fn waits(
+        shard: &Rc<Shard>,
+        namespace: &Namespace,
+        selection: &Selection,
+    ) -> Option<(u16, Vec<Socket>)> {
+        let round = shard.gathering()?;
+        if shard.traces().is_any() || !namespace.was_reached(&selection.rooms, round) {
+            return None;
+        }
+        let left_out = namespace.few_of(&selection.except, MAX_LEFT_OUT)?;
+        Some((round, left_out))
+    }
+
+    fn of(round: u16, errand: &dyn Errand) -> Option<Self> {
+        let (parcel, kind) = errand.event()?;
+        Some(Self {
+            round: Cell::new(Some(round)),
+            is_open: Cell::new(true),
+            kind,
+            bytes: Cell::new(parcel.packet().frames().len()),
+            whole: OnceCell::new(),
+            recipients: Cell::new(0),
+        })
+    }
 }
 
 impl Walk {
-    /// Begins one, which goes on in the turns of the shard.
+    /// Begins one, which goes on in the turns of the shard; or a run, which waits for the end of a round.
     fn begin(
         shard: &Rc<Shard>,
         namespace: Rc<Namespace>,
         selection: &Selection,
+        round: Option<u16>,
         errand: Box<dyn Errand>,
     ) {
-        while shard.walks().borrow().len() >= MAX_WALKS {
+        while shard.walks().borrow().len() >= MAX_WALKS
+            || (namespace.has_few_numbers() && !shard.walks().borrow().is_empty())
+        {
             shard.go_on_with_first(usize::MAX);
         }
         let mut walks = shard.walks().borrow_mut();
         let number = namespace.next_walk(walks.is_empty());
+        let run = round.and_then(|round| Run::of(round, &*errand));
+        if run.is_none() {
+            // It goes on now, and those before it go first.
+            walks.iter().for_each(|walk| walk.let_go());
+        }
+        let except: &[String] = match run {
+            Some(_) => &[],
+            None => &selection.except,
+        };
         walks.push_back(Rc::new(Self {
-            number,
-            namespace,
             rooms: Names::new(&selection.rooms),
-            except: Names::new(&selection.except),
+            except: Names::new(except),
+            numbers: Cell::new((number, number)),
+            events: RefCell::new(vec![Event::new(number, errand)]),
+            run,
+            namespace,
             place: RefCell::default(),
-            recipients: Cell::new(0),
-            errand,
+            began: Cell::new(Instant::now()),
         }));
         drop(walks);
-        shard.set_walker(Some(Shard::go_on_walking));
+        shard.go_on_later();
     }
 
-    /// Does it to a socket, if it is selected and was not come to before.
-    fn reach(&self, socket: &Socket) {
-        if socket.walked() >= self.number || !socket.is_of(&self.namespace) {
+    /// Has an event wait for the end of a round, in a run that others are in or may join.
+    fn wait(
+        shard: &Rc<Shard>,
+        namespace: Rc<Namespace>,
+        selection: &Selection,
+        round: u16,
+        left_out: Vec<Socket>,
+        errand: Box<dyn Errand>,
+    ) {
+        left_out.iter().for_each(Socket::catch_up);
+        let last = shard.walks().borrow().back().cloned();
+        let open = last.filter(|walk| walk.takes(&namespace, selection, round, &*errand));
+        match open {
+            Some(walk) => walk.add(errand),
+            None => Self::begin(shard, Rc::clone(&namespace), selection, Some(round), errand),
+        }
+        let number = namespace.last_walk();
+        left_out.iter().for_each(|socket| socket.set_walked(number));
+    }
+
+    /// Whether it is a run that has a place for an event.
+    fn takes(
+        &self,
+        namespace: &Rc<Namespace>,
+        selection: &Selection,
+        round: u16,
+        errand: &dyn Errand,
+    ) -> bool {
+        let (Some(run), Some((parcel, kind))) = (&self.run, errand.event()) else {
+            return false;
+        };
+        let bytes = run.bytes.get() + parcel.packet().frames().len();
+        run.is_open.get()
+            && run.round.get() == Some(round)
+            && run.kind == kind
+            && bytes <= MAX_RUN_BYTES
+            && self.events.borrow().len() < MAX_EVENTS
+            && Rc::ptr_eq(&self.namespace, namespace)
+            && self.rooms.all == selection.rooms
+            && !namespace.has_few_numbers()
+    }
+
+    fn add(&self, errand: Box<dyn Errand>) {
+        if let (Some(run), Some((parcel, _))) = (&self.run, errand.event()) {
+            let size = parcel.packet().frames().len();
+            run.bytes.update(|bytes| bytes + size);
+        }
+        let number = self.namespace.next_walk(false);
+        self.numbers.update(|(first, _)| (first, number));
+        self.events.borrow_mut().push(Event::new(number, errand));
+    }
+
+    /// Has the run that is last take no more, so that who catches up gets it in one piece.
+    fn close_last(shard: &Rc<Shard>) {
+        if shard.is_walking()
+            && let Some(last) = shard.walks().borrow().back()
+        {
+            last.close();
+        }
+    }
+
+    fn close(&self) {
+        if let Some(run) = &self.run {
+            run.is_open.set(false);
+        }
+    }
+
+    /// It waits for no round any more.
+    fn let_go(&self) {
+        self.close();
+        if let Some(run) = &self.run {
+            run.round.set(None);
+        }
+    }
+
+    /// Whether it is one of those that events wait in.
+    pub(super) fn is_run(&self) -> bool {
+        self.run.is_some()
+    }
+
+    /// The round that it waits for, if it does.
+    fn round(&self) -> Option<u16> {
+        self.run.as_ref()?.round.get()
+    }
+
+    /// Does it to a socket that is a member of its rooms, if the socket was not come to before.
+    fn reach_member(&self, socket: &Socket) {
+        let came = socket.walked();
+        let (first, last) = self.numbers.get();
+        if came >= last || !socket.is_of(&self.namespace) {
             return;
         }
-        socket.set_walked(self.number);
-        let is_selected = self.rooms.all.is_empty() || self.rooms.have(socket);
-        if is_selected && !self.except.have(socket) && self.errand.reach(socket) {
-            self.recipients.update(|count| count + 1);
+        socket.set_walked(last);
+        if self.except.have(socket) {
+            return;
         }
+        if came < first
+            && let Some((run, whole)) = self.whole(socket.session().shard())
+            && socket.push_run(whole, run.kind)
+        {
+            return run.recipients.update(|count| count + 1);
+        }
+        for event in &*self.events.borrow() {
+            if event.number > came && event.errand.reach(socket) {
+                event.recipients.update(|count| count + 1);
+            }
+        }
+    }
+
+    /// Does it to a socket, if that is selected and was not come to before.
+    fn reach(&self, socket: &Socket) {
+        match self.rooms.all.is_empty() || self.rooms.have(socket) {
+            true => self.reach_member(socket),
+            false if socket.is_of(&self.namespace) => {
+                let number = socket.walked().max(self.numbers.get().1);
+                socket.set_walked(number);
+            }
+            false => {}
+        }
+    }
+
+    /// All of its events in one piece, once it takes no more, and if they are several.
+    fn whole(&self, shard: &Rc<Shard>) -> Option<(&Run, &Rc<Parcel>)> {
+        let run = self.run.as_ref().filter(|run| !run.is_open.get())?;
+        let (first, last) = self.numbers.get();
+        if first == last {
+            return None;
+        }
+        let whole = run.whole.get_or_init(|| {
+            let events = self.events.borrow();
+            let parcels = events.iter().filter_map(|event| event.errand.event());
+            let parcels: Vec<&Rc<Parcel>> = parcels.map(|(parcel, _)| parcel).collect();
+            Parcel::run(shard, &parcels)
+        });
+        Some((run, whole))
     }
 
     /// Goes on; returns how many it came to.
     fn go_on(&self, most: usize) -> usize {
+        if self.run.as_ref().is_some_and(|run| run.is_open.get()) {
+            self.began.set(Instant::now());
+            self.close();
+        }
         let rooms = &self.rooms.all;
         let mut place = self.place.borrow_mut();
+        // Who is there without having been at the begin has caught up.
         self.namespace
-            .visit_some(rooms, &mut place, most, |socket| self.reach(socket))
+            .visit_some(rooms, &mut place, most, |socket| self.reach_member(socket))
     }
 
     fn is_over(&self) -> bool {
         self.place.borrow().is_behind(self.rooms.all.len())
+    }
+
+    fn end(&self, shard: &Rc<Shard>) {
+        let together = self.run.as_ref().map_or(0, |run| run.recipients.get());
+        let took = self.began.get().elapsed();
+        let events = self.events.take();
+        if events.iter().all(|event| event.errand.event().is_some()) {
+            let round = shard.next_written();
+            self.namespace.set_reached(&self.rooms.all, round);
+        }
+        for event in events {
+            let recipients = event.recipients.get() + together;
+            event.errand.end(shard, &self.namespace, recipients, took);
+        }
+    }
+}
+
+impl Event {
+    fn new(number: u32, errand: Box<dyn Errand>) -> Self {
+        Self {
+            number,
+            recipients: Cell::new(0),
+            errand,
+        }
     }
 }
 
@@ -158,7 +427,7 @@ impl Shard {
     /// Goes on with walks as far as they have their turn.
     pub(crate) fn go_on_walking(self: &Rc<Self>) {
         let mut left = PART;
-        while left > 0 && self.is_walking() {
+        while left > 0 && self.has_to_walk() {
             left = left.saturating_sub(self.go_on_with_first(left));
         }
     }
@@ -177,18 +446,30 @@ impl Shard {
         self.end_reaching(count as u64);
         if walk.is_over() {
             self.walks().borrow_mut().pop_front();
-            walk.errand
-                .end(self, &walk.namespace, walk.recipients.get());
+            walk.end(self);
         }
-        let is_left = !self.walks().borrow().is_empty();
-        match is_left {
-            true => drop(self.set_walker(Some(Self::go_on_walking))),
-            false => self.note_all_given(),
+        if self.walks().borrow().iter().all(|it| it.is_run()) {
+            self.note_all_given();
         }
+        self.go_on_later();
         count
     }
 
+    /// Goes on with the walks that are left, once the first has its turn.
+    fn go_on_later(&self) {
+        let (round, is_left) = {
+            let walks = self.walks().borrow();
+            let first = walks.front();
+            (first.and_then(|it| it.round()), first.is_some())
+        };
+        self.set_walks_wait(round);
+        self.set_walker(is_left.then_some(Self::go_on_walking));
+    }
+
     fn catch_up(&self, sockets: &[Socket]) {
+        if sockets.iter().all(Socket::is_walked) {
+            return;
+        }
         let walks: Vec<Rc<Walk>> = self.walks().borrow().iter().cloned().collect();
         // What the walks queue themselves is in order.
         let walker = self.set_walker(None);

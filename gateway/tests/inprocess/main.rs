@@ -30,6 +30,7 @@ mod presence;
 mod rebalance;
 mod relay;
 mod reload;
+mod runs;
 mod status;
 mod stop;
 mod support;

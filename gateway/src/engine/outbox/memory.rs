@@ -121,6 +121,7 @@ impl SharedPacket {
     pub(crate) fn parcel(&self) -> Rc<Parcel> {
         Rc::new(Parcel {
             packet: self.packet.clone(),
+            count: 1,
             forms: OnceCell::new(),
             held: Held::Shared(Arc::clone(&self.shared)),
         })
@@ -140,6 +141,8 @@ impl SharedPacket {
 /// let go of it.
 pub(crate) struct Parcel {
     packet: Encoded,
+    /// How many packets it is, side by side.
+    count: u32,
     /// The same in other encodings, once a session of this shard wanted one; `None` if it does not differ.
     forms: OnceCell<Box<Forms>>,
     held: Held,
@@ -173,10 +176,22 @@ impl Drop for Own {
 impl Parcel {
     /// A packet for sessions of this shard alone.
     pub(crate) fn own(shard: &Rc<Shard>, packet: Encoded) -> Rc<Self> {
+        Self::owned(shard, packet, 1)
+    }
+
+    /// Several packets as one, for sessions on WebSocket whose clients take them as they were made.
+    pub(crate) fn run(shard: &Rc<Shard>, packets: &[&Rc<Self>]) -> Rc<Self> {
+        let count = packets.iter().map(|parcel| parcel.count).sum();
+        let packets: Vec<&Encoded> = packets.iter().map(|parcel| parcel.packet()).collect();
+        Self::owned(shard, Encoded::side_by_side(&packets), count)
+    }
+
+    fn owned(shard: &Rc<Shard>, packet: Encoded, count: u32) -> Rc<Self> {
         let bytes = packet.frames().len() + PACKET_OVERHEAD;
         shard.counters().outbox_held.add(bytes as u64);
         Rc::new(Self {
             packet,
+            count,
             forms: OnceCell::new(),
             held: Held::Own(Own {
                 shard: Rc::clone(shard),
@@ -189,6 +204,7 @@ impl Parcel {
     pub(crate) fn constant(packet: Encoded) -> Rc<Self> {
         Rc::new(Self {
             packet,
+            count: 1,
             forms: OnceCell::new(),
             held: Held::Nothing,
         })
@@ -215,6 +231,11 @@ impl Parcel {
 
     pub(crate) fn packet(&self) -> &Encoded {
         &self.packet
+    }
+
+    /// How many packets it is, side by side.
+    pub(crate) fn count(&self) -> u32 {
+        self.count
     }
 }
 

@@ -4,11 +4,14 @@ use std::io;
 use std::rc::Rc;
 use std::task::Poll;
 
+use protocol::Dialect;
 use protocol::engineio::Transport;
+use tracing::level_filters::LevelFilter;
 
 use super::Session;
 use super::socket_task::{Haste, Next, SocketTask};
-use crate::engine::outbox::{Advanced, Outbox};
+use crate::count::PacketType;
+use crate::engine::outbox::{Advanced, ENTRY, Outbox, Parcel};
 use crate::net::stream::Stream;
 
 /// How writing came to its end.
@@ -60,6 +63,28 @@ impl Session {
             counters.writes.of(transport).add(writes);
         }
         (bytes, end)
+    }
+
+    /// Queues several packets of Socket.IO as one; `false` if they have to be queued one by one. It is for what takes
+    /// broadcasts further.
+    pub(crate) fn push_run(self: &Rc<Self>, run: &Rc<Parcel>, kind: PacketType) -> bool {
+        let is_plain = {
+            let engine = self.engine.borrow();
+            engine.is_open() && engine.transport() == Transport::WebSocket
+        };
+        let is_watched = self.is_traced() || LevelFilter::current() >= LevelFilter::TRACE;
+        if !is_plain || is_watched || self.is_leaving() || self.dialect() != Dialect::Json {
+            return false;
+        }
+        let limit = self.shard.limits().outbox_bytes;
+        if self.outbox.borrow_mut().push_run(run, limit).is_err() {
+            return false;
+        }
+        let counters = self.shard.counters();
+        counters.outbox_held.add(ENTRY as u64);
+        counters.packets_sent.of(kind).add(u64::from(run.count()));
+        self.write_soon(kind.is_event());
+        true
     }
 
     /// Has what was queued be written: by the task, or by the shard if the task rests. `waits`: together with what
@@ -157,6 +182,6 @@ impl Session {
     /// Packets have left the outbox.
     pub(super) fn let_go(&self, packets: usize) {
         let held = &self.shard.counters().outbox_held;
-        held.subtract((packets * crate::engine::outbox::ENTRY) as u64);
+        held.subtract((packets * ENTRY) as u64);
     }
 }

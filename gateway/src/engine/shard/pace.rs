@@ -126,8 +126,16 @@ impl Pace {
     }
 
     /// Whether it is time for all to be written that has gathered.
-    fn is_due(&self, now: Instant) -> bool {
+    pub(super) fn is_due(&self, now: Instant) -> bool {
         self.writing.is_none() && self.until().is_none_or(|until| until <= now)
+    }
+
+    /// The round in which is written what is queued now.
+    pub(super) fn next_written(&self, now: Instant) -> u16 {
+        match self.is_due(now) {
+            true => self.round.wrapping_add(1),
+            false => self.round,
+        }
     }
 
     /// Whether it is time for all to be written. A round begins then. `some`: something has gathered.
@@ -277,10 +285,13 @@ mod tests {
             assert!(pace.is_writing());
             assert_eq!(pace.gathering(), Some(round));
             assert!(!pace.begins_round(now, true));
+            assert_eq!(pace.next_written(now), round);
         }
         pace.handle_written(Duration::ZERO, NO_USE, Some(now));
         assert!(!pace.is_writing());
         assert_eq!(pace.until(), Some(now + step * 4 * SHARE));
+        assert_eq!(pace.next_written(now), round);
+        assert_eq!(pace.next_written(now + MOST), round + 1);
         // What took little as a whole holds nobody up.
         assert!(pace.begins_round(now + MOST, false));
         let step = LEAST / (2 * SHARE + 1);

@@ -6,6 +6,8 @@
 //!   an event for many ---------------------> crowd ----+
 //!                                              ^
 //!   an event while events gather -> gathered --+ the round ends
+//!                                              |
+//!   .. that is for many -------> run ----------+
 //! ```
 //!
 //! So clients that get an event together with 100,000 others wait for each other, and the rest of the shard does not
@@ -26,7 +28,7 @@ use crate::net::spell::Portion;
 const MAX_SETTLED: usize = 128;
 
 /// Recipients of a broadcast on one shard that do not wait for the others.
-const FEW: u64 = 64;
+pub(crate) const FEW: u64 = 64;
 
 /// Sockets that a turn's broadcasts reach before no more mail is handled in it.
 const MAX_REACHED: u64 = 8192;
@@ -120,11 +122,13 @@ impl Shard {
     fn write(&self, portions: &mut Portions) -> bool {
         let listed = self.writable.borrow().len();
         let gathered = self.gathered.borrow().len();
-        if listed + gathered == 0 && self.crowd.borrow().is_empty() {
+        let waits = self.walks_wait();
+        if listed + gathered == 0 && self.crowd.borrow().is_empty() && !waits {
             return false;
         }
         let wall = Instant::now();
-        let begins = self.pace.borrow_mut().begins_round(wall, gathered > 0);
+        let some = gathered > 0 || waits;
+        let begins = self.pace.borrow_mut().begins_round(wall, some);
         if begins {
             self.begin_round(listed);
         }
@@ -177,10 +181,37 @@ impl Shard {
 
     /// When what has gathered is to be written.
     pub(super) fn round_ends(&self) -> Option<Instant> {
-        match self.gathered.borrow().is_empty() {
+        match self.gathered.borrow().is_empty() && !self.walks_wait() {
             true => None,
             false => self.pace.borrow().until(),
         }
+    }
+
+    /// The round in which is written what is queued now.
+    pub(crate) fn next_written(&self) -> u16 {
+        self.pace.borrow().next_written(Instant::now())
+    }
+
+    /// Whether the end of a round is still awaited.
+    pub(crate) fn is_awaited(&self, round: Option<u16>) -> bool {
+        let pace = self.pace.borrow();
+        round.is_some() && pace.gathering() == round && !pace.is_due(Instant::now())
+    }
+
+    /// Whether broadcasts wait for the end of the round that is on.
+    fn walks_wait(&self) -> bool {
+        let round = self.walks_wait.get();
+        self.is_walking() && round.is_some() && round == self.gathering()
+    }
+
+    /// The first of the broadcasts that are on their way waits for the end of this round, if it waits.
+    pub(crate) fn set_walks_wait(&self, round: Option<u16>) {
+        self.walks_wait.set(round);
+    }
+
+    /// Whether broadcasts that are on their way have their turn.
+    pub(crate) fn has_to_walk(&self) -> bool {
+        self.is_walking() && !self.is_awaited(self.walks_wait.get())
     }
 
     /// Closes a session soon: not now, since the caller walks the rooms.
@@ -257,7 +288,9 @@ impl Shard {
 
     /// Takes broadcasts further that are on their way.
     pub(super) fn walk(self: &Rc<Self>) {
-        if let Some(walker) = self.walker.get() {
+        if self.has_to_walk()
+            && let Some(walker) = self.walker.get()
+        {
             walker(self);
         }
     }

@@ -142,6 +142,13 @@ impl Socket {
         }
     }
 
+    /// Queues several events as one packet; `false` if they have to come one by one.
+    pub(crate) fn push_run(&self, run: &Rc<Parcel>, kind: PacketType) -> bool {
+        let shard = self.0.session.shard();
+        let is_watched = shard.top().is_on() || shard.show().is_on();
+        self.0.state.get() == State::Connected && !is_watched && self.0.session.push_run(run, kind)
+    }
+
     /// Keeps a packet until the client is told that it is connected. If it is too much to be kept,
     /// the client is told now.
     fn hold(&self, packet: &Rc<Parcel>, kind: PacketType, volatile: bool) -> bool {
