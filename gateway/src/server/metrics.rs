@@ -4,13 +4,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use adapter::Counters as AdapterCounters;
-use prometheus::proto::{Counter as CounterValue, Metric, MetricFamily, MetricType};
+use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, TextEncoder};
 use protocol::engineio::Transport;
 
 use crate::cluster::RequestCounters;
 use crate::config::log::{Loss, lost};
-use crate::count::families::{NANOSECONDS, counters, metric_family};
+use crate::count::families::counters;
 use crate::count::{
     Export, Family, Label, Labels, PacketType, Series, ShardCounter, ShardCounters,
 };
@@ -22,13 +22,11 @@ use crate::recovery::RecoveryCounters;
 use crate::socketio::SocketIo;
 
 mod openmetrics;
+mod process;
 mod table;
 
 pub(crate) use openmetrics::Format;
 use table::{ALIASES, CLUSTER, METRICS, RECOVERY};
-
-/// The name that every library of Prometheus has for it.
-const CPU_SECONDS: &str = "process_cpu_seconds_total";
 
 /// What the rows of the tables read.
 struct Reading<'a> {
@@ -90,7 +88,8 @@ pub(crate) async fn gather(
     let rows = tables.into_iter().flatten();
     let mut families: Vec<_> = rows.map(|metric| metric.family(&reading)).collect();
     families.extend(exports.iter().flat_map(|export| export.families()));
-    families.extend(process_families());
+    families.extend(process::families());
+    families.push(losses());
     families.sort_by(|a, b| a.name().cmp(b.name()));
     if format == Format::OpenMetrics {
         let exemplar = |name: &str, bucket| node.otel()?.exemplar(name, bucket);
@@ -213,29 +212,12 @@ impl Census {
     }
 }
 
-/// Of the process.
-fn process_families() -> Vec<MetricFamily> {
-    let collector = prometheus::process_collector::ProcessCollector::for_self();
-    let mut families = prometheus::core::Collector::collect(&collector);
-    // The library counts it in whole seconds, which makes steps of every rate.
-    families.retain(|family| family.name() != CPU_SECONDS);
-    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    let mut cpu = CounterValue::default();
-    cpu.set_value(used.tv_sec as f64 + used.tv_nsec as f64 / NANOSECONDS);
-    let mut metric = Metric::default();
-    metric.set_counter(cpu);
-    let help = "Time that the process has spent on processors.";
-    families.push(metric_family(
-        CPU_SECONDS,
-        help,
-        MetricType::COUNTER,
-        vec![metric],
-    ));
+/// Lines that were lost, by why.
+fn losses() -> MetricFamily {
     let losses = Loss::ALL.map(|why| (vec![("reason", why.label().to_owned())], lost(why)));
-    families.push(counters(
+    counters(
         "gateway_log_lines_lost_total",
         "Lines of the log, and of standard output, that could not be written, by why.",
         &losses,
-    ));
-    families
+    )
 }
