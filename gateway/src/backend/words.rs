@@ -5,12 +5,16 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use protocol::socketio::is_reserved;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+#[cfg(test)]
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::net::ids::{is_id_shaped, user_of_room};
 use crate::socketio::claims::MAX_USER_BYTES;
+
+#[cfg(test)]
+mod schemas;
 
 /// Most characters of a name.
 pub(crate) const MAX_NAME: usize = 512;
@@ -19,26 +23,27 @@ pub(crate) const MAX_NAME: usize = 512;
 pub(super) const MAX_NAMES: usize = 1000;
 
 /// An event for some sockets.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Emit {
     #[serde(default, deserialize_with = "or_default")]
-    #[schemars(with = "Option<NamespaceName>")]
+    #[cfg_attr(test, schemars(with = "Option<NamespaceName>"))]
     pub(crate) namespace: NamespaceName,
     /// Members of these rooms get it: everybody when it is absent, nobody when it is empty. The id
     /// of a socket is the room of that socket.
     pub(crate) rooms: Option<List<RoomName>>,
     /// Members of these rooms do not.
     #[serde(default, deserialize_with = "or_default")]
-    #[schemars(with = "Option<List<RoomName>>")]
+    #[cfg_attr(test, schemars(with = "Option<List<RoomName>>"))]
     pub(crate) except: List<RoomName>,
     pub(crate) event: EventName,
     /// The arguments; binary is `{"$binary":"<base64>"}`.
-    #[schemars(with = "Option<Vec<serde_json::Value>>")]
+    #[cfg_attr(test, schemars(with = "Option<Vec<serde_json::Value>>"))]
     pub(crate) args: Option<Box<RawValue>>,
     /// Only clients that can be written to at once get it.
     #[serde(default, deserialize_with = "or_default")]
-    #[schemars(with = "Option<bool>")]
+    #[cfg_attr(test, schemars(with = "Option<bool>"))]
     pub(crate) volatile: bool,
     /// Wait so long for the clients' acknowledgements, and answer with them.
     pub(crate) ack_timeout: Option<Timeout>,
@@ -231,121 +236,16 @@ const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 
 const MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The names of events that are Socket.IO's own.
-const RESERVED: [&str; 6] = [
-    "connect",
-    "connect_error",
-    "disconnect",
-    "disconnecting",
-    "newListener",
-    "removeListener",
-];
-
-impl<T: JsonSchema> JsonSchema for List<T> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        format!("List_of_{}", T::schema_name()).into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let items = generator.subschema_for::<T>();
-        json_schema!({"type": "array", "items": items, "maxItems": MAX_NAMES})
-    }
-}
-
-impl JsonSchema for NamespaceName {
-    fn schema_name() -> Cow<'static, str> {
-        "Namespace".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string", "pattern": "^/[^,?]*$", "maxLength": MAX_NAME, "default": "/",
-        })
-    }
-}
-
-impl JsonSchema for RoomName {
-    fn schema_name() -> Cow<'static, str> {
-        "Room".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "minLength": 1, "maxLength": MAX_NAME})
-    }
-}
-
-impl JsonSchema for SharedRoomName {
-    fn schema_name() -> Cow<'static, str> {
-        "SharedRoom".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "description": "A room that does not belong to one user.",
-            "type": "string", "minLength": 1, "maxLength": MAX_NAME,
-            "not": {"pattern": "^\\$user:"},
-        })
-    }
-}
-
-impl JsonSchema for SocketName {
-    fn schema_name() -> Cow<'static, str> {
-        "SocketId".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string", "pattern": "^[A-Za-z0-9_-]{20}$", "minLength": 20, "maxLength": 20,
-        })
-    }
-}
-
-impl JsonSchema for User {
-    fn schema_name() -> Cow<'static, str> {
-        "User".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "minLength": 1, "maxLength": MAX_USER_BYTES})
-    }
-}
-
-impl JsonSchema for EventName {
-    fn schema_name() -> Cow<'static, str> {
-        "Event".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "maxLength": MAX_NAME, "not": {"enum": RESERVED}})
-    }
-}
-
-impl JsonSchema for Timeout {
-    fn schema_name() -> Cow<'static, str> {
-        "Timeout".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "description": "A duration of up to a minute: 500ms, 2s, 1m.",
-            "type": "string",
-            "pattern": "^([1-9][0-9]{0,3}ms|([1-9]|[1-5][0-9]|60)s|1m)$",
-        })
-    }
-}
-
 /// What is wrong.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct Failure {
     pub(crate) error: Problem,
 }
 
 /// What is wrong, for programs and for people.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct Problem {
     pub(crate) code: Cow<'static, str>,
     pub(crate) message: String,
@@ -381,7 +281,7 @@ mod tests {
         assert!(SharedRoomName::try_from("a".repeat(20)).is_ok());
         assert!(SharedRoomName::try_from("$user:ann".to_owned()).is_err());
         assert!(EventName::try_from("connect".to_owned()).is_err());
-        for reserved in RESERVED {
+        for reserved in schemas::RESERVED {
             assert!(is_reserved(reserved), "{reserved}");
         }
     }

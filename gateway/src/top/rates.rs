@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +23,8 @@ pub(crate) struct Report {
 }
 
 /// One node. Rates are per second, and of the last seconds.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(default)]
 pub(crate) struct NodeRates {
     pub(crate) id: String,
@@ -65,7 +67,8 @@ pub(crate) struct NodeRates {
 }
 
 /// One room, or a whole namespace.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct RoomRates {
     pub(crate) namespace: String,
     /// Null: everybody in the namespace.
@@ -77,7 +80,8 @@ pub(crate) struct RoomRates {
 }
 
 /// One user.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct UserRates {
     pub(crate) user: String,
     /// Events per second that the user's clients sent.

@@ -1,23 +1,26 @@
 //! What callers get. The schemas of the OpenAPI file come from these types.
 
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 /// It is done on every node that is not named.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct Changed {
     /// Always true.
     pub(crate) ok: bool,
     /// Nodes that did not say in time that they have done it; left out if there are none. Node
     /// servers never say.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(with = "Option<Vec<String>>")]
+    #[cfg_attr(test, schemars(with = "Option<Vec<String>>"))]
     pub(crate) missing_nodes: Vec<String>,
 }
 
 /// What a reload did, or would do. Settings by their names; never their values.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct Reloaded {
     /// Always true.
     pub(crate) ok: bool,
@@ -30,13 +33,14 @@ pub(crate) struct Reloaded {
 }
 
 /// The answer to an emit.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct Emitted {
     /// Always true.
     pub(crate) ok: bool,
     /// With `ack_timeout`: for each acknowledgement its arguments.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<Vec<Vec<serde_json::Value>>>")]
+    #[cfg_attr(test, schemars(with = "Option<Vec<Vec<serde_json::Value>>>"))]
     pub(crate) acks: Option<Vec<Box<RawValue>>>,
     /// With `ack_timeout`: how many were asked and did not answer in time.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,7 +51,8 @@ pub(crate) struct Emitted {
 }
 
 /// Sockets, by their ids.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct Sockets {
     pub(crate) sockets: Vec<SocketEntry>,
     #[serde(flatten)]
@@ -57,7 +62,8 @@ pub(crate) struct Sockets {
 }
 
 /// Who did not answer; what they know is not told here.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct Missing {
     /// Gateway nodes that did not answer.
     pub(crate) missing_nodes: Vec<String>,
@@ -69,7 +75,8 @@ pub(crate) struct Missing {
 }
 
 /// One socket.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct SocketEntry {
     pub(crate) id: String,
     /// The user; null when it is not known.
@@ -81,14 +88,15 @@ pub(crate) struct SocketEntry {
     /// `polling`, `websocket` or `webtransport`; null when its node does not tell.
     pub(crate) transport: Option<String>,
     /// When its session was opened; null when its node does not tell.
-    #[schemars(extend("format" = "date-time"))]
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     pub(crate) connected_at: Option<String>,
     /// The client's address; null when its node does not tell.
     pub(crate) address: Option<String>,
 }
 
 /// Rooms, by their names.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct Rooms {
     pub(crate) rooms: Vec<RoomEntry>,
     #[serde(flatten)]
@@ -98,14 +106,16 @@ pub(crate) struct Rooms {
 }
 
 /// One room.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct RoomEntry {
     pub(crate) name: String,
     pub(crate) members: usize,
 }
 
 /// Who is there.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct Presence {
     /// Users, by their names; none with `counts=true`.
     pub(crate) users: Vec<UserEntry>,
@@ -122,20 +132,23 @@ pub(crate) struct Presence {
 }
 
 /// One user.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct UserEntry {
     pub(crate) user: String,
     pub(crate) sockets: usize,
 }
 
 /// The live nodes.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct Nodes {
     pub(crate) nodes: Vec<NodeEntry>,
 }
 
 /// One node.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct NodeEntry {
     pub(crate) id: String,
     /// Where other nodes reach it.
@@ -150,7 +163,8 @@ pub(crate) struct NodeEntry {
 }
 
 /// A page of what is kept of the past.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct History {
     /// In their order.
     pub(crate) events: Vec<HistoryEvent>,
@@ -163,13 +177,14 @@ pub(crate) struct History {
 }
 
 /// One event of the past.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct HistoryEvent {
     /// Its place in the order of the namespace.
     pub(crate) offset: String,
     pub(crate) event: String,
     /// Binary is `{"$binary": base64}`.
-    #[schemars(with = "Vec<serde_json::Value>")]
+    #[cfg_attr(test, schemars(with = "Vec<serde_json::Value>"))]
     pub(crate) args: Box<RawValue>,
     /// The rooms that it was for; none if it was for everybody.
     pub(crate) rooms: Vec<String>,
@@ -178,8 +193,12 @@ pub(crate) struct HistoryEvent {
 }
 
 /// What became of each call, in their order: its own answer, or its error.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 pub(crate) struct Results {
-    #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
+    #[cfg_attr(
+        test,
+        schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")
+    )]
     pub(crate) results: Vec<Box<RawValue>>,
 }

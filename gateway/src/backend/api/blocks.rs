@@ -3,30 +3,23 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use adapter::RecordsError;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+#[cfg(test)]
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::words::User;
 use crate::config;
-use crate::count::{CallName, Code};
+use crate::count::Code;
 use crate::net::time::timestamp;
 use crate::socketio::Gateway;
 use crate::socketio::blocks::{Change, ChangeError};
 use crate::users::{Body, Listed, MAX_TOKEN_NAME, Subject};
 
-/// The calls that change who may connect.
-pub(super) const CHANGES: [CallName; 4] = [
-    CallName::Block,
-    CallName::Unblock,
-    CallName::Revoke,
-    CallName::Unrevoke,
-];
+#[cfg(test)]
+mod schemas;
 
 /// The longest time for which somebody is kept out, unless it is for ever.
 const MAX_LASTS: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
-
-/// How such durations are written, but for large numbers in small units.
-const LASTS: &str = "^([1-9][0-9]{3,10} ?ms|[1-9][0-9]{0,7} ?s|[1-9][0-9]{0,5} ?m|[1-9][0-9]{0,3} ?h|[1-9][0-9]{0,2} ?d|[12][0-9]{3} ?d|3[0-5][0-9]{2} ?d)$";
 
 /// The last second of the year 9999, as `date-time` can say it.
 const MAX_TIME: f64 = 253_402_300_799.0;
@@ -35,7 +28,8 @@ const MAX_TIME: f64 = 253_402_300_799.0;
 const MAX_REASON: usize = 200;
 
 /// A user that is kept out.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Block {
     user: User,
@@ -47,16 +41,18 @@ pub(super) struct Block {
 }
 
 /// A user that is let in again.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Unblock {
     user: User,
 }
 
 /// Tokens that are not taken any more: one of `jti` and `user`.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("oneOf" = one_of_them()))]
+#[cfg_attr(test, schemars(extend("oneOf" = schemas::one_of_them())))]
 pub(super) struct Revoke {
     /// The token of this name.
     jti: Option<TokenName>,
@@ -64,7 +60,7 @@ pub(super) struct Revoke {
     user: Option<User>,
     /// With `user`: those that were issued (`iat`) until then, this second too, in seconds since 1970; without
     /// it until now. Tokens that do not say when they were issued are all refused.
-    #[schemars(extend("minimum" = 0, "maximum" = MAX_TIME))]
+    #[cfg_attr(test, schemars(extend("minimum" = 0, "maximum" = MAX_TIME)))]
     issued_until: Option<f64>,
     /// For how long this is remembered: at least as long as the tokens are good. Without it, for ever.
     #[serde(rename = "for")]
@@ -72,9 +68,10 @@ pub(super) struct Revoke {
 }
 
 /// Tokens that are taken again: one of `jti` and `user`.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("oneOf" = one_of_them()))]
+#[cfg_attr(test, schemars(extend("oneOf" = schemas::one_of_them())))]
 pub(super) struct Unrevoke {
     /// The token of this name.
     jti: Option<TokenName>,
@@ -98,17 +95,19 @@ pub(super) struct Lasts(Duration);
 pub(super) struct Reason(String);
 
 /// It is in force on every node.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 pub(super) struct Barred {
     /// Always true.
     ok: bool,
     /// When it ends by itself; null if it does not.
-    #[schemars(extend("format" = "date-time"))]
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     until: Option<String>,
 }
 
 /// Users, by their names.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 pub(super) struct Blocks {
     blocks: Vec<BlockEntry>,
     /// The cursor of the next page; null at the end.
@@ -116,17 +115,19 @@ pub(super) struct Blocks {
 }
 
 /// A user that is blocked.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 struct BlockEntry {
     user: String,
     /// When it ends by itself; null if it does not.
-    #[schemars(extend("format" = "date-time"))]
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     until: Option<String>,
     reason: Option<String>,
 }
 
 /// Tokens, those with a name first.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 pub(super) struct Revocations {
     revocations: Vec<RevocationEntry>,
     /// The cursor of the next page; null at the end.
@@ -134,14 +135,15 @@ pub(super) struct Revocations {
 }
 
 /// Tokens that are revoked: of a name, or of a user.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 struct RevocationEntry {
     jti: Option<String>,
     user: Option<String>,
     /// Of a user: those that were issued until then, in seconds since 1970.
     issued_until: Option<f64>,
     /// When it ends by itself; null if it does not.
-    #[schemars(extend("format" = "date-time"))]
+    #[cfg_attr(test, schemars(extend("format" = "date-time")))]
     until: Option<String>,
 }
 
@@ -300,24 +302,6 @@ fn now() -> f64 {
     now.unwrap_or_default().as_secs_f64().floor()
 }
 
-/// A name of a token, or a user, and what goes with it.
-fn one_of_them() -> serde_json::Value {
-    serde_json::json!([
-        {
-            "required": ["jti"],
-            "properties": {
-                "jti": {"type": "string"},
-                "user": {"type": "null"},
-                "issued_until": {"type": "null"},
-            },
-        },
-        {
-            "required": ["user"],
-            "properties": {"jti": {"type": "null"}, "user": {"type": "string"}},
-        },
-    ])
-}
-
 impl TryFrom<String> for TokenName {
     type Error = String;
 
@@ -351,44 +335,5 @@ impl TryFrom<String> for Reason {
             true => Ok(Self(text)),
             false => Err(format!("a reason has at most {MAX_REASON} characters")),
         }
-    }
-}
-
-impl JsonSchema for TokenName {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "TokenName".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "description": "The name of a token, its claim `jti`.",
-            "type": "string", "minLength": 1, "maxLength": MAX_TOKEN_NAME,
-        })
-    }
-}
-
-impl JsonSchema for Lasts {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Lasts".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "description": "A duration from 1s to 3660d: a number and ms, s, m, h or d.",
-            "type": "string", "pattern": LASTS, "examples": ["12h"],
-        })
-    }
-}
-
-impl JsonSchema for Reason {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Reason".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "description": "A sentence for clients.",
-            "type": "string", "maxLength": MAX_REASON,
-        })
     }
 }

@@ -3,23 +3,17 @@
 use std::pin::Pin;
 
 use bytes::Bytes;
-use schemars::{Schema, SchemaGenerator};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::answers::{
-    Changed, Emitted, History, Nodes, Presence, Reloaded, Results, Rooms, Sockets,
-};
-use super::blocks::{
-    self, Barred, Block, Blocks, NotChanged, Revocations, Revoke, Unblock, Unrevoke,
-};
+use super::blocks::{self, Barred, Block, NotChanged, Revoke, Unblock, Unrevoke};
 use super::error::ApiError;
 use super::handle::{self, Query};
 use super::history;
-use super::rebalance::{self, Rebalance, Rebalanced};
+use super::rebalance::{self, Rebalance};
 use super::requests::{Batch, Disconnect, Move, Reload};
-use super::top::{self, TopAnswer};
-use super::trace::{self, TraceLine};
+use super::top;
+use super::trace;
 use crate::backend::words::Emit;
 use crate::count::{CallName, Code};
 use crate::socketio::Gateway;
@@ -31,11 +25,9 @@ pub(super) struct Call {
     pub(super) method: &'static str,
     /// Behind [`PREFIX`](super::PREFIX).
     pub(super) path: &'static str,
+    #[cfg_attr(not(test), expect(dead_code, reason = "the OpenAPI file has it"))]
     pub(super) summary: &'static str,
     pub(super) query: &'static [Parameter],
-    /// What its body is, if it has one.
-    pub(super) body: Option<fn(&mut SchemaGenerator) -> Schema>,
-    pub(super) answer: fn(&mut SchemaGenerator) -> Schema,
     run: fn(Gateway, Query, Bytes) -> Running,
 }
 
@@ -73,6 +65,24 @@ pub(super) enum Parameter {
     For,
 }
 
+impl Parameter {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Namespace => "namespace",
+            Self::Room | Self::PastRoom | Self::TracedRoom => "room",
+            Self::User | Self::TracedUser => "user",
+            Self::TracedSocket => "socket",
+            Self::TracedAddress => "address",
+            Self::Arguments => "arguments",
+            Self::For => "for",
+            Self::Limit => "limit",
+            Self::Cursor => "cursor",
+            Self::Counts => "counts",
+            Self::After => "after",
+        }
+    }
+}
+
 /// Every call there is.
 pub(super) static CALLS: &[Call] = &[
     Call {
@@ -81,8 +91,6 @@ pub(super) static CALLS: &[Call] = &[
         path: "emit",
         summary: "Emit an event to some sockets, and gather their acknowledgements if wanted",
         query: &[],
-        body: Some(schema::<Emit>),
-        answer: schema::<Emitted>,
         run: |gateway, _, body| {
             Box::pin(async move { written(handle::emit(&gateway, read::<Emit>(&body)?).await?) })
         },
@@ -93,8 +101,6 @@ pub(super) static CALLS: &[Call] = &[
         path: "join",
         summary: "Make sockets join rooms; answered when every node reaches them there",
         query: &[],
-        body: Some(schema::<Move>),
-        answer: schema::<Changed>,
         run: |gateway, _, body| {
             Box::pin(async move { written(handle::join(&gateway, read::<Move>(&body)?)?.await) })
         },
@@ -105,8 +111,6 @@ pub(super) static CALLS: &[Call] = &[
         path: "leave",
         summary: "Make sockets leave rooms",
         query: &[],
-        body: Some(schema::<Move>),
-        answer: schema::<Changed>,
         run: |gateway, _, body| {
             Box::pin(async move { written(handle::leave(&gateway, read::<Move>(&body)?)?.await) })
         },
@@ -117,8 +121,6 @@ pub(super) static CALLS: &[Call] = &[
         path: "disconnect",
         summary: "Disconnect sockets",
         query: &[],
-        body: Some(schema::<Disconnect>),
-        answer: schema::<Changed>,
         run: |gateway, _, body| {
             Box::pin(async move {
                 written(handle::disconnect(&gateway, read::<Disconnect>(&body)?).await)
@@ -131,8 +133,6 @@ pub(super) static CALLS: &[Call] = &[
         path: "batch",
         summary: "Do several calls, one after the other; one that fails does not stop the others",
         query: &[],
-        body: Some(schema::<Batch>),
-        answer: schema::<Results>,
         run: |gateway, _, body| {
             Box::pin(async move { written(handle::batch(&gateway, read::<Batch>(&body)?).await?) })
         },
@@ -149,8 +149,6 @@ pub(super) static CALLS: &[Call] = &[
             Parameter::Limit,
             Parameter::Cursor,
         ],
-        body: None,
-        answer: schema::<Sockets>,
         run: |gateway, query, _| {
             Box::pin(async move { written(handle::sockets(&gateway, query).await) })
         },
@@ -161,8 +159,6 @@ pub(super) static CALLS: &[Call] = &[
         path: "rooms",
         summary: "The rooms of a namespace and how many sockets are in each; private rooms are left out",
         query: &[Parameter::Namespace, Parameter::Limit, Parameter::Cursor],
-        body: None,
-        answer: schema::<Rooms>,
         run: |gateway, query, _| {
             Box::pin(async move { written(handle::rooms(&gateway, query).await) })
         },
@@ -179,8 +175,6 @@ pub(super) static CALLS: &[Call] = &[
             Parameter::Limit,
             Parameter::Cursor,
         ],
-        body: None,
-        answer: schema::<Presence>,
         run: |gateway, query, _| {
             Box::pin(async move { written(handle::presence(&gateway, query).await?) })
         },
@@ -191,8 +185,6 @@ pub(super) static CALLS: &[Call] = &[
         path: "nodes",
         summary: "The live nodes of the cluster",
         query: &[],
-        body: None,
-        answer: schema::<Nodes>,
         run: |gateway, _, _| Box::pin(async move { written(handle::nodes(&gateway)) }),
     },
     Call {
@@ -206,8 +198,6 @@ pub(super) static CALLS: &[Call] = &[
             Parameter::Limit,
             Parameter::After,
         ],
-        body: None,
-        answer: schema::<History>,
         run: |gateway, query, _| {
             Box::pin(async move { written(history::history(&gateway, query).await?) })
         },
@@ -218,8 +208,6 @@ pub(super) static CALLS: &[Call] = &[
         path: "top",
         summary: "The rates of all nodes, and the busiest rooms and users; the first call of a while takes a second",
         query: &[],
-        body: None,
-        answer: schema::<TopAnswer>,
         run: |gateway, _, _| Box::pin(async move { written(top::top(&gateway).await?) }),
     },
     Call {
@@ -235,8 +223,6 @@ pub(super) static CALLS: &[Call] = &[
             Parameter::Arguments,
             Parameter::For,
         ],
-        body: None,
-        answer: schema::<TraceLine>,
         run: |gateway, query, _| {
             Box::pin(async move { Ok(Reply::Lines(Box::new(trace::open(&gateway, query)?))) })
         },
@@ -247,8 +233,6 @@ pub(super) static CALLS: &[Call] = &[
         path: "reload",
         summary: "Read the settings of this node again; answered when they are in force, or nothing is changed",
         query: &[],
-        body: Some(schema::<Reload>),
-        answer: schema::<Reloaded>,
         run: |gateway, _, body| {
             Box::pin(
                 async move { written(handle::reload(&gateway, read::<Reload>(&body)?).await?) },
@@ -261,8 +245,6 @@ pub(super) static CALLS: &[Call] = &[
         path: "rebalance",
         summary: "Ask all nodes to spread connections evenly: those above the mean let go of some, whose clients come back elsewhere",
         query: &[],
-        body: Some(schema::<Rebalance>),
-        answer: schema::<Rebalanced>,
         run: |gateway, _, body| {
             Box::pin(async move {
                 let asked = rebalance::rebalance(&gateway, read::<Rebalance>(&body)?);
@@ -278,8 +260,6 @@ pub(super) static CALLS: &[Call] = &[
         path: "block",
         summary: "Keep a user out: its connections close, and it cannot connect, on every node, before the answer",
         query: &[],
-        body: Some(schema::<Block>),
-        answer: schema::<Barred>,
         run: |gateway, _, body| {
             Box::pin(async move { changed(blocks::block(&gateway, read::<Block>(&body)?).await) })
         },
@@ -290,8 +270,6 @@ pub(super) static CALLS: &[Call] = &[
         path: "unblock",
         summary: "Let a user in again",
         query: &[],
-        body: Some(schema::<Unblock>),
-        answer: schema::<Barred>,
         run: |gateway, _, body| {
             Box::pin(
                 async move { changed(blocks::unblock(&gateway, read::<Unblock>(&body)?).await) },
@@ -304,8 +282,6 @@ pub(super) static CALLS: &[Call] = &[
         path: "blocks",
         summary: "The users that are blocked",
         query: &[Parameter::Limit, Parameter::Cursor],
-        body: None,
-        answer: schema::<Blocks>,
         run: |gateway, query, _| {
             Box::pin(async move {
                 written(blocks::blocks(
@@ -322,8 +298,6 @@ pub(super) static CALLS: &[Call] = &[
         path: "revoke",
         summary: "Refuse a token, or all tokens of a user that were issued until now, on every node, before the answer",
         query: &[],
-        body: Some(schema::<Revoke>),
-        answer: schema::<Barred>,
         run: |gateway, _, body| {
             Box::pin(async move { changed(blocks::revoke(&gateway, read::<Revoke>(&body)?).await) })
         },
@@ -334,8 +308,6 @@ pub(super) static CALLS: &[Call] = &[
         path: "unrevoke",
         summary: "Take a revoked token, or the tokens of a user, again",
         query: &[],
-        body: Some(schema::<Unrevoke>),
-        answer: schema::<Barred>,
         run: |gateway, _, body| {
             Box::pin(
                 async move { changed(blocks::unrevoke(&gateway, read::<Unrevoke>(&body)?).await) },
@@ -348,8 +320,6 @@ pub(super) static CALLS: &[Call] = &[
         path: "revocations",
         summary: "The tokens that are revoked",
         query: &[Parameter::Limit, Parameter::Cursor],
-        body: None,
-        answer: schema::<Revocations>,
         run: |gateway, query, _| {
             Box::pin(async move {
                 written(blocks::revocations(
@@ -368,6 +338,11 @@ impl Call {
         path.strip_prefix(super::PREFIX) == Some(self.path)
     }
 
+    /// Whether it takes something in its body.
+    pub(super) fn has_body(&self) -> bool {
+        self.method == "POST"
+    }
+
     /// Does it.
     pub(super) async fn handle(
         &self,
@@ -378,10 +353,6 @@ impl Call {
         let query = Query::parse(query, self.query)?;
         (self.run)(gateway.clone(), query, body).await
     }
-}
-
-fn schema<T: schemars::JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
-    generator.subschema_for::<T>()
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
@@ -415,7 +386,6 @@ mod tests {
         }
         for call in CALLS {
             assert_eq!(call.path, call.name.label());
-            assert_eq!(call.method == "POST", call.body.is_some());
         }
     }
 }

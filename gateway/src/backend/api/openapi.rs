@@ -1,21 +1,36 @@
-//! The OpenAPI file, made from the table of calls.
+//! The OpenAPI file, made from the table of calls; a test holds docs/openapi.json against it.
 
-use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::blocks;
+use super::answers::{
+    Changed, Emitted, History, Nodes, Presence, Reloaded, Results, Rooms, Sockets,
+};
+use super::blocks::{Barred, Block, Blocks, Revocations, Revoke, Unblock, Unrevoke};
 use super::calls::{CALLS, Call, Parameter};
 use super::handle::{MAX_CURSOR, MAX_LIMIT, USUAL_LIMIT};
-use crate::backend::words::{Failure, NamespaceName, RoomName, User};
+use super::rebalance::{Rebalance, Rebalanced};
+use super::requests::{Batch, Disconnect, Move, Reload};
+use super::top::TopAnswer;
+use super::trace::TraceLine;
+use crate::backend::words::{Emit, Failure, NamespaceName, RoomName, User};
 use crate::count::Label;
 use crate::count::{CallName, Code};
 
 /// What an offset looks like, or nothing.
 const OFFSET: &str = r"^([A-Za-z0-9_-]{8}\.[0-8][0-9]{15}(~[0-8][0-9]{15})?)?$";
 
+/// The calls that change who may connect.
+const CHANGES: [CallName; 4] = [
+    CallName::Block,
+    CallName::Unblock,
+    CallName::Revoke,
+    CallName::Unrevoke,
+];
+
 /// The whole document.
-pub(crate) fn document() -> Value {
+fn document() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
@@ -67,10 +82,12 @@ fn operation(call: &Call, generator: &mut SchemaGenerator) -> Value {
     if call.name == CallName::Reload {
         refusals.push(Code::BadConfiguration);
     }
-    if blocks::CHANGES.contains(&call.name) {
+    if CHANGES.contains(&call.name) {
         refusals.push(Code::NotEverywhere);
     }
-    if call.body.is_some() {
+    let (body, answer) = schemas(call.name);
+    assert_eq!(body.is_some(), call.has_body());
+    if call.has_body() {
         refusals.extend([Code::BodyTooLarge, Code::IdempotencyConflict]);
         parameters.push(json!({
             "name": "Idempotency-Key",
@@ -87,7 +104,7 @@ fn operation(call: &Call, generator: &mut SchemaGenerator) -> Value {
         let response = json!({"description": code.meaning(), "content": content});
         responses.insert(code.status().as_str().to_owned(), response);
     }
-    let answer = (call.answer)(generator);
+    let answer = answer(generator);
     let kind = match call.query.contains(&Parameter::For) {
         true => "application/x-ndjson",
         false => "application/json",
@@ -103,30 +120,46 @@ fn operation(call: &Call, generator: &mut SchemaGenerator) -> Value {
         "parameters": parameters,
         "responses": responses,
     });
-    if let Some(body) = call.body {
+    if let Some(body) = body {
         let content = json!({"application/json": {"schema": body(generator)}});
         operation["requestBody"] = json!({"required": true, "content": content});
     }
     operation
 }
 
-impl Parameter {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Namespace => "namespace",
-            Self::Room | Self::PastRoom | Self::TracedRoom => "room",
-            Self::User | Self::TracedUser => "user",
-            Self::TracedSocket => "socket",
-            Self::TracedAddress => "address",
-            Self::Arguments => "arguments",
-            Self::For => "for",
-            Self::Limit => "limit",
-            Self::Cursor => "cursor",
-            Self::Counts => "counts",
-            Self::After => "after",
-        }
-    }
+type Make = fn(&mut SchemaGenerator) -> Schema;
 
+/// What the body of a call is, if it has one, and what its answer is.
+fn schemas(call: CallName) -> (Option<Make>, Make) {
+    match call {
+        CallName::Emit => (Some(schema::<Emit>), schema::<Emitted>),
+        CallName::Join => (Some(schema::<Move>), schema::<Changed>),
+        CallName::Leave => (Some(schema::<Move>), schema::<Changed>),
+        CallName::Disconnect => (Some(schema::<Disconnect>), schema::<Changed>),
+        CallName::Batch => (Some(schema::<Batch>), schema::<Results>),
+        CallName::Sockets => (None, schema::<Sockets>),
+        CallName::Rooms => (None, schema::<Rooms>),
+        CallName::Presence => (None, schema::<Presence>),
+        CallName::Nodes => (None, schema::<Nodes>),
+        CallName::History => (None, schema::<History>),
+        CallName::Top => (None, schema::<TopAnswer>),
+        CallName::Trace => (None, schema::<TraceLine>),
+        CallName::Reload => (Some(schema::<Reload>), schema::<Reloaded>),
+        CallName::Rebalance => (Some(schema::<Rebalance>), schema::<Rebalanced>),
+        CallName::Block => (Some(schema::<Block>), schema::<Barred>),
+        CallName::Unblock => (Some(schema::<Unblock>), schema::<Barred>),
+        CallName::Blocks => (None, schema::<Blocks>),
+        CallName::Revoke => (Some(schema::<Revoke>), schema::<Barred>),
+        CallName::Unrevoke => (Some(schema::<Unrevoke>), schema::<Barred>),
+        CallName::Revocations => (None, schema::<Revocations>),
+    }
+}
+
+fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+impl Parameter {
     fn document(self, generator: &mut SchemaGenerator) -> Value {
         let (description, schema) = match self {
             Self::Namespace => (
@@ -215,4 +248,19 @@ impl Code {
             Self::Full => "As many users and tokens are kept out as can be.",
         }
     }
+}
+
+/// With `UPDATE_OPENAPI` set, writes the file.
+#[test]
+fn the_openapi_file_is_made_from_the_table_of_calls() {
+    let text = format!("{:#}\n", document());
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
+    if std::env::var_os("UPDATE_OPENAPI").is_some() {
+        std::fs::write(file, &text).unwrap();
+    }
+    let kept = std::fs::read_to_string(file).unwrap_or_default();
+    assert!(
+        kept == text,
+        "docs/openapi.json is old: run the test with UPDATE_OPENAPI=1"
+    );
 }

@@ -1,6 +1,7 @@
 //! Connections spread evenly over the nodes.
 
 use adapter::Member;
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -8,12 +9,14 @@ use crate::cluster::rebalance::{is_above, mean};
 use crate::socketio::Gateway;
 
 /// A request to all nodes.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rebalance {}
 
 /// The nodes are asked; they hear of it with the next heartbeats, within a few seconds.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 pub(super) struct Rebalanced {
     /// Always true.
     ok: bool,

@@ -1,72 +1,67 @@
 //! What callers send. The schemas of the OpenAPI file come from these types.
 
-use std::borrow::Cow;
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+#[cfg(test)]
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::backend::words::{
-    Emit, List, MAX_NAMES, NamespaceName, RoomName, SharedRoomName, SocketName, User, or_default,
+    List, NamespaceName, RoomName, SharedRoomName, SocketName, User, or_default,
 };
 use crate::net::ids::user_room;
+
+#[cfg(test)]
+mod schemas;
 
 /// Most calls of a batch.
 pub(crate) const MAX_BATCH: usize = 100;
 
 /// Rooms that sockets join or leave.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Move {
     #[serde(default, deserialize_with = "or_default")]
-    #[schemars(with = "Option<NamespaceName>")]
+    #[cfg_attr(test, schemars(with = "Option<NamespaceName>"))]
     pub(crate) namespace: NamespaceName,
     pub(crate) select: Select,
-    #[schemars(length(min = 1))]
+    #[cfg_attr(test, schemars(length(min = 1)))]
     pub(crate) rooms: List<SharedRoomName>,
 }
 
 /// Sockets that are disconnected.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Disconnect {
     #[serde(default, deserialize_with = "or_default")]
-    #[schemars(with = "Option<NamespaceName>")]
+    #[cfg_attr(test, schemars(with = "Option<NamespaceName>"))]
     pub(crate) namespace: NamespaceName,
     pub(crate) select: Select,
     /// Also close their sessions, with all their namespaces.
     #[serde(default, deserialize_with = "or_default")]
-    #[schemars(with = "Option<bool>")]
+    #[cfg_attr(test, schemars(with = "Option<bool>"))]
     pub(crate) close: bool,
 }
 
 /// Settings that are read again.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Reload {
     /// Only say what would change.
     #[serde(default, deserialize_with = "or_default")]
-    #[schemars(with = "Option<bool>")]
+    #[cfg_attr(test, schemars(with = "Option<bool>"))]
     pub(crate) dry_run: bool,
 }
 
 /// Several calls, done in their order.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Batch {
-    #[schemars(with = "Vec<BatchCall>", length(min = 1, max = MAX_BATCH))]
+    #[cfg_attr(test, schemars(with = "Vec<schemas::BatchCall>", length(min = 1, max = MAX_BATCH)))]
     pub(crate) calls: Vec<Box<RawValue>>,
-}
-
-/// One call of a batch: its name in `call`, beside what it takes.
-#[derive(JsonSchema)]
-#[schemars(untagged)]
-#[expect(dead_code, reason = "it describes what is read in two steps")]
-pub(crate) enum BatchCall {
-    Emit(Named<EmitName, Emit>),
-    Join(Named<JoinName, Move>),
-    Leave(Named<LeaveName, Move>),
-    Disconnect(Named<DisconnectName, Disconnect>),
 }
 
 /// The sockets that a call concerns.
@@ -113,104 +108,6 @@ impl TryFrom<SelectFields> for Select {
             .chain(user)
             .collect();
         Ok(Self::Rooms(rooms))
-    }
-}
-
-/// What selects has to select somebody, and not everybody beside.
-impl JsonSchema for Select {
-    fn schema_name() -> Cow<'static, str> {
-        "Select".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let sockets = generator.subschema_for::<SocketName>();
-        let rooms = generator.subschema_for::<RoomName>();
-        let user = generator.subschema_for::<User>();
-        let list = |items: &Schema, least: usize| {
-            json_schema!({
-                "type": "array", "items": items, "minItems": least, "maxItems": MAX_NAMES,
-            })
-        };
-        let some = |name: &str| {
-            let properties = json_schema!({
-                "sockets": list(&sockets, usize::from(name == "sockets")),
-                "rooms": list(&rooms, usize::from(name == "rooms")),
-                "user": user,
-            });
-            json_schema!({
-                "type": "object", "additionalProperties": false,
-                "properties": properties, "required": [name],
-            })
-        };
-        json_schema!({
-            "description": "Whom something concerns: all that any of these selects.",
-            "anyOf": [
-                some("sockets"), some("rooms"), some("user"),
-                {
-                    "description": "Everybody.",
-                    "type": "object", "additionalProperties": false,
-                    "properties": {"all": {"const": true}}, "required": ["all"],
-                },
-            ],
-        })
-    }
-}
-
-/// A call with its name beside what it takes.
-pub(crate) struct Named<N, T>(std::marker::PhantomData<(N, T)>);
-
-/// The name of a call.
-pub(crate) trait NamedCall {
-    const NAME: &'static str;
-}
-
-pub(crate) struct EmitName;
-pub(crate) struct JoinName;
-pub(crate) struct LeaveName;
-pub(crate) struct DisconnectName;
-
-impl NamedCall for EmitName {
-    const NAME: &'static str = "emit";
-}
-
-impl NamedCall for JoinName {
-    const NAME: &'static str = "join";
-}
-
-impl NamedCall for LeaveName {
-    const NAME: &'static str = "leave";
-}
-
-impl NamedCall for DisconnectName {
-    const NAME: &'static str = "disconnect";
-}
-
-impl<N: NamedCall, T: JsonSchema> JsonSchema for Named<N, T> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        N::NAME.into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let mut schema = T::json_schema(generator);
-        let name = json_schema!({"const": N::NAME});
-        if let Some(properties) = schema
-            .get_mut("properties")
-            .and_then(|it| it.as_object_mut())
-        {
-            properties.insert("call".to_owned(), name.to_value());
-        }
-        let required = schema.ensure_object().entry("required");
-        if let Some(required) = required
-            .or_insert_with(|| serde_json::json!([]))
-            .as_array_mut()
-        {
-            required.push("call".into());
-        }
-        schema
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is busiest.
 
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -10,8 +11,9 @@ use crate::socketio::top::Top;
 use crate::top::{NodeRates, RoomRates, UserRates};
 
 /// The nodes, and the rooms and users with most events.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "Top")]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Top"))]
 pub(super) struct TopAnswer {
     /// The nodes that answered, by their names.
     nodes: Vec<NodeRates>,

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+#[cfg(test)]
 use schemars::JsonSchema;
-use serde::Serialize;
 
 use super::error::ApiError;
 use super::handle::Query;
@@ -21,8 +21,9 @@ pub(super) const USUAL_TIME: Duration = Duration::from_secs(600);
 pub(super) const MAX_TIME: Duration = Duration::from_secs(3600);
 
 /// A line. Further keys say more of what happened.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "TraceLine")]
+#[cfg(test)]
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "lines are written elsewhere")]
 pub(super) struct TraceLine {
     /// When it happened.
     at: String,
