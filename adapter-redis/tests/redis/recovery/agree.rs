@@ -92,8 +92,14 @@ const PLANTED: &[(&str, &str)] = &[
         "number == known + 1",
     ),
     (
-        "log[KEY], log[TOTAL] + size, log",
-        "log[KEY], log[TOTAL] + size + 1, log",
+        "log[TOTAL] + size, log[NEXT]",
+        "log[TOTAL] + size + 1, log[NEXT]",
+    ),
+    ("if micros >= 1000000 then", "if seconds_text == '' then"),
+    ("local added = (past - ELEMENTS) / ENTRY", "local added = 1"),
+    (
+        "log[TRIMMED], log[DROPPED], log[PLACE], entries = trimmed, total,",
+        "log[TRIMMED], log[DROPPED], log[PLACE], entries = trimmed, total + 1,",
     ),
     ("if first < at - most_back or bytes", "if bytes"),
     ("or bytes > most_bytes or is_long", "or is_long"),
@@ -102,8 +108,8 @@ const PLANTED: &[(&str, &str)] = &[
         "local is_long = false",
     ),
     (
-        "keep_messages, trimmed + 1",
-        "keep_messages, trimmed + 1000000",
+        "total, trimmed + 1, keep_messages",
+        "total, trimmed + 1000000, keep_messages",
     ),
     (
         "touched[#touched + 1] = name\n      trim_grown(log)",
@@ -381,7 +387,7 @@ impl Pair {
             if channel == "socket.io#end" {
                 break;
             }
-            heard.push(self.read_heard(&channel, &payload));
+            heard.extend(self.read_heard(&channel, &payload));
         }
         Handled {
             reply: answered.reply,
@@ -389,24 +395,25 @@ impl Pair {
         }
     }
 
-    fn read_heard(&self, channel: &str, payload: &[u8]) -> Heard {
+    /// `None` if nobody could read it.
+    fn read_heard(&self, channel: &str, payload: &[u8]) -> Option<Heard> {
         if channel == self.script.marks() {
             let (process, mark) = read_mark(payload).unwrap();
-            return Heard::Mark(process, Arc::new(mark));
+            return Some(Heard::Mark(process, Arc::new(mark)));
         }
         let format = Format::Classic {
             specific_responses: false,
         };
         let mut text = String::new();
-        let envelope = format.open(Kind::Broadcast, payload, &mut text).unwrap();
-        let ordered = envelope.ordered().unwrap().unwrap();
+        let envelope = format.open(Kind::Broadcast, payload, &mut text).ok()?;
+        let ordered = envelope.ordered()?.ok()?;
         let namespace = envelope.namespace.unwrap();
         let expected = match ordered.entry.selection.only_room() {
             Some(room) => format!("socket.io#{namespace}#{room}#"),
             None => format!("socket.io#{namespace}#"),
         };
         assert_eq!(channel, expected);
-        Heard::Ordered(Arc::new(ordered))
+        Some(Heard::Ordered(Arc::new(ordered)))
     }
 
     /// The next message, by the pattern.
@@ -451,7 +458,9 @@ impl Pair {
         let rng = &mut self.rng;
         match rng.u32(..1000) {
             0..600 => self.now += rng.u64(..1000),
-            600..900 => self.now += rng.u64(..SECOND),
+            // So that a call has places of two seconds.
+            600..640 => self.now = (self.now / SECOND + 1) * SECOND - 1,
+            640..900 => self.now += rng.u64(..SECOND),
             900..960 => self.now += rng.u64(..5 * SECOND),
             960..985 => self.now += rng.u64(..40 * SECOND),
             985..988 => self.now += rng.u64(..200 * SECOND),

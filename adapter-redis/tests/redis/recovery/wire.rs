@@ -161,8 +161,12 @@ fn what_redis_evicts_is_noticed() {
     };
     assert_eq!(redis.call(&["DEL", &key("#l#rroom1")]), ":1");
     assert_eq!(pieces(&node), (epoch, lost, 0));
-    publish(&mut node);
+    let lost_next = publish(&mut node);
     assert_eq!(pieces(&node), (epoch, lost, 1));
+    assert_eq!(redis.call(&["DEL", &key("#l#rroom1")]), ":1");
+    let three = [(); 3].map(|()| publication(rooms(&["room1"]), "hi", "1"));
+    node.publish(three.into());
+    assert_eq!(pieces(&node), (epoch, lost_next, 3));
     assert_eq!(redis.call(&["DEL", &key("#logs")]), ":1");
     let (other, ..) = pieces(&node);
     assert_ne!(other, epoch, "nobody is told that he is whole");
