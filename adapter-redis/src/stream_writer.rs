@@ -1,3 +1,4 @@
+use std::pin::Pin;
 use std::time::Duration;
 
 use redis::Pipeline;
@@ -51,7 +52,15 @@ impl StreamWriter {
     /// # Errors
     ///
     /// If Redis refuses them, does not answer in time, or cannot be reached. All of them may be there then, or none.
-    pub async fn append(&self, entries: &[Vec<(&str, &[u8])>]) -> Result<(), AppendError> {
+    pub fn append<'a>(
+        &'a self,
+        entries: &'a [Vec<(&'a str, &'a [u8])>],
+    ) -> Pin<Box<dyn Future<Output = Result<(), AppendError>> + Send + 'a>> {
+        // Behind a pointer, so that a program that waits for it does not compile all of it again.
+        Box::pin(self.write(entries))
+    }
+
+    async fn write(&self, entries: &[Vec<(&str, &[u8])>]) -> Result<(), AppendError> {
         let mut pipeline = Pipeline::with_capacity(entries.len());
         pipeline.atomic();
         for fields in entries {

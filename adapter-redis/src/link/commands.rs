@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use deadpool_redis::{Hook, HookError, Metrics, PoolConfig, Runtime, Timeouts};
-use redis::{FromRedisValue, Pipeline, RedisError};
+use redis::{FromRedisValue, Pipeline, RedisError, Value};
 
 use crate::link::connections::Connections;
 use crate::link::refusal::{Meaning, words};
@@ -130,6 +130,12 @@ impl Commands {
         limit: Duration,
         commands: &Pipeline,
     ) -> Result<T, CommandError> {
+        let answer = self.ask(limit, commands).await?;
+        Ok(redis::from_redis_value(answer).map_err(RedisError::from)?)
+    }
+
+    /// The answer as it came, so that what waits for it is compiled once, not for each type.
+    async fn ask(&self, limit: Duration, commands: &Pipeline) -> Result<Value, CommandError> {
         match &self.pool {
             Pool::Single(pool) => {
                 let mut connection = pool.get().await.map_err(no_connection)?;
@@ -184,7 +190,7 @@ fn check_age<T>(_: &mut T, metrics: &Metrics) -> Result<(), HookError> {
 pub(crate) struct Counts(pub(crate) HashMap<String, u64>);
 
 impl FromRedisValue for Counts {
-    fn from_redis_value(value: redis::Value) -> Result<Self, redis::ParsingError> {
+    fn from_redis_value(value: Value) -> Result<Self, redis::ParsingError> {
         HashMap::from_redis_value(value).map(Self)
     }
 }

@@ -3,7 +3,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{Arg, AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, RedisConnectionInfo};
+use redis::{Arg, AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, Value};
 use tokio::sync::Mutex;
 
 use crate::link::commands::{CommandError, Counts, MAX_AGE, NO_LIMIT};
@@ -52,11 +52,11 @@ impl Connections {
     }
 
     /// Runs `commands`, whose keys are all in one slot. If the slot has moved, they go to where it is now.
-    pub(crate) async fn run<T: FromRedisValue>(
+    pub(crate) async fn run(
         &self,
         limit: Duration,
         commands: &Pipeline,
-    ) -> Result<T, CommandError> {
+    ) -> Result<Value, CommandError> {
         let answer = self.run_once(limit, commands).await;
         if let Err(error) = &answer
             && error.meaning() == Some(Meaning::Elsewhere)
@@ -66,11 +66,7 @@ impl Connections {
         answer
     }
 
-    async fn run_once<T: FromRedisValue>(
-        &self,
-        limit: Duration,
-        commands: &Pipeline,
-    ) -> Result<T, CommandError> {
+    async fn run_once(&self, limit: Duration, commands: &Pipeline) -> Result<Value, CommandError> {
         let connected = self.limit(async {
             let endpoint = match self.masters().await? {
                 Masters::One(endpoint) => endpoint,
