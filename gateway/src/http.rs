@@ -2,8 +2,10 @@
 
 use std::cell::Cell;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body_util::{Either, Full};
@@ -151,24 +153,60 @@ fn serve_peer(held: Held, stream: std::net::TcpStream, peer: Peer) {
             return;
         }
     };
-    tokio::task::spawn_local(async move {
-        let shard = held.shard();
-        let http = Box::pin(serve_stranger(shard, stream, peer)).await;
-        if let Some((next, stream, read)) = http {
-            match next {
-                Next::Session(attached) => driver::run(attached, stream, read).await,
-                Next::Probe(probe) => {
-                    Box::pin(driver::hand_over(shard, probe, stream, read)).await;
-                }
-                Next::Tunnel(tunnel) => {
-                    Box::pin(peers::run_tunnel(shard.links(), stream, read, tunnel)).await
-                }
-            }
-        }
-    });
+    tokio::task::spawn_local(Connection::Opening(Box::pin(open(held, stream, peer))));
 }
 
-/// What comes before the WebSocket of a connection, if one comes; it is boxed and gone then.
+/// The task of a connection.
+///
+/// ```text
+///     Opening --a WebSocket of this shard--> WebSocket --> its end
+///        +------one of another node's session--> Tunnel ------^
+///        +------served, refused, or handed to another shard---^
+/// ```
+///
+/// What is kept for a WebSocket is little: the rest is boxed, and gone when the next stage begins.
+enum Connection {
+    Opening(Pin<Box<dyn Future<Output = Option<Self>>>>),
+    WebSocket(driver::Task),
+    Tunnel(Pin<Box<dyn Future<Output = ()>>>),
+}
+
+impl Future for Connection {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if let Self::Opening(opening) = &mut *self {
+            match ready!(opening.as_mut().poll(context)) {
+                Some(next) => *self = next,
+                None => return Poll::Ready(()),
+            }
+        }
+        match &mut *self {
+            Self::WebSocket(task) => Pin::new(task).poll(context),
+            Self::Tunnel(tunnel) => tunnel.as_mut().poll(context),
+            Self::Opening(_) => Poll::Ready(()),
+        }
+    }
+}
+
+/// Serves a connection until it becomes a WebSocket, or to its end.
+async fn open(held: Held, stream: TcpStream, peer: Peer) -> Option<Connection> {
+    let (next, stream, read) = serve_stranger(held.shard(), stream, peer).await?;
+    match next {
+        Next::Session(attached) => {
+            let task = driver::Task::begin(held, attached, stream, read);
+            Some(Connection::WebSocket(task))
+        }
+        Next::Probe(probe) => {
+            driver::hand_over(held, probe, stream, read).map(Connection::WebSocket)
+        }
+        Next::Tunnel(tunnel) => Some(Connection::Tunnel(Box::pin(async move {
+            peers::run_tunnel(held.shard().links(), stream, read, tunnel).await;
+        }))),
+    }
+}
+
+/// What comes before the WebSocket of a connection, if one comes.
 async fn serve_stranger(
     shard: &Rc<Shard>,
     stream: TcpStream,
@@ -432,4 +470,22 @@ fn not_found() -> Answer {
     let mut answer = Response::new(Full::new(Bytes::from_static(b"Not found\n")));
     *answer.status_mut() = StatusCode::NOT_FOUND;
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::session::Session;
+
+    /// Most bytes of a connection's future. The runtime adds about 130 and rounds up to a multiple of 128.
+    const MOST_OF_CONNECTION: usize = 64;
+
+    /// Most bytes of a session; two counts are beside it, and an allocator rounds 512 up to the next eighth.
+    const MOST_OF_SESSION: usize = 496;
+
+    #[test]
+    fn what_is_kept_for_each_client_is_little() {
+        assert!(size_of::<Connection>() <= MOST_OF_CONNECTION);
+        assert!(size_of::<Session>() <= MOST_OF_SESSION);
+    }
 }

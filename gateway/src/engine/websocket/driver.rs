@@ -1,6 +1,5 @@
 //! The task of one WebSocket: reads on demand, writes by draining the session's outbox.
 
-use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -20,7 +19,6 @@ use crate::engine::held::Held;
 use crate::engine::mail::Mail;
 use crate::engine::outbox::BATCH;
 use crate::engine::session::{Drained, Order};
-use crate::engine::shard::Shard;
 use crate::net::ids::Sid;
 use crate::net::spell::{Spell, after_the_others};
 use crate::net::stream::Stream;
@@ -45,71 +43,105 @@ pub(crate) struct Probe {
     pub(crate) base64: bool,
 }
 
-/// Brings a WebSocket that probes to the shard of its session.
-pub(crate) async fn hand_over(shard: &Rc<Shard>, probe: Probe, stream: Stream, read: Vec<u8>) {
-    let sid = probe.sid;
+/// Brings a WebSocket that probes to the shard of its session. Returns its task, if that is this shard.
+pub(crate) fn hand_over(held: Held, probe: Probe, stream: Stream, read: Vec<u8>) -> Option<Task> {
+    let (sid, shard) = (probe.sid, held.shard());
     if sid.shard() == shard.index() {
-        return attach(Rc::clone(shard), probe, stream, read).await;
+        return Some(attach(held, probe, stream, read));
     }
     let (Ok(stream), Some(owner)) = (stream.detach(), shard.node().shards().get(sid.shard()))
     else {
-        return;
+        return None;
     };
     owner.post(Mail::Run(Box::new(move |shard| {
         if let Ok(stream) = stream.attach() {
-            let held = Held::new(shard);
-            tokio::task::spawn_local(async move {
-                attach(Rc::clone(held.shard()), probe, stream, read).await;
-            });
+            tokio::task::spawn_local(attach(Held::new(shard), probe, stream, read));
         }
     })));
+    None
 }
 
-async fn attach(shard: Rc<Shard>, probe: Probe, stream: Stream, read: Vec<u8>) {
+fn attach(held: Held, probe: Probe, stream: Stream, read: Vec<u8>) -> Task {
+    let shard = held.shard();
     let Some(session) = shard.session(&probe.sid) else {
-        return Box::pin(finish(stream, End::default())).await;
+        return Task::closing(held, stream, End::default());
     };
     match session.drive(|engine| engine.handle_attach(Instant::now(), Transport::WebSocket)) {
         Attach::Probing => {
             let attached = Attached::new(session);
             attached.task.base64.set(probe.base64);
-            run(attached, stream, read).await;
+            Task::begin(held, attached, stream, read)
         }
         Attach::Refused => {
             shard.counters().upgrades.of(Upgraded::Refused).increment();
             drop(session);
-            Box::pin(finish(stream, End::default())).await;
+            Task::closing(held, stream, End::default())
         }
     }
 }
 
-/// Serves a WebSocket to its end; `read` is what came behind the handshake.
-pub(crate) async fn run(attached: Attached, stream: Stream, mut read: Vec<u8>) {
-    attached.task.stream.replace(Some(stream));
-    let mut driver = Driver {
-        attached,
-        reader: Reader::new(),
-        relief: Relief::default(),
-        pause: None,
-        rest: None,
-    };
-    let mut end = None;
-    if !read.is_empty() {
-        end = driver.consume(&mut read);
+/// Serves a WebSocket to its end.
+///
+/// ```text
+///     Open --the end, and the connection is there--> Closing --> Over
+///      +-----the end, and the connection is gone------------------^
+/// ```
+///
+/// A future by hand: it is kept for each client, and an async function keeps room for what it was called with, too.
+pub(crate) struct Task {
+    stage: Stage,
+    /// Given back behind the connection.
+    _held: Held,
+}
+
+enum Stage {
+    Open(Driver),
+    Closing(Pin<Box<dyn Future<Output = ()>>>),
+    Over,
+}
+
+impl Task {
+    /// `read` is what came behind the handshake.
+    pub(crate) fn begin(held: Held, attached: Attached, stream: Stream, mut read: Vec<u8>) -> Self {
+        attached.task.stream.replace(Some(stream));
+        let mut driver = Driver {
+            attached,
+            reader: Reader::new(),
+            relief: Relief::default(),
+            pause: None,
+            rest: None,
+        };
+        let end = match read.is_empty() {
+            true => None,
+            false => driver.consume(&mut read),
+        };
+        let stage = match end {
+            Some(end) => driver.end(end),
+            None => Stage::Open(driver),
+        };
+        Self { stage, _held: held }
     }
-    drop(read);
-    let end = match end {
-        Some(end) => end,
-        None => poll_fn(|context| driver.poll(context)).await,
-    };
-    let attached = driver.attached;
-    let stream = attached.task.stream.take();
-    let cut = attached.task.cut.get();
-    drop(attached);
-    if let Some(stream) = stream
-        && !cut
-    {
-        Box::pin(finish(stream, end)).await;
+
+    fn closing(held: Held, stream: Stream, end: End) -> Self {
+        let stage = Stage::Closing(Box::pin(finish(stream, end)));
+        Self { stage, _held: held }
+    }
+}
+
+impl Future for Task {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if let Stage::Open(driver) = &mut self.stage {
+            let end = ready!(driver.poll(context));
+            if let Stage::Open(driver) = std::mem::replace(&mut self.stage, Stage::Over) {
+                self.stage = driver.end(end);
+            }
+        }
+        match &mut self.stage {
+            Stage::Closing(closing) => closing.as_mut().poll(context),
+            Stage::Open(_) | Stage::Over => Poll::Ready(()),
+        }
     }
 }
 
@@ -135,6 +167,17 @@ struct End {
 }
 
 impl Driver {
+    /// Lets go of the session, and closes the connection in order if it is there.
+    fn end(self, end: End) -> Stage {
+        let task = &self.attached.task;
+        let (stream, cut) = (task.stream.take(), task.cut.get());
+        drop(self);
+        match stream {
+            Some(stream) if !cut => Stage::Closing(Box::pin(finish(stream, end))),
+            Some(_) | None => Stage::Over,
+        }
+    }
+
     /// What this call itself queues it writes as well, so that only what comes later needs to wake
     /// the task, or to be written by the shard.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
