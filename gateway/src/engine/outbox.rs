@@ -58,9 +58,9 @@ impl Outbox {
         self.packets.is_empty()
     }
 
-    /// How many packets wait; those of a [run](Parcel::run) count each.
+    /// How many packets the next write takes; those of a [run](Parcel::run) count each.
     pub(crate) fn packets(&self) -> usize {
-        let counts = self.packets.iter().map(|parcel| parcel.count() as usize);
+        let counts = self.next_packets().map(|parcel| parcel.count() as usize);
         counts.sum()
     }
 
