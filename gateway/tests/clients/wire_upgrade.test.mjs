@@ -8,7 +8,8 @@ import { request, requestUpgrade } from "./lib/http.mjs";
 import { startConformance, startRelay } from "./lib/target.mjs";
 
 const UPGRADE_TIMEOUT_MS = 300;
-const SLACK_MS = 250;
+/** How late an end may be on a machine that is busy with other things: far less than the other limits of a session. */
+const SLACK_MS = 2_500;
 
 let server;
 let relay;
@@ -235,17 +236,30 @@ describe("a failed upgrade", { concurrency: 4 }, () => {
   });
 
   test("with pongs by polling keeps the session beyond the ping timeout", async () => {
-    const session = await open();
-    const websocket = await probed(session);
-    while (performance.now() - session.openedAt < 900) {
-      for (const packet of (await session.get()).text.split("\x1e")) {
-        if (packet === "2") await session.post("3");
+    for (let attempt = 1; ; attempt += 1) {
+      const session = await open();
+      const websocket = await probed(session);
+      let slowest = 0;
+      while (performance.now() - session.openedAt < 900) {
+        const asked = performance.now();
+        for (const packet of (await session.get()).text.split("\x1e")) {
+          if (packet === "2") await session.post("3");
+        }
+        slowest = Math.max(slowest, performance.now() - asked);
       }
+      websocket.send("5");
+      websocket.send("4late but well");
+      // A pong has 200 ms, behind a ping each 300 ms. On a machine too slow for that the end of a session says nothing.
+      const answered = websocket.next();
+      if (slowest > 400 && attempt < 5) {
+        answered.catch(() => {});
+        websocket.close();
+        continue;
+      }
+      assert.equal(await answered, "4late but well");
+      websocket.close();
+      return;
     }
-    websocket.send("5");
-    websocket.send("4late but well");
-    assert.equal(await websocket.next(), "4late but well");
-    websocket.close();
   });
 });
 
