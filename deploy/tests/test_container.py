@@ -40,11 +40,23 @@ class Image(unittest.TestCase):
         kept = re.findall(r"^!(\S+)$", (DEPLOY / "Dockerfile.dockerignore").read_text(), flags=re.M)
         members = re.search(r"^members = \[(.*)\]", (DEPLOY.parent / "Cargo.toml").read_text(), flags=re.M)[1]
         needed = re.findall(r'"([^"]+)"', members) + [".cargo", "Cargo.lock", "Cargo.toml", "rust-toolchain.toml", "deploy/docker", "deploy/package"]
-        # The program has the pages of the alerts in it.
-        needed += ["deploy/prometheus", "docs/operations.md"]
+        # The program has the pages of the alerts in it; tests read the rules.
+        needed += ["deploy/prometheus", *self.files_of_programs(re.findall(r'"([^"]+)"', members))]
         self.assertEqual(set(kept), set(needed))
         for name in kept:
             self.assertTrue((DEPLOY.parent / name).exists(), name)
+
+    def files_of_programs(self, members):
+        """Files of no member that the source of one has compiled in, but for those of the rules."""
+        root = DEPLOY.parent.resolve()
+        found = set()
+        for source in (file for member in members for file in (root / member / "src").rglob("*.rs")):
+            for name in re.findall(r'include_(?:str|bytes)!\("(\.\./[^"]+)"', source.read_text()):
+                file = (source.parent / name).resolve().relative_to(root)
+                if file.parts[0] not in members and file.parts[:2] != ("deploy", "prometheus"):
+                    found.add(str(file))
+        self.assertGreaterEqual(len(found), 2)
+        return sorted(found)
 
     def test_its_health_check_tells_a_node_that_lives_from_none(self):
         program, *arguments = json.loads(re.search(r"^HEALTHCHECK .* CMD (\[.*\])$", (DEPLOY / "Dockerfile").read_text(), flags=re.M)[1])
