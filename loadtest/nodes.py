@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What nodes cost each other over one Redis: the figures of docs/scaling.md, "Nodes on one Redis".
 
-    make release
+    cargo build --release
     python3 loadtest/nodes.py [--bin target/release/gateway] [--out target/nodes.json] [--only members|publishes] [--most 100]
 
 `members`: so many idle nodes with a socket each, for ten seconds. What being one of them costs a node and Redis, and
