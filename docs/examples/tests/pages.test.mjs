@@ -76,6 +76,19 @@ test("a server that prints colours is seen to listen", async () => {
   await reader.read(["```console", `$ ${server}`, "listening", "$ echo on", "on", "```"].join("\n")).finally(() => reader.stop());
 });
 
+test("what is not there at once is looked for again, and what changes something is done once", async () => {
+  const server = `import { createServer } from "node:http";
+    let asked = 0, done = 0;
+    const answer = (request) => (request.method === "POST" ? ++done : ++asked > 2 && "ready");
+    createServer((request, response) => response.end("answer " + answer(request))).listen(3000, () => console.log("listening"));`;
+  const reader = await Reader.start();
+  const page = [
+    "`server.mjs`:", "```js", server, "```",
+    "```console", "$ node server.mjs", "listening", "$ curl -s http://127.0.0.1:3000/", "answer ready", "$ curl -s -X POST http://127.0.0.1:3000/", "answer 1", "```",
+  ].join("\n");
+  await reader.read(page).finally(() => reader.stop());
+});
+
 for (const [what, page, fault] of [
   ["prints something else", "```console\n$ echo one\ntwo\n```", /line 2: \$ echo one\ndoes not print two/],
   ["fails", "```console\n$ true\n$ false\n```", /line 3: \$ false\nended with status 1/],

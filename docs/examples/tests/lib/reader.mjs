@@ -3,7 +3,10 @@
 //
 // `gateway` is the program under test. `cargo run` stands for what `make test` has built already. A command that goes on, and says that it
 // listens, is a server: the reader leaves it running, and ends it with Ctrl-C when a later block starts another one.
-import { spawn } from "node:child_process";
+//
+// The reader is slower than the machine: a gateway that listens has the time to hear the others before the next command, and who only looks
+// looks again until the page's answer is there.
+import { spawn, spawnSync } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
@@ -15,8 +18,17 @@ import { missing, missingText, plain, steps } from "./page.mjs";
 const COMMAND_WITHIN_MS = 180_000;
 const ENDS_WITHIN_MS = 20_000;
 const LOOK_AGAIN_MS = 20;
+/** How long a gateway has to be ready. One that never is, since the page has no Redis for it, is read on about then. */
+const READY_WITHIN_MS = 10_000;
+/** How long the answer to a question may be another one than the page shows. */
+const SETTLES_WITHIN_MS = 20_000;
+const ASK_AGAIN_MS = 200;
 
 const SERVES = /listening|\bon http:\/\//;
+/** What a gateway says when it listens, in both formats of its log. */
+const INTERNAL_PORT = /\binternal"?[=:]"?[^\s",]*:(\d+)/;
+/** Asks and changes nothing. */
+const LOOKS = /^curl (?!.*\s(-X|--request|-d|--data\S*|--json|-F|--form|-T|-N|--no-buffer)\b)/;
 const INSTALLS = /^(npm (ci|install)\b|\S*pip install\b)/;
 
 const CARGO = `#!/bin/sh
@@ -126,7 +138,7 @@ export class Reader {
       for (const { line, command, output } of commands) {
         // A server of an earlier block has the ports until this one needs them.
         if (!beside && before.length > 0 && mayServe(command)) await end(before.splice(0));
-        await this.#run(command, output).catch((error) => {
+        await this.#runUntilSettled(command, output).catch((error) => {
           throw Object.assign(error, { line });
         });
         this.done += 1;
@@ -136,12 +148,26 @@ export class Reader {
     }
   }
 
+  /** As `#run`, and again while the answer to a question is not the page's yet. */
+  async #runUntilSettled(command, output) {
+    const deadline = performance.now() + SETTLES_WITHIN_MS;
+    for (;;) {
+      try {
+        return await this.#run(command, output);
+      } catch (error) {
+        if (output.length === 0 || !LOOKS.test(command) || performance.now() > deadline) throw error;
+        await delay(ASK_AGAIN_MS);
+      }
+    }
+  }
+
   async #run(command, output) {
     const child = this.#spawn(command);
     const deadline = performance.now() + COMMAND_WITHIN_MS;
     while (child.status === undefined) {
       if (SERVES.test(plain(child.printed)) && missing(output, child.printed) === undefined) {
         this.#servers.push(child);
+        await this.#awaitReady(child);
         return;
       }
       if (performance.now() > deadline) {
@@ -156,6 +182,19 @@ export class Reader {
     if (lacks !== undefined) throw new Error(`$ ${command}\ndoes not print ${lacks} (or not in this order); it printed ${printed}`);
     // Where the page shows what a command prints, that may be why it fails.
     if (status !== 0 && output.length === 0) throw new Error(`$ ${command}\nended with status ${status}: ${printed}`);
+  }
+
+  /** Waits until a gateway is ready. Others say that they listen when they are. */
+  async #awaitReady(child) {
+    const said = INTERNAL_PORT.exec(plain(child.printed));
+    if (!said) return;
+    const url = `http://127.0.0.1:${said[1]}/ready`;
+    const deadline = performance.now() + READY_WITHIN_MS;
+    while (child.status === undefined && performance.now() < deadline) {
+      const asked = spawnSync("nsenter", [...this.#inside(), "curl", "--silent", "--fail", "--max-time", "2", "--output", "/dev/null", url]);
+      if (asked.status === 0) return;
+      await delay(ASK_AGAIN_MS);
+    }
   }
 
   async #ended(child) {
