@@ -82,3 +82,12 @@ pub use socketio::Gateway;
 pub use socketio::list::Page;
 pub use socketio::socket::{Socket, SocketInfo};
 pub use socketio::{application, emitter, event, socket};
+
+/// The programs that pages show: `cargo test` compiles them.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/getting-started.md")]
+    struct GettingStarted;
+}
