@@ -14,4 +14,4 @@ SOURCE_DATE_EPOCH="$(git log -1 --format=%ct)"
 export SOURCE_DATE_EPOCH
 docker buildx build --file deploy/Dockerfile --tag "$tag" --build-arg "RUST_IMAGE=$RUST_IMAGE" \
     --build-arg "GATEWAY_COMMIT=$(git rev-parse HEAD)" --build-arg "GATEWAY_COMMIT_DATE=$(git log -1 --format=%cs)" \
-    --provenance=mode=max --output type=docker,rewrite-timestamp=true .
+    --build-arg "GATEWAY_CREATED=$(git log -1 --format=%cI)" --provenance=mode=max --output type=docker,rewrite-timestamp=true .
