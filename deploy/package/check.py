@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 import time
 
-from package import ROOT, host, target_folder
+from package import ROOT, git, host, target_folder
 
 MOST_BYTES = 20_000_000
 
@@ -55,6 +55,9 @@ def version(program):
     print(said, end="")
     if "AWS-LC" not in said:
         sys.exit("packages: the program is not built with the features of dist")
+    commit, date = git("rev-parse", "HEAD")[:12], git("log", "-1", "--format=%cs")
+    if f"({commit} {date})" not in said:
+        sys.exit(f"packages: the program does not say the commit {commit} of {date}")
 
 
 def odd_certificate(program, folder):

@@ -186,6 +186,72 @@ class Installed(unittest.TestCase):
         while line not in notified.recv(4096).decode().splitlines():
             pass
 
+    def test_sockets_of_systemd_s_own_tool_take_the_place_of_the_settings(self):
+        (clients, internal) = testkit.free_ports(2)
+        sockets = ["--listen", f"127.0.0.1:{internal}", "--listen", f"127.0.0.1:{clients}", "--fdname", "internal:clients"]
+        settings = ["--setenv", "GATEWAY_LISTEN=127.0.0.1:1", "--setenv", "GATEWAY_SHUTDOWN_DRAIN=0"]
+        # It starts the program when the first connection comes.
+        node = programs.Process(self, FOLDER, programs.tool("systemd-socket-activate"), *sockets, *settings, GATEWAY)
+        node.until("it is ready", lambda: programs.status(internal, "/ready") == 200)
+        self.assertEqual(programs.status(clients, "/socket.io/?EIO=4&transport=polling"), 200)
+
+
+class Pages(unittest.TestCase):
+    """What the pages and the unit say that systemd is to be told: systemd understands each line."""
+
+    PAGES = [programs.DOCS / "packages.md", programs.DOCS / "operations.md"]
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.unit = (PACKAGE / "gateway.service").read_text()
+
+    def verified(self, **files):
+        """What systemd says of units and drop-ins, by their names; the program is that under test."""
+        for name, text in files.items():
+            path = self.folder / name.replace("__", "/")
+            path.parent.mkdir(exist_ok=True)
+            text = re.sub(r"^Documentation=.*\n", "", text, flags=re.M)
+            path.write_text(re.sub(r"/usr/(local/)?bin/gateway", GATEWAY, text))
+        units = [path for path in self.folder.iterdir() if path.is_file()]
+        environment = {**os.environ, "SYSTEMD_UNIT_PATH": f"{self.folder}:"}
+        done = subprocess.run(["systemd-analyze", "verify", *units], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return done.returncode, done.stdout
+
+    def test_the_units_of_the_pages(self):
+        shown = [block for page in self.PAGES for block in ini(page.read_text())]
+        self.assertGreaterEqual(len(shown), 4)
+        for block in shown:
+            with self.subTest(block):
+                files = {"gateway.service": self.unit, "gateway.service.d__page.conf": block}
+                if "ExecStart=" in block:
+                    files = {"gateway.service": block}
+                elif "[Socket]" in block:
+                    files = {"gateway.service": self.unit, "gateway-clients.socket": block, "gateway-internal.socket": block.replace("443", "3001")}
+                self.assertEqual(self.verified(**files), (0, ""))
+                for path in self.folder.rglob("*.*"):
+                    path.unlink() if path.is_file() else None
+
+    def test_the_drop_in_of_the_unit_s_head(self):
+        (lines,) = re.findall(r"((?:^#   .*\n)+)", self.unit, flags=re.M)
+        drop_in = re.sub(r"^#   ", "", lines, flags=re.M)
+        self.assertIn("LoadCredential=", drop_in)
+        self.assertEqual(self.verified(**{"gateway.service": self.unit, "gateway.service.d__head.conf": drop_in}), (0, ""))
+        # The variable that it names is one of the program's.
+        (variable,) = re.findall(r"^Environment=(\w+)_FILE=", drop_in, flags=re.M)
+        self.assertIn("Secret", programs.reference()[variable])
+
+    def test_a_line_that_systemd_does_not_know_is_noticed(self):
+        _, said = self.verified(**{"gateway.service": self.unit, "gateway.service.d__wrong.conf": "[Service]\nLoadCredentail=a:/b\n"})
+        self.assertIn("LoadCredentail", said)
+
+
+def ini(page):
+    """The blocks of units on a page, without their indentation."""
+    for indent, block in re.findall(r"^( *)```ini\n(.*?)^\1```", page, flags=re.M | re.S):
+        yield re.sub(rf"^{indent}", "", block, flags=re.M)
+
 
 class Source(unittest.TestCase):
     def test_the_package_of_the_program_installs_by_cargo(self):

@@ -614,7 +614,8 @@ const fn histogram(
 }
 
 fn build() -> Vec<(Labels, u64)> {
-    let commit = option_env!("GATEWAY_COMMIT").unwrap_or("unknown");
+    let commit = option_env!("GATEWAY_COMMIT").filter(|it| !it.is_empty());
+    let commit = commit.unwrap_or("unknown");
     let labels = [("version", env!("CARGO_PKG_VERSION")), ("commit", commit)];
     vec![(
         labels.map(|(name, value)| (name, value.to_owned())).into(),

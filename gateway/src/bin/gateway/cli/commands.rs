@@ -27,8 +27,9 @@ const WHERE_LISTED: &str =
 /// build was told them.
 pub(super) fn version() -> String {
     let version = env!("CARGO_PKG_VERSION");
-    let commit = option_env!("GATEWAY_COMMIT").map(|it| it.get(..12).unwrap_or(it));
-    match (commit, option_env!("GATEWAY_COMMIT_DATE")) {
+    let told = |variable: Option<&'static str>| variable.filter(|it| !it.is_empty());
+    let commit = told(option_env!("GATEWAY_COMMIT")).map(|it| it.get(..12).unwrap_or(it));
+    match (commit, told(option_env!("GATEWAY_COMMIT_DATE"))) {
         (Some(commit), Some(date)) => format!("{version} ({commit} {date})"),
         (Some(commit), None) => format!("{version} ({commit})"),
         (None, _) => version.to_owned(),
