@@ -215,7 +215,7 @@ def environment(folder):
 def certificate(folder):
     """Makes one for the variants with TLS."""
     key, chain = pathlib.Path(folder) / "tls.key", pathlib.Path(folder) / "tls.crt"
-    request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", "/CN=localhost"]
+    request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
     subprocess.run([*request, "-keyout", key, "-out", chain], check=True, capture_output=True)
     (pathlib.Path(folder) / "tls.pem").write_text(chain.read_text() + key.read_text())
 

@@ -26,6 +26,9 @@ from proxies import ALL, NODES, ask, connect, upgrade
 CLIENTS = 20
 ECHOES = 5
 
+# What the doctor tries once it has a connection, without origins and idle timeouts.
+DOCTORS_STEPS = ["polling", "session", "websocket", "namespace", "upgrade"]
+
 # Longer than engine.ping_interval + engine.ping_timeout.
 SILENCE_SECONDS = 50
 
@@ -120,8 +123,12 @@ class Gateways(unittest.TestCase):
         self.assertEqual(headers["upgrade"].lower(), "websocket")
         it.process.until("its log has the requests", lambda: it.answers()["200"] > CLIENTS)
         self.assertNotIn("sid=", it.process.log(), "a session's id is a secret")
-        doctor = subprocess.run([programs.GATEWAY, "doctor", f"http://127.0.0.1:{it.port}", "--idle-timeout", "0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        self.assertEqual(doctor.returncode, 0, doctor.stdout)
+        for url in (f"http://127.0.0.1:{it.port}", f"https://127.0.0.1:{it.tls}"):
+            with self.subTest("the doctor finds nothing", url=url):
+                command = [programs.GATEWAY, "doctor", url, "--idle-timeout", "0", "--ca", f"{folder}/tls.crt"]
+                doctor = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                self.assertEqual(doctor.returncode, 0, doctor.stdout)
+                self.assertEqual(re.findall(r"^ok +(\w+) ", doctor.stdout, flags=re.M)[-len(DOCTORS_STEPS) :], DOCTORS_STEPS, doctor.stdout)
 
     def talk(self, url, transports, ends_with, count):
         clients = [socketio.Client(reconnection=False, ssl_verify=False, http_session=unchecked()) for _ in range(count)]

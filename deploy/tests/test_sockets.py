@@ -1,8 +1,11 @@
 """A node at a socket in the file system, behind the proxies that docs/operations.md says it of, with the lines of that page."""
 
+import contextlib
 import http.client
 import os
 import re
+import socket
+import ssl
 import tempfile
 import unittest
 
@@ -82,11 +85,20 @@ class Sockets(unittest.TestCase):
         self.path = f"{self.folder}/clients.sock"
         # Proxies may run as users of their own.
         settings = {"LISTEN": f"unix:{self.path}:0666", "PROXY_TRUSTED": "unix", "LOG_LEVEL": "info,gateway::session=debug"}
-        self.node = programs.Gateway(self, self.folder, **settings)
+        self.node = programs.Gateway(self, self.folder, **settings, **self.settings())
         self.node.ready()
         self.addCleanup(self.node.child.kill)
         (self.port,) = programs.free_ports(1)
 
+    def settings(self):
+        """What a test has the node do beside."""
+        return {}
+
+    def until_seen(self, address):
+        self.node.until(f"{address} is in the log", lambda: f"address={address}:" in self.node.log())
+
+
+class Proxies(Sockets):
     def run_proxy(self, name, file, text, *arguments):
         config = f"{self.folder}/{file}"
         with open(config, "w") as out:
@@ -109,7 +121,7 @@ class Sockets(unittest.TestCase):
         client.request("GET", "/socket.io/?EIO=4&transport=polling", headers={"X-Forwarded-For": "6.6.6.6"})
         self.assertEqual(client.getresponse().status, 200)
         client.close()
-        self.node.until("the client's address is in the log", lambda: f"address={CLIENT}:" in self.node.log())
+        self.until_seen(CLIENT)
         self.assertNotIn("6.6.6.6", self.node.log())
         self.assertNotIn("address=0.0.0.0", self.node.log())
 
@@ -127,6 +139,43 @@ class Sockets(unittest.TestCase):
         text = CADDY.format(port=self.port, line=line("reverse_proxy unix[^`]*").replace(PLACE, self.path))
         self.run_proxy("caddy", "Caddyfile", text, "run", "--config", "{config}", "--adapter", "caddyfile")
         self.clients_come_through()
+
+
+class Connections(Sockets):
+    """TLS and the PROXY protocol count for these connections, too, as the page says."""
+
+    BALANCED = b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n"
+    REQUEST = b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+    def settings(self):
+        proxies.certificate(self.folder)
+        return {"TLS_CERT": f"{self.folder}/tls.crt", "TLS_KEY": f"{self.folder}/tls.key", "PROXY_PROTOCOL": "true"}
+
+    def connect(self):
+        client = socket.socket(socket.AF_UNIX)
+        self.addCleanup(client.close)
+        client.settimeout(PATIENCE_SECONDS)
+        client.connect(self.path)
+        return client
+
+    def test_the_header_of_a_balancer_comes_before_tls(self):
+        client = self.connect()
+        client.sendall(self.BALANCED)
+        trusted = ssl.create_default_context(cafile=f"{self.folder}/tls.crt")
+        with trusted.wrap_socket(client, server_hostname="127.0.0.1") as secured:
+            secured.sendall(self.REQUEST)
+            self.assertEqual(secured.recv(4096).split(b"\r\n")[0], b"HTTP/1.1 200 OK")
+        self.until_seen("192.0.2.7")
+
+    def test_nothing_else_is_taken(self):
+        """No request without TLS, and nothing without a header."""
+        for sent in self.BALANCED + self.REQUEST, self.REQUEST:
+            with self.subTest(sent):
+                client = self.connect()
+                client.sendall(sent)
+                with contextlib.suppress(ConnectionResetError):
+                    self.assertNotIn(b"HTTP/1.1 200", client.recv(4096))
+        self.assertNotIn("session opened", self.node.log())
 
 
 if __name__ == "__main__":
