@@ -22,7 +22,7 @@ FEATURES := --features gateway/webtransport
 unexport FORCE_COLOR CLICOLOR_FORCE
 
 .PHONY: help run test fast install check fmt build unit autobahn clients webtransport loadtest cluster examples redis redis-all \
-	deploy-check deploy-write deploy-image-steps dist package package-check image docs fuzz bench simulate
+	deploy-check deploy-write deploy-image-steps dist package package-check package-machine image docs fuzz bench simulate
 
 help: ## What the targets do
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 22
@@ -140,6 +140,11 @@ package: ## Packages for Linux
 # the program with the profile dist.
 package-check: package ## Packages: lintian, size, TLS of the profile dist
 	python3 deploy/package/check.py
+
+# As root, with mmdebstrap: a machine of Debian's base with systemd, in namespaces of its own. The packages are those of `make package`.
+package-machine: ## Packages: on a machine with only Debian's base
+	python3 deploy/package/machine.py check
+	python3 deploy/package/machine.py measure
 
 image: ## The image, with Docker
 	deploy/docker/image.sh
