@@ -303,6 +303,75 @@ async fn clients_that_take_other_bytes_get_a_run_event_by_event() {
     .await;
 }
 
+#[cfg(feature = "webtransport")]
+#[tokio::test]
+async fn a_client_of_webtransport_gets_a_run_event_by_event() {
+    use crate::support::WebTransport;
+
+    let config = Config {
+        webtransport: crate::webtransport::configured("").webtransport,
+        ..settings()
+    };
+    let mut busy = Busy::start(config).await;
+    let mut other = WebTransport::open(busy.gateway.webtransport_address()).await;
+    other.connect().await;
+    other.send(r#"421["join"]"#).await;
+    other.expect("431[]").await;
+    busy.until_a_run(2, async |busy, _| {
+        busy.go(&[["many", "crowd", "tick"], ["emit", "crowd", "end"]])
+            .await;
+        for (client, _) in &mut busy.crowd {
+            assert_eq!(events(client).await, "tick".repeat(MANY));
+        }
+        let mut ticks = 0;
+        loop {
+            match other.next().await.as_str() {
+                r#"42["end"]"# => break assert_eq!(ticks, MANY),
+                r#"42["warm"]"# => {}
+                packet => {
+                    assert_eq!(packet, format!(r#"42["tick",{ticks}]"#));
+                    ticks += 1;
+                }
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_trace_has_a_line_for_each_event_that_a_busy_shard_sends() {
+    let config = Config {
+        api: crate::traces::settings().api,
+        ..settings()
+    };
+    let mut busy = Busy::start(config).await;
+    let traced = busy.id(3);
+    let query = format!("socket={traced}&arguments=true");
+    let mut reader = crate::traces::Reader::open(&busy.gateway, &query, 1).await;
+    reader.up_to("present").await;
+    for _ in 0..10 {
+        busy.warm_up().await;
+        busy.go(&[["many", "crowd", "tick"], ["emit", "crowd", "end"]])
+            .await;
+        for (client, _) in &mut busy.crowd {
+            assert_eq!(events(client).await, "tick".repeat(MANY));
+        }
+        let mut ticks = 0;
+        loop {
+            let line = reader.up_to("sent").await.pop().unwrap();
+            match line["event"].as_str().unwrap() {
+                "end" => break assert_eq!(ticks, MANY),
+                "warm" => {}
+                _ => {
+                    assert_eq!(line["event"], "tick");
+                    assert_eq!(line["arguments"], ticks.to_string(), "{line}");
+                    ticks += 1;
+                }
+            }
+        }
+    }
+}
+
 /// A client of Socket.IO 2.
 async fn old_client(address: SocketAddr) -> WebSocket {
     let mut connection = Connection::open(address).await;

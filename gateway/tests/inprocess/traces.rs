@@ -39,11 +39,11 @@ pub(crate) async fn nodes() -> (Cluster, [TestGateway; 2]) {
 }
 
 /// Who reads a trace.
-struct Reader(BufReader<TcpStream>);
+pub(crate) struct Reader(BufReader<TcpStream>);
 
 impl Reader {
     /// Waits until so many nodes trace.
-    async fn open(gateway: &TestGateway, query: &str, nodes: usize) -> Self {
+    pub(crate) async fn open(gateway: &TestGateway, query: &str, nodes: usize) -> Self {
         let stream = TcpStream::connect(gateway.internal_address())
             .await
             .unwrap();
@@ -78,7 +78,7 @@ impl Reader {
     }
 
     /// All lines up to one of this kind.
-    async fn up_to(&mut self, what: &str) -> Vec<Value> {
+    pub(crate) async fn up_to(&mut self, what: &str) -> Vec<Value> {
         let mut lines = Vec::new();
         while lines.last().is_none_or(|last: &Value| last["what"] != what) {
             lines.push(self.next().await);
