@@ -18,6 +18,7 @@ mod gateway;
 pub(crate) mod incoming;
 mod layer;
 pub(crate) mod list;
+mod names;
 pub(crate) mod namespace;
 mod namespaces;
 pub(crate) mod offset;

@@ -627,6 +627,9 @@ impl Session {
     /// The session receives nothing any more.
     fn handle_closed(self: &Rc<Self>, reason: CloseReason) {
         let transport = self.transport();
+        if !self.is_leaving() {
+            self.shard.note_parting();
+        }
         let counters = self.shard.counters();
         counters.closed.now((transport, reason)).increment();
         match reason {

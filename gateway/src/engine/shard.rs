@@ -136,6 +136,8 @@ enum Received {
 #[derive(Default)]
 struct Registry {
     sessions: Slab<Rc<Session>>,
+    /// How many of them are open and not let go.
+    staying: usize,
     by_sid: HashMap<Sid, u32>,
     last_number: u32,
 }
@@ -438,6 +440,7 @@ impl Shard {
         ));
         let mut registry = self.registry.borrow_mut();
         registry.last_number = registry.last_number.wrapping_add(1);
+        registry.staying += 1;
         let number = registry.last_number;
         let index = registry.sessions.insert(Rc::clone(&session)) as u32;
         registry.by_sid.insert(sid, index);
@@ -503,11 +506,14 @@ impl Shard {
         places.len()
     }
 
-    /// How many sessions are open.
+    /// How many sessions are open and not let go.
     pub(crate) fn open_count(&self) -> usize {
-        let registry = self.registry.borrow();
-        let sessions = registry.sessions.iter();
-        sessions.filter(|(_, session)| session.stays()).count()
+        self.registry.borrow().staying
+    }
+
+    /// A session closed, or is let go.
+    pub(crate) fn note_parting(&self) {
+        self.registry.borrow_mut().staying -= 1;
     }
 
     /// At most `count` open sessions of a kind that are not let go yet.

@@ -43,14 +43,23 @@ impl Spell {
 #[derive(Debug)]
 pub(crate) struct Portion {
     left: usize,
-    spell: Spell,
+    /// `None` if it does not end with its time.
+    spell: Option<Spell>,
 }
 
 impl Portion {
     pub(crate) const fn of(most: usize) -> Self {
         Self {
             left: most,
-            spell: Spell::begin(),
+            spell: Some(Spell::begin()),
+        }
+    }
+
+    /// All of it, however long that takes.
+    pub(crate) const fn all() -> Self {
+        Self {
+            left: usize::MAX,
+            spell: None,
         }
     }
 
@@ -61,7 +70,7 @@ impl Portion {
 
     /// One was done.
     pub(crate) fn take(&mut self) {
-        self.left = match self.spell.is_over() {
+        self.left = match self.spell.as_mut().is_some_and(Spell::is_over) {
             true => 0,
             false => self.left.saturating_sub(1),
         };

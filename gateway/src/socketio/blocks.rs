@@ -14,9 +14,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use std::vec;
 
-use adapter::{Answer, ClusterMessage, Draft, Question, Record, RecordsError, ReplyTo, Selection};
+use adapter::{Answer, ClusterMessage, Draft, Question, Record, RecordsError, ReplyTo};
 use protocol::engineio::CloseReason;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -26,11 +25,13 @@ use crate::cluster::{Cluster, ask};
 use crate::count::Label;
 use crate::engine::node::Node;
 use crate::engine::shard::Shard;
+use crate::engine::turns::Backwards;
 use crate::net::ids::user_room;
 use crate::net::spell::Spell;
 use crate::net::time::timestamp;
 use crate::socketio::application::Refusal;
 use crate::socketio::claims::Claims;
+use crate::socketio::namespace::Place;
 use crate::socketio::socket::Socket;
 use crate::users::{Body, Cause, Denial, Subject, Taken, UserRefusal, told, untold};
 
@@ -42,6 +43,9 @@ const LIFTED: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Most users whose sockets are looked up one by one; for more, all sockets are looked at.
 const MAX_LOOKED_UP: usize = 100;
+
+/// Sockets that are taken out of a namespace at a time to be looked at.
+const SOME: usize = 64;
 
 /// What is to be in force.
 #[derive(Debug, Clone, PartialEq)]
@@ -179,18 +183,10 @@ impl Node {
         if !subjects.is_empty() {
             let subjects = Arc::new(subjects);
             self.run_everywhere(move |shard| {
-                let mut sweep = Sweep::new(shard, &subjects);
-                if sweep.take_turn() {
-                    return;
-                }
+                let sweeping = sweep(Rc::clone(shard), Arc::clone(&subjects));
                 let sender = sender.clone();
                 tokio::task::spawn_local(async move {
-                    loop {
-                        tokio::task::yield_now().await;
-                        if sweep.take_turn() {
-                            break;
-                        }
-                    }
+                    sweeping.await;
                     drop(sender);
                 });
             });
@@ -202,45 +198,38 @@ impl Node {
     }
 }
 
-/// The sockets of a shard that may have to go.
-struct Sweep {
-    left: vec::IntoIter<Socket>,
-}
-
-impl Sweep {
-    fn new(shard: &Rc<Shard>, subjects: &[Subject]) -> Self {
-        let rooms = subjects.iter().map(|subject| match subject {
-            Subject::User(user) | Subject::TokensOf(user) => Some(user_room(user)),
-            // Nothing finds a socket by its token.
-            Subject::Token(_) => None,
-        });
-        let rooms: Option<Vec<String>> = match subjects.len() <= MAX_LOOKED_UP {
-            true => rooms.collect(),
-            false => None,
-        };
-        let selection = Selection {
-            rooms: rooms.unwrap_or_default(),
-            ..Selection::everybody()
-        };
-        let namespaces = shard.all_namespaces();
-        let found = namespaces.iter().flat_map(|it| it.select(&selection));
-        Self {
-            left: found.collect::<Vec<_>>().into_iter(),
-        }
-    }
-
-    /// Looks at some of them; `true` if none are left.
-    fn take_turn(&mut self) -> bool {
-        let mut spell = Spell::begin();
-        for socket in self.left.by_ref() {
-            if socket.is_connected() {
-                socket.go_if_denied();
-            }
-            if spell.is_over() {
-                break;
+/// Has those sockets of a shard go that are kept out, some in each turn. Who comes meanwhile was looked at before.
+async fn sweep(shard: Rc<Shard>, subjects: Arc<Vec<Subject>>) {
+    let rooms = subjects.iter().map(|subject| match subject {
+        Subject::User(user) | Subject::TokensOf(user) => Some(user_room(user)),
+        // Nothing finds a socket by its token.
+        Subject::Token(_) => None,
+    });
+    let rooms: Option<Vec<String>> = match subjects.len() <= MAX_LOOKED_UP {
+        true => rooms.collect(),
+        false => None,
+    };
+    let rooms = rooms.unwrap_or_default();
+    let (mut namespaces, mut spell) = (Backwards::default(), Spell::begin());
+    while let Some(namespace) = shard.next_namespace(&mut namespaces) {
+        let mut place = Place::default();
+        while !place.is_behind(rooms.len()) {
+            // Who goes leaves its rooms.
+            let mut some = Vec::new();
+            let visit = |socket: &Socket| some.push(Some(socket.clone()));
+            namespace.visit_some(&rooms, &mut place, SOME, visit);
+            // To find none is work, too.
+            some.push(None);
+            for socket in some {
+                if let Some(socket) = socket.filter(Socket::is_present) {
+                    socket.go_if_denied();
+                }
+                if spell.is_over() {
+                    tokio::task::yield_now().await;
+                    spell = Spell::begin();
+                }
             }
         }
-        self.left.len() == 0
     }
 }
 

@@ -70,7 +70,7 @@ impl Client {
     }
 
     fn part_with(&self, session: &Session, socket: &Socket, reason: DisconnectReason) {
-        let was_connected = socket.is_connected() || socket.is_accepted_in_vain();
+        let was_connected = socket.is_present() || socket.is_accepted_in_vain();
         // A client of revision 3 knows nothing of coming back.
         let for_good = is_for_good(reason) || session.revision() == Revision::Three;
         self.unseat(session, socket, for_good);
@@ -194,7 +194,7 @@ impl Socket {
         let session = self.session();
         if close {
             self.leave_with_session(CloseReason::ForcedClose);
-        } else if self.is_connected() {
+        } else if self.is_present() {
             self.welcome();
             self.push_control(
                 Encoded::disconnect(self.namespace()),

@@ -331,8 +331,8 @@ impl Emitter {
         walk.into_gathered(found)
     }
 
-    /// Makes the selected sockets of all nodes join rooms, on this node at once. What this node
-    /// emits to these rooms afterwards reaches them. What others emit may be missed until the
+    /// Makes the selected sockets of all nodes join rooms: few of this node at once, many some at a time. What this node
+    /// emits to these rooms afterwards reaches all of them. What others emit may be missed until the
     /// members' nodes have subscribed to the rooms: see [`join_everywhere`](Self::join_everywhere).
     pub fn join(&self, rooms: impl IntoIterator<Item = impl Into<String>>) {
         self.change(self.to_join(rooms));
@@ -347,7 +347,8 @@ impl Emitter {
         self.change_everywhere(self.to_join(rooms))
     }
 
-    /// Makes the selected sockets of all nodes leave rooms, on this node at once.
+    /// Makes the selected sockets of all nodes leave rooms. What this node emits to these rooms afterwards does not
+    /// reach them.
     pub fn leave(&self, rooms: impl IntoIterator<Item = impl Into<String>>) {
         self.change(self.to_leave(rooms));
     }
@@ -452,7 +453,7 @@ impl Emitter {
         ClusterMessage::Disconnect { selection, close }
     }
 
-    /// Changes sockets of this node at once, and tells the others.
+    /// Changes sockets of this node, and tells the others.
     fn change(&self, message: ClusterMessage) {
         let node = self.gateway.node();
         let message = Arc::new(message);
@@ -469,7 +470,7 @@ impl Emitter {
     ) -> impl Future<Output = Gathered<()>> + Send + 'static {
         let node = Arc::clone(self.gateway.node());
         let message = Arc::new(message);
-        let here = node.change_in_turns(&self.namespace, Arc::clone(&message));
+        let here = node.change_and_tell(&self.namespace, Arc::clone(&message));
         let elsewhere = self.ask(Question::Change, &message);
         let patience = node.cluster().map_or(Duration::MAX, |it| it.patience());
         async move {

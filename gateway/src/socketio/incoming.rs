@@ -229,7 +229,7 @@ fn change_and_answer(
     let Some(to) = reply_to else {
         return node.change(&namespace, Arc::new(message));
     };
-    let changed = node.change_in_turns(&namespace, Arc::new(message));
+    let changed = node.change_and_tell(&namespace, Arc::new(message));
     let node = Arc::clone(node);
     let patience = cluster.patience();
     cluster.spawn(async move {

@@ -202,11 +202,12 @@ impl Entry for SocketInfo {
     ) -> LocalBoxFuture<'static, Run<Self>> {
         let handshakes = request.list == List::Sockets { handshakes: true };
         Box::pin(async move {
+            shard.changes_end().await;
             let node = shard
                 .node()
                 .cluster()
                 .map(|it| it.adapter().node().to_string());
-            let (ids, mut more) = first_ids(&shard, &namespace, &request);
+            let (ids, mut more) = first_ids(&shard, &namespace, &request).await;
             let (mut entries, mut bytes, mut cut) = (Vec::new(), 0, false);
             for (number, id) in ids.iter().enumerate() {
                 if number % SLICE == SLICE - 1 {
@@ -258,21 +259,69 @@ fn from_details(namespace: &str, sockets: Vec<SocketDetails>) -> Vec<SocketInfo>
 }
 
 /// The first ids of a shard behind `after` in order, and whether there are more.
-fn first_ids(shard: &Shard, namespace: &str, request: &ListRequest) -> (Vec<SocketId>, bool) {
+async fn first_ids(shard: &Shard, namespace: &str, request: &ListRequest) -> (Vec<SocketId>, bool) {
     let after = request.after.as_deref().unwrap_or_default();
-    let mut ids = Vec::new();
-    shard.for_each_id(namespace, &request.selection, |id| {
-        if id.as_str() > after {
-            ids.push(id);
+    let mut first = FirstIds::new(after, request.limit);
+    let selection = &request.selection;
+    if let Some(namespace) = shard.found_namespace(namespace) {
+        let mut turns = Turns::default();
+        if selection.rooms.is_empty() && selection.except.is_empty() {
+            // No socket is touched.
+            namespace.visit_ids(&mut turns, |id| first.put(id)).await;
+        } else {
+            let visit = |socket: &Socket| first.put(socket.id());
+            namespace.visit_selected(selection, &mut turns, visit).await;
         }
-    });
-    let more = ids.len() > request.limit;
-    if more {
-        ids.select_nth_unstable_by(request.limit, |a, b| a.as_str().cmp(b.as_str()));
-        ids.truncate(request.limit);
     }
-    ids.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
-    (ids, more)
+    first.sorted()
+}
+
+/// The first so many ids of those that come in any order, each once or more.
+struct FirstIds<'a> {
+    after: &'a str,
+    limit: usize,
+    ids: Vec<SocketId>,
+    /// None behind this one is among the first.
+    last: Option<SocketId>,
+    more: bool,
+}
+
+impl<'a> FirstIds<'a> {
+    fn new(after: &'a str, limit: usize) -> Self {
+        Self {
+            after,
+            limit,
+            ids: Vec::new(),
+            last: None,
+            more: false,
+        }
+    }
+
+    fn put(&mut self, id: SocketId) {
+        let last = self.last.as_ref();
+        if id.as_str() > self.after && last.is_none_or(|last| id.as_str() <= last.as_str()) {
+            self.ids.push(id);
+            if self.ids.len() >= self.limit.saturating_mul(2).saturating_add(SLICE) {
+                self.cut();
+            }
+        }
+    }
+
+    fn cut(&mut self) {
+        self.ids.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+        self.ids.dedup();
+        if self.ids.len() > self.limit {
+            self.ids.truncate(self.limit);
+            self.last = self.ids.last().copied();
+            self.more = true;
+        }
+    }
+
+    /// In order, and whether there are more.
+    fn sorted(mut self) -> (Vec<SocketId>, bool) {
+        self.cut();
+        (self.ids, self.more)
+    }
 }
 
 impl Entry for Count {
@@ -294,6 +343,7 @@ impl Entry for Count {
         request: Arc<ListRequest>,
     ) -> LocalBoxFuture<'static, Run<Self>> {
         Box::pin(async move {
+            shard.changes_end().await;
             let mut first = First::new(&request);
             match request.list {
                 List::Rooms { private } => {
@@ -316,12 +366,17 @@ impl Entry for Count {
                     namespace.visit_rooms(&mut turns, visit).await;
                 }
                 List::Users | List::Sockets { .. } => {
-                    let sockets = shard.select(&namespace, &request.selection);
-                    for slice in sockets.chunks(SLICE) {
-                        let users = slice.iter().map(Socket::user);
-                        users.for_each(|user| first.count(user.as_deref().unwrap_or_default(), 1));
-                        tokio::task::yield_now().await;
-                    }
+                    let Some(namespace) = shard.found_namespace(&namespace) else {
+                        return first.into_run();
+                    };
+                    let (mut turns, mut seen) = (Turns::default(), FxHashSet::default());
+                    let visit = |socket: &Socket| {
+                        if seen.insert(socket.id()) {
+                            first.count(socket.user().as_deref().unwrap_or_default(), 1);
+                        }
+                    };
+                    let selection = &request.selection;
+                    namespace.visit_selected(selection, &mut turns, visit).await;
                 }
             }
             first.into_run().bounded(request.limit, request.bytes)
@@ -485,6 +540,30 @@ mod tests {
                     assert_eq!(run.entries, behind.take(limit).collect::<Vec<_>>());
                     assert_eq!(run.more, all > limit);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_ids_are_told_once_however_they_come() {
+        let tag = crate::net::ids::random_tag();
+        let mut all: Vec<SocketId> = (0..3000).map(|_| SocketId::random(tag, 0)).collect();
+        let mut sorted = all.clone();
+        sorted.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+        let after = sorted[100].as_str();
+        for limit in [1, 10, 700, 2898, 2899, 5000] {
+            for _ in 0..3 {
+                all.rotate_left(977);
+                let mut first = FirstIds::new(after, limit);
+                let most = 2 * limit + SLICE;
+                for id in all.iter().chain(&all[..2000]) {
+                    first.put(*id);
+                    assert!(first.ids.len() <= most);
+                }
+                let (ids, more) = first.sorted();
+                let expected: Vec<_> = sorted[101..].iter().take(limit).copied().collect();
+                assert!(ids == expected, "{limit}");
+                assert_eq!(more, limit < 2899, "{limit}");
             }
         }
     }

@@ -11,11 +11,21 @@ use adapter::{Adapter, InForce, Interest, Selection};
 use indexmap::{IndexMap, IndexSet};
 use rustc_hash::FxBuildHasher;
 
-use crate::engine::turns::{Backwards, Turns};
 use crate::net::ids::SocketId;
 use crate::presence::Watch;
-use crate::socketio::socket::Socket;
+use crate::socketio::socket::{Joined, Socket};
 use crate::trace::What;
+
+mod looks;
+
+/// The number before that of the first walk. In tests numbers are few, so that it is tried how they begin anew.
+const BEFORE_FIRST_WALK: u32 = match cfg!(debug_assertions) {
+    true => LAST_WALK - 60,
+    false => 0,
+};
+
+/// Behind this number of a walk they should begin anew.
+const LAST_WALK: u32 = u32::MAX / 2;
 
 /// A namespace with at least one client on this shard.
 pub(crate) struct Namespace {
@@ -79,7 +89,7 @@ impl Namespace {
             sockets: RefCell::default(),
             rooms: RefCell::default(),
             last_stamp: Cell::new(0),
-            last_walk: Cell::new(0),
+            last_walk: Cell::new(BEFORE_FIRST_WALK),
             reached: Cell::new(0),
             used: Cell::new(0),
             watch: watch.map(Box::new),
@@ -147,52 +157,6 @@ impl Namespace {
         self.sockets.borrow().get(id).map(|found| found.0.clone())
     }
 
-    /// Calls `visit` with the ids of the selected sockets. Of the whole namespace no socket is touched.
-    pub(crate) fn for_each_id(&self, selection: &Selection, mut visit: impl FnMut(SocketId)) {
-        if selection.rooms.is_empty() && selection.except.is_empty() {
-            let sockets = self.sockets.borrow();
-            return sockets.iter().for_each(|socket| visit(socket.1));
-        }
-        self.for_each(selection, |socket| visit(socket.id()));
-    }
-
-    /// Calls `visit` with the rooms, and how many members each has. Those that come or go meanwhile may be missed, and
-    /// a room may come twice: see [`Backwards`].
-    pub(crate) async fn visit_rooms(&self, turns: &mut Turns, mut visit: impl FnMut(&str, usize)) {
-        let mut walk = Backwards::default();
-        loop {
-            let looks = {
-                let rooms = self.rooms.borrow();
-                let places = walk.next(rooms.len(), turns.left());
-                let found = places.clone().filter_map(|place| rooms.get_index(place));
-                found.for_each(|(name, room)| visit(name, room.members.len()));
-                places.len()
-            };
-            if looks == 0 {
-                return;
-            }
-            turns.took(looks).await;
-        }
-    }
-
-    /// Calls `visit` with the ids of the sockets, in the same way.
-    pub(crate) async fn visit_ids(&self, turns: &mut Turns, mut visit: impl FnMut(SocketId)) {
-        let mut walk = Backwards::default();
-        loop {
-            let looks = {
-                let sockets = self.sockets.borrow();
-                let places = walk.next(sockets.len(), turns.left());
-                let found = places.clone().filter_map(|place| sockets.get_index(place));
-                found.for_each(|socket| visit(socket.1));
-                places.len()
-            };
-            if looks == 0 {
-                return;
-            }
-            turns.took(looks).await;
-        }
-    }
-
     /// Adds a member; the room begins with its first. Returns the name that all members share.
     pub(crate) fn join(&self, room: &str, socket: &Socket) -> Rc<str> {
         if socket.session().shard().traces().is_any() {
@@ -238,6 +202,16 @@ impl Namespace {
     /// namespace or to several rooms.
     pub(crate) fn in_force(&self) -> Option<InForce> {
         self.interest.as_ref().map(Interest::in_force)
+    }
+
+    /// The same for everything that they publish to those of `rooms` that have members here.
+    pub(crate) fn all_in_force(&self, rooms: &[String]) -> Joined {
+        let mut joined = Joined::default();
+        joined.and(self.in_force());
+        for room in rooms {
+            joined.and(self.room_in_force(room));
+        }
+        joined
     }
 
     /// Whether the other nodes can be heard now.
@@ -304,10 +278,14 @@ impl Namespace {
         }
     }
 
-    /// Whether so many members are in the rooms of a selection, or as many sockets here if it is of all.
+    /// Whether a selection may be of more than `most`: so many members are in its rooms, or it names so many. If it is of
+    /// all, so many sockets are here.
     pub(crate) fn has_more(&self, most: usize, selection: &Selection) -> bool {
         if self.len() <= most {
             return false;
+        }
+        if selection.rooms.len() > most {
+            return true;
         }
         let names = selection.rooms.iter().chain(&selection.except);
         selection.rooms.is_empty() || self.have_more(most, names)
@@ -363,7 +341,7 @@ impl Namespace {
 
     /// Whether the numbers of walks should begin anew.
     pub(crate) fn has_few_numbers(&self) -> bool {
-        self.last_walk.get() > u32::MAX / 2
+        self.last_walk.get() > LAST_WALK
     }
 
     /// A number that no walk has, higher than those before. `none`: no other is under way.

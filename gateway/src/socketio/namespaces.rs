@@ -1,11 +1,10 @@
 //! The namespaces of a shard: Socket.IO's half of it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use adapter::Selection;
 use indexmap::IndexMap;
 
 use crate::config::Pattern;
@@ -16,7 +15,7 @@ use crate::net::ids::SocketId;
 use crate::recovery::{Order, Seat};
 use crate::show;
 use crate::socketio::namespace::Namespace;
-use crate::socketio::socket::{Joined, Socket};
+use crate::socketio::socket::Socket;
 use crate::socketio::walk::Walk;
 use crate::users::Permit;
 
@@ -31,8 +30,10 @@ pub(crate) struct Namespaces {
     seats: RefCell<HashMap<Seat, Socket>>,
     /// The sockets that count as connections of their users.
     permits: RefCell<HashMap<SocketId, Rc<Permit>>>,
-    /// Broadcasts on their way, in their order.
+    /// Broadcasts and changes on their way, in their order.
     walks: RefCell<VecDeque<Rc<Walk>>>,
+    /// One of them changes a socket now.
+    is_in_change: Cell<bool>,
     /// Orders of which something was handed here while walks were under way.
     lagging: RefCell<Vec<Arc<Order>>>,
 }
@@ -42,9 +43,20 @@ impl Shard {
         &self.half::<Namespaces>().by_name
     }
 
-    /// Broadcasts that are on their way to some.
+    /// Broadcasts and changes that are on their way to some.
     pub(super) fn walks(&self) -> &RefCell<VecDeque<Rc<Walk>>> {
         &self.half::<Namespaces>().walks
+    }
+
+    /// Whether one of them changes a socket now, and called this.
+    pub(super) fn is_in_change(&self) -> bool {
+        self.half::<Namespaces>().is_in_change.get()
+    }
+
+    /// Returns whether that was so before.
+    pub(super) fn set_in_change(&self, is_in_change: bool) -> bool {
+        let now = &self.half::<Namespaces>().is_in_change;
+        now.replace(is_in_change)
     }
 
     /// What was handed here of an order is given to those who are to have it, unless a walk is under way. Runs have
@@ -159,40 +171,9 @@ impl Shard {
         Some(Rc::clone(namespace))
     }
 
-    /// The selected sockets of a namespace on this shard.
-    pub(crate) fn select(&self, namespace: &str, selection: &Selection) -> Vec<Socket> {
-        let namespace = self.found_namespace(namespace);
-        namespace.map_or_else(Vec::new, |namespace| namespace.select(selection))
-    }
-
-    /// What has to be in force for all to be heard that other nodes publish to those of `rooms` that
-    /// have members on this shard.
-    pub(crate) fn in_force(&self, namespace: &str, rooms: &[String]) -> Joined {
-        let mut joined = Joined::default();
-        if let Some(namespace) = self.found_namespace(namespace) {
-            joined.and(namespace.in_force());
-            for room in rooms {
-                joined.and(namespace.room_in_force(room));
-            }
-        }
-        joined
-    }
-
     /// A socket of this shard.
     pub(crate) fn socket(&self, namespace: &str, id: &SocketId) -> Option<Socket> {
         self.found_namespace(namespace)?.socket(id)
-    }
-
-    /// Calls `visit` with the ids of the selected sockets of a namespace on this shard.
-    pub(crate) fn for_each_id(
-        &self,
-        namespace: &str,
-        selection: &Selection,
-        visit: impl FnMut(SocketId),
-    ) {
-        if let Some(namespace) = self.found_namespace(namespace) {
-            namespace.for_each_id(selection, visit);
-        }
     }
 }
 

@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 
 use adapter::recovery::{Entry, Epoch, Offset, Pid, Position};
 use adapter::{EventBuf, Selection};
-use protocol::engineio::CloseReason;
-use tracing::debug;
 
 use crate::count::{Origin, PacketType};
 use crate::engine::mail::{Mail, SharedJob};
@@ -16,6 +14,7 @@ use crate::engine::outbox::SharedPacket;
 use crate::engine::shard::Shard;
 use crate::net::ids::SocketId;
 use crate::recovery::{Order, Outlet, Rewound, Seat, Whom};
+use crate::socketio::change::close_all;
 use crate::socketio::client::Client;
 use crate::socketio::namespace::Namespace;
 use crate::socketio::offset::{encode, encode_event};
@@ -305,20 +304,18 @@ impl Outlet for NodeOutlet {
         };
         let namespace = Arc::clone(namespace);
         node.run_everywhere(move |shard| {
-            let sockets = match &whom {
-                Whom::Everybody => shard.select(&namespace, &Selection::everybody()),
-                Whom::Seat(seat) => shard.seated(*seat).into_iter().collect(),
+            let socket = match &whom {
+                Whom::Everybody => return close_all(shard, &namespace, why),
+                Whom::Seat(seat) => shard.seated(*seat),
                 Whom::Taken(sid, generation) => {
                     let found = SocketId::parse(sid);
                     let found = found.and_then(|id| shard.socket(&namespace, &id));
                     let is_before = |it: u64| it < *generation;
-                    let found = found.filter(|it| it.generation().is_some_and(is_before));
-                    found.into_iter().collect()
+                    found.filter(|it| it.generation().is_some_and(is_before))
                 }
             };
-            for socket in sockets {
-                debug!(target: "gateway::recovery", socket = %socket.id(), reason = why, "client closed");
-                socket.close_session(CloseReason::TransportClose);
+            if let Some(socket) = socket {
+                socket.close_for_recovery(why);
             }
         });
     }

@@ -56,7 +56,7 @@ impl Socket {
     /// What the application keeps with it changed.
     #[cold]
     pub(crate) fn show_data(&self) {
-        if !self.is_connected() {
+        if !self.is_present() {
             return;
         }
         self.show(|| {
@@ -70,7 +70,7 @@ impl Socket {
     /// Its session goes on by another transport.
     #[cold]
     pub(crate) fn show_transport(&self) {
-        if !self.is_connected() {
+        if !self.is_present() {
             return;
         }
         self.show(|| {

@@ -38,6 +38,12 @@ pub use joined::Joined;
 pub(crate) use rewinding::Told;
 use seating::Seating;
 
+/// In place of the number of a walk: one is about to end the socket.
+const GOING: u32 = u32::MAX;
+
+/// In place of the number of a walk: one changes the socket now.
+const BUSY: u32 = u32::MAX - 1;
+
 /// A client in a namespace: what handlers get to work with.
 ///
 /// It belongs to the thread of its shard. To reach a socket from elsewhere keep its [`id`](Self::id)
@@ -210,6 +216,12 @@ impl Socket {
 
     /// Whether the client is connected: neither before it was accepted nor after it went.
     pub fn is_connected(&self) -> bool {
+        self.catch_up();
+        self.is_present() && !self.is_going()
+    }
+
+    /// The same, if its end that is under way does not count.
+    pub(crate) fn is_present(&self) -> bool {
         matches!(self.0.state.get(), State::Accepted | State::Connected)
     }
 
@@ -265,7 +277,7 @@ impl Socket {
             self.leave(&user_room(&before));
         }
         self.join_one(&user_room(user));
-        if self.is_connected() {
+        if self.is_present() {
             self.go_if_denied();
         }
     }
@@ -401,6 +413,27 @@ impl Socket {
 
     pub(crate) fn set_walked(&self, walk: u32) {
         self.0.walked.set(walk);
+    }
+
+    /// A walk is about to end it: it gets nothing more.
+    pub(crate) fn set_going(&self) {
+        self.0.walked.set(GOING);
+    }
+
+    pub(crate) fn is_going(&self) -> bool {
+        self.0.walked.get() == GOING
+    }
+
+    /// A walk changes it: those behind do not come to it before that is done.
+    pub(crate) fn set_busy(&self) {
+        self.0.walked.set(BUSY);
+    }
+
+    /// Walks as far as this one have come to it, unless one changes or ends it.
+    pub(crate) fn note_walked(&self, walk: u32) {
+        if self.walked() < BUSY {
+            self.set_walked(walk);
+        }
     }
 
     /// Whether it is in this namespace, and not in an earlier one of the name.

@@ -17,6 +17,7 @@ use crate::engine::node::Node;
 use crate::engine::session::Session;
 use crate::engine::session::masked;
 use crate::engine::shard::Shard;
+use crate::engine::turns::Turns;
 use crate::net::ids::{SocketId, user_of_room, user_room};
 use crate::socketio::application::Refusal;
 use crate::socketio::namespace::Namespace;
@@ -36,20 +37,41 @@ impl Node {
         self.run_everywhere(move |shard| shard.begin_trace(&trace));
     }
 
-    /// Ends a trace on this node.
-    fn end_trace(&self, trace: &Arc<Trace>) {
-        let ended = Arc::clone(trace);
-        self.run_everywhere(move |shard| shard.end_trace(&ended));
-        // Its place is free for others whose mail comes behind.
-        self.traces().free(trace);
+    /// Ends a trace on this node. Its place is free for others once no session has anything to do with it any more.
+    fn end_trace(self: &Arc<Self>, trace: &Arc<Trace>) {
+        let place = Arc::new(TracePlace {
+            node: Arc::clone(self),
+            trace: Arc::clone(trace),
+        });
+        self.run_everywhere(move |shard| {
+            let (shard, place) = (Rc::clone(shard), Arc::clone(&place));
+            tokio::task::spawn_local(async move { shard.end_trace(&place.trace).await });
+        });
+    }
+}
+
+/// The place of a trace that ends. It is free once no shard has this any more.
+struct TracePlace {
+    node: Arc<Node>,
+    trace: Arc<Trace>,
+}
+
+impl Drop for TracePlace {
+    fn drop(&mut self) {
+        self.node.traces().free(&self.trace);
     }
 }
 
 impl Shard {
-    fn begin_trace(&self, trace: &Arc<Trace>) {
+    fn begin_trace(self: &Rc<Self>, trace: &Arc<Trace>) {
         self.traces().add(trace);
         match &trace.words.of {
-            Subject::Address(address) => self.begin_trace_of_address(*address, trace.mask()),
+            Subject::Address(address) => {
+                let (shard, address, trace) = (Rc::clone(self), *address, Arc::clone(trace));
+                tokio::task::spawn_local(async move {
+                    shard.begin_trace_of_address(address, &trace).await;
+                });
+            }
             Subject::User(user) => {
                 let selection = Selection::room(user_room(user));
                 self.begin_trace_of_sockets(trace.mask(), |namespace| namespace.select(&selection));
@@ -76,12 +98,15 @@ impl Shard {
         }
     }
 
-    fn begin_trace_of_address(&self, address: IpAddr, mask: u16) {
-        let address = address.to_canonical();
-        for session in self.sessions() {
+    /// Who comes meanwhile has to do with it from the begin.
+    async fn begin_trace_of_address(&self, address: IpAddr, trace: &Arc<Trace>) {
+        let (address, mask) = (address.to_canonical(), trace.mask());
+        let begin = |session: &Session| {
             let of = session.handshake().address();
-            if of.ip().to_canonical() == address {
-                session.begin_traces(mask);
+            if of.ip().to_canonical() == address
+                && self.traces().has(trace)
+                && session.begin_traces(mask)
+            {
                 let mut line = Line::with(What::Present, |more| {
                     more.transport = Some(session.transport().name());
                     more.address = Some(of.to_string());
@@ -89,7 +114,8 @@ impl Shard {
                 line.more.session = Some(session.log_name().to_string());
                 self.traces().write(mask, &line);
             }
-        }
+        };
+        self.visit_sessions(&mut Turns::default(), begin).await;
     }
 
     fn begin_trace_of_sockets(&self, mask: u16, of: impl Fn(&Namespace) -> Vec<Socket>) {
@@ -103,13 +129,13 @@ impl Shard {
         }
     }
 
-    fn end_trace(&self, trace: &Trace) {
+    async fn end_trace(&self, trace: &Arc<Trace>) {
         self.traces().remove(trace);
         match trace.words.of {
             Subject::Room(_) => {}
             Subject::Address(_) | Subject::User(_) | Subject::Socket(_) => {
-                let sessions = self.sessions();
-                sessions.iter().for_each(|it| it.end_traces(trace.mask()));
+                let end = |session: &Session| session.end_traces(trace.mask());
+                self.visit_sessions(&mut Turns::default(), end).await;
             }
         }
     }
@@ -256,7 +282,7 @@ impl Socket {
             return;
         }
         let (session, traces) = (self.session(), self.session().shard().traces());
-        let own = match self.is_connected() {
+        let own = match self.is_present() {
             true => session.traces(),
             false => 0,
         };

@@ -1,5 +1,5 @@
 //! Broadcasts to so many sockets of a shard that the others get their turn meanwhile, or that it pays to come to each
-//! socket once for several of them.
+//! socket once for several of them. [Changes](changes) of many are among them.
 //!
 //! ```text
 //!   begun --> some of the selected in each turn --> all: it ends, and the next one goes on
@@ -32,22 +32,24 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use adapter::Selection;
-use rustc_hash::FxHashSet;
 
 use crate::count::PacketType;
 use crate::engine::outbox::Parcel;
 use crate::engine::shard::{FEW, Shard};
-use crate::socketio::namespace::{Namespace, Place, different};
+use crate::socketio::names::Names;
+use crate::socketio::namespace::{Namespace, Place};
 use crate::socketio::socket::Socket;
+use changes::Changes;
+
+pub(crate) use changes::{Effect, change};
+
+mod changes;
 
 /// Sockets that walks come to in one turn. What has more to come to is a walk.
 const PART: usize = 1000;
 
 /// Walks of a shard that are under way. If there is another one, the first is brought to its end.
 const MAX_WALKS: usize = 16;
-
-/// Up to so many names are looked for one by one; more are looked up in a set.
-const FEW_NAMES: usize = 8;
 
 /// Most events of a run.
 const MAX_EVENTS: usize = 256;
@@ -68,6 +70,11 @@ pub(crate) trait Errand {
         None
     }
 
+    /// What it changes. Such an errand has no event.
+    fn effect(&self) -> Effect<'_> {
+        Effect::Nothing
+    }
+
     /// It was done to all, and took so long.
     fn end(&self, shard: &Rc<Shard>, namespace: &Namespace, recipients: u64, took: Duration);
 }
@@ -82,6 +89,7 @@ pub(super) struct Walk {
     events: RefCell<Vec<Event>>,
     /// If more than one errand may come together.
     run: Option<Run>,
+    changes: Option<Changes>,
     place: RefCell<Place>,
     began: Cell<Instant>,
 }
@@ -96,7 +104,7 @@ struct Event {
 
 /// What a walk of several events has.
 struct Run {
-    /// It waits for the end of this round.
+    /// It waits for the end of this round; `None` if it waits for the walks before it alone.
     round: Cell<Option<u16>>,
     /// It takes more.
     is_open: Cell<bool>,
@@ -108,32 +116,6 @@ struct Run {
     recipients: Cell<u64>,
 }
 
-/// Different names of rooms.
-struct Names {
-    all: Vec<String>,
-    /// The same, if they are many.
-    set: FxHashSet<String>,
-}
-
-impl Names {
-    fn new(names: &[String]) -> Self {
-        let all: Vec<String> = different(names).cloned().collect();
-        let set = match all.len() > FEW_NAMES {
-            true => all.iter().cloned().collect(),
-            false => FxHashSet::default(),
-        };
-        Self { all, set }
-    }
-
-    /// Whether a socket is in one of these rooms.
-    fn have(&self, socket: &Socket) -> bool {
-        match self.set.is_empty() {
-            true => self.all.iter().any(|room| socket.is_in(room)),
-            false => socket.is_in_any(&self.set),
-        }
-    }
-}
-
 /// Does something to the selected sockets of a shard: now, or as a walk if they are many, or in a run.
 pub(crate) fn send(
     shard: &Rc<Shard>,
@@ -142,6 +124,9 @@ pub(crate) fn send(
     began: Instant,
     errand: impl Errand + 'static,
 ) {
+    if shard.is_changing(&namespace) {
+        return changes::send_behind(shard, namespace, selection, began, errand);
+    }
     let are_many = namespace.has_more(FEW as usize, selection);
     let may_share = are_many && errand.event().is_some();
     if may_share && let Some((round, left_out)) = Run::waits(shard, &namespace, selection) {
@@ -150,7 +135,7 @@ pub(crate) fn send(
             shard,
             namespace,
             selection,
-            round,
+            Some(round),
             left_out,
             Box::new(errand),
         );
@@ -192,10 +177,10 @@ impl Run {
         Some((round, left_out))
     }
 
-    fn of(round: u16, errand: &dyn Errand) -> Option<Self> {
+    fn of(round: Option<u16>, errand: &dyn Errand) -> Option<Self> {
         let (parcel, kind) = errand.event()?;
         Some(Self {
-            round: Cell::new(Some(round)),
+            round: Cell::new(round),
             is_open: Cell::new(true),
             kind,
             bytes: Cell::new(parcel.packet().frames().len()),
@@ -206,22 +191,23 @@ impl Run {
 }
 
 impl Walk {
-    /// Begins one, which goes on in the turns of the shard; or a run, which waits for the end of a round.
+    /// Begins one, which goes on in the turns of the shard; or a run, which waits.
     fn begin(
         shard: &Rc<Shard>,
         namespace: Rc<Namespace>,
         selection: &Selection,
-        round: Option<u16>,
+        run: Option<Run>,
         errand: Box<dyn Errand>,
     ) {
-        while shard.walks().borrow().len() >= MAX_WALKS
-            || (namespace.has_few_numbers() && !shard.walks().borrow().is_empty())
-        {
-            shard.go_on_with_first(usize::MAX);
+        if shard.is_in_change() {
+            if shard.walks().borrow().len() >= MAX_WALKS {
+                return changes::reach_now_behind(shard, &namespace, selection, &*errand);
+            }
+        } else {
+            Self::make_place(shard, &namespace);
         }
         let mut walks = shard.walks().borrow_mut();
         let number = namespace.next_walk(walks.is_empty());
-        let run = round.and_then(|round| Run::of(round, &*errand));
         if run.is_none() {
             // It goes on now, and those before it go first.
             walks.iter().for_each(|walk| walk.let_go());
@@ -234,6 +220,7 @@ impl Walk {
             rooms: Names::new(&selection.rooms),
             except: Names::new(except),
             numbers: Cell::new((number, number)),
+            changes: Changes::of(&*errand),
             events: RefCell::new(vec![Event::new(number, errand)]),
             run,
             namespace,
@@ -244,12 +231,21 @@ impl Walk {
         shard.go_on_later();
     }
 
-    /// Has an event wait for the end of a round, in a run that others are in or may join.
+    /// Brings the first walks to their end, if another one has no place or no number.
+    fn make_place(shard: &Rc<Shard>, namespace: &Namespace) {
+        while shard.walks().borrow().len() >= MAX_WALKS
+            || (namespace.has_few_numbers() && !shard.walks().borrow().is_empty())
+        {
+            shard.go_on_with_first(usize::MAX);
+        }
+    }
+
+    /// Has an event wait for the end of a round, or for the walks before it, in a run that others are in or may join.
     fn wait(
         shard: &Rc<Shard>,
         namespace: Rc<Namespace>,
         selection: &Selection,
-        round: u16,
+        round: Option<u16>,
         left_out: Vec<Socket>,
         errand: Box<dyn Errand>,
     ) {
@@ -258,10 +254,15 @@ impl Walk {
         let open = last.filter(|walk| walk.takes(&namespace, selection, round, &*errand));
         match open {
             Some(walk) => walk.add(errand),
-            None => Self::begin(shard, Rc::clone(&namespace), selection, Some(round), errand),
+            None => {
+                let run = Run::of(round, &*errand);
+                Self::begin(shard, Rc::clone(&namespace), selection, run, errand);
+            }
         }
         let number = namespace.last_walk();
-        left_out.iter().for_each(|socket| socket.set_walked(number));
+        left_out
+            .iter()
+            .for_each(|socket| socket.note_walked(number));
     }
 
     /// Whether it is a run that has a place for an event.
@@ -269,7 +270,7 @@ impl Walk {
         &self,
         namespace: &Rc<Namespace>,
         selection: &Selection,
-        round: u16,
+        round: Option<u16>,
         errand: &dyn Errand,
     ) -> bool {
         let (Some(run), Some((parcel, kind))) = (&self.run, errand.event()) else {
@@ -277,12 +278,12 @@ impl Walk {
         };
         let bytes = run.bytes.get() + parcel.packet().frames().len();
         run.is_open.get()
-            && run.round.get() == Some(round)
+            && run.round.get() == round
             && run.kind == kind
             && bytes <= MAX_RUN_BYTES
             && self.events.borrow().len() < MAX_EVENTS
             && Rc::ptr_eq(&self.namespace, namespace)
-            && self.rooms.all == selection.rooms
+            && self.rooms.all() == selection.rooms
             && !namespace.has_few_numbers()
     }
 
@@ -336,8 +337,12 @@ impl Walk {
         if came >= last || !socket.is_of(&self.namespace) {
             return;
         }
+        let is_meant = !self.except.have(socket);
+        if is_meant && self.ends_sockets() {
+            return socket.set_going();
+        }
         socket.set_walked(last);
-        if self.except.have(socket) {
+        if !is_meant {
             return;
         }
         if came < first
@@ -355,7 +360,7 @@ impl Walk {
 
     /// Does it to a socket, if that is selected and was not come to before.
     fn reach(&self, socket: &Socket) {
-        match self.rooms.all.is_empty() || self.rooms.have(socket) {
+        match self.rooms.all().is_empty() || self.rooms.have(socket) {
             true => self.reach_member(socket),
             false if socket.is_of(&self.namespace) => {
                 let number = socket.walked().max(self.numbers.get().1);
@@ -387,7 +392,7 @@ impl Walk {
             self.began.set(Instant::now());
             self.close();
         }
-        let rooms = &self.rooms.all;
+        let rooms = self.rooms.all();
         let mut place = self.place.borrow_mut();
         // Who is there without having been at the begin has caught up.
         self.namespace
@@ -395,7 +400,7 @@ impl Walk {
     }
 
     fn is_over(&self) -> bool {
-        self.place.borrow().is_behind(self.rooms.all.len())
+        self.place.borrow().is_behind(self.rooms.all().len())
     }
 
     fn end(&self, shard: &Rc<Shard>) {
@@ -404,7 +409,7 @@ impl Walk {
         let events = self.events.take();
         if events.iter().all(|event| event.errand.event().is_some()) {
             let round = shard.next_written();
-            self.namespace.set_reached(&self.rooms.all, round);
+            self.namespace.set_reached(self.rooms.all(), round);
         }
         for event in events {
             let recipients = event.recipients.get() + together;
@@ -426,7 +431,8 @@ impl Event {
 impl Shard {
     /// Goes on with walks as far as they have their turn.
     pub(crate) fn go_on_walking(self: &Rc<Self>) {
-        let mut left = PART;
+        // What was done at once counts, but not so that nothing goes on.
+        let mut left = PART.saturating_sub(self.reached()).max(PART / 2);
         while left > 0 && self.has_to_walk() {
             left = left.saturating_sub(self.go_on_with_first(left));
         }
@@ -439,11 +445,17 @@ impl Shard {
             self.set_walker(None);
             return most;
         };
-        // What it queues is in order.
-        self.set_walker(None);
-        self.reach_crowd();
-        let count = walk.go_on(most);
-        self.end_reaching(count as u64);
+        let count = match &walk.changes {
+            Some(_) => self.go_on_with_change(&walk, most),
+            None => {
+                // What it queues is in order.
+                self.set_walker(None);
+                self.reach_crowd();
+                let count = walk.go_on(most);
+                self.end_reaching(count as u64);
+                count
+            }
+        };
         if walk.is_over() {
             self.walks().borrow_mut().pop_front();
             walk.end(self);

@@ -35,6 +35,14 @@ impl ShardTraces {
         }
     }
 
+    /// Whether a trace goes on.
+    pub(crate) fn has(&self, trace: &Arc<Trace>) -> bool {
+        let table = self.table.borrow();
+        table[trace.place]
+            .as_ref()
+            .is_some_and(|it| Arc::ptr_eq(it, trace))
+    }
+
     fn kind(&self, trace: &Trace) -> &Cell<u16> {
         match trace.words.of {
             Subject::Address(_) => &self.addresses,

@@ -7,6 +7,7 @@ mod admission;
 mod allocations;
 mod api;
 mod auth;
+mod changes;
 mod cluster;
 mod coalesce;
 mod edges;

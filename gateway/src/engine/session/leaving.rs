@@ -30,7 +30,11 @@ impl Session {
         self.catch_up_with_walks();
         let goodbye = Encoded::control_frame(close_frame(None));
         self.push_uncounted(&self.parcel(goodbye));
+        if !self.is_open() {
+            return;
+        }
         self.leaving.set(Some(reason));
+        self.shard.note_parting();
         let session = Rc::downgrade(self);
         tokio::task::spawn_local(async move {
             tokio::time::sleep(FAREWELL).await;

@@ -17,9 +17,11 @@ impl Session {
         self.traced.get()
     }
 
-    /// These traces have to do with it from now on.
-    pub(crate) fn begin_traces(&self, mask: u16) {
-        self.traced.set(self.traced.get() | mask);
+    /// These traces have to do with it from now on. Returns whether some of them had not before.
+    pub(crate) fn begin_traces(&self, mask: u16) -> bool {
+        let before = self.traced.get();
+        self.traced.set(before | mask);
+        before | mask != before
     }
 
     /// These traces have nothing to do with it any more.

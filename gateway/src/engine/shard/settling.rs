@@ -267,6 +267,11 @@ impl Shard {
         self.reached.set(self.reached.get() + recipients);
     }
 
+    /// How many broadcasts and changes came to since the last turn.
+    pub(crate) fn reached(&self) -> usize {
+        self.reached.get() as usize
+    }
+
     /// Whether broadcasts reached so many in this turn that others get theirs.
     pub(super) fn has_reached_many(&self) -> bool {
         self.reached.get() >= MAX_REACHED

@@ -1,7 +1,7 @@
 //! Closing sessions when what waits for clients takes more memory than it may.
 
 use std::cmp::Reverse;
-use std::rc::Rc;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,8 +9,10 @@ use super::Shard;
 use crate::count::SlowCause;
 use crate::engine::node::Node;
 use crate::engine::session::{Session, Slot};
+use crate::engine::turns::Turns;
+use crate::net::spell::Spell;
 
-/// Most sessions of a shard that are looked at in one go to find those that are furthest behind.
+/// Most sessions of a shard of which it is compared at a time who is furthest behind.
 const MAX_SHED: usize = 256;
 
 impl Shard {
@@ -21,20 +23,35 @@ impl Shard {
             tokio::task::spawn_local(shed(Arc::clone(&self.node)));
         }
     }
+}
 
-    /// The sessions that are furthest behind, for the longest time: how far, how many bytes, and where.
-    fn furthest_behind(&self) -> Vec<(u128, usize, Slot)> {
-        let now = Instant::now();
-        let registry = self.registry.borrow();
-        let sessions = registry.sessions.iter().map(|(_, session)| session);
-        let lag = |session: &Rc<Session>| {
-            let (lag, bytes) = session.lag(now)?;
-            Some((lag, bytes, session.slot()))
-        };
-        let mut behind: Vec<_> = sessions.filter_map(lag).collect();
-        behind.sort_unstable_by_key(|(lag, ..)| Reverse(*lag));
-        behind.truncate(MAX_SHED);
-        behind
+/// The sessions of a shard that are furthest behind, for the longest time: how far, how many bytes, and where.
+async fn furthest_behind(shard: &Shard) -> Vec<(u128, usize, Slot)> {
+    let now = Instant::now();
+    let (mut behind, mut turns) = (BinaryHeap::new(), Turns::default());
+    let look = |session: &Session| {
+        if let Some((lag, bytes)) = session.lag(now) {
+            behind.push(Reverse((lag, bytes, session.slot())));
+        }
+        if behind.len() > MAX_SHED {
+            behind.pop();
+        }
+    };
+    shard.visit_sessions(&mut turns, look).await;
+    behind.into_iter().map(|Reverse(found)| found).collect()
+}
+
+/// Closes these sessions of a shard, some in each turn.
+async fn close(shard: &Shard, slots: &[Slot]) {
+    let mut spell = Spell::begin();
+    for slot in slots {
+        if let Some(session) = shard.session_at(*slot) {
+            session.close_slow(SlowCause::Memory);
+        }
+        if spell.is_over() {
+            tokio::task::yield_now().await;
+            spell = Spell::begin();
+        }
     }
 }
 
@@ -47,7 +64,10 @@ async fn shed(node: Arc<Node>) {
         if excess == 0 {
             break;
         }
-        let behind = node.query(|shard| (shard.index(), shard.furthest_behind()));
+        let behind = node.query_in_turns(|shard| async move {
+            let behind = furthest_behind(&shard).await;
+            (shard.index(), behind)
+        });
         let mut behind: Vec<_> = behind
             .await
             .into_iter()
@@ -66,14 +86,11 @@ async fn shed(node: Arc<Node>) {
             break;
         }
         let by_shard = Arc::new(by_shard);
-        node.query(move |shard| {
-            for slot in &by_shard[shard.index()] {
-                if let Some(session) = shard.session_at(*slot) {
-                    session.close_slow(SlowCause::Memory);
-                }
-            }
-        })
-        .await;
+        let closed = node.query_in_turns(move |shard| {
+            let by_shard = Arc::clone(&by_shard);
+            async move { close(&shard, &by_shard[shard.index()]).await }
+        });
+        closed.await;
     }
     node.outbox_memory().end_shedding();
 }

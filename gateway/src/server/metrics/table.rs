@@ -217,7 +217,7 @@ pub(super) const METRICS: &[Metric] = &[
     ),
     histogram(
         "gateway_shard_turn_recipients",
-        "Recipients that broadcasts come to in one turn of a shard, if there are any.",
+        "Sockets that broadcasts, joins, leaves and disconnects of many come to in one turn of a shard, if there are any.",
         1.0,
         |shard| &shard.turn_recipients,
     ),

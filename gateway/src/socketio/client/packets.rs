@@ -272,7 +272,7 @@ impl Client {
             .retain(|candidate| candidate != socket);
         socket.set_disconnected();
         session.shard().tidy_namespace(socket.namespace());
-        if refusal.for_now && !self.sockets.borrow().iter().any(Socket::is_connected) {
+        if refusal.for_now && !self.sockets.borrow().iter().any(Socket::is_present) {
             debug!(target: "gateway::session::packets",
                 session = %session.log_name(),
                 namespace = socket.namespace(),

@@ -123,6 +123,10 @@ impl Socket {
 
     /// Queues a packet, unless the socket is not connected.
     pub(crate) fn push(&self, packet: &Rc<Parcel>, kind: PacketType, volatile: bool) -> bool {
+        self.catch_up();
+        if self.is_going() {
+            return false;
+        }
         match self.0.state.get() {
             State::Connected => {
                 let pushed = self.0.session.push(packet, kind, volatile);
@@ -174,7 +178,7 @@ impl Socket {
     pub(crate) fn may_owe_ack(&self) -> bool {
         let extra = self.0.extra.borrow();
         let owed = extra.acks.as_ref().map_or(0, |acks| acks.len());
-        self.is_connected() && owed < MAX_PENDING_ACKS
+        self.is_present() && owed < MAX_PENDING_ACKS
     }
 
     /// Notes who waits for an acknowledgement; `false` if the socket cannot owe it.

@@ -14,6 +14,7 @@ impl Socket {
     /// nothing. What other nodes publish may be missed for a moment: see
     /// [`join_everywhere`](Self::join_everywhere).
     pub fn join<R: AsRef<str>>(&self, rooms: impl IntoIterator<Item = R>) {
+        self.catch_up();
         let mut known: Option<FxHashSet<Rc<str>>> = None;
         let mut joined = Vec::new();
         for (count, room) in rooms.into_iter().enumerate() {
@@ -22,7 +23,7 @@ impl Socket {
                 known = Some(self.0.rooms.borrow().iter().cloned().collect());
             }
             let Some(known) = &mut known else {
-                if !self.is_in(room) {
+                if !self.has_room(room) {
                     joined.extend(self.enter_room(room));
                 }
                 continue;
@@ -41,7 +42,7 @@ impl Socket {
         let mut joined = Joined::default();
         let rooms: Vec<R> = rooms.into_iter().collect();
         self.join(&rooms);
-        if self.is_connected() {
+        if self.is_present() {
             for room in &rooms {
                 joined.and(self.0.namespace.room_in_force(room.as_ref()));
             }
@@ -54,6 +55,9 @@ impl Socket {
     /// Leaves a room. Its own is not left before it disconnects.
     pub fn leave(&self, room: &str) {
         self.catch_up();
+        if self.is_going() {
+            return;
+        }
         let mut rooms = self.0.rooms.borrow_mut();
         if let Some(position) = rooms.iter().position(|joined| **joined == *room) {
             rooms.swap_remove(position);
@@ -69,6 +73,9 @@ impl Socket {
             return rooms.for_each(|room| self.leave(room));
         }
         self.catch_up();
+        if self.is_going() {
+            return;
+        }
         let named: FxHashSet<&str> = rooms.collect();
         let mut left = Vec::new();
         self.0.rooms.borrow_mut().retain(|room| {
@@ -85,7 +92,7 @@ impl Socket {
     /// Those of these different rooms that it is not in.
     pub(crate) fn not_in<'a>(&self, rooms: impl ExactSizeIterator<Item = &'a str>) -> Vec<&'a str> {
         if rooms.len() <= FEW_ROOMS {
-            return rooms.filter(|room| !self.is_in(room)).collect();
+            return rooms.filter(|room| !self.has_room(room)).collect();
         }
         let joined = self.0.rooms.borrow();
         let joined: FxHashSet<&str> = joined.iter().map(AsRef::as_ref).collect();
@@ -97,6 +104,7 @@ impl Socket {
 
     /// The rooms that it is in, its own first.
     pub fn rooms(&self) -> Vec<String> {
+        self.catch_up();
         let own = std::iter::once(self.id().to_string());
         own.chain(self.0.rooms.borrow().iter().map(|room| room.to_string()))
             .collect()
@@ -104,6 +112,7 @@ impl Socket {
 
     /// How many rooms it is in, its own not counted.
     pub fn room_count(&self) -> usize {
+        self.catch_up();
         self.0.rooms.borrow().len()
     }
 
@@ -119,6 +128,12 @@ impl Socket {
 
     /// Whether it is in a room.
     pub fn is_in(&self, room: &str) -> bool {
+        self.catch_up();
+        self.has_room(room)
+    }
+
+    /// The same, as long as no walk is about to change that.
+    pub(crate) fn has_room(&self, room: &str) -> bool {
         self.id().as_str() == room || self.0.rooms.borrow().iter().any(|joined| **joined == *room)
     }
 
@@ -129,7 +144,8 @@ impl Socket {
     }
 
     pub(super) fn join_one(&self, room: &str) {
-        if !self.is_in(room) {
+        self.catch_up();
+        if !self.has_room(room) {
             let joined = self.enter_room(room);
             self.tell_joined(joined.as_slice());
         }
@@ -138,6 +154,9 @@ impl Socket {
     /// Joins a room that it is not in; returns the room's shared name.
     fn enter_room(&self, room: &str) -> Option<Rc<str>> {
         self.catch_up();
+        if self.is_going() {
+            return None;
+        }
         let joined: Rc<str> = match self.0.state.get() {
             State::Accepted | State::Connected => self.0.namespace.join(room, self),
             State::Connecting => room.into(),
