@@ -3,15 +3,17 @@
 
     make dist
     python3 loadtest/scale.py [--out scale.json] [--plot docs/scaling.png] [--only connections|rooms]
+    python3 loadtest/scale.py --only connections --counts 1000000 --messages 1
 
-Connections are idle WebSockets with heartbeats, after 20 messages each. A process of this machine may have only so many descriptors, so many
-connections are spread over several gateways and several generators, each pair with addresses of its own in 127.0.0.0/8. Rooms have
-10,000 members among them and get 40,000 deliveries a second whatever their number.
+Connections are idle WebSockets with heartbeats, after 20 messages each (--messages). A process of this machine may have only so many descriptors, so many
+connections are spread over several gateways and several generators, each pair with addresses of its own in 127.0.0.0/8. Generators connect
+one after another. Rooms have 10,000 members among them and get 40,000 deliveries a second whatever their number.
 
 Figures are read from /proc and /metrics by this script, over a window in which nothing comes or goes. The plot needs matplotlib.
 """
 
 import argparse
+import functools
 import json
 import os
 import pathlib
@@ -23,7 +25,7 @@ import time
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-DIST = ROOT / "target" / "dist"
+PROGRAMS = ROOT / "target" / "dist"
 
 CONNECTIONS = [1_000, 3_000, 10_000, 30_000, 50_000, 100_000]
 # Members (and as many publishers as rooms) have to fit into the descriptors of one process.
@@ -42,7 +44,7 @@ class Gateway:
         self.port, self.internal = 20_000 + 2 * number, 20_001 + 2 * number
         settings = {"LISTEN": f"127.0.0.1:{self.port}", "INTERNAL_LISTEN": f"127.0.0.1:{self.internal}", "DEMO": "false", "SHUTDOWN_DRAIN": "0"}
         environment = {**os.environ, **{f"GATEWAY_{name}": value for name, value in settings.items()}}
-        self.child = subprocess.Popen([DIST / "gateway"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.child = subprocess.Popen([PROGRAMS / "gateway"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.until(lambda: self.metrics() is not None)
 
     def until(self, holds, seconds=300):
@@ -87,24 +89,25 @@ class Gateway:
 
 def generator(gateway, number, *arguments):
     common = ["--quiet", "--url", f"http://127.0.0.1:{gateway.port}", "--source", f"127.{number + 1}.0.1"]
-    return subprocess.Popen([DIST / "loadtest", *arguments, *common], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen([PROGRAMS / "loadtest", *arguments, *common], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def slab():
     return int(re.search(r"^Slab:\s+(\d+) kB", pathlib.Path("/proc/meminfo").read_text(), flags=re.M)[1]) * 1024
 
 
-def connections(count):
+def connections(count, messages):
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1] - SPARE
     pairs = -(-count // most)
     shares = [count // pairs + (number < count % pairs) for number in range(pairs)]
     gateways = [Gateway(number) for number in range(pairs)]
     empty, slab_before = sum(gateway.resident() for gateway in gateways), slab()
     began = time.monotonic()
-    arguments = ["idle", "--messages", "20", "--size", "64", "--hold", "10m", "--after", "0s"]
-    load = [generator(gateway, number, *arguments, "--clients", str(share)) for number, (gateway, share) in enumerate(zip(gateways, shares))]
-    for gateway, share in zip(gateways, shares):
-        gateway.until(lambda: gateway.total("gateway_sockets") == share and gateway.total("gateway_packets_received_total") >= 20 * share)
+    arguments = ["idle", "--messages", str(messages), "--size", "64", "--hold", "60m", "--after", "0s"]
+    load = []
+    for number, (gateway, share) in enumerate(zip(gateways, shares)):
+        load.append(generator(gateway, number, *arguments, "--clients", str(share)))
+        gateway.until(lambda: gateway.total("gateway_sockets") == share and gateway.total("gateway_packets_received_total") >= messages * share)
     connected = time.monotonic() - began
     # Until each has had its first ping, whose time is spread from then on as the connects were.
     time.sleep(30)
@@ -198,10 +201,13 @@ def main():
     parser.add_argument("--out", default="target/scale.json")
     parser.add_argument("--plot")
     parser.add_argument("--only", choices=["connections", "rooms"])
+    parser.add_argument("--counts", help="other numbers of connections, separated by commas", type=lambda text: [int(count) for count in text.split(",")], default=CONNECTIONS)
+    parser.add_argument("--messages", help="of each connection before it is idle", type=int, default=20)
     options = parser.parse_args()
     out = pathlib.Path(options.out)
     results = json.loads(out.read_text()) if out.exists() else {}
-    for name, measure, sizes in (("rooms", rooms, ROOMS), ("connections", connections, CONNECTIONS)):
+    idle = functools.partial(connections, messages=options.messages)
+    for name, measure, sizes in (("rooms", rooms, ROOMS), ("connections", idle, options.counts)):
         if options.only in (None, name):
             results[name] = []
             for size in sizes:
