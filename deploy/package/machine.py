@@ -293,9 +293,33 @@ def check(packages):
         machine.run("apt-get", "-q", "install", "-y", f"/packages/{packages.deb.name}", check=True)
         for step in (service.serves, service.tells_its_sessions, service.is_rated, service.reloads, service.reloads_by_its_type, service.refuses_a_bad_reload):
             step()
-        for step in (service.gets_credentials, service.gets_sockets, service.is_watched, service.is_left_with_a_wrong_file, service.goes):
+        for step in (service.gets_credentials, service.gets_sockets, service.is_watched, service.is_left_with_a_wrong_file):
             step()
+        service.is_upgraded(packages)
+        service.goes()
+    with Machine(packages) as machine:
+        installs_from_the_tar(machine)
     print("machine: all as the page says")
+
+
+def installs_from_the_tar(machine):
+    """Each command of INSTALL.md, in its order; the machine's only user is root, without sudo."""
+    machine.run("sh", "-c", "mkdir /tar && tar xzf /packages/*.tar.gz --strip-components=1 -C /tar", check=True)
+    page = (HERE / "INSTALL.md").read_text()
+    commands = re.findall(r"^\$ (.*)$|`(sudo [^`]*)`", page, flags=re.M)
+    for command in (block or inline for block, inline in commands):
+        told = ["sh", "-c", f"cd /tar && {command.replace('sudo ', '')}"]
+        if command != "gateway":
+            machine.run(*told, check=True)
+            continue
+        node = subprocess.Popen(machine.command(*told), preexec_fn=machine.enter, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        first_message(lambda: node.poll() is None)
+        machine.run("pkill", "-INT", "--exact", "gateway", check=True)
+        node.wait(PATIENCE_SECONDS)
+    service = Service(machine)
+    service.serves()
+    service.holds(machine.run("test", "-e", "/usr/local/share/man/man1/gateway.1").returncode == 0, "there is no manual")
+    print(f"  the {len(commands)} commands of INSTALL.md, and the service that they start", flush=True)
 
 
 class Service:
@@ -344,7 +368,7 @@ class Service:
         self.wait("a first message", echoes)
         user = self.machine.run("ps", "-o", "uid=", "-p", self.shows("MainPID")).stdout.strip()
         self.holds(int(user) in DYNAMIC_USERS, f"its user is {user}")
-        self.said("started and enabled by the installation, as a user of its own; a client is answered")
+        self.said("started and enabled, as a user of its own; a client is answered")
 
     def tells_its_sessions(self):
         self.wait("it tells its sessions", lambda: re.match(r"serving \d+ sessions", self.shows("StatusText")))
@@ -451,6 +475,15 @@ class Service:
         self.start_again("start")
         self.wait("a message", echoes)
         self.said("with a wrong file it fails once, and is left")
+
+    def is_upgraded(self, packages):
+        """By the same version: what counts is that the service is another process with the old settings."""
+        settings = self.machine.run("cat", "/etc/gateway/gateway.toml", check=True).stdout
+        first = self.shows("MainPID")
+        self.machine.run("dpkg", "--force-confold", "--install", f"/packages/{packages.deb.name}", check=True)
+        self.wait("a new process serves", lambda: self.shows("MainPID") not in (first, "0") and echoes())
+        self.holds(self.machine.run("cat", "/etc/gateway/gateway.toml").stdout == settings, "an upgrade takes the settings")
+        self.said("an upgrade starts it anew, with the settings that were changed")
 
     def goes(self):
         self.machine.run("apt-get", "-q", "remove", "-y", "gateway", check=True)

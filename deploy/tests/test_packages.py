@@ -78,6 +78,24 @@ class Files(unittest.TestCase):
         for library in named:
             self.assertRegex(text, rf"(?m)^{library} \S+ \(", f"{library} has no file of its licence")
 
+    def test_bash_completes_commands_flags_and_shells(self):
+        with tarfile.open(only("*.tar.gz")) as archive:
+            (name,) = (name for name in archive.getnames() if name.endswith("/gateway.bash"))
+            script = FOLDER / "gateway.bash"
+            script.write_bytes(archive.extractfile(name).read())
+        for line, completed in (
+            ("doc", "doctor"),
+            ("serve --redis-u", "--redis-url --redis-url-file"),
+            ("token --tt", "--ttl"),
+            ("doctor --idle", "--idle-timeout"),
+            ("completions z", "zsh"),
+        ):
+            with self.subTest(line):
+                words = f"COMP_WORDS=(gateway {line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))"
+                ask = '_gateway gateway "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"; echo "${COMPREPLY[*]}"'
+                done = subprocess.run(["bash", "--norc", "-c", f'source "{script}"; {words}; {ask}'], check=True, stdout=subprocess.PIPE, text=True)
+                self.assertEqual(done.stdout.strip(), completed)
+
 
 class Installed(unittest.TestCase):
     """In a root of its own."""
