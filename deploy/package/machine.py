@@ -17,6 +17,7 @@ import pathlib
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -40,6 +41,7 @@ PATIENCE_SECONDS = 60
 # Those that systemd gives to services with DynamicUser.
 DYNAMIC_USERS = range(61184, 65520)
 FIRST_WITH_NOTIFY_RELOAD = 253
+PAGE = ROOT / "docs/packages.md"
 SECRET = "a secret of this test that is long enough"
 
 # What a container has in /dev, with its numbers.
@@ -286,6 +288,14 @@ def echoes(host="127.0.0.1", port=CLIENTS, auth=""):
         connection.close()
 
 
+def shown_certificate():
+    """What the clients' port shows, if it speaks TLS."""
+    try:
+        return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("127.0.0.1", CLIENTS)))
+    except OSError:
+        return None
+
+
 def check(packages):
     """What the page of packages says of the service."""
     with Machine(packages) as machine:
@@ -293,7 +303,7 @@ def check(packages):
         machine.run("apt-get", "-q", "install", "-y", f"/packages/{packages.deb.name}", check=True)
         for step in (service.serves, service.tells_its_sessions, service.is_rated, service.reloads, service.reloads_by_its_type, service.refuses_a_bad_reload):
             step()
-        for step in (service.gets_credentials, service.gets_sockets, service.is_watched, service.is_left_with_a_wrong_file):
+        for step in (service.gets_credentials, service.renews_a_certificate, service.gets_sockets, service.is_watched, service.is_left_with_a_wrong_file):
             step()
         service.is_upgraded(packages)
         service.goes()
@@ -426,9 +436,46 @@ class Service:
         self.start_again()
         self.holds(not echoes(), "it takes clients without a token")
         token = self.machine.run("gateway", "token", "--sub", "ann", "--auth-jwt-secret", SECRET, check=True).stdout.strip()
-        self.wait("a client with a token is answered", lambda: echoes(auth=f'{{"token":"{token}"}}'))
-        self.drop_in("credentials", "")
+        shown = f'{{"token":"{token}"}}'
+        self.wait("a client with a token is answered", lambda: echoes(auth=shown))
         self.said("a secret that root alone can read comes by LoadCredential")
+        self.write("/etc/gateway/secrets/jwt_secret", SECRET[::-1])
+        self.systemctl("reload", "gateway")
+        self.holds(echoes(auth=shown), "a reload reads another credential than that of the start")
+        self.start_again()
+        self.holds(not echoes(auth=shown), "a restart keeps the old credential")
+        self.drop_in("credentials", "")
+        self.start_again()
+        self.said("a changed credential counts from the next start on")
+
+    def renews_a_certificate(self):
+        """That a group of the service may read, by the lines of the page."""
+        (drop_in,) = re.findall(r"```ini\n(  \[Service\]\n  SupplementaryGroups=.*?)```", PAGE.read_text(), flags=re.S)
+        self.machine.run("groupadd", "--system", "tls", check=True)
+        first = self.certificate()
+        self.machine.run("chown", "root:tls", "/etc/gateway/tls", check=True)
+        self.machine.run("chmod", "750", "/etc/gateway/tls", check=True)
+        self.drop_in("tls", re.sub("^  ", "", drop_in, flags=re.M))
+        self.start_again()
+        self.wait("it shows its certificate", lambda: shown_certificate() == first)
+        second = self.certificate()
+        self.wait("it shows the new certificate", lambda: shown_certificate() == second)
+        self.machine.run("rm", "-r", "/etc/gateway/tls", check=True)
+        self.drop_in("tls", "")
+        self.start_again()
+        self.said("a certificate that its group can read, renewed while it serves")
+
+    def certificate(self):
+        """Writes a new one with its key, and returns it."""
+        with tempfile.TemporaryDirectory() as folder:
+            crt, key = pathlib.Path(folder) / "tls.crt", pathlib.Path(folder) / "tls.key"
+            make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+            subprocess.run([*make, "-keyout", key, "-out", crt], check=True, stderr=subprocess.DEVNULL)
+            for file in (crt, key):
+                self.write(f"/etc/gateway/tls/{file.name}", file.read_text())
+                self.machine.run("chown", "root:tls", f"/etc/gateway/tls/{file.name}", check=True)
+                self.machine.run("chmod", "640", f"/etc/gateway/tls/{file.name}", check=True)
+            return ssl.PEM_cert_to_DER_cert(crt.read_text())
 
     def drop_in(self, name, text):
         self.write(f"/etc/systemd/system/gateway.service.d/{name}.conf", text)
@@ -436,8 +483,7 @@ class Service:
 
     def gets_sockets(self):
         """By the two units of the page; clients come by port 443, for which the service has no right."""
-        page = (ROOT / "docs/packages.md").read_text()
-        (block,) = re.findall(r"```ini\n(\s*\[Socket\].*?)```", page, flags=re.S)
+        (block,) = re.findall(r"```ini\n(\s*\[Socket\].*?)```", PAGE.read_text(), flags=re.S)
         unit = re.sub(r"^ +", "", block, flags=re.M)
         self.write("/etc/systemd/system/gateway-clients.socket", unit)
         self.write("/etc/systemd/system/gateway-internal.socket", unit.replace("443", str(INTERNAL)).replace("=clients", "=internal"))
