@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""A machine with only Debian's base, for the packages: machine.py measure|check [--packages FOLDER] [--rounds N]
+"""A machine with only Debian's base, for the packages: machine.py measure|check|build [--packages FOLDER] [--rounds N]
 
 measure   how long it takes from the file to the first message of a client, with the tar and with the Debian package
+build     the same for `cargo run --release` of the commit that is checked out, with gcc and this machine's Rust and registry
 check     what only systemd itself shows: the service starts, reloads, is watched, gets credentials and sockets, and goes
 
 The machine has a root of its own with Debian's packages of the priorities `required` and `important`, made once by mmdebstrap or
@@ -33,11 +34,14 @@ from testkit import until  # noqa: E402
 
 # The release of Debian of which the machine is.
 SUITE = os.environ.get("SUITE", "bookworm")
-BASE = ROOT / "target" / "deploy" / f"machine-{SUITE}"
+BASES = ROOT / "target" / "deploy"
+# What README says that a build needs beside Rust.
+COMPILER = ("gcc", "libc6-dev")
 CLIENTS, INTERNAL = 3000, 3001
 PAUSE_SECONDS = 0.002
 # For a machine that is busy with other work.
 PATIENCE_SECONDS = 60
+BUILD_SECONDS = 3600
 # Those that systemd gives to services with DynamicUser.
 DYNAMIC_USERS = range(61184, 65520)
 FIRST_WITH_NOTIFY_RELOAD = 253
@@ -67,7 +71,7 @@ LEFT_OUT = ("apt-daily.timer", "apt-daily-upgrade.timer", "console-getty.service
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["measure", "check"])
+    parser.add_argument("what", choices=["measure", "check", "build"])
     parser.add_argument("--packages", default=str(target_folder() / "package"))
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
@@ -76,9 +80,11 @@ def main():
     if "MACHINE_INSIDE" not in os.environ:
         # The program and its clients meet on a loopback where all ports are free; what is mounted goes with the last process.
         inside = ["unshare", "--net", "--mount", "--propagation", "private", sys.executable, str(HERE / "machine.py"), *sys.argv[1:]]
-        make_base()
+        make_base(COMPILER if given.what == "build" else ())
         sys.exit(subprocess.run(inside, env={**os.environ, "MACHINE_INSIDE": "1"}).returncode)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    if given.what == "build":
+        return build(given.rounds)
     packages = Packages(pathlib.Path(given.packages).resolve())
     measure(packages, given.rounds) if given.what == "measure" else check(packages)
 
@@ -99,21 +105,28 @@ class Packages:
         return found[0]
 
 
-def make_base():
-    """The root of Debian's base, made once."""
-    made = BASE / ".made"
+def base_with(included):
+    """Where the root of Debian's base with these packages is."""
+    return BASES / "-".join(["machine", SUITE, *included])
+
+
+def make_base(included=()):
+    """Makes it, once."""
+    base = base_with(included)
+    made = base / ".made"
     if made.exists():
         return
-    shutil.rmtree(BASE, ignore_errors=True)
-    BASE.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(base, ignore_errors=True)
+    base.parent.mkdir(parents=True, exist_ok=True)
+    include = [f"--include={','.join(included)}"] if included else []
     # Both leave out what has another priority than `required` and `important`.
     if shutil.which("mmdebstrap"):
-        command = ["mmdebstrap", "--variant=important", SUITE, BASE]
+        command = ["mmdebstrap", "--variant=important", *include, SUITE, base]
     elif shutil.which("debootstrap"):
-        command = ["debootstrap", SUITE, BASE]
+        command = ["debootstrap", *include, SUITE, base]
     else:
         sys.exit("machine: apt-get install mmdebstrap")
-    print(f"making a machine of Debian's base in {BASE}", flush=True)
+    print(f"making a machine of Debian's base in {base}", flush=True)
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         sys.exit(f"machine: {command[0]}: {done.stdout[-2000:]}")
@@ -121,24 +134,25 @@ def make_base():
 
 
 class Machine:
-    """Debian's base with these packages in /packages, from its start to its end."""
+    """Debian's base with these files in /packages, from its start to its end. What it writes is in memory."""
 
-    def __init__(self, packages):
-        self.ends = contextlib.ExitStack()
+    def __init__(self, files, included=(), shared=None):
+        """`shared` are folders of this machine, each with the place where that one sees it, to read."""
+        self.ends, self.base, self.shared = contextlib.ExitStack(), base_with(included), shared or {}
         try:
-            self.start(packages)
+            self.start(files)
         except BaseException:
             self.ends.close()
             raise
 
-    def start(self, packages):
+    def start(self, files):
         folder = pathlib.Path(self.ends.enter_context(tempfile.TemporaryDirectory()))
         self.mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", folder)
         for name in ("upper", "work", "root"):
             (folder / name).mkdir()
         root = folder / "root"
-        self.mount("-t", "overlay", "-o", f"lowerdir={BASE},upperdir={folder}/upper,workdir={folder}/work", "overlay", root)
-        self.fill(root, packages)
+        self.mount("-t", "overlay", "-o", f"lowerdir={self.base},upperdir={folder}/upper,workdir={folder}/work", "overlay", root)
+        self.fill(root, files)
         self.cgroup = cgroups() / f"gateway-machine-{os.getpid()}"
         self.cgroup.mkdir()
         self.ends.callback(lambda: until("its cgroups are empty", lambda: removed(self.cgroup)))
@@ -152,8 +166,8 @@ class Machine:
         is_up = lambda: self.runs() and self.run("systemctl", "is-system-running").stdout.strip() in ("running", "degraded")
         until("systemd is up", is_up, PATIENCE_SECONDS)
 
-    def fill(self, root, packages):
-        """What a container has, and the packages."""
+    def fill(self, root, files):
+        """What a container has, and the files."""
         self.mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", root / "dev")
         for name, (major, minor) in DEVICES.items():
             os.mknod(root / "dev" / name, 0o666 | 0o020000, os.makedev(major, minor))
@@ -167,8 +181,11 @@ class Machine:
             (root / "etc/systemd/system" / unit).unlink(missing_ok=True)
             (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
         (root / "packages").mkdir()
-        for file in (packages.tar, packages.deb):
+        for file in files:
             shutil.copy(file, root / "packages")
+        for place, folder in self.shared.items():
+            (root / place).mkdir()
+            self.mount("--bind", "-o", "ro", folder, root / place)
         # It has an identity before its first start.
         (root / "etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")
         self.root = root
@@ -247,7 +264,7 @@ def measure(packages, rounds):
     print("| | bytes | seconds to the first message | seconds of CPU |\n|---|---|---|---|", flush=True)
     for name, (file, command) in ways.items():
         for _ in range(rounds):
-            with Machine(packages) as machine:
+            with Machine([file]) as machine:
                 cpu, began = machine.cpu(), time.monotonic()
                 child = subprocess.Popen(machine.command("sh", "-c", command), preexec_fn=machine.enter, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
                 first_message(lambda: child.poll() in (None, 0))
@@ -255,9 +272,45 @@ def measure(packages, rounds):
                 print(f"| {name} | {file.stat().st_size:,} | {seconds:.2f} | {cpu:.2f} |", flush=True)
 
 
-def first_message(goes_on):
+def build(rounds):
+    """From a clone to the first message. The crates are there, packed, as a first build finds them once it has fetched them."""
+    home = pathlib.Path(os.environ.get("CARGO_HOME") or pathlib.Path.home() / ".cargo")
+    rust = subprocess.run(["rustc", "--print", "sysroot"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    with tempfile.TemporaryDirectory() as folder:
+        sources = pathlib.Path(folder) / "sources.tar"
+        subprocess.run(["git", "archive", f"--output={sources}", "HEAD"], cwd=ROOT, check=True)
+        print("| | MB of target | MB of the program, stripped | seconds to the first message | seconds of CPU |\n|---|---|---|---|---|", flush=True)
+        for _ in range(rounds):
+            with Machine([sources], COMPILER, {"rust": rust}) as machine:
+                build_once(machine, home)
+
+
+def build_once(machine, home):
+    for part in ("index", "cache"):
+        shutil.copytree(home / "registry" / part, machine.root / "cargo/registry" / part)
+    if (home / "config.toml").exists():
+        shutil.copy(home / "config.toml", machine.root / "cargo")
+    machine.run("sh", "-c", "mkdir /src && tar xf /packages/sources.tar -C /src", check=True)
+    settings = ["PATH=/rust/bin:/usr/bin:/bin", "CARGO_HOME=/cargo", "CARGO_NET_OFFLINE=true"]
+    cpu, began = machine.cpu(), time.monotonic()
+    with tempfile.TemporaryFile() as log:
+        command = machine.command("env", "-i", *settings, "sh", "-c", "cd /src && exec cargo run --release")
+        child = subprocess.Popen(command, preexec_fn=machine.enter, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            first_message(lambda: child.poll() is None, BUILD_SECONDS)
+        except SystemExit:
+            log.seek(0)
+            sys.exit(f"machine: no first message: {log.read().decode()[-2000:]}")
+    seconds, cpu = time.monotonic() - began, machine.cpu() - cpu
+    target = int(machine.run("du", "-sm", "/src/target", check=True).stdout.split()[0])
+    machine.run("strip", "-o", "/stripped", "/src/target/release/gateway", check=True)
+    program = (machine.root / "stripped").stat().st_size / 1e6
+    print(f"| `cargo run --release` | {target} | {program:.1f} | {seconds:.0f} | {cpu:.0f} |", flush=True)
+
+
+def first_message(goes_on, patience=PATIENCE_SECONDS):
     """Waits until a client connects, calls, and is answered."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + patience
     while not echoes():
         if not goes_on() or time.monotonic() > deadline:
             sys.exit("machine: no first message")
@@ -298,7 +351,7 @@ def shown_certificate():
 
 def check(packages):
     """What the page of packages says of the service."""
-    with Machine(packages) as machine:
+    with Machine([packages.deb]) as machine:
         service = Service(machine)
         machine.run("apt-get", "-q", "install", "-y", f"/packages/{packages.deb.name}", check=True)
         for step in (service.serves, service.tells_its_sessions, service.is_rated, service.reloads, service.reloads_by_its_type, service.refuses_a_bad_reload):
@@ -307,7 +360,7 @@ def check(packages):
             step()
         service.is_upgraded(packages)
         service.goes()
-    with Machine(packages) as machine:
+    with Machine([packages.tar]) as machine:
         installs_from_the_tar(machine)
     print("machine: all as the page says")
 
