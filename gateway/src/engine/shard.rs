@@ -508,7 +508,12 @@ impl Shard {
 
     /// How many sessions are open and not let go.
     pub(crate) fn open_count(&self) -> usize {
-        self.registry.borrow().staying
+        let registry = self.registry.borrow();
+        debug_assert_eq!(registry.staying, {
+            let stay = |(_, session): &(usize, &Rc<Session>)| session.stays();
+            registry.sessions.iter().filter(stay).count()
+        });
+        registry.staying
     }
 
     /// A session closed, or is let go.

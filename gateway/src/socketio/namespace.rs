@@ -321,7 +321,12 @@ impl Namespace {
         }
         let opened = self.rooms.borrow();
         let mut found = rooms.iter().filter_map(|name| opened.get(&**name));
-        found.all(|room| room.reached.get() == round)
+        // It is not known of sockets in no room but their own.
+        let mut are_some = false;
+        found.all(|room| {
+            are_some = true;
+            room.reached.get() == round
+        }) && are_some
     }
 
     /// All in these rooms, or all sockets if these are none, are written an event in a round.

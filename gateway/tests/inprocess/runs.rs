@@ -139,6 +139,11 @@ fn take(gateway: &Gateway, step: &[String]) {
             let emit = |number| all.clone().to(room).emit(event, (number,)).unwrap();
             (0..MANY).for_each(emit);
         }
+        ["many by id", ids, event] => {
+            let all = ids.split(',').fold(all, |all, id| all.to(id));
+            let emit = |number| all.clone().emit(event, (number,)).unwrap();
+            (0..MANY).for_each(emit);
+        }
         ["large", room, event] => all.to(room).emit(event, ("x".repeat(6000),)).unwrap(),
         ["volatile", room, event] => all.volatile().to(room).emit(event, ()).unwrap(),
         ["all", event] => all.emit(event, ()).unwrap(),
@@ -369,6 +374,25 @@ async fn a_trace_has_a_line_for_each_event_that_a_busy_shard_sends() {
                 }
             }
         }
+    }
+}
+
+/// The first event of a round goes at once, and of sockets that are selected by their ids nobody knows which is.
+#[tokio::test]
+async fn events_for_many_clients_by_their_ids_wait_for_no_others() {
+    let mut busy = Busy::start(settings()).await;
+    let ids: Vec<String> = busy.crowd.iter().map(|(_, id)| id.clone()).collect();
+    let ids = ids.join(",");
+    for _ in 0..10 {
+        busy.warm_up().await;
+        let before = busy.work().await.reached;
+        busy.go(&[["many by id", &ids, "tick"], ["emit", "crowd", "end"]])
+            .await;
+        for (client, _) in &mut busy.crowd {
+            assert_eq!(events(client).await, "tick".repeat(MANY));
+        }
+        let reached = busy.work().await.reached - before;
+        assert!(reached >= (MANY * CROWD) as f64, "{reached}");
     }
 }
 

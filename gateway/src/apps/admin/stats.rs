@@ -1,7 +1,8 @@
 //! The numbers of this node, as `@socket.io/admin-ui` takes them.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -12,6 +13,8 @@ use serde_json::{Value, json};
 use crate::config::Pattern;
 use crate::count::{Series, ShardCounters, Upgraded};
 use crate::engine::node::Node;
+use crate::engine::shard::Shard;
+use crate::engine::turns::{Backwards, Turns};
 use crate::show::MAX_NAMESPACES;
 
 /// What the shards had counted at a moment.
@@ -145,19 +148,30 @@ fn polling(node: &Node) -> u64 {
     polling.min(sessions.sum::<usize>() as u64)
 }
 
+/// The namespaces of a shard with most sockets.
+async fn largest(shard: Rc<Shard>) -> Vec<(Arc<str>, usize)> {
+    let (mut walk, mut turns) = (Backwards::default(), Turns::default());
+    let mut largest = BTreeSet::new();
+    while let Some(namespace) = shard.next_namespace(&mut walk) {
+        largest.insert((namespace.len(), namespace.shared_name()));
+        if largest.len() > MAX_NAMESPACES {
+            largest.pop_first();
+        }
+        drop(namespace);
+        turns.took(1).await;
+    }
+    // One that came twice has the larger number.
+    let by_name: BTreeMap<Arc<str>, usize> = largest.into_iter().map(|(n, it)| (it, n)).collect();
+    by_name.into_iter().collect()
+}
+
 /// The namespaces with most sockets, and those that the configuration names.
 async fn namespaces(node: &Arc<Node>) -> Value {
-    let of_shards = node.query(|shard| {
-        let mut all = shard.all_namespaces();
-        all.sort_by_key(|namespace| Reverse(namespace.len()));
-        let most = all.iter().take(MAX_NAMESPACES);
-        let most = most.map(|namespace| (namespace.name().to_owned(), namespace.len()));
-        most.collect::<Vec<_>>()
-    });
+    let of_shards = node.query_in_turns(largest);
     let named = node.config().namespaces.iter().filter_map(Pattern::as_name);
     let mut counts: BTreeMap<String, usize> = named.map(|name| (name.to_owned(), 0)).collect();
     for (name, sockets) in of_shards.await.into_iter().flatten() {
-        *counts.entry(name).or_default() += sockets;
+        *counts.entry(name.to_string()).or_default() += sockets;
     }
     let mut counts: Vec<_> = counts.into_iter().collect();
     counts.sort_by_key(|(_, sockets)| Reverse(*sockets));
