@@ -180,6 +180,7 @@ impl Recovery {
                 },
                 window: micros(window),
                 lease: micros(LEASE),
+                rounds: LEASE.as_secs() / HEARTBEAT.as_secs(),
                 settle: micros(SETTLE),
                 read_bytes: READ_BYTES,
                 stays: STAYS,

@@ -17,6 +17,8 @@ pub struct Client {
     /// When it tries again, or gives a try up.
     due: u64,
     heard: u64,
+    /// When it connected last.
+    wanted: u64,
     rooms: Vec<String>,
     /// Some only listen.
     is_quiet: bool,
@@ -40,6 +42,7 @@ impl Client {
             away: net.now,
             due: net.now,
             heard: net.now,
+            wanted: net.now,
             rooms: Vec::new(),
             is_quiet: net.chance(25),
             is_resting: false,
@@ -78,6 +81,7 @@ impl Client {
             self.line = Some(line);
             self.due = net.now + PATIENCE;
             self.heard = net.now;
+            self.wanted = net.now;
             let (pid, offset) = (self.pid.clone(), self.offset.clone());
             net.say(|| {
                 format!(
@@ -138,7 +142,8 @@ impl Client {
                 // It takes itself for recovered exactly if the pid is the same.
                 let is_same = self.pid.as_ref() == Some(&pid);
                 if is_same && recovered {
-                    net.model.recover(self.index, &sid, data, net.now);
+                    net.model
+                        .recover(self.index, &sid, data, self.wanted, net.now);
                 } else {
                     net.model.begin(self.index, sid.clone(), net.now);
                     self.rooms.clear();

@@ -58,6 +58,8 @@ pub struct Model {
     excused: Option<u64>,
     /// Until when the server was away last: no heartbeat could be made.
     pub absent: u64,
+    /// Until when nodes may have to tell a new server what they know.
+    pub unsettled: u64,
     /// The first that was found.
     pub finding: Option<Finding>,
     /// What happened, counted.
@@ -81,6 +83,9 @@ struct Chain {
     client: usize,
     sid: String,
     since: u64,
+    /// When its client was recovered last, and when it had wanted to be.
+    recovered: u64,
+    wanted: u64,
     is_alive: bool,
     was_refused: bool,
     stays: Vec<Stay>,
@@ -172,6 +177,8 @@ impl Model {
             client,
             sid,
             since: now,
+            recovered: now,
+            wanted: now,
             is_alive: true,
             was_refused: false,
             stays: Vec::new(),
@@ -186,12 +193,13 @@ impl Model {
         self.count("connected");
     }
 
-    /// A client is told that it is recovered, and what was kept with its session.
-    pub fn recover(&mut self, client: usize, sid: &str, data: u64, now: u64) {
+    /// A client is told that it is recovered, as it `wanted`, and what was kept with its session.
+    pub fn recover(&mut self, client: usize, sid: &str, data: u64, wanted: u64, now: u64) {
         self.count("recovered");
         let Some(chain) = self.chain(client).filter(|it| it.sid == sid) else {
             return self.find(Rule::Impostor, now, format!("client {client} became {sid}"));
         };
+        (chain.recovered, chain.wanted) = (now, wanted);
         let legal = chain.kept..=chain.asked;
         // It was seen, so it does not go back behind it.
         chain.kept = data;
@@ -350,6 +358,30 @@ impl Model {
     pub fn void(&mut self, sid: &str) {
         for chain in self.chains.iter_mut().filter(|chain| chain.sid == sid) {
             chain.was_refused = true;
+        }
+    }
+
+    /// Of what was acknowledged before a client came back nothing may be missing a while later.
+    pub fn look_back(&mut self, is_connected: impl Fn(usize) -> bool, now: u64) {
+        if now < self.unsettled {
+            return;
+        }
+        let looked = self
+            .events
+            .partition_point(|it| it.submitted + 2 * WINDOW < now);
+        let chains = self.chains.iter().filter(|it| it.is_alive);
+        let chains = chains.filter(|it| it.recovered + 2 * SECOND < now && is_connected(it.client));
+        let missing = chains.flat_map(|chain| {
+            let events = self.events.iter().enumerate().skip(looked);
+            let missing = events.filter(|(id, event)| {
+                let is_before = event.acked.is_some_and(|at| at < chain.wanted);
+                is_before && chain.must_get(event) && !chain.got.contains(&(*id as EventId))
+            });
+            missing.map(|it| (chain.client, it.0))
+        });
+        if let Some((client, event)) = missing.take(1).next() {
+            let what = format!("event {event} to client {client}, which came back since");
+            self.find(Rule::Lost, now, what);
         }
     }
 

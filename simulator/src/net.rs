@@ -56,6 +56,8 @@ pub enum Due {
     RedisBack,
     /// The old master of a split is gone.
     Heal(usize),
+    /// The machine of the server does not fail after all.
+    Doom,
 }
 
 /// Who is at its ends.

@@ -43,6 +43,8 @@ pub struct Node {
     sockets: BTreeMap<Line, Socket>,
     tickets: BTreeMap<Ticket, Pending>,
     beat_due: u64,
+    /// When it made a heartbeat last.
+    beaten: u64,
     zero: Instant,
     /// What was delivered before its time, if that is the broken rule.
     delivered: BTreeSet<EventId>,
@@ -203,6 +205,7 @@ impl Node {
             sockets: BTreeMap::new(),
             tickets: BTreeMap::new(),
             beat_due: 0,
+            beaten: 0,
             zero: Instant::now(),
         }
     }
@@ -229,6 +232,11 @@ impl Node {
                 self.tickets.len()
             )
         })
+    }
+
+    /// When it made a heartbeat last.
+    pub fn beaten(&self) -> u64 {
+        self.beaten
     }
 
     /// Whether clients may come.
@@ -417,6 +425,7 @@ impl Node {
         let Some(line) = self.commands else {
             return;
         };
+        self.beaten = net.now;
         let released = self.receiver.released();
         let floor = match released {
             Some(known) => {

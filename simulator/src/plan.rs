@@ -58,6 +58,9 @@ pub enum Chaos {
     Away,
     /// The server's clock jumps.
     ClockJump,
+    /// A machine fails that has the server and a node: its clock jumps forward, its network is slow, and it is gone,
+    /// when the node made no heartbeat since and was just told that something is in the log.
+    MachineLost,
 }
 
 /// A rule that is broken on purpose: the checks have to find it.
@@ -104,11 +107,13 @@ pub enum Planted {
     DataBeforeWritten,
     /// A client may come back for as long as it likes.
     SlowComeback,
+    /// Who lived when another server took over is told by the clock alone.
+    LivedByClock,
 }
 
 impl Chaos {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::CutClient,
         Self::CutAll,
         Self::HalfOpenClient,
@@ -128,6 +133,7 @@ impl Chaos {
         Self::EmptyRestart,
         Self::Away,
         Self::ClockJump,
+        Self::MachineLost,
     ];
 
     /// How often it is drawn, beside the others.
@@ -140,7 +146,7 @@ impl Chaos {
             Self::SlowSubscription => 15,
             Self::Freeze | Self::Kill | Self::Drain => 5,
             Self::Vanish => 3,
-            Self::Failover | Self::Away => 2,
+            Self::Failover | Self::Away | Self::MachineLost => 2,
             Self::LossyFailover
             | Self::SplitBrain
             | Self::LossyRestart
@@ -152,7 +158,7 @@ impl Chaos {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::DeliverBeforeTheScript,
         Self::FetchInsteadOfClaim,
         Self::CompareByExistence,
@@ -173,6 +179,7 @@ impl Planted {
         Self::NoMark,
         Self::DataBeforeWritten,
         Self::SlowComeback,
+        Self::LivedByClock,
     ];
 }
 
@@ -236,6 +243,8 @@ pub const PING_TIMEOUT: u64 = 3 * SECOND;
 pub const HEARTBEAT: u64 = SECOND;
 /// How long after that it counts as alive.
 pub const LEASE: u64 = 4 * SECOND;
+/// The same in rounds of heartbeats. What waits on a connection until it is given up may be three of them.
+pub const ROUNDS: u64 = 6;
 /// For how long a client may come back.
 pub const COMEBACK: u64 = 5 * SECOND;
 /// How long after an event was handed to a connection it is proven that it arrived.

@@ -8,7 +8,7 @@ use adapter::recovery::{
 };
 
 use crate::net::{End, Ends, Line, Net, Payload};
-use crate::plan::Planted;
+use crate::plan::{LEASE, Planted, SECOND};
 
 /// The servers that there were; the last one is the master.
 pub struct FakeRedis {
@@ -30,6 +30,9 @@ struct Server {
 
 /// Where time begins: 2026, in microseconds.
 const EPOCH: u64 = 1_790_000_000_000_000;
+
+/// For how long it may take until what a server lacks is noticed.
+const UNSETTLED: u64 = 2 * LEASE + 12 * SECOND;
 
 /// Most calls that a replica is behind.
 const BEHIND: usize = 60;
@@ -86,7 +89,14 @@ impl FakeRedis {
             true => net.rng.usize(..=server.tail.len()),
             false => 0,
         };
-        while server.tail.len() > lost {
+        self.lose_last(lost, net);
+    }
+
+    /// Another server takes over without the very last calls.
+    pub fn lose_last(&mut self, calls: usize, net: &mut Net) {
+        net.model.unsettled = net.now + UNSETTLED;
+        let server = self.servers.last_mut().expect("there is always one");
+        while server.tail.len() > calls {
             replicate(server);
         }
         let store = server.copy.clone();

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use adapter::recovery::{Keep, Settings};
+use adapter::recovery::{Done, Keep, Reply, Settings};
 
 use crate::client::Client;
 use crate::model::{Finding, Rule};
 use crate::net::{Due, End, Ends, Mailbox, Net, Payload};
 use crate::node::Node;
-use crate::plan::{BACK, Chaos, LEASE, Plan, Planted, SECOND, WINDOW};
+use crate::plan::{BACK, Chaos, HEARTBEAT, LEASE, Plan, Planted, ROUNDS, SECOND, WINDOW};
 use crate::redis::FakeRedis;
 
 /// What came of a run.
@@ -29,6 +29,8 @@ struct World {
     clients: Vec<Client>,
     /// Until when the server is away.
     away_until: u64,
+    /// Since when its machine is about to fail.
+    doomed: Option<u64>,
     is_calm: bool,
 }
 
@@ -76,6 +78,10 @@ impl World {
             },
             window: WINDOW,
             lease: LEASE,
+            rounds: match net.is_planted(Planted::LivedByClock) {
+                true => 0,
+                false => ROUNDS,
+            },
             settle: 2 * LEASE,
             read_bytes: net.knobs.read_bytes,
             stays: if is_ample { 1000 } else { 3 },
@@ -87,6 +93,7 @@ impl World {
             nodes: Vec::new(),
             clients: Vec::new(),
             away_until: 0,
+            doomed: None,
             is_calm: false,
             net,
         };
@@ -158,6 +165,7 @@ impl World {
                 }
             }
             Due::Heal(server) => self.cut_server(|it| it == server, true),
+            Due::Doom => self.doomed = None,
         }
         self.blame();
         true
@@ -175,7 +183,13 @@ impl World {
             (
                 Ends::Client(_, node) | Ends::Commands(node, _) | Ends::Subscription(node, _),
                 payload,
-            ) => self.give(node, Due::Arrive(line, payload)),
+            ) => {
+                let is_end = self.is_doomed(node) && is_of_publish(&payload);
+                self.give(node, Due::Arrive(line, payload));
+                if is_end {
+                    self.lose_machine(node);
+                }
+            }
         }
     }
 
@@ -201,7 +215,8 @@ impl World {
             | Due::Trouble
             | Due::Faster(_)
             | Due::RedisBack
-            | Due::Heal(_) => node.tick(self.redis.master(), &mut self.net),
+            | Due::Heal(_)
+            | Due::Doom => node.tick(self.redis.master(), &mut self.net),
         }
     }
 
@@ -264,6 +279,9 @@ impl World {
         if self.is_calm {
             return;
         }
+        let (clients, now) = (&self.clients, self.net.now);
+        let is_connected = |client: usize| clients[client].is_connected();
+        self.net.model.look_back(is_connected, now);
         let calm = self.net.knobs.calm;
         let pause = self.net.between(calm / 10, calm * 2);
         self.net.after(pause, Due::Trouble);
@@ -384,7 +402,42 @@ impl World {
                 let jump = self.net.between(0, 20 * SECOND) as i64 - 10 * SECOND as i64;
                 self.redis.jump(jump);
             }
+            Chaos::MachineLost => {
+                let jump = self.net.between(LEASE, LEASE + 2 * SECOND);
+                self.redis.jump(jump as i64);
+                for line in self.net.find(|ends| matches!(ends, Ends::Subscription(..))) {
+                    let latency = self.net.between(100_000, SECOND);
+                    self.net.set_latency(line, latency);
+                    self.net.after(2 * SECOND, Due::Faster(line));
+                }
+                self.doomed = Some(self.net.now);
+                self.net.after(2 * HEARTBEAT, Due::Doom);
+            }
         }
+    }
+
+    /// Whether the server's machine is about to fail with a node, and another made a heartbeat meanwhile.
+    fn is_doomed(&self, node: usize) -> bool {
+        let Some(since) = self.doomed else {
+            return false;
+        };
+        let has_beaten = |place: &Place| place.node.as_ref().is_some_and(|it| it.beaten() > since);
+        !has_beaten(&self.nodes[node]) && self.nodes.iter().any(has_beaten)
+    }
+
+    /// The server's machine is gone, and a node with it.
+    fn lose_machine(&mut self, node: usize) {
+        self.doomed = None;
+        self.net
+            .say(|| format!("the machine of node {node} is lost"));
+        self.net.model.count("machines lost");
+        let calls = self.net.rng.usize(1..=2);
+        self.redis.lose_last(calls, &mut self.net);
+        self.remove(node, false);
+        let pause = self.net.between(SECOND, 8 * SECOND);
+        self.net.after(pause, Due::Start(node));
+        self.cut_server(|_| true, true);
+        self.leave_for(2 * SECOND);
     }
 
     fn with_one(&mut self, filter: impl Fn(Ends) -> bool, act: impl Fn(&mut Net, u64)) {
@@ -421,7 +474,7 @@ impl World {
 
     /// Nothing goes wrong any more: what was promised has to be kept, and nothing may be left at the end.
     fn calm_down(&mut self) {
-        self.is_calm = true;
+        (self.is_calm, self.doomed) = (true, None);
         self.run_for(60 * SECOND);
         for client in &mut self.clients {
             client.rest();
@@ -464,6 +517,23 @@ impl Ends {
             Self::Client(..) => None,
             Self::Commands(_, server) | Self::Subscription(_, server) => Some(server),
         }
+    }
+}
+
+/// Whether a node is told that something is in the log.
+fn is_of_publish(payload: &Payload) -> bool {
+    match payload {
+        Payload::Reply(Reply::Done { done, .. }) => {
+            done.iter().any(|it| matches!(it, Done::Published(_)))
+        }
+        Payload::Reply(_)
+        | Payload::ToRedis(_)
+        | Payload::Subscribe(_)
+        | Payload::Unsubscribe(_)
+        | Payload::Subscribed(_)
+        | Payload::Heard(_)
+        | Payload::Up(_)
+        | Payload::Down(_) => false,
     }
 }
 

@@ -1,9 +1,12 @@
 //! What puts a namespace in order. With Redis a script does the same, on keys of one hash tag.
 
+mod eras;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use self::eras::Era;
 use super::call::Beat;
 use super::log::Log;
 use super::session::{Owner, Sessions};
@@ -60,19 +63,12 @@ struct Life {
     sessions: Sessions,
 }
 
-/// The time of one server.
-#[derive(Debug, Clone, Copy)]
-struct Era {
-    /// Its first place.
-    start: Position,
-    /// The last place of the era before that it knows of.
-    boundary: Position,
-}
-
 #[derive(Debug, Clone)]
 struct Peer {
     /// When it was heard last, in microseconds of the log's clock, which does not go backwards when a server's does.
     beat: u64,
+    /// The round of its last heartbeat.
+    round: u64,
     is_retired: bool,
     /// In which era it told what it knows.
     era: Position,
@@ -92,6 +88,8 @@ pub struct Settings {
     pub window: u64,
     /// How long after its last heartbeat a process counts as alive, in microseconds.
     pub lease: u64,
+    /// For how many rounds of heartbeats after its last one a process counts as alive, whatever the clock says.
+    pub rounds: u64,
     /// How long processes are awaited after another server took over, in microseconds.
     pub settle: u64,
     /// Most bytes that one read brings, or one entry.
@@ -225,10 +223,7 @@ struct Turn<'a> {
 impl Life {
     fn new(random: u64, server: ServerId, now: u64) -> Self {
         let start = Position::ZERO.after(now);
-        let first = Era {
-            start,
-            boundary: Position::ZERO,
-        };
+        let first = Era::first(start);
         Self {
             epoch: Epoch::new(random),
             begin: start,
@@ -252,73 +247,12 @@ impl Life {
         self.last
     }
 
-    fn era(&self) -> Position {
-        self.eras.last().map_or(Position::ZERO, |era| era.start)
-    }
-
     fn known(&self) -> Known {
         Known {
             epoch: self.epoch,
             era: self.era(),
             position: self.last,
         }
-    }
-
-    /// Another server took over. Those who lived when the one before was heard last are awaited.
-    fn begin_era(&mut self, server: ServerId, now: u64, settings: &Settings) {
-        let boundary = self.last;
-        let start = self.advance(now);
-        self.eras.push(Era { start, boundary });
-        if self.eras.len() > MAX_ERAS {
-            self.eras.remove(0);
-        }
-        self.server = server;
-        let newest = self.processes.values().map(|peer| peer.beat).max();
-        let lived = newest.unwrap_or(0).saturating_sub(settings.lease);
-        for (process, peer) in &mut self.processes {
-            if peer.beat >= lived && !peer.is_retired {
-                self.awaited.insert(process.clone());
-                peer.beat = start.number();
-            }
-        }
-        self.settle_until = now.saturating_add(settings.settle);
-    }
-
-    /// What was confirmed is missing: nothing of before counts any more.
-    /// The next epoch is behind everything that is `known`.
-    fn renew(&mut self, random: u64, now: u64, known: Option<Known>) {
-        self.epoch = Epoch::new(random);
-        let known = known.map_or(Position::ZERO, |it| it.position);
-        self.last = self.last.max(known);
-        let start = self.advance(now);
-        self.begin = start;
-        self.eras = vec![Era {
-            start,
-            boundary: Position::ZERO,
-        }];
-        self.logs.clear();
-        self.forgotten = start;
-        (self.passed, self.summed) = ((0, 0), (0, 0));
-        self.sessions.clear();
-        self.processes.values_mut().for_each(|it| it.taken.clear());
-    }
-
-    /// Whether `known` is in the log of this server, or belongs to an epoch before this one. An epoch may be lost
-    /// as well: then the one that is here began before it.
-    fn has(&self, known: &Known) -> bool {
-        if known.epoch != self.epoch {
-            return known.position < self.begin;
-        }
-        let mut eras = self.eras.iter().skip_while(|era| era.start != known.era);
-        let is_here = eras.next().is_some();
-        let end = eras.next().map_or(self.last, |next| next.boundary);
-        is_here && known.position <= end
-    }
-
-    /// Whether a client may have seen `position`.
-    fn may_have_been(&self, position: Position) -> bool {
-        let is_lost = |era: &Era| position > era.boundary && position < era.start;
-        position <= self.last && !self.eras.iter().skip(1).any(is_lost)
     }
 
     fn beat(
@@ -340,10 +274,11 @@ impl Life {
         self.advance(now);
         self.awaited.remove(process);
         let (era, heard_at) = (self.era(), self.last.number());
+        let round = self.round_of_beat(process, beat.sweeps);
         let peer = self.peer(process);
         peer.era = era;
         peer.number = peer.number.max(beat.acknowledged);
-        peer.beat = heard_at;
+        (peer.beat, peer.round) = (heard_at, round);
         peer.floor = peer.floor.max(beat.floor);
         peer.taken.retain(|it| it.at > beat.seen);
         let taken = peer.taken.clone();
@@ -377,6 +312,7 @@ impl Life {
         let peers = &mut self.processes;
         peers.entry(process.clone()).or_insert_with(|| Peer {
             beat: 0,
+            round: 0,
             is_retired: false,
             era: Position::ZERO,
             number: 0,
@@ -560,7 +496,10 @@ impl Life {
         let last_away = now.saturating_sub(settings.window);
         self.sessions.sweep_away(last_away, settings.sweep);
         let last_beat = last_away.saturating_sub(settings.lease);
-        let dead = self.processes.iter().filter(|(_, it)| it.beat < last_beat);
+        let oldest = self.oldest_round(settings.rounds);
+        let is_dead =
+            |peer: &Peer| peer.beat < last_beat && oldest.is_none_or(|it| peer.round < it);
+        let dead = self.processes.iter().filter(|(_, it)| is_dead(it));
         let mut dead: Vec<_> = dead
             .map(|(process, it)| (it.beat, process.clone()))
             .collect();
@@ -611,9 +550,6 @@ impl Life {
         }
     }
 }
-
-/// How many servers in a row are remembered. A process that was away for longer brings a new epoch.
-const MAX_ERAS: usize = 8;
 
 #[cfg(test)]
 mod tests;

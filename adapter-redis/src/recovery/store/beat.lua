@@ -46,7 +46,17 @@ local function beat()
       end
     end
     local last_beat = back(last_away, lease)
-    local dead = call('ZRANGEBYSCORE', base .. 'beats', '-inf', '(' .. text(last_beat))
+    local rounds = base .. 'rounds'
+    local _, oldest = count_rounds()
+    for _, name in ipairs(oldest and call('ZRANGEBYSCORE', rounds, '-inf', '(' .. text(oldest)) or {}) do
+      call('ZREM', rounds, name)
+    end
+    local dead = {}
+    for _, name in ipairs(call('ZRANGEBYSCORE', base .. 'beats', '-inf', '(' .. text(last_beat))) do
+      if not (oldest and call('ZSCORE', rounds, name)) then
+        dead[#dead + 1] = name
+      end
+    end
     for _, name in ipairs(dead) do
       call('UNLINK', of_epoch('#t#' .. name))
       if call('EXISTS', of_epoch('#o#' .. name)) == 1 then
@@ -109,6 +119,7 @@ local function beat()
   local function refresh()
     expire(base)
     expire(base .. 'beats')
+    expire(base .. 'rounds')
     if now <= refreshed + ttl * 250 then
       return
     end
@@ -148,6 +159,11 @@ local function beat()
   changed_peers[process] = true
   -- By the clock of the log: that of the server may go backwards, and others would seem to have lived longer.
   call('ZADD', base .. 'beats', text(last), process)
+  local round = count_rounds()
+  if sweeps and tonumber(call('ZSCORE', base .. 'rounds', process) or 0) == round then
+    round = round + 1
+  end
+  call('ZADD', base .. 'rounds', text(round), process)
   if peer.taken ~= 0 then
     load_taken(peer, seen)
   end

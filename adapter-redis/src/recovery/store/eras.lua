@@ -14,6 +14,12 @@ local function be_sure()
   call('HSET', base, 'sure', '1')
 end
 
+-- Of rounds of heartbeats the newest, and the first of those whose processes count as alive.
+local function count_rounds()
+  local newest = tonumber(call('ZRANGE', base .. 'rounds', -1, -1, 'WITHSCORES')[2]) or 0
+  return newest, rounds_kept > 0 and max(0, newest - rounds_kept + 1)
+end
+
 local function set_awaited(list)
   awaited = list
   set('awaited', table.concat(list, ' '))
@@ -89,11 +95,19 @@ local function changes_of_life()
       is_awaited[name] = true
     end
     list = awaited
-    for _, name in ipairs(call('ZRANGEBYSCORE', beats, text(lived), '+inf')) do
+    local names = call('ZRANGEBYSCORE', beats, text(lived), '+inf')
+    -- The clock may have jumped forward: then those that were heard before it seem to be silent.
+    local _, oldest = count_rounds()
+    local counted = oldest and call('ZRANGEBYSCORE', base .. 'rounds', text(oldest), '+inf') or {}
+    for _, name in ipairs(counted) do
+      names[#names + 1] = name
+    end
+    for _, name in ipairs(names) do
       local peer = load_peer(name)
       if not peer or peer.retired == 0 then
         call('ZADD', beats, text(last), name)
         if not is_awaited[name] then
+          is_awaited[name] = true
           list[#list + 1] = name
         end
       end

@@ -6,7 +6,7 @@
 -- All keys begin with KEYS[1], which tells how long the namespace's name is, so that no name hides another's keys. It is
 -- itself the key of what the whole namespace has, with `p#PROCESS`, what is known of a process, and `d#PROCESS`, what
 -- its last call came to. Behind it stands:
---   beats            when each process was heard last
+--   beats, rounds    when each process was heard last, and in which round of heartbeats
 -- and, behind the name of the epoch, so that another epoch begins with nothing:
 --   #logs, #names    of each log its places and counts; their names in order, to sweep
 --   #l#LOG           the entries of a log, each of ENTRY elements: its head, and what was published without its place
@@ -39,8 +39,8 @@ local ENTRY, ZERO = 3, '0000000000000000'
 
 local base, ARGV = KEYS[1], ARGV
 local server, kind, process, fresh = ARGV[1], ARGV[3], ARGV[4], ARGV[5]
-local keep_messages, keep_bytes, keep_back, window, lease, settle, read_bytes, stays_kept, sweep_count, departed, ttl =
-  decode('>ddddddddddd', ARGV[6])
+local keep_messages, keep_bytes, keep_back, window, lease, rounds_kept, settle, read_bytes, stays_kept, sweep_count, departed,
+  ttl = decode('>dddddddddddd', ARGV[6])
 -- A log is trimmed when an eighth more is in it than is kept: to drop many at once costs less than one each time.
 local most_messages = keep_messages + down(keep_messages / 8)
 local most_bytes, most_back = keep_bytes + down(keep_bytes / 8), keep_back + down(keep_back / 8)

@@ -171,6 +171,26 @@ const PLANTED: &[(&str, &str)] = &[
         "if #awaited > 0 and now > settle_until then",
         "if #awaited > 0 and now > settle_until + 1000000 then",
     ),
+    (
+        "if sweeps and tonumber(call('ZSCORE', base .. 'rounds', process) or 0) == round then",
+        "if sweeps then",
+    ),
+    (
+        "if sweeps and tonumber(call('ZSCORE', base .. 'rounds', process) or 0) == round then",
+        "if tonumber(call('ZSCORE', base .. 'rounds', process) or 0) == round then",
+    ),
+    (
+        "rounds_kept > 0 and max(0, newest - rounds_kept + 1)",
+        "rounds_kept > 0 and max(0, newest - rounds_kept)",
+    ),
+    (
+        "for _, name in ipairs(counted) do",
+        "for _, name in ipairs({}) do",
+    ),
+    (
+        "if not (oldest and call('ZSCORE', rounds, name)) then",
+        "if true then",
+    ),
     ("from = max(from, shown or 0)", "from = shown or from"),
     (
         "if number == peer.number then",
@@ -284,6 +304,7 @@ impl Pair {
             },
             window: 20 * SECOND,
             lease: 5 * SECOND,
+            rounds: rng.u64(..4),
             settle: 8 * SECOND,
             read_bytes: [400, 2000][rng.usize(..2)],
             stays: rng.usize(..3),

@@ -23,6 +23,7 @@ pub(crate) const SETTINGS: Settings = Settings {
     },
     window: 120_000_000,
     lease: 5_000_000,
+    rounds: 5,
     settle: 5_000_000,
     read_bytes: 1 << 20,
     stays: 100,

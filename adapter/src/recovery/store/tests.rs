@@ -118,7 +118,9 @@ fn time_counts_from_the_last_heartbeat_of_a_dead_node() {
     test.beat("b", None);
     assert!(test.claim("b", 1, pid).is_ok());
     test.now += settings().window + settings().lease + 2 * SECOND;
-    test.beat("c", None);
+    for _ in 0..=settings().rounds {
+        test.beat("c", None);
+    }
     assert_eq!(
         test.claim("c", 1, pid),
         Err(NotClaimed::Unknown),
@@ -157,6 +159,65 @@ fn a_clock_that_ran_back_hides_nobody_who_lived() {
     assert_ne!(
         epoch, known.epoch,
         "what b knew may be missing, and b is silent"
+    );
+}
+
+#[test]
+fn a_clock_that_jumped_forward_hides_nobody_who_lived() {
+    let mut test = Test::new();
+    let known = test.known("b");
+    for _ in 0..3 {
+        test.now += SECOND;
+        test.beat("a", None);
+        test.beat("b", Some(known));
+    }
+    test.now += settings().lease + settings().window + 2 * SECOND;
+    test.beat("b", Some(known));
+    test.server = TWO;
+    test.beat("b", Some(known));
+    test.now += settings().settle + SECOND;
+    test.beat("b", Some(known));
+    let epoch = test.store.epoch().unwrap();
+    assert_ne!(
+        epoch, known.epoch,
+        "what a knew may be missing, and a is silent"
+    );
+}
+
+#[test]
+fn who_made_no_heartbeat_for_many_rounds_is_not_awaited() {
+    let mut test = Test::new();
+    test.beat("a", None);
+    let known = test.known("b");
+    for _ in 0..settings().rounds {
+        test.now += 2 * SECOND;
+        test.beat("b", Some(known));
+    }
+    test.server = TWO;
+    test.beat("b", Some(known));
+    test.now += settings().settle + SECOND;
+    test.beat("b", Some(known));
+    assert_eq!(test.store.epoch(), Some(known.epoch));
+}
+
+#[test]
+fn heartbeats_that_are_made_early_end_no_round() {
+    let mut test = Test::new();
+    test.beat("a", None);
+    let known = test.known("b");
+    for number in 0..20 {
+        test.beat_early("b", number);
+    }
+    test.now += settings().lease + SECOND;
+    test.beat("b", Some(known));
+    test.server = TWO;
+    test.beat("b", Some(known));
+    test.now += settings().settle + SECOND;
+    test.beat("b", Some(known));
+    assert_ne!(
+        test.store.epoch(),
+        Some(known.epoch),
+        "a may have lived until the change"
     );
 }
 
@@ -340,6 +401,19 @@ impl Test {
         self.handle(node, Request::Beat(beat)).reply
     }
 
+    fn beat_early(&mut self, node: &str, number: u64) {
+        let beat = Beat {
+            number,
+            acknowledged: 0,
+            known: None,
+            floor: Position::ZERO,
+            heads: Vec::new(),
+            sweeps: false,
+            seen: Position::ZERO,
+        };
+        self.handle(node, Request::Beat(beat));
+    }
+
     fn known(&mut self, node: &str) -> Known {
         match self.beat(node, None) {
             Reply::Beaten { known, .. } => known,
@@ -436,6 +510,7 @@ fn settings() -> Settings {
         },
         window: 120 * SECOND,
         lease: 5 * SECOND,
+        rounds: 5,
         settle: 10 * SECOND,
         read_bytes: 10_000,
         stays: 2,
