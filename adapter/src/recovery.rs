@@ -22,7 +22,8 @@
 //! - [`Receiver`]: what a node hears, in order, each once, without a hole;
 //! - [`Comeback`]: a client that comes back, from its claim to what it is sent again;
 //! - [`Reads`]: reads of a log that many clients share; [`Floors`]: how far all clients of a node are whole;
-//! - [`Rewind`]: what a client that joins a room may see of its past.
+//! - [`Rewind`]: what a client that joins a room may see of its past; [`Rewinding`]: how it is read, up to where events
+//!   come live.
 
 #![expect(
     clippy::exhaustive_enums,
@@ -42,6 +43,7 @@ mod position;
 mod reads;
 mod receiver;
 mod replay;
+mod rewinding;
 mod session;
 mod store;
 mod writer;
@@ -60,6 +62,7 @@ pub use position::{BadOffset, Epoch, Offset, Position};
 pub use reads::Reads;
 pub use receiver::{Bounds, Effect, GaveUp, Receiver, State, Why};
 pub use replay::{Incomplete, LogReader};
+pub use rewinding::{Held, Passed, RewindLimits, RewindNext, Rewinding, Rewound, RewoundRooms};
 pub use session::{Change, Claim, Claimed, Generation, NotClaimed, Open, Stay, Taken, Write};
 pub use store::{Settings, Store};
 pub use writer::{Overfull, Resolved, Ticket, Writer, WriterLimits};

@@ -18,7 +18,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use adapter::recovery::{
-    Claimed, Entry, Epoch, Generation, Keep, Offset, Pid, Position, Process, Settings, Told,
+    Claimed, Entry, Epoch, Generation, Keep, Offset, Pid, Position, Process, Rewound, Settings,
+    Told,
 };
 use adapter::{Adapter, Away, NodeId};
 
@@ -39,7 +40,6 @@ pub(crate) use counters::RecoveryCounters;
 use keeper::Keeper;
 pub use order::Unpublished;
 pub(crate) use order::{Arrival, Order, Returned, Shown};
-pub(crate) use rewinds::Rewound;
 
 /// How often a node tells the store that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -119,8 +119,8 @@ pub(crate) trait Outlet: Send + Sync + 'static {
     /// A join is written; what is not behind `since` is not for the member.
     fn joined(&self, seat: Seat, rooms: Arc<[Arc<str>]>, since: Position);
 
-    /// The past of rooms that a socket joined is read.
-    fn rewound(&self, seat: Seat, rewound: Rewound);
+    /// The past of rooms that a socket joined is read, for its join of this number.
+    fn rewound(&self, seat: Seat, number: u64, rewound: Rewound);
 
     /// Closes connections.
     fn close(&self, namespace: &Arc<str>, whom: Whom, why: &'static str);

@@ -1,5 +1,7 @@
 //! A client, after the official one's rules: it remembers its pid, and the last argument of the last event.
 
+use adapter::recovery::{Offset, Rewind};
+
 use crate::net::{Down, Due, End, Ends, Line, Net, Payload, Up};
 use crate::plan::{PING_INTERVAL, PING_TIMEOUT, SECOND};
 
@@ -20,11 +22,20 @@ pub struct Client {
     /// When it connected last.
     wanted: u64,
     rooms: Vec<String>,
+    /// Joins that are not answered. Nodes handle those of a client one after the other, so one with history waits.
+    joining: usize,
+    /// It waits for the past of a room.
+    is_rewinding: bool,
+    /// Some of the offsets that it saw.
+    offsets: Vec<Offset>,
     /// Some only listen.
     is_quiet: bool,
     is_resting: bool,
     is_over: bool,
 }
+
+/// Offsets that it remembers.
+const OFFSETS: usize = 8;
 
 /// How long a try may take.
 const PATIENCE: u64 = 12 * SECOND;
@@ -44,6 +55,9 @@ impl Client {
             heard: net.now,
             wanted: net.now,
             rooms: Vec::new(),
+            joining: 0,
+            is_rewinding: false,
+            offsets: Vec::new(),
             is_quiet: net.chance(25),
             is_resting: false,
             is_over: false,
@@ -139,6 +153,7 @@ impl Client {
                 data,
             } => {
                 self.is_connected = true;
+                (self.joining, self.is_rewinding) = (0, false);
                 // It takes itself for recovered exactly if the pid is the same.
                 let is_same = self.pid.as_ref() == Some(&pid);
                 if is_same && recovered {
@@ -153,10 +168,30 @@ impl Client {
             }
             Down::Event(event, offset) => {
                 net.model.deliver(self.index, event, &offset, net.now);
+                if let Ok(seen) = Offset::parse(Offset::in_log(&offset)) {
+                    match self.offsets.len() < OFFSETS {
+                        true => self.offsets.push(seen),
+                        false => self.offsets[net.rng.usize(..OFFSETS)] = seen,
+                    }
+                }
                 self.offset = Some(offset);
             }
             Down::Kept(data) => net.model.kept(self.index, data),
-            Down::Joined(room) => net.model.joined(self.index, &room, net.now),
+            Down::Joined(room) => {
+                self.joining = self.joining.saturating_sub(1);
+                net.model.joined(self.index, &room, net.now);
+            }
+            Down::Rewound(room, is_whole, mark) => {
+                self.is_rewinding = false;
+                let told = (is_whole, mark);
+                let is_ample = net.knobs.messages >= 1000 && net.knobs.replay_bytes >= 1_000_000;
+                net.model
+                    .rewound(self.index, &room, told, is_ample, net.now);
+            }
+            Down::NotRewound(_) => {
+                self.is_rewinding = false;
+                net.model.forget_past(self.index);
+            }
             Down::Published(_) => {}
             Down::Ping => self.send(net, Up::Pong),
         }
@@ -188,12 +223,20 @@ impl Client {
                 let event = net.model.submit(self.index, target, is_logged, net.now);
                 self.send(net, Up::Publish(event));
             }
-            60..85 if !self.rooms.contains(&room) => {
-                net.model.ask_join(self.index, &room, net.now);
+            60..85 if !self.rooms.contains(&room) && !self.is_rewinding => {
+                let wants = match self.joining {
+                    0 => self.draw_past(net),
+                    _ => None,
+                };
+                net.model.ask_join(self.index, &room, wants, net.now);
+                match wants {
+                    Some(_) => self.is_rewinding = true,
+                    None => self.joining += 1,
+                }
                 self.rooms.push(room.clone());
-                self.send(net, Up::Join(room));
+                self.send(net, Up::Join(room, wants));
             }
-            85..93 if !self.is_quiet && self.rooms.contains(&room) => {
+            85..93 if !self.is_quiet && self.rooms.contains(&room) && !self.is_rewinding => {
                 let joins = net.model.ask_leave(self.index, &room, net.now);
                 self.rooms.retain(|it| *it != room);
                 self.send(net, Up::Leave(room, joins));
@@ -211,6 +254,18 @@ impl Client {
                 self.handle_gone(net);
             }
             _ => {}
+        }
+    }
+
+    /// What of the past of a room it wants when it joins, if anything.
+    fn draw_past(&self, net: &mut Net) -> Option<Rewind> {
+        match net.rng.u32(..10) {
+            0..3 => Some(Rewind::Last(net.rng.usize(..12))),
+            3..5 if !self.offsets.is_empty() => {
+                let offset = self.offsets[net.rng.usize(..self.offsets.len())];
+                Some(Rewind::After(offset))
+            }
+            _ => None,
         }
     }
 

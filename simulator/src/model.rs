@@ -1,9 +1,13 @@
 //! What was promised to whom, and whether it is kept. It knows nothing of how.
 
+mod past;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use adapter::recovery::{NotClaimed, NotRecovered, Offset, Position};
+use adapter::recovery::{Epoch, NotClaimed, NotRecovered, Offset, Position, Rewind};
+
+use self::past::Past;
 
 use crate::plan::{Knobs, SECOND, WINDOW};
 
@@ -74,6 +78,8 @@ struct Event {
     except: Option<String>,
     submitted: u64,
     acked: Option<u64>,
+    /// Once it is acknowledged.
+    place: Option<(Epoch, Position)>,
     is_logged: bool,
 }
 
@@ -90,6 +96,8 @@ struct Chain {
     was_refused: bool,
     stays: Vec<Stay>,
     got: BTreeSet<EventId>,
+    /// Events of the past that it lacks, although it was told that it has them.
+    owed: BTreeSet<EventId>,
     last: Position,
     by_sender: BTreeMap<usize, u64>,
     sent: u64,
@@ -106,6 +114,10 @@ struct Stay {
     joined: Option<u64>,
     leaving: Option<u64>,
     left: Option<u64>,
+    /// What it wants of the past of the room.
+    past: Option<Past>,
+    /// It was told that it does not get the past: the join may be written or not.
+    is_refused: bool,
 }
 
 impl Model {
@@ -152,6 +164,7 @@ impl Model {
             except: except_self.then(|| sender.sid.clone()),
             submitted: now,
             acked: None,
+            place: None,
             is_logged,
         };
         self.events.push(event);
@@ -165,9 +178,11 @@ impl Model {
     }
 
     /// Its sender is told that it is in the log.
-    pub fn acknowledge(&mut self, event: EventId, now: u64) {
+    pub fn acknowledge(&mut self, event: EventId, now: u64, place: Option<(Epoch, Position)>) {
         self.count("published");
-        self.events[event as usize].acked.get_or_insert(now);
+        let event = &mut self.events[event as usize];
+        event.acked.get_or_insert(now);
+        event.place = event.place.or(place);
     }
 
     /// A client is told that it is connected, with a new session.
@@ -183,6 +198,7 @@ impl Model {
             was_refused: false,
             stays: Vec::new(),
             got: BTreeSet::new(),
+            owed: BTreeSet::new(),
             last: Position::ZERO,
             by_sender: BTreeMap::new(),
             sent: 0,
@@ -199,6 +215,7 @@ impl Model {
         let Some(chain) = self.chain(client).filter(|it| it.sid == sid) else {
             return self.find(Rule::Impostor, now, format!("client {client} became {sid}"));
         };
+        chain.forget_past();
         (chain.recovered, chain.wanted) = (now, wanted);
         let legal = chain.kept..=chain.asked;
         // It was seen, so it does not go back behind it.
@@ -237,8 +254,8 @@ impl Model {
         self.chains.get_mut(*chain)
     }
 
-    /// A client wants to join.
-    pub fn ask_join(&mut self, client: usize, room: &str, now: u64) {
+    /// A client wants to join, perhaps with something of the past.
+    pub fn ask_join(&mut self, client: usize, room: &str, wants: Option<Rewind>, now: u64) {
         if let Some(chain) = self.chain(client) {
             chain.stays.push(Stay {
                 room: room.to_owned(),
@@ -246,13 +263,22 @@ impl Model {
                 joined: None,
                 leaving: None,
                 left: None,
+                past: wants.map(Past::new),
+                is_refused: false,
             });
+        }
+    }
+
+    /// A client does not get the past that it asked for.
+    pub fn forget_past(&mut self, client: usize) {
+        if let Some(chain) = self.chain(client) {
+            chain.forget_past();
         }
     }
 
     /// A client is told that it is in a room.
     pub fn joined(&mut self, client: usize, room: &str, now: u64) {
-        for stay in self.stays(client, room) {
+        for stay in self.stays(client, room).filter(|it| !it.is_refused) {
             stay.joined.get_or_insert(now);
         }
     }
@@ -282,13 +308,11 @@ impl Model {
     }
 
     /// A client gets an event.
-    pub fn deliver(&mut self, client: usize, id: EventId, offset: &str, now: u64) {
-        let Ok(offset) = Offset::parse(offset) else {
-            return self.find(
-                Rule::Order,
-                now,
-                format!("client {client}: offset {offset}"),
-            );
+    pub fn deliver(&mut self, client: usize, id: EventId, text: &str, now: u64) {
+        let whole = Offset::to_come_back_with(text);
+        let (Ok(offset), Ok(whole)) = (Offset::parse(Offset::in_log(text)), Offset::parse(&whole))
+        else {
+            return self.find(Rule::Order, now, format!("client {client}: offset {text}"));
         };
         let Some(chain) = self.current.get(&client) else {
             return self.find(Rule::Stray, now, format!("client {client} has no session"));
@@ -296,6 +320,15 @@ impl Model {
         let chain = &mut self.chains[*chain];
         let event = &self.events[id as usize];
         let place = offset.position;
+        if whole != offset || chain.has_come_back_to(id, place) {
+            let found = chain.take_past((id, event), place, whole.position);
+            if let Some(rule) = found {
+                let what = format!("event {id} of the past at {text} to client {client}");
+                self.find(rule, now, what);
+            }
+            return;
+        }
+        chain.note_live(event, place);
         let sent = chain.by_sender.insert(event.chain, event.number);
         let who = format!("event {id} at {place} to client {client}");
         let found = if !chain.got.insert(id) {
@@ -391,7 +424,9 @@ impl Model {
         for chain in self.chains.iter().filter(|chain| chain.is_alive) {
             for (id, event) in self.events.iter().enumerate() {
                 let id = id as EventId;
-                if chain.must_get(event) && !chain.got.contains(&id) {
+                let is_due =
+                    chain.must_get(event) || chain.was_told_of(event) || chain.owed.contains(&id);
+                if is_due && !chain.got.contains(&id) {
                     let (client, submitted) = (chain.client, event.submitted);
                     missing.push(format!(
                         "event {id} to {:?} of {submitted} us to client {client}",
@@ -421,7 +456,8 @@ impl Chain {
                 || self.stays.iter().any(|stay| {
                     let is_over = stay.left.is_some_and(|left| left < event.submitted);
                     // What was on its way may come until the client is told that it joined.
-                    let is_early = stay.joined.is_some() && acked < stay.asked;
+                    let is_early =
+                        stay.joined.is_some() && acked < stay.asked && stay.past.is_none();
                     stay.room == *room && !is_early && !is_over
                 })
         };

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use adapter::recovery::{Call, Heard, LogName, NotRecovered, Reply};
+use adapter::recovery::{Call, Heard, LogName, NotRecovered, Offset, Reply, Rewind};
 
 use crate::model::{EventId, Model};
 use crate::plan::{Knobs, Plan, Planted};
@@ -121,8 +121,8 @@ pub enum Up {
     },
     /// It wants an event published.
     Publish(EventId),
-    /// It wants to join a room.
-    Join(String),
+    /// It wants to join a room, perhaps with something of its past.
+    Join(String, Option<Rewind>),
     /// It wants to leave a room, and has wanted to join so often.
     Leave(String, usize),
     /// It wants something kept with its session.
@@ -153,6 +153,10 @@ pub enum Down {
     Published(EventId),
     /// It is in the room.
     Joined(String),
+    /// The same, and it got the past: whether nothing of it is missing, and up to where it goes.
+    Rewound(String, bool, Offset),
+    /// It does not get the past of the room.
+    NotRewound(String),
     /// This is kept with its session.
     Kept(u64),
     /// A ping.

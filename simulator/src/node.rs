@@ -1,5 +1,6 @@
 //! A node: the pure machines, and what drives them.
 
+mod past;
 mod sockets;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -8,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use adapter::NodeId;
 use adapter::recovery::{
-    Act, Bounds, Call, Change, Comeback, Done, Effect, Entry, Floors, Generation, Heard, LogName,
-    NotRecovered, Pid, PidSecret, Position, Process, Reads, Receiver, Reply, Request, Span, State,
-    Taken, Ticket, Why, Write, Writer, WriterLimits,
+    Act, Bounds, Call, Change, Comeback, Done, Effect, Entry, Epoch, Floors, Generation, Heard,
+    LogName, NotRecovered, Pid, PidSecret, Position, Process, Reads, Receiver, Reply, Request,
+    Span, State, Taken, Ticket, Why, Write, Writer, WriterLimits,
 };
 
+use self::past::{Joining, Question};
 use crate::model::{EventId, Rule};
 use crate::net::{Down, End, Ends, Line, Net, Payload, Up};
 use crate::plan::{COMEBACK, HEARTBEAT, PROVEN, Planted, SECOND};
@@ -33,6 +35,10 @@ pub struct Node {
     commands: Option<Line>,
     /// What was asked, and when.
     asked: VecDeque<(u64, Asked)>,
+    /// What is to be asked of the past.
+    questions: VecDeque<Question>,
+    /// That of the last answer.
+    epoch: Option<Epoch>,
     subscription: Option<Line>,
     /// When the last mark came.
     marked: u64,
@@ -54,6 +60,7 @@ enum Asked {
     Beat,
     Acts,
     Read(Vec<Span>),
+    History(Question),
 }
 
 #[derive(Default)]
@@ -93,6 +100,8 @@ struct Socket {
     rooms: BTreeMap<String, Position>,
     /// Joins that wait for their interest.
     joining: Vec<String>,
+    /// A join with history that is under way.
+    past: Option<Box<Joining>>,
     /// Interests that are kept for it.
     kept: Vec<LogName>,
     /// It gets only what is behind.
@@ -141,6 +150,7 @@ impl Socket {
             data: 0,
             rooms: BTreeMap::new(),
             joining: Vec::new(),
+            past: None,
             kept: Vec::new(),
             from: Position::MAX,
             held: Vec::new(),
@@ -196,6 +206,8 @@ impl Node {
             floors: Floors::new(proven, pause),
             commands: None,
             asked: VecDeque::new(),
+            questions: VecDeque::new(),
+            epoch: None,
             subscription: None,
             marked: net.now,
             is_up: false,
@@ -222,6 +234,7 @@ impl Node {
             && self.receiver.rooms() <= 1
             && self.receiver.bytes() == 0
             && self.reads.is_empty()
+            && self.questions.is_empty()
             && self.tickets.is_empty();
         (!is_clean).then(|| {
             format!(
@@ -343,8 +356,10 @@ impl Node {
         self.commands = None;
         self.writer.handle_broken();
         for (_, asked) in std::mem::take(&mut self.asked) {
-            if let Asked::Read(spans) = asked {
-                self.reads.handle_failed(&spans);
+            match asked {
+                Asked::Read(spans) => self.reads.handle_failed(&spans),
+                Asked::History(question) => self.questions.push_back(question),
+                Asked::Beat | Asked::Acts => {}
             }
         }
         net.model.count("commands lost");
@@ -453,6 +468,12 @@ impl Node {
         if let Reply::Beaten { known, .. } = reply {
             self.receiver.begin(*known);
         }
+        if let Reply::Beaten { known, .. } | Reply::Done { known, .. } = reply {
+            self.epoch = Some(known.epoch);
+        }
+        if let (Reply::Page(page), Some(Asked::History(question))) = (reply, &asked) {
+            self.handle_page(question, page, net);
+        }
         if matches!(reply, Reply::BeatFirst) {
             net.model.count("told to beat first");
         }
@@ -532,8 +553,9 @@ impl Node {
 
     fn handle_done(&mut self, pending: Pending, done: &Done, net: &mut Net) {
         match (pending, done) {
-            (Pending::Publish(line, event), Done::Published(_)) => {
-                self.acknowledge(line, event, net);
+            (Pending::Publish(line, event), Done::Published(position)) => {
+                let place = self.epoch.map(|epoch| (epoch, *position));
+                self.acknowledge(line, event, place, net);
             }
             (Pending::Open(line), Done::Opened(pid)) => match self.sockets.contains_key(&line) {
                 true => self.handle_opened(line, pid, net),
@@ -572,7 +594,10 @@ impl Node {
             }
             match output {
                 Effect::Release(entry) => self.deliver(&entry, net),
-                Effect::Marked(mark) => self.handle_mark(&mark, net),
+                Effect::Marked(mark) => {
+                    self.handle_mark(&mark, net);
+                    self.handle_mark_of_past(&mark, net);
+                }
                 Effect::Beat => self.beat(net),
                 Effect::Read(span) => self.reads.want(Waiter::Receiver, span),
                 Effect::GiveUp(gave_up) => {
@@ -597,6 +622,7 @@ impl Node {
         if let Some(call) = self.writer.next_call(net.random()) {
             self.ask(line, call, Asked::Acts, net);
         }
+        self.ask_past(line, net);
         let is_reading = self.asked.iter().any(|it| matches!(it.1, Asked::Read(_)));
         if !is_reading {
             let spans = self.reads.next(8);
@@ -663,7 +689,8 @@ impl Node {
             Up::Connect { .. } => {}
             Up::Pong => socket.ponged = net.now,
             Up::Publish(event) => self.publish(line, event, net),
-            Up::Join(room) => self.join(line, room, net),
+            Up::Join(room, None) => self.join(line, room, net),
+            Up::Join(room, Some(wants)) => self.join_with_past(line, room, wants, net),
             Up::Leave(room, joins) => self.leave(line, &room, joins, net),
             Up::Keep(data) => self.keep_data(line, data, net),
             Up::End => self.disconnect(line, Some(Change::End), net),

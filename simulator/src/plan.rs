@@ -109,6 +109,14 @@ pub enum Planted {
     SlowComeback,
     /// Who lived when another server took over is told by the clock alone.
     LivedByClock,
+    /// The past of a room is read without a mark.
+    PastWithoutMark,
+    /// Live events go out while the past of a room is read.
+    PastNotHeld,
+    /// A client that comes back is taken to have no more than the last event of the past that it got.
+    PastTakenForAll,
+    /// That a log is trimmed does not matter to those who read the past.
+    PastTrimmingIgnored,
 }
 
 impl Chaos {
@@ -158,7 +166,7 @@ impl Chaos {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 25] = [
         Self::DeliverBeforeTheScript,
         Self::FetchInsteadOfClaim,
         Self::CompareByExistence,
@@ -180,6 +188,10 @@ impl Planted {
         Self::DataBeforeWritten,
         Self::SlowComeback,
         Self::LivedByClock,
+        Self::PastWithoutMark,
+        Self::PastNotHeld,
+        Self::PastTakenForAll,
+        Self::PastTrimmingIgnored,
     ];
 }
 
@@ -247,7 +259,9 @@ pub const LEASE: u64 = 4 * SECOND;
 pub const ROUNDS: u64 = 6;
 /// For how long a client may come back.
 pub const COMEBACK: u64 = 5 * SECOND;
+/// For how long events are held while the past of a room is read.
+pub const HOLDING: u64 = 3 * SECOND;
 /// How long after an event was handed to a connection it is proven that it arrived.
-pub const PROVEN: u64 = PING_INTERVAL + PING_TIMEOUT + SECOND;
+pub const PROVEN: u64 = PING_INTERVAL + PING_TIMEOUT + HOLDING + SECOND;
 /// How far back logs reach.
 pub const BACK: u64 = WINDOW + PROVEN + COMEBACK + LEASE + 10 * SECOND;

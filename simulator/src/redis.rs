@@ -311,7 +311,12 @@ fn break_rules_of_reply(
                 }
             }
         }
-        Reply::BeatFirst | Reply::Outdated | Reply::Page(_) => {}
+        Reply::Page(page) => {
+            if net.is_planted(Planted::PastTrimmingIgnored) {
+                page.is_cut = false;
+            }
+        }
+        Reply::BeatFirst | Reply::Outdated => {}
     }
 }
 

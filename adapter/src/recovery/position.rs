@@ -96,6 +96,30 @@ impl Offset {
     /// Characters of its text.
     pub const LENGTH: usize = Epoch::LENGTH + 1 + Position::LENGTH;
 
+    /// Its text with an event of the past. A client shows the offset of the last event when it comes back; if it has
+    /// what is behind that, the text says so.
+    pub fn text_of_past(self, have: Position) -> String {
+        match have > self.position {
+            true => format!("{self}{HAVE}{have}"),
+            false => self.to_string(),
+        }
+    }
+
+    /// The offset of an event that a client shows, as it is in the log.
+    pub fn in_log(text: &str) -> &str {
+        text.split_once(HAVE).map_or(text, |(offset, _)| offset)
+    }
+
+    /// The offset up to which a client has everything, that shows this one. What is none stays as it is.
+    pub fn to_come_back_with(text: &str) -> String {
+        let parts = text.split_once(HAVE);
+        let parts = parts.and_then(|(offset, have)| Some((offset.split_once('.')?.0, have)));
+        match parts {
+            Some((epoch, have)) => format!("{epoch}.{have}"),
+            None => text.to_owned(),
+        }
+    }
+
     /// Reads what a client shows.
     ///
     /// # Errors
@@ -112,6 +136,9 @@ impl Offset {
         })
     }
 }
+
+/// Between the offset of an event of the past, and the place up to which the client has everything.
+const HAVE: char = '~';
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -165,6 +192,28 @@ mod tests {
             assert_eq!(text.len(), Offset::LENGTH);
             assert_eq!(Offset::parse(&text), Ok(offset));
         }
+    }
+
+    #[test]
+    fn the_past_tells_how_far_the_client_is_whole() {
+        let offset = Offset {
+            epoch: Epoch::new(0),
+            position: Position::new(7),
+        };
+        for (have, text, to_come_back_with) in [
+            (
+                9,
+                "AAAAAAAA.0000000000000007~0000000000000009",
+                "AAAAAAAA.0000000000000009",
+            ),
+            (7, "AAAAAAAA.0000000000000007", "AAAAAAAA.0000000000000007"),
+            (0, "AAAAAAAA.0000000000000007", "AAAAAAAA.0000000000000007"),
+        ] {
+            assert_eq!(offset.text_of_past(Position::new(have)), text);
+            assert_eq!(Offset::in_log(text), offset.to_string());
+            assert_eq!(Offset::to_come_back_with(text), to_come_back_with);
+        }
+        assert_eq!(Offset::to_come_back_with("no offset"), "no offset");
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl Outlet for Outcomes {
         self.note(Outcome::Welcome(seat));
     }
     fn joined(&self, _: Seat, _: Arc<[Arc<str>]>, _: Position) {}
-    fn rewound(&self, _: Seat, _: Rewound) {}
+    fn rewound(&self, _: Seat, _: u64, _: Rewound) {}
     fn close(&self, _: &Arc<str>, whom: Whom, _: &'static str) {
         self.note(Outcome::Closed(whom));
     }

@@ -18,8 +18,7 @@ pub(crate) fn encode(
     Some(encode_event(namespace, &event, Some(offset)))
 }
 
-/// An event of the past as clients get it. A client shows the offset of the last event when it comes back; if it has
-/// what is behind that, its offset says so.
+/// An event of the past as clients get it. They have everything up to `have`.
 pub(super) fn encode_past(
     namespace: &str,
     body: &Bytes,
@@ -27,26 +26,7 @@ pub(super) fn encode_past(
     have: Position,
 ) -> Option<(Encoded, PacketType)> {
     let event = EventBuf::from_body(body)?;
-    let text = match have > offset.position {
-        true => format!("{offset}{HAVE}{have}"),
-        false => offset.to_string(),
-    };
-    Some(encode_with(namespace, &event, &text))
-}
-
-/// The offset of an event that a client shows, as it is in the log.
-pub(crate) fn offset_in_log(text: &str) -> &str {
-    text.split_once(HAVE).map_or(text, |(offset, _)| offset)
-}
-
-/// The offset up to which a client has everything, that shows this one. What is none stays as it is.
-pub(super) fn offset_to_come_back_with(text: &str) -> String {
-    let parts = text.split_once(HAVE);
-    let parts = parts.and_then(|(offset, have)| Some((offset.split_once('.')?.0, have)));
-    match parts {
-        Some((epoch, have)) => format!("{epoch}.{have}"),
-        None => text.to_owned(),
-    }
+    Some(encode_with(namespace, &event, &offset.text_of_past(have)))
 }
 
 /// The same of an event that is at hand, and may be without an offset.
@@ -79,9 +59,6 @@ fn parts(event: &EventBuf) -> (Arguments<'_>, PacketType) {
     let arguments = Arguments::from_raw(&arguments.json, &arguments.attachments);
     (arguments, kind)
 }
-
-/// Between the offset of an event of the past, and the place up to which the client has everything.
-const HAVE: char = '~';
 
 #[cfg(test)]
 mod tests {
@@ -117,25 +94,12 @@ mod tests {
             name: "x".to_owned(),
             arguments: ArgumentsBuf::from_json("1"),
         };
-        let body = event.to_body();
         let offset = Offset {
             epoch: Epoch::new(0),
             position: Position::new(7),
         };
-        for (have, text, to_come_back_with) in [
-            (
-                9,
-                "AAAAAAAA.0000000000000007~0000000000000009",
-                "AAAAAAAA.0000000000000009",
-            ),
-            (7, "AAAAAAAA.0000000000000007", "AAAAAAAA.0000000000000007"),
-            (0, "AAAAAAAA.0000000000000007", "AAAAAAAA.0000000000000007"),
-        ] {
-            let (packet, _) = encode_past("/", &body, offset, Position::new(have)).unwrap();
-            assert_eq!(packet.text(), Some(&*format!(r#"42["x",1,"{text}"]"#)));
-            assert_eq!(offset_in_log(text), offset.to_string());
-            assert_eq!(offset_to_come_back_with(text), to_come_back_with);
-        }
-        assert_eq!(offset_to_come_back_with("no offset"), "no offset");
+        let (packet, _) = encode_past("/", &event.to_body(), offset, Position::new(9)).unwrap();
+        let text = r#"42["x",1,"AAAAAAAA.0000000000000007~0000000000000009"]"#;
+        assert_eq!(packet.text(), Some(text));
     }
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use adapter::recovery::{Entry, Epoch, Offset, Pid, Position};
+use adapter::recovery::{Entry, Epoch, Offset, Pid, Position, Rewound};
 use adapter::{EventBuf, Selection};
 
 use crate::count::{Origin, PacketType};
@@ -13,7 +13,7 @@ use crate::engine::node::Node;
 use crate::engine::outbox::SharedPacket;
 use crate::engine::shard::Shard;
 use crate::net::ids::SocketId;
-use crate::recovery::{Order, Outlet, Rewound, Seat, Whom};
+use crate::recovery::{Order, Outlet, Seat, Whom};
 use crate::socketio::change::close_all;
 use crate::socketio::client::Client;
 use crate::socketio::namespace::Namespace;
@@ -290,10 +290,10 @@ impl Outlet for NodeOutlet {
         });
     }
 
-    fn rewound(&self, seat: Seat, rewound: Rewound) {
+    fn rewound(&self, seat: Seat, number: u64, rewound: Rewound) {
         self.post(seat, move |shard| {
             if let Some(socket) = shard.seated(seat) {
-                socket.rewound(rewound);
+                socket.rewound(number, rewound);
             }
         });
     }

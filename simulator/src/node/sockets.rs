@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use adapter::Selection;
 use adapter::recovery::{
     Act, Change, Comeback, Done, Entry, Epoch, LogName, Mark, Next, NotClaimed, Offset, Open, Part,
     Pid, PidSecret, Position, Publication,
 };
+use adapter::{Flags, Selection};
 use bytes::Bytes;
 
 use super::{Deciding, MAX_HELD, Node, Pending, Socket, Stage, Waiter};
@@ -21,6 +21,7 @@ impl Node {
     pub(super) fn tick_sockets(&mut self, net: &mut Net) {
         let lines: Vec<_> = self.sockets.keys().copied().collect();
         for line in lines {
+            self.tick_past(line, net);
             let Some(socket) = self.sockets.get_mut(&line) else {
                 continue;
             };
@@ -77,6 +78,10 @@ impl Node {
         };
         let client = socket.client;
         let limit = net.knobs.replay_bytes;
+        let offset = offset.map(|text| match net.is_planted(Planted::PastTakenForAll) {
+            true => Offset::in_log(&text).to_owned(),
+            false => Offset::to_come_back_with(&text),
+        });
         match Comeback::new(&pid, offset.as_deref(), user(client), limit) {
             Ok(comeback) => {
                 let claim = comeback.claim().clone();
@@ -368,7 +373,10 @@ impl Node {
         let selection = Selection {
             rooms,
             except: except.into_iter().collect(),
-            ..Selection::default()
+            flags: Flags {
+                volatile: !is_logged,
+                ..Flags::default()
+            },
         };
         let mut body = event.to_le_bytes().to_vec();
         body.resize(8 + net.rng.usize(..120), 0);
@@ -391,13 +399,19 @@ impl Node {
             self.delivered.insert(event);
         }
         if net.is_planted(Planted::AckBeforeWritten) {
-            self.acknowledge(line, event, net);
+            self.acknowledge(line, event, None, net);
         }
         self.push(Act::Publish(publish), Pending::Publish(line, event), net);
     }
 
-    pub(super) fn acknowledge(&mut self, line: Line, event: EventId, net: &mut Net) {
-        net.model.acknowledge(event, net.now);
+    pub(super) fn acknowledge(
+        &mut self,
+        line: Line,
+        event: EventId,
+        place: Option<(Epoch, Position)>,
+        net: &mut Net,
+    ) {
+        net.model.acknowledge(event, net.now, place);
         net.send(line, End::Far, Payload::Down(Down::Published(event)));
     }
 
@@ -432,6 +446,9 @@ impl Node {
         {
             // What was before is not for it, although it may come late.
             *begin = since;
+            if self.wants_past(line, &room, net) {
+                return;
+            }
             net.send(line, End::Far, Payload::Down(Down::Joined(room)));
         }
     }
@@ -508,7 +525,7 @@ impl Node {
         let Some(known) = self.receiver.released() else {
             return;
         };
-        let mut next = Vec::new();
+        let (mut next, mut behind) = (Vec::new(), Vec::new());
         for (line, socket) in &mut self.sockets {
             if !socket.is_selected(entry) {
                 continue;
@@ -537,6 +554,15 @@ impl Node {
                     }
                 }
                 Stage::Connected if entry.position > socket.from => {
+                    if let Some(joining) = &mut socket.past
+                        && !net.is_planted(Planted::PastNotHeld)
+                    {
+                        let limit = net.knobs.replay_bytes;
+                        if Self::hold_behind_past(joining, entry, limit).is_err() {
+                            behind.push(*line);
+                        }
+                        continue;
+                    }
                     send(*line, event, entry.position, known.epoch, net);
                 }
                 Stage::New
@@ -548,6 +574,9 @@ impl Node {
         }
         for (line, next) in next {
             self.follow(line, next, net);
+        }
+        for line in behind {
+            self.close_behind(line, net);
         }
     }
 }
@@ -568,7 +597,7 @@ fn user(client: usize) -> Option<Arc<str>> {
     Some(format!("user-{client}").into())
 }
 
-fn event_of(entry: &Entry) -> EventId {
+pub(super) fn event_of(entry: &Entry) -> EventId {
     number(&entry.body)
 }
 

@@ -9,7 +9,6 @@ use tracing::debug;
 use super::{Entered, RelayError, answer, ask_about, enter};
 use crate::recovery::HOLDING;
 use crate::socketio::event::Ack;
-use crate::socketio::offset::offset_in_log;
 use crate::socketio::socket::{Socket, Told};
 
 /// Most rooms whose past is read for one join.
@@ -42,7 +41,7 @@ pub(super) fn wanted(arguments: Arguments<'_>) -> Result<Option<Rewind>, RelayEr
             rewind: None,
             after: Some(offset),
         } => {
-            let offset = Offset::parse(offset_in_log(&offset));
+            let offset = Offset::parse(Offset::in_log(&offset));
             let offset = offset.map_err(|_| RelayError::BadHistory)?;
             Ok(Some(Rewind::After(offset)))
         }

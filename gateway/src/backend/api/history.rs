@@ -11,7 +11,6 @@ use crate::backend::binary::to_backend;
 use crate::count::Code;
 use crate::recovery::Order;
 use crate::socketio::application::Application as _;
-use crate::socketio::offset::offset_in_log;
 use crate::socketio::{Gateway, SocketIo};
 
 /// Where the caller wants to begin.
@@ -29,7 +28,7 @@ impl TryFrom<String> for After {
         if text.is_empty() {
             return Ok(Self::Start);
         }
-        let offset = Offset::parse(offset_in_log(&text)).map_err(|error| error.to_string())?;
+        let offset = Offset::parse(Offset::in_log(&text)).map_err(|error| error.to_string())?;
         Ok(Self::Offset(offset))
     }
 }

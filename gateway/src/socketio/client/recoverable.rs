@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adapter::recovery::{Entry, Pid, Position};
+use adapter::recovery::{Entry, Offset, Pid, Position};
 use protocol::engineio::{CloseReason, Revision};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -22,7 +22,6 @@ use crate::engine::session::Session;
 use crate::otel::{self, Begun};
 use crate::recovery::{Order, Seat, Shown};
 use crate::socketio::application::{Application, Connect};
-use crate::socketio::offset::offset_to_come_back_with;
 use crate::socketio::socket::{Socket, State};
 
 /// How long a client waits for the store before its session is closed, so that it tries again.
@@ -55,7 +54,7 @@ fn shown(auth: Option<&str>) -> (Option<Shown>, Option<String>) {
         return (None, rest);
     };
     let offset = match offset {
-        Value::String(offset) => Some(offset_to_come_back_with(&offset)),
+        Value::String(offset) => Some(Offset::to_come_back_with(&offset)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
             None
         }

@@ -1,11 +1,10 @@
 //! A socket that joins with history: what comes for it is held until the past went out.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use adapter::recovery::{Entry, Offset, Position, Rewind};
+use adapter::recovery::{Entry, Held, Offset, Passed, Position, Rewind, Rewound, RewoundRooms};
 use protocol::engineio::CloseReason;
 use tokio::sync::oneshot;
 use tracing::debug;
@@ -13,32 +12,25 @@ use tracing::debug;
 use super::Socket;
 use crate::count::PacketType;
 use crate::engine::outbox::Parcel;
-use crate::recovery::Rewound;
 use crate::socketio::offset::encode_past;
 
 /// What a socket has while the past of rooms that it joins is read. It gets no event in order meanwhile: the offsets
 /// that its client sees would not rise, so it could come back with one that is wrong.
 pub(super) struct Rewinding {
     number: u64,
-    rooms: Vec<Arc<str>>,
-    /// Of these the ones that it was not in before.
-    new: Vec<Arc<str>>,
+    rooms: RewoundRooms,
     /// Everything up to here that is for it in its other rooms went out.
     have: Position,
-    held: Vec<Held>,
+    held: Vec<Held<Packet>>,
     bytes: usize,
     done: oneshot::Sender<Told>,
 }
 
-/// An event that is held.
-struct Held {
-    /// Its place, or the one up to which its offset says that the client has everything.
-    position: Position,
-    packet: Rc<Parcel>,
+/// What is held of an event.
+struct Packet {
+    parcel: Rc<Parcel>,
     kind: PacketType,
-    volatile: bool,
-    /// `None` if it is in no log.
-    entry: Option<Arc<Entry>>,
+    is_volatile: bool,
 }
 
 /// What the client is told of the past that it got.
@@ -79,8 +71,10 @@ impl Socket {
             let have = handed.max(seating.from);
             seating.passing_mut().rewinding.replace(Box::new(Rewinding {
                 number,
-                rooms: rooms.to_vec(),
-                new,
+                rooms: RewoundRooms {
+                    all: rooms.to_vec(),
+                    new,
+                },
                 have,
                 held: Vec::new(),
                 bytes: 0,
@@ -90,7 +84,7 @@ impl Socket {
         // The events of a client come one at a time.
         debug_assert!(before.is_none());
         if let Some(before) = before {
-            self.let_out(before.held);
+            self.let_out(before.held.into_iter().map(|it| it.packet));
         }
         Some(Rewinds {
             socket: self.clone(),
@@ -118,10 +112,12 @@ impl Socket {
             };
             rewinding.held.push(Held {
                 position: place,
-                packet: Rc::clone(packet),
-                kind,
-                volatile,
                 entry: entry.cloned(),
+                packet: Packet {
+                    parcel: Rc::clone(packet),
+                    kind,
+                    is_volatile: volatile,
+                },
             });
             let before = rewinding.bytes;
             rewinding.bytes += packet.packet().frames().len();
@@ -148,92 +144,48 @@ impl Socket {
     }
 
     /// The past is read: it goes out, and then what was held.
-    pub(crate) fn rewound(&self, rewound: Rewound) {
+    pub(crate) fn rewound(&self, number: u64, rewound: Rewound) {
         // What is on its way is held, too.
         self.catch_up();
-        let Some(rewinding) = self.take_rewinding(rewound.number) else {
+        let Some(rewinding) = self.take_rewinding(number) else {
             return;
         };
         let Rewinding {
             rooms,
-            new,
             have,
             held,
             done,
             ..
         } = *rewinding;
-        let mut past = rewound.events;
-        past.retain(|_, entry| {
-            let selection = &entry.selection;
-            let is_of = |room: &String| rooms.iter().any(|it| **it == **room) && self.is_in(room);
-            selection.rooms.iter().any(is_of) && !selection.except.iter().any(|it| self.is_in(it))
-        });
-        let is_wanted = |room: &String, position: Position| {
-            let from = rewound.from.iter().find(|it| *it.0 == **room);
-            from.is_some_and(|it| position >= it.1)
-        };
-        let mut held: Vec<Held> = held
-            .into_iter()
-            .filter(|held| {
-                let Some(entry) = held.entry.as_ref().filter(|_| !held.volatile) else {
-                    return true;
-                };
-                let is_new = |room: &&String| new.iter().any(|it| **it == ***room);
-                let names = entry.selection.rooms.iter();
-                let mut names = names.filter(|it| self.is_in(it));
-                // Before the mark what is only of new rooms comes as far as their past was asked for.
-                held.position > rewound.mark.position
-                    || entry.selection.rooms.is_empty()
-                    || names.any(|room| !is_new(&room) || is_wanted(room, held.position))
-            })
-            .collect();
-        for held in &held {
-            if held.entry.is_some() {
-                past.remove(&held.position);
-            }
-        }
-        let mut all = self.encoded(&past, rewound.mark, have);
-        all.append(&mut held);
-        all.sort_by_key(|it| it.position);
-        self.let_out(all);
-        let _gone = done.send(Told {
+        let told = Told {
             is_whole: rewound.is_whole,
             offset: rewound.mark,
-        });
-    }
-
-    fn encoded(
-        &self,
-        past: &BTreeMap<Position, Arc<Entry>>,
-        mark: Offset,
-        have: Position,
-    ) -> Vec<Held> {
-        let encode = |entry: &Arc<Entry>| {
-            let offset = Offset {
-                position: entry.position,
-                ..mark
-            };
-            let (packet, kind) = encode_past(self.namespace(), &entry.body, offset, have)?;
-            Some(Held {
-                position: entry.position,
-                packet: self.0.session.parcel(packet),
-                kind,
-                volatile: false,
-                entry: Some(Arc::clone(entry)),
-            })
         };
-        past.values().filter_map(encode).collect()
+        let merged = rewound.merge(held, &rooms, |room| self.is_in(room));
+        let packets = merged.into_iter().filter_map(|passed| match passed {
+            Passed::Past(entry) => self.encoded(&entry, told.offset, have),
+            Passed::Held(held) => Some(held.packet),
+        });
+        self.let_out(packets);
+        let _gone = done.send(told);
     }
 
-    fn let_out(&self, held: Vec<Held>) {
-        for Held {
-            packet,
+    fn encoded(&self, entry: &Entry, mark: Offset, have: Position) -> Option<Packet> {
+        let offset = Offset {
+            position: entry.position,
+            ..mark
+        };
+        let (packet, kind) = encode_past(self.namespace(), &entry.body, offset, have)?;
+        Some(Packet {
+            parcel: self.0.session.parcel(packet),
             kind,
-            volatile,
-            ..
-        } in held
-        {
-            self.push(&packet, kind, volatile);
+            is_volatile: false,
+        })
+    }
+
+    fn let_out(&self, packets: impl Iterator<Item = Packet>) {
+        for packet in packets {
+            self.push(&packet.parcel, packet.kind, packet.is_volatile);
         }
     }
 
@@ -257,7 +209,8 @@ impl Drop for Rewinds {
     fn drop(&mut self) {
         self.socket.catch_up();
         if let Some(rewinding) = self.socket.take_rewinding(self.number) {
-            self.socket.let_out(rewinding.held);
+            let held = rewinding.held.into_iter();
+            self.socket.let_out(held.map(|it| it.packet));
             if let Some((order, seat)) = self.socket.place() {
                 order.end_rewind(seat);
             }
