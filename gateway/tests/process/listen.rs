@@ -360,11 +360,10 @@ fn sockets_that_systemd_passes_take_the_place_of_the_settings() {
         // They wait in the sockets until the node accepts them.
         assert!(serves(address), "{variables}: {}", node.log());
         assert!(on_socket(&path, "GET /ready HTTP/1.1").ends_with("{\"ready\":true}"));
-        assert!(
-            node.log().contains("sockets that were passed"),
-            "{}",
-            node.log()
-        );
+        // A thread of its own writes the log, and another one reads it.
+        until("the log tells of it", || {
+            node.log().contains("sockets that were passed")
+        });
         node.signal("TERM");
         assert_eq!(node.ended().code(), Some(0));
         // It is not the node's.
