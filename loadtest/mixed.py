@@ -133,6 +133,8 @@ def main():
             if process.wait() != 0:
                 raise SystemExit(f"the generator of {name} failed")
         slow.over = joins.over = True
+        for thread in (slow, joins):
+            thread.join()
         measured = {name: figures(file) for name, file in files.items()}
     turns = {bound: after[bound] - before.get(bound, 0) for bound in after}
     result = {
