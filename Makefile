@@ -126,7 +126,7 @@ deploy-write:
 deploy-image-steps:
 	python3 deploy/tests/image_steps.py
 
-# Slower to build than a release, and some percent faster: docs/benchmarks.md.
+# Slower to build than a release, and some percent faster: docs/packages.md.
 dist: export GATEWAY_COMMIT ?= $(shell git rev-parse HEAD)
 dist: export GATEWAY_COMMIT_DATE ?= $(shell git log -1 --format=%cs)
 dist: ## The programs as benchmarks and packages have them, in target/dist

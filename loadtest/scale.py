@@ -113,14 +113,17 @@ def connections(count, messages):
     time.sleep(30)
     cpu, late, sent = sum(it.cpu() for it in gateways), [it.lateness() for it in gateways], sum(it.total("gateway_heartbeats_sent_total") for it in gateways)
     time.sleep(WINDOW_SECONDS)
+    # A generator may have ended since.
+    held = int(sum(gateway.total("gateway_sockets") for gateway in gateways))
     result = {
-        "connections": count,
+        "connections": held,
+        "meant": count,
         "processes": pairs,
         "seconds_to_connect": connected,
-        "resident_bytes_each": (sum(gateway.resident() for gateway in gateways) - empty) / count,
+        "resident_bytes_each": (sum(gateway.resident() for gateway in gateways) - empty) / held,
         "resident_bytes": sum(gateway.resident() for gateway in gateways),
         # Of both ends, since both are here.
-        "kernel_bytes_each": (slab() - slab_before) / count,
+        "kernel_bytes_each": (slab() - slab_before) / held,
         "cores": (sum(gateway.cpu() for gateway in gateways) - cpu) / WINDOW_SECONDS,
         "heartbeats_per_second": (sum(it.total("gateway_heartbeats_sent_total") for it in gateways) - sent) / WINDOW_SECONDS,
         "lateness_p99": quantile(0.99, late, [it.lateness() for it in gateways]),
