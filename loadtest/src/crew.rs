@@ -171,12 +171,18 @@ impl<P: Send + 'static> Crew<P> {
         self.wait_for_ready(self.setup.dialler.clients)
     }
 
-    /// Waits until so many clients are ready.
+    /// Waits until so many clients are ready. Who refuses everybody is not asked for longer than [`REFUSED_BY_ALL`].
     pub(crate) fn wait_for_ready(&mut self, clients: usize) -> Result<()> {
         let limit = self.setup.ready_within;
-        if self.wait(limit, |totals| {
-            totals.of_count(Count::Ready) >= clients as u64
-        })? {
+        let is_enough = |totals: &Totals| totals.of_count(Count::Ready) >= clients as u64;
+        let first = limit.min(REFUSED_BY_ALL);
+        if self.wait(first, is_enough)? {
+            return Ok(());
+        }
+        let totals = self.totals();
+        let nobody_may = totals.of_count(Count::Ready) == 0 && totals.refused() > 0;
+        let limit = if nobody_may { first } else { limit };
+        if self.wait(limit - first, is_enough)? {
             return Ok(());
         }
         let totals = self.totals();
@@ -332,6 +338,9 @@ impl<P: Send + 'static> Crew<P> {
 
 /// How often the run is looked at.
 const TICK: Duration = Duration::from_millis(20);
+
+/// How long a server is asked that lets nobody in: it refuses each CONNECT, or each join of a room.
+const REFUSED_BY_ALL: Duration = Duration::from_secs(10);
 
 /// Why sessions ended, in words.
 pub(crate) fn describe_failures(totals: &Totals) -> String {
