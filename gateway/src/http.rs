@@ -279,7 +279,8 @@ async fn speak_http(
         move |request| {
             let (shard, next) = (Rc::clone(&shard), Rc::clone(&next));
             let stranger = stranger.clone();
-            async move {
+            // Boxed, or hyper would keep its place between requests.
+            let answered = async move {
                 if let Some(stranger) = &stranger {
                     stranger.asks();
                 }
@@ -294,7 +295,8 @@ async fn speak_http(
                 }
                 part(&shard, peer, &mut answer);
                 Ok::<_, std::convert::Infallible>(answer)
-            }
+            };
+            Box::pin(answered)
         }
     });
     let parts = match builder
@@ -487,5 +489,18 @@ mod tests {
     fn what_is_kept_for_each_client_is_little() {
         assert!(size_of::<Connection>() <= MOST_OF_CONNECTION);
         assert!(size_of::<Session>() <= MOST_OF_SESSION);
+    }
+
+    /// Most bytes of the future of a request, which is there as long as a poll waits.
+    const MOST_OF_REQUEST: usize = 2304;
+
+    #[test]
+    fn what_is_kept_for_each_poll_that_waits_is_little() {
+        fn size<F>(
+            _request: impl FnOnce(&'static Rc<Shard>, Request<Incoming>, Peer) -> F,
+        ) -> usize {
+            size_of::<F>()
+        }
+        assert!(size(route) <= MOST_OF_REQUEST, "{} bytes", size(route));
     }
 }

@@ -8,8 +8,8 @@ use fastwebsockets::upgrade;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, ORIGIN,
-    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, VARY,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap,
+    HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, VARY,
 };
 use hyper::{Method, Request, Response};
 use protocol::Dialect;
@@ -26,7 +26,7 @@ use crate::engine::session::{Denied, PollReply, Session};
 use crate::engine::shard::Shard;
 use crate::engine::websocket::driver::Probe;
 use crate::forward::{self, Forwarded};
-use crate::net::encoding::{self, compress, negotiate};
+use crate::net::encoding::{Encoding, compress, negotiate};
 use crate::net::ids::Sid;
 use crate::net::proxy;
 use crate::net::query::EngineQuery;
@@ -56,7 +56,7 @@ pub(super) async fn respond(
     };
     let kind = Kind::of(&request, upgrade::is_upgrade_request(&request));
     let begun = otel.begin(Some(told));
-    let served = answer(shard, mount, request, peer).await;
+    let served = Box::pin(answer(shard, mount, request, peer)).await;
     // What is slow or fails is told by the node that forwards.
     otel.finish(
         begun,
@@ -81,7 +81,8 @@ async fn answer(
     let outcome = match verify(shard, &request, websocket) {
         Ok(Verified::Handshake { .. }) if peer.is_node => Err(Refusal::BadRequest),
         Ok(Verified::Handshake { transport, dialect }) => {
-            let opened = handshake(shard, mount, &mut request, peer, transport, dialect).await;
+            let opening = handshake(shard, mount, &mut request, peer, transport, dialect);
+            let opened = Box::pin(opening).await;
             opened.map(|opened| opened.into_served(shard))
         }
         Ok(Verified::Request { .. })
@@ -99,7 +100,7 @@ async fn answer(
             | Verified::Mismatch { sid },
         ) if sid.node() != shard.node().tag() && !peer.is_node => {
             let target = (Kind::of(&request, websocket), sid);
-            match forward::forward(shard, request, peer.into(), target).await {
+            match Box::pin(forward::forward(shard, request, peer.into(), target)).await {
                 Ok(Forwarded::Answer(answer)) => Ok(Served::of_owner(answer, None)),
                 Ok(Forwarded::Tunnel(head, tunnel)) => {
                     Ok(Served::of_owner(head, Some(Next::Tunnel(tunnel))))
@@ -107,7 +108,9 @@ async fn answer(
                 Err(why) => Err(why.into()),
             }
         }
-        Ok(Verified::Upgrade { sid, dialect }) => probe(shard, &mut request, sid, dialect).await,
+        Ok(Verified::Upgrade { sid, dialect }) => {
+            Box::pin(probe(shard, &mut request, sid, dialect)).await
+        }
         Ok(Verified::Request { sid, .. })
             if peer.is_node && forward::is_release(request.headers()) =>
         {
@@ -117,11 +120,15 @@ async fn answer(
             Ok(taken().into())
         }
         Ok(Verified::Request { sid, revision }) if *request.method() == Method::GET => {
-            let answer = poll(shard, sid, revision, request.headers()).await;
+            let encoding = accepted(request.headers());
+            // A poll waits long, and each header keeps the whole buffer into which it was read.
+            drop(request);
+            let answer = poll(shard, sid, revision, encoding).await;
             answer.map(Served::from)
         }
         Ok(Verified::Request { sid, revision }) => {
-            post(shard, sid, revision, request).await.map(Served::from)
+            let posted = Box::pin(post(shard, sid, revision, request)).await;
+            posted.map(Served::from)
         }
         Ok(Verified::Mismatch { sid }) => match revision_of(shard, sid).await {
             Some(_) => Err(Refusal::BadRequest),
@@ -309,7 +316,7 @@ async fn poll(
     shard: &Rc<Shard>,
     sid: Sid,
     revision: Revision,
-    headers: &HeaderMap,
+    encoding: Option<Encoding>,
 ) -> Result<Answer, Refusal> {
     let (sender, receiver) = oneshot::channel();
     let number = shard.next_request();
@@ -328,7 +335,7 @@ async fn poll(
     match reply {
         Ok(PollReply::Payload(body)) => {
             let binary = body.is_binary();
-            Ok(payload(Bytes::from_owner(body), binary, headers))
+            Ok(payload(Bytes::from_owner(body), binary, encoding))
         }
         Ok(PollReply::Denied(denied)) => Err(denied.into()),
         // No request that went wrong, so it is not counted as one.
@@ -441,16 +448,15 @@ impl<F: FnOnce(&Rc<Session>) + Send + 'static> Drop for GivenUp<'_, F> {
     }
 }
 
+/// How a client takes payloads, if not as they are.
+pub(super) fn accepted(headers: &HeaderMap) -> Option<Encoding> {
+    let asked = headers.get(ACCEPT_ENCODING);
+    negotiate(asked, &[Encoding::Gzip, Encoding::Deflate])
+}
+
 /// A polling payload, compressed if that is worth it and the client takes it.
-pub(super) fn payload(body: Bytes, binary: bool, asked: &HeaderMap) -> Answer {
-    let encoding = (body.len() >= COMPRESSION_THRESHOLD)
-        .then(|| {
-            negotiate(
-                asked.get(hyper::header::ACCEPT_ENCODING),
-                &[encoding::Encoding::Gzip, encoding::Encoding::Deflate],
-            )
-        })
-        .flatten();
+pub(super) fn payload(body: Bytes, binary: bool, accepted: Option<Encoding>) -> Answer {
+    let encoding = accepted.filter(|_| body.len() >= COMPRESSION_THRESHOLD);
     let body = match encoding {
         Some(encoding) => compress(encoding, &body).into(),
         None => body,

@@ -10,7 +10,7 @@ use hyper::header::{HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL, SET_COOKIE};
 use protocol::Dialect;
 use protocol::engineio::{Revision, Transport, old_payload};
 
-use super::engineio::payload;
+use super::engineio::{accepted, payload};
 use super::{Answer, Next, Peer, Refusal, Served, cors};
 use crate::engine::admission::Admission;
 use crate::engine::attached::Attached;
@@ -59,7 +59,7 @@ pub(super) async fn handshake<B>(
             if dialect.revision() == Revision::Three {
                 body = old_payload::single(&body);
             }
-            let mut answer = payload(body.into(), false, request.headers());
+            let mut answer = payload(body.into(), false, accepted(request.headers()));
             set_cookie(shard, &session, answer.headers_mut());
             session.announce();
             Ok(Opened::Polling(answer))
