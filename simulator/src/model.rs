@@ -64,6 +64,8 @@ pub struct Model {
     pub absent: u64,
     /// Until when nodes may have to tell a new server what they know.
     pub unsettled: u64,
+    /// Until when nodes may have talked to an old master while others talked to the new one.
+    pub divided: u64,
     /// The first that was found.
     pub finding: Option<Finding>,
     /// What happened, counted.
@@ -119,6 +121,10 @@ struct Stay {
     /// It was told that it does not get the past: the join may be written or not.
     is_refused: bool,
 }
+
+/// After so long everybody who is connected has what was acknowledged: nodes that stand still, or hear nothing, are
+/// noticed, and what they missed is read.
+const PATIENCE: u64 = 30 * SECOND;
 
 impl Model {
     /// Counts something.
@@ -394,7 +400,8 @@ impl Model {
         }
     }
 
-    /// Of what was acknowledged before a client came back nothing may be missing a while later.
+    /// Of what was acknowledged before a client came back nothing may be missing a while later, and nothing at all of
+    /// what was acknowledged long ago, unless the server was away.
     pub fn look_back(&mut self, is_connected: impl Fn(usize) -> bool, now: u64) {
         if now < self.unsettled {
             return;
@@ -402,18 +409,25 @@ impl Model {
         let looked = self
             .events
             .partition_point(|it| it.submitted + 2 * WINDOW < now);
+        let long_ago = match self.absent + PATIENCE < now {
+            true => now.saturating_sub(PATIENCE),
+            false => 0,
+        };
         let chains = self.chains.iter().filter(|it| it.is_alive);
         let chains = chains.filter(|it| it.recovered + 2 * SECOND < now && is_connected(it.client));
         let missing = chains.flat_map(|chain| {
             let events = self.events.iter().enumerate().skip(looked);
             let missing = events.filter(|(id, event)| {
-                let is_before = event.acked.is_some_and(|at| at < chain.wanted);
-                is_before && chain.must_get(event) && !chain.got.contains(&(*id as EventId))
+                let is_due = event
+                    .acked
+                    .is_some_and(|at| at < chain.wanted || at < long_ago);
+                is_due && chain.must_get(event) && !chain.got.contains(&(*id as EventId))
             });
             missing.map(|it| (chain.client, it.0))
         });
         if let Some((client, event)) = missing.take(1).next() {
-            let what = format!("event {event} to client {client}, which came back since");
+            let what =
+                format!("event {event} to client {client}, which came back since, or is there");
             self.find(Rule::Lost, now, what);
         }
     }

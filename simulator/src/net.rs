@@ -42,6 +42,8 @@ pub enum Due {
     Thaw(usize, u64),
     /// A node starts.
     Start(usize),
+    /// A node starts on the server's machine, which is about to fail.
+    StartDoomed(usize, u64),
     /// A drained node ends.
     EndDrain(usize, u64),
     /// A client looks at its clocks.

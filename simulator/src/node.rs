@@ -51,6 +51,8 @@ pub struct Node {
     beat_due: u64,
     /// When it made a heartbeat last.
     beaten: u64,
+    /// The store knows that it ends.
+    is_retired: bool,
     zero: Instant,
     /// What was delivered before its time, if that is the broken rule.
     delivered: BTreeSet<EventId>,
@@ -85,6 +87,7 @@ enum Pending {
     /// With how often the client had wanted to join.
     Leave(String, String, usize),
     Claim(Line, PidSecret),
+    Retire,
     Nothing,
 }
 
@@ -218,6 +221,7 @@ impl Node {
             tickets: BTreeMap::new(),
             beat_due: 0,
             beaten: 0,
+            is_retired: false,
             zero: Instant::now(),
         }
     }
@@ -264,7 +268,12 @@ impl Node {
             Payload::Subscribed(log) => self.handle_subscribed(line, &log, net),
             Payload::Heard(heard) => {
                 if self.subscription == Some(line) {
-                    if matches!(heard, Heard::Mark(..)) {
+                    if let Heard::Mark(process, mark) = &heard {
+                        if process != self.writer.process() {
+                            self.writer.note(mark.known);
+                            self.beat(net);
+                            return self.pump(net);
+                        }
                         self.marked = net.now;
                     }
                     let heard = match net.is_planted(Planted::NoResync) {
@@ -440,6 +449,9 @@ impl Node {
         let Some(line) = self.commands else {
             return;
         };
+        if self.is_retired && self.writer.is_idle() {
+            return;
+        }
         self.beaten = net.now;
         let released = self.receiver.released();
         let floor = match released {
@@ -517,6 +529,7 @@ impl Node {
     }
 
     fn push(&mut self, act: Act, pending: Pending, net: &mut Net) {
+        self.is_retired = false;
         match self.writer.push(act) {
             Ok(ticket) => {
                 self.tickets.insert(ticket, pending);
@@ -567,6 +580,7 @@ impl Node {
             (Pending::Leave(sid, room, joins), Done::Written(_)) => {
                 net.model.left(&sid, &room, joins, net.now);
             }
+            (Pending::Retire, _) => self.is_retired = self.writer.is_idle(),
             (Pending::Claim(line, secret), done) => self.handle_claim(line, secret, done, net),
             (Pending::Keep(line, data), Done::Written(_)) => {
                 net.send(line, End::Far, Payload::Down(Down::Kept(data)));
@@ -665,7 +679,7 @@ impl Node {
         for line in lines {
             self.disconnect(line, Some(Change::Away), net);
         }
-        self.push(Act::Retire, Pending::Nothing, net);
+        self.push(Act::Retire, Pending::Retire, net);
         self.pump(net);
     }
 

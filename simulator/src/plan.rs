@@ -61,6 +61,9 @@ pub enum Chaos {
     /// A machine fails that has the server and a node: its clock jumps forward, its network is slow, and it is gone,
     /// when the node made no heartbeat since and was just told that something is in the log.
     MachineLost,
+    /// A machine fails that has the server and a node that is new: the others hear of nothing, and it is gone when the
+    /// node was just told that something is in the log. What it ever told the server is lost.
+    NewMachineLost,
 }
 
 /// A rule that is broken on purpose: the checks have to find it.
@@ -107,8 +110,11 @@ pub enum Planted {
     DataBeforeWritten,
     /// A client may come back for as long as it likes.
     SlowComeback,
-    /// Who lived when another server took over is told by the clock alone.
+    /// Who lived when another server took over is told by the clock alone, and who was silent for long acts all the
+    /// same. One of the two alone is made good by the other.
     LivedByClock,
+    /// A process acts although no other one knows of it.
+    NewActsAtOnce,
     /// The past of a room is read without a mark.
     PastWithoutMark,
     /// Live events go out while the past of a room is read.
@@ -117,11 +123,13 @@ pub enum Planted {
     PastTakenForAll,
     /// That a log is trimmed does not matter to those who read the past.
     PastTrimmingIgnored,
+    /// Those who read the past are told that it is whole while nobody knows what a new server lacks.
+    PastUnsettled,
 }
 
 impl Chaos {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::CutClient,
         Self::CutAll,
         Self::HalfOpenClient,
@@ -142,6 +150,7 @@ impl Chaos {
         Self::Away,
         Self::ClockJump,
         Self::MachineLost,
+        Self::NewMachineLost,
     ];
 
     /// How often it is drawn, beside the others.
@@ -153,7 +162,7 @@ impl Chaos {
             Self::CutAll | Self::StallCommands | Self::StallSubscription => 4,
             Self::SlowSubscription => 15,
             Self::Freeze | Self::Kill | Self::Drain => 5,
-            Self::Vanish => 3,
+            Self::Vanish | Self::NewMachineLost => 3,
             Self::Failover | Self::Away | Self::MachineLost => 2,
             Self::LossyFailover
             | Self::SplitBrain
@@ -166,7 +175,7 @@ impl Chaos {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::DeliverBeforeTheScript,
         Self::FetchInsteadOfClaim,
         Self::CompareByExistence,
@@ -188,10 +197,12 @@ impl Planted {
         Self::DataBeforeWritten,
         Self::SlowComeback,
         Self::LivedByClock,
+        Self::NewActsAtOnce,
         Self::PastWithoutMark,
         Self::PastNotHeld,
         Self::PastTakenForAll,
         Self::PastTrimmingIgnored,
+        Self::PastUnsettled,
     ];
 }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use adapter::recovery::{
-    Act, Call, Change, Claimed, Done, Handled, Heard, LogName, PidSecret, Reply, Request, ServerId,
-    Settings, Store, Write,
+    Act, Call, Change, Claimed, Done, Handled, Heard, LogName, PidSecret, Process, Reply, Request,
+    ServerId, Settings, Store, Write,
 };
 
 use crate::net::{End, Ends, Line, Net, Payload};
@@ -13,7 +13,7 @@ use crate::plan::{LEASE, Planted, SECOND};
 /// The servers that there were; the last one is the master.
 pub struct FakeRedis {
     servers: Vec<Server>,
-    settings: Settings,
+    empty: Store,
     is_away: bool,
     /// How far ahead its clock is.
     skew: u64,
@@ -31,22 +31,26 @@ struct Server {
 /// Where time begins: 2026, in microseconds.
 const EPOCH: u64 = 1_790_000_000_000_000;
 
-/// For how long it may take until what a server lacks is noticed.
-const UNSETTLED: u64 = 2 * LEASE + 12 * SECOND;
+/// For how long it may take until what a server lacks is noticed, once it can be called.
+pub const UNSETTLED: u64 = 2 * LEASE + 12 * SECOND;
 
 /// Most calls that a replica is behind.
 const BEHIND: usize = 60;
 
 impl FakeRedis {
     /// An empty one.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: Settings, planted: Option<Planted>) -> Self {
+        let mut empty = Store::new(settings);
+        if planted == Some(Planted::LivedByClock) {
+            empty.let_silent_act();
+        }
         let mut redis = Self {
             servers: Vec::new(),
-            settings,
+            empty: empty.clone(),
             is_away: false,
             skew: 100_000_000,
         };
-        redis.take_over(Store::new(settings));
+        redis.take_over(empty);
         redis
     }
 
@@ -97,15 +101,32 @@ impl FakeRedis {
         net.model.unsettled = net.now + UNSETTLED;
         let server = self.servers.last_mut().expect("there is always one");
         while server.tail.len() > calls {
-            replicate(server);
+            replicate(server, net);
         }
         let store = server.copy.clone();
         self.take_over(store);
     }
 
+    /// Another server takes over without anything that a process which is new told this one. Whether there was no more.
+    pub fn lose_new(&mut self, node: usize, net: &mut Net) -> bool {
+        let server = self.servers.last_mut().expect("there is always one");
+        let seed = net.model.seed_of(node);
+        let is_of =
+            |process: &Process| process.node.as_str() == node_name(node) && process.seed == seed;
+        let first = server.tail.iter().position(|it| is_of(&it.0.process));
+        let Some(first) =
+            first.filter(|it| server.copy.number(&server.tail[*it].0.process).is_none())
+        else {
+            return false;
+        };
+        let calls = server.tail.len() - first;
+        self.lose_last(calls, net);
+        true
+    }
+
     /// The server restarts empty.
     pub fn empty(&mut self) {
-        self.take_over(Store::new(self.settings));
+        self.take_over(self.empty.clone());
     }
 
     fn take_over(&mut self, store: Store) {
@@ -171,24 +192,27 @@ impl FakeRedis {
         if !matches!(call.request, Request::Read(_)) {
             server.tail.push_back((call, server.id, now));
             while server.tail.len() > BEHIND || net.chance(20) && !server.tail.is_empty() {
-                replicate(server);
+                replicate(server, net);
             }
         }
         net.send(line, End::Far, Payload::Reply(handled.reply));
         for heard in handled.heard {
-            publish(server, &heard, net);
+            publish(server, &heard, &handled.nudged, net);
         }
     }
 }
 
-fn replicate(server: &mut Server) {
+fn replicate(server: &mut Server, net: &Net) {
     if let Some((call, id, now)) = server.tail.pop_front() {
         server.copy.handle(&call, id, now);
+        if matches!(call.request, Request::Beat(_)) && net.is_planted(Planted::NewActsAtOnce) {
+            server.copy.let_act(&call.process);
+        }
     }
 }
 
 /// Sends to those that subscribe: to one room by its channel, otherwise by that of the namespace.
-fn publish(server: &mut Server, heard: &Heard, net: &mut Net) {
+fn publish(server: &mut Server, heard: &Heard, nudged: &[Process], net: &mut Net) {
     server
         .subscribers
         .retain(|line, _| net.ends(*line).is_some());
@@ -200,8 +224,9 @@ fn publish(server: &mut Server, heard: &Heard, net: &mut Net) {
             },
             Heard::Mark(process, _) => match net.ends(*line) {
                 Some(Ends::Subscription(node, _)) => {
-                    process.node.as_str() == node_name(node)
-                        && net.model.seed_of(node) == process.seed
+                    let (name, seed) = (node_name(node), net.model.seed_of(node));
+                    let is_there = |it: &Process| it.node.as_str() == name && it.seed == seed;
+                    is_there(process) || nudged.iter().any(is_there)
                 }
                 Some(Ends::Client(..) | Ends::Commands(..)) | None => false,
             },
@@ -252,7 +277,7 @@ fn break_rules_of_call(server: &mut Server, call: &mut Call, now: u64, net: &Net
 }
 
 fn break_rules_of_reply(
-    server: &Server,
+    server: &mut Server,
     call: &Call,
     asked: u64,
     handled: &mut Handled,
@@ -294,9 +319,13 @@ fn break_rules_of_reply(
             }
             *done = changed.into();
         }
-        Reply::Beaten { taken, .. } => {
+        Reply::Beaten { taken, may_act, .. } => {
             if net.is_planted(Planted::FetchInsteadOfClaim) {
                 taken.clear();
+            }
+            if net.is_planted(Planted::NewActsAtOnce) {
+                *may_act = true;
+                server.store.let_act(&call.process);
             }
         }
         Reply::Pieces { pieces, .. } => {
@@ -314,6 +343,9 @@ fn break_rules_of_reply(
         Reply::Page(page) => {
             if net.is_planted(Planted::PastTrimmingIgnored) {
                 page.is_cut = false;
+            }
+            if net.is_planted(Planted::PastUnsettled) {
+                page.is_settled = true;
             }
         }
         Reply::BeatFirst | Reply::Outdated => {}

@@ -8,8 +8,8 @@ use crate::client::Client;
 use crate::model::{Finding, Rule};
 use crate::net::{Due, End, Ends, Mailbox, Net, Payload};
 use crate::node::Node;
-use crate::plan::{BACK, Chaos, HEARTBEAT, LEASE, Plan, Planted, ROUNDS, SECOND, WINDOW};
-use crate::redis::FakeRedis;
+use crate::plan::{BACK, Chaos, HEARTBEAT, HOLDING, LEASE, Plan, Planted, ROUNDS, SECOND, WINDOW};
+use crate::redis::{FakeRedis, UNSETTLED};
 
 /// What came of a run.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ struct World {
     away_until: u64,
     /// Since when its machine is about to fail.
     doomed: Option<u64>,
+    /// The same with a node that is new, in that life.
+    doomed_new: Option<(usize, u64)>,
     is_calm: bool,
 }
 
@@ -89,11 +91,12 @@ impl World {
             departed: 20,
         };
         let mut world = Self {
-            redis: FakeRedis::new(settings),
+            redis: FakeRedis::new(settings, plan.planted),
             nodes: Vec::new(),
             clients: Vec::new(),
             away_until: 0,
             doomed: None,
+            doomed_new: None,
             is_calm: false,
             net,
         };
@@ -142,6 +145,11 @@ impl World {
             Due::Thaw(node, life) if self.nodes[node].life == life => self.thaw(node),
             Due::Thaw(..) => {}
             Due::Start(node) => self.start(node),
+            Due::StartDoomed(node, life) if self.nodes[node].life == life => match self.is_calm {
+                true => self.start(node),
+                false => self.start_doomed(node),
+            },
+            Due::StartDoomed(..) => {}
             Due::EndDrain(node, life) => {
                 if self.nodes[node].life == life {
                     self.remove(node, true);
@@ -165,7 +173,7 @@ impl World {
                 }
             }
             Due::Heal(server) => self.cut_server(|it| it == server, true),
-            Due::Doom => self.doomed = None,
+            Due::Doom => (self.doomed, self.doomed_new) = (None, None),
         }
         self.blame();
         true
@@ -184,10 +192,11 @@ impl World {
                 Ends::Client(_, node) | Ends::Commands(node, _) | Ends::Subscription(node, _),
                 payload,
             ) => {
-                let is_end = self.is_doomed(node) && is_of_publish(&payload);
+                let is_new = self.doomed_new == Some((node, self.nodes[node].life));
+                let is_end = (is_new || self.is_doomed(node)) && is_of_publish(&payload);
                 self.give(node, Due::Arrive(line, payload));
                 if is_end {
-                    self.lose_machine(node);
+                    self.lose_machine(node, is_new);
                 }
             }
         }
@@ -209,6 +218,7 @@ impl World {
             Due::NodeTick(..)
             | Due::Thaw(..)
             | Due::Start(_)
+            | Due::StartDoomed(..)
             | Due::EndDrain(..)
             | Due::ClientTick(_)
             | Due::ClientAct(_)
@@ -391,6 +401,7 @@ impl World {
                         }
                     }
                     let pause = self.net.between(SECOND, 6 * SECOND);
+                    self.net.model.divided = self.net.now + pause + 2 * HOLDING;
                     self.net.after(pause, Due::Heal(old));
                 }
             }
@@ -413,7 +424,34 @@ impl World {
                 self.doomed = Some(self.net.now);
                 self.net.after(2 * HEARTBEAT, Due::Doom);
             }
+            Chaos::NewMachineLost => {
+                self.remove(node, true);
+                // The life before is not awaited any more by then.
+                let pause = (ROUNDS + 3) * HEARTBEAT;
+                self.net
+                    .after(pause, Due::StartDoomed(node, self.nodes[node].life));
+            }
         }
+    }
+
+    /// A node starts, and the others hear of nothing.
+    fn start_doomed(&mut self, node: usize) {
+        let is_of_other = |ends: Ends| ends.server().is_some() && !ends.is_of(node);
+        for line in self.net.find(is_of_other) {
+            // Not so long that connections are given up.
+            let latency = self.net.between(SECOND, 3 * SECOND / 2);
+            self.net.set_latency(line, latency);
+            self.net.after(2 * SECOND, Due::Faster(line));
+        }
+        // Some come to it.
+        for line in self.net.find(|ends| matches!(ends, Ends::Client(..))) {
+            if self.net.chance(40) {
+                cut_both(&mut self.net, line);
+            }
+        }
+        self.start(node);
+        self.doomed_new = Some((node, self.nodes[node].life));
+        self.net.after(2 * HEARTBEAT, Due::Doom);
     }
 
     /// Whether the server's machine is about to fail with a node, and another made a heartbeat meanwhile.
@@ -426,13 +464,17 @@ impl World {
     }
 
     /// The server's machine is gone, and a node with it.
-    fn lose_machine(&mut self, node: usize) {
-        self.doomed = None;
+    fn lose_machine(&mut self, node: usize, is_new: bool) {
+        (self.doomed, self.doomed_new) = (None, None);
         self.net
             .say(|| format!("the machine of node {node} is lost"));
         self.net.model.count("machines lost");
-        let calls = self.net.rng.usize(1..=2);
-        self.redis.lose_last(calls, &mut self.net);
+        if is_new && self.redis.lose_new(node, &mut self.net) {
+            self.net.model.count("machines lost with a new node");
+        } else {
+            let calls = self.net.rng.usize(1..=2);
+            self.redis.lose_last(calls, &mut self.net);
+        }
         self.remove(node, false);
         let pause = self.net.between(SECOND, 8 * SECOND);
         self.net.after(pause, Due::Start(node));
@@ -461,7 +503,11 @@ impl World {
         self.redis.set_away(true);
         self.away_until = self.away_until.max(self.net.now + pause);
         let pause = self.away_until - self.net.now;
-        self.net.model.absent = self.net.model.absent.max(self.away_until);
+        let model = &mut self.net.model;
+        model.absent = model.absent.max(self.away_until);
+        if self.net.now < model.unsettled {
+            model.unsettled = model.unsettled.max(self.away_until + UNSETTLED);
+        }
         self.net.after(pause, Due::RedisBack);
     }
 
@@ -474,7 +520,8 @@ impl World {
 
     /// Nothing goes wrong any more: what was promised has to be kept, and nothing may be left at the end.
     fn calm_down(&mut self) {
-        (self.is_calm, self.doomed) = (true, None);
+        self.is_calm = true;
+        (self.doomed, self.doomed_new) = (None, None);
         self.run_for(60 * SECOND);
         for client in &mut self.clients {
             client.rest();

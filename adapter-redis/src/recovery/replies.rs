@@ -76,6 +76,7 @@ fn answered(asked: &Asked, items: &[resp::Reply<'_>]) -> Option<Answered> {
                 logs,
                 entries,
                 bytes_of_all,
+                acts,
                 heard,
                 said,
             ],
@@ -86,6 +87,7 @@ fn answered(asked: &Asked, items: &[resp::Reply<'_>]) -> Option<Answered> {
                 number: number(count)?,
                 known: known(epoch, era, position)?,
                 taken: taken(gone)?,
+                may_act: number(acts)? == 1,
                 sizes: Sizes {
                     logs: number(logs)?,
                     entries: number(entries)?,
@@ -137,13 +139,16 @@ fn answered(asked: &Asked, items: &[resp::Reply<'_>]) -> Option<Answered> {
                 pieces: pieces.collect::<Option<_>>()?,
             }
         }
-        (b"H", Asked::History, [epoch, through, newest, cut, found]) => Reply::Page(PastPage {
-            epoch: self::epoch(epoch)?,
-            entries: entries(found, self::epoch(epoch)?)?,
-            through: place(through)?,
-            newest: place(newest)?,
-            is_cut: number(cut)? == 1,
-        }),
+        (b"H", Asked::History, [epoch, through, newest, cut, settled, found]) => {
+            Reply::Page(PastPage {
+                epoch: self::epoch(epoch)?,
+                entries: entries(found, self::epoch(epoch)?)?,
+                through: place(through)?,
+                newest: place(newest)?,
+                is_cut: number(cut)? == 1,
+                is_settled: number(settled)? == 1,
+            })
+        }
         _ => return None,
     };
     Some(Answered {

@@ -160,6 +160,8 @@ pub enum Reply {
         known: Known,
         /// What was taken from the process.
         taken: Vec<Taken>,
+        /// Whether it may act. A process that is new waits until another one knows of it.
+        may_act: bool,
         /// How much is in the logs.
         sizes: Sizes,
     },
@@ -174,7 +176,8 @@ pub enum Reply {
         /// What was taken from the process.
         taken: Vec<Taken>,
     },
-    /// The server does not know what the process knows: a heartbeat has to come first.
+    /// The server does not know what the process knows, or whether others know of the process: a heartbeat has to come
+    /// first.
     BeatFirst,
     /// The call is an old one: another was answered since.
     Outdated,
@@ -196,6 +199,9 @@ pub struct Handled {
     pub reply: Reply,
     /// For those who listen, in order.
     pub heard: Vec<Heard>,
+    /// Processes that hear the mark as well, although it is another's. They make a heartbeat: it tells that they know of
+    /// a new one, or a new one is told by it that others know of it.
+    pub nudged: Vec<Process>,
 }
 
 /// What is heard by a subscription.
@@ -203,7 +209,7 @@ pub struct Handled {
 pub enum Heard {
     /// An event, for all that listen to one of its logs.
     Ordered(Arc<Ordered>),
-    /// A heartbeat, for the process that made it.
+    /// A heartbeat, for the process that made it, and for those that are [nudged](Handled::nudged).
     Mark(Process, Arc<Mark>),
 }
 

@@ -48,6 +48,8 @@ pub struct PastPage {
     pub newest: Position,
     /// Whether entries between the place that was named and the first one are gone.
     pub is_cut: bool,
+    /// Whether it is known that the server lacks nothing that was confirmed.
+    pub is_settled: bool,
 }
 
 impl Rewind {
@@ -68,11 +70,10 @@ impl Rewind {
 
     /// Whether a page shows no gap to what it asked for. If it does, the client is told so.
     pub fn is_whole(&self, page: &PastPage, mark: Position) -> bool {
+        let is_whole = page.is_settled && page.through >= mark;
         match self {
-            Self::Last(_) => page.through >= mark,
-            Self::After(offset) => {
-                offset.epoch == page.epoch && !page.is_cut && page.through >= mark
-            }
+            Self::Last(_) => is_whole,
+            Self::After(offset) => is_whole && offset.epoch == page.epoch && !page.is_cut,
         }
     }
 }
@@ -103,6 +104,7 @@ impl PastPage {
             through: piece.through,
             newest: log.last(),
             is_cut: log.trimmed() > after,
+            is_settled: true,
         }
     }
 }

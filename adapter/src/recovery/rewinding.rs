@@ -215,6 +215,8 @@ impl Rewinding {
                 reading.bytes += entry.size();
             }
         }
+        // What Redis lost may not be noticed yet.
+        reading.rewound.is_whole &= page.is_settled;
         reading.keep_within(limits.bytes);
         let is_stuck = page.entries.is_empty();
         if page.through < mark.position && !is_stuck {

@@ -1,6 +1,7 @@
 //! What puts a namespace in order. With Redis a script does the same, on keys of one hash tag.
 
 mod eras;
+mod newcomers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -36,6 +37,7 @@ use super::{
 pub struct Store {
     settings: Settings,
     life: Option<Life>,
+    may_silent_act: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -70,8 +72,10 @@ struct Peer {
     /// The round of its last heartbeat.
     round: u64,
     is_retired: bool,
-    /// In which era it told what it knows.
+    /// In which era it told what it knows; none while it may not act.
     era: Position,
+    /// While no other process knows of it: since when it is here.
+    since: Option<Position>,
     /// The number of its last call, and what was answered.
     number: u64,
     done: Arc<[Done]>,
@@ -108,7 +112,14 @@ impl Store {
         Self {
             settings,
             life: None,
+            may_silent_act: false,
         }
+    }
+
+    /// Processes that were silent for long act at once: the simulator breaks the rule with it on purpose.
+    #[doc(hidden)]
+    pub fn let_silent_act(&mut self) {
+        self.may_silent_act = true;
     }
 
     /// Handles a call at a server, whose clock says `now`, in microseconds since 1970.
@@ -128,14 +139,20 @@ impl Store {
             life.awaited.clear();
             life.renew(call.random, now, None);
         }
-        let mut heard = Vec::new();
+        let (mut heard, mut nudged) = (Vec::new(), Vec::new());
         let reply = match &call.request {
-            Request::Beat(beat) => life.beat(call, beat, now, &settings, &mut heard),
+            Request::Beat(beat) => {
+                let (reply, mark, others) = life.beat(call, beat, now, &settings);
+                heard.push(mark);
+                nudged = others;
+                reply
+            }
             Request::Acts { number, acts, seen } => {
                 let turn = Turn {
                     process: &call.process,
                     now,
                     settings: &settings,
+                    may_silent_act: self.may_silent_act,
                 };
                 life.acts(&turn, *number, acts, *seen, &mut heard)
             }
@@ -143,10 +160,18 @@ impl Store {
             Request::History { log, past } => {
                 let log = life.logs.get(log).cloned();
                 let log = log.unwrap_or_else(|| Log::new(life.forgotten));
-                Reply::Page(PastPage::read(&log, life.epoch, past, settings.read_bytes))
+                let page = PastPage::read(&log, life.epoch, past, settings.read_bytes);
+                Reply::Page(PastPage {
+                    is_settled: life.awaited.is_empty(),
+                    ..page
+                })
             }
         };
-        Handled { reply, heard }
+        Handled {
+            reply,
+            heard,
+            nudged,
+        }
     }
 
     /// The life of the log, once there was a call.
@@ -196,6 +221,17 @@ impl Store {
         }
     }
 
+    /// What a process could do that acts although no other one knows of it: the simulator breaks the rule with it on
+    /// purpose.
+    #[doc(hidden)]
+    pub fn let_act(&mut self, process: &Process) {
+        if let Some(life) = &mut self.life {
+            let era = life.era();
+            let peer = life.peer(process);
+            (peer.since, peer.era) = (None, era);
+        }
+    }
+
     /// The generation of a session.
     pub fn generation(&self, secret: &PidSecret) -> Option<Generation> {
         self.life.as_ref()?.sessions.generation(secret)
@@ -218,6 +254,7 @@ struct Turn<'a> {
     process: &'a Process,
     now: u64,
     settings: &'a Settings,
+    may_silent_act: bool,
 }
 
 impl Life {
@@ -261,24 +298,33 @@ impl Life {
         beat: &Beat,
         now: u64,
         settings: &Settings,
-        heard: &mut Vec<Heard>,
-    ) -> Reply {
+    ) -> (Reply, Heard, Vec<Process>) {
         let process = &call.process;
         let is_of_now = beat.known.is_some_and(|it| it.epoch == self.epoch);
         let number = self.processes.get(process).map_or(0, |it| it.number);
         let is_missing = beat.known.is_some_and(|it| !self.has(&it));
-        if is_missing || is_of_now && number < beat.acknowledged {
+        let is_renewed = is_missing || is_of_now && number < beat.acknowledged;
+        if is_renewed {
             self.renew(call.random, now, beat.known);
         }
         let previous = self.last;
         self.advance(now);
         self.awaited.remove(process);
         let (era, heard_at) = (self.era(), self.last.number());
+        let has_lived = self.has_lived(process, settings);
         let round = self.round_of_beat(process, beat.sweeps);
+        let since = self.last;
         let peer = self.peer(process);
-        peer.era = era;
+        if !has_lived || peer.is_retired {
+            (peer.since, peer.is_retired) = (Some(since), false);
+        }
         peer.number = peer.number.max(beat.acknowledged);
         (peer.beat, peer.round) = (heard_at, round);
+        let knows = beat.known.filter(|_| is_of_now && !is_renewed);
+        let nudged = self.introduce(process, knows, settings);
+        let peer = self.peer(process);
+        let may_act = peer.since.is_none();
+        peer.era = if may_act { era } else { Position::ZERO };
         peer.floor = peer.floor.max(beat.floor);
         peer.taken.retain(|it| it.at > beat.seen);
         let taken = peer.taken.clone();
@@ -291,21 +337,23 @@ impl Life {
             heads: heads.collect(),
         };
         let known = mark.known;
-        heard.push(Heard::Mark(process.clone(), Arc::new(mark)));
+        let heard = Heard::Mark(process.clone(), Arc::new(mark));
         if beat.sweeps {
             self.sweep(now, settings);
         }
         let (entries, bytes) = self.summed;
-        Reply::Beaten {
+        let reply = Reply::Beaten {
             number: beat.number,
             known,
             taken,
+            may_act,
             sizes: Sizes {
                 logs: self.logs.len() as u64,
                 entries,
                 bytes,
             },
-        }
+        };
+        (reply, heard, nudged)
     }
 
     fn peer(&mut self, process: &Process) -> &mut Peer {
@@ -315,6 +363,7 @@ impl Life {
             round: 0,
             is_retired: false,
             era: Position::ZERO,
+            since: None,
             number: 0,
             done: Arc::new([]),
             floor: Position::ZERO,
@@ -334,13 +383,19 @@ impl Life {
         let Some(peer) = self.processes.get_mut(turn.process) else {
             return Reply::BeatFirst;
         };
-        if peer.era != era || number > peer.number + 1 {
+        // Of one that was silent for long a new server would not know that it lived.
+        let is_silent = self.last.back(turn.settings.lease).number() > peer.beat;
+        let is_silent = is_silent && !turn.may_silent_act;
+        if peer.era != era || is_silent || number > peer.number + 1 {
             return Reply::BeatFirst;
         }
         if number < peer.number {
             return Reply::Outdated;
         }
         if number > peer.number {
+            if peer.is_retired {
+                return Reply::BeatFirst;
+            }
             peer.taken.retain(|it| it.at > seen);
             let done = acts.iter().map(|act| self.act(turn, act, heard));
             let done = done.collect();
@@ -360,6 +415,7 @@ impl Life {
     }
 
     fn act(&mut self, turn: &Turn<'_>, act: &Act, heard: &mut Vec<Heard>) -> Done {
+        self.peer(turn.process).is_retired = matches!(act, Act::Retire);
         match act {
             Act::Publish(publish) => self.publish(turn, publish, heard),
             Act::Open(open) => {
@@ -384,9 +440,7 @@ impl Life {
                 Err(reason) => Done::NotClaimed(reason),
             },
             Act::Retire => {
-                let peer = self.peer(turn.process);
-                peer.is_retired = true;
-                let floor = peer.floor;
+                let floor = self.peer(turn.process).floor;
                 self.sessions.retire(turn.process, turn.now, floor);
                 Done::Retired
             }

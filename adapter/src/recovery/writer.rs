@@ -18,6 +18,8 @@ use super::{
 ///                        │   ▼
 ///                     to be asked again
 /// ```
+///
+/// While no other process knows of this one the store does not let it act. Then acts wait, and heartbeats go on.
 #[derive(Debug)]
 pub struct Writer {
     process: Process,
@@ -35,6 +37,8 @@ pub struct Writer {
     floor: Position,
     seen: Position,
     must_beat: bool,
+    /// Whether the store lets it act.
+    may_act: bool,
 }
 
 /// What a writer holds, and puts into a call.
@@ -99,6 +103,7 @@ impl Writer {
             floor: Position::ZERO,
             seen: Position::ZERO,
             must_beat: true,
+            may_act: true,
         }
     }
 
@@ -146,7 +151,8 @@ impl Writer {
 
     /// The call to make now, if there is one.
     pub fn next_call(&mut self, random: u64) -> Option<Call> {
-        if self.must_beat || self.under_way.as_ref().is_some_and(|it| it.is_asked) {
+        if self.must_beat || !self.may_act || self.under_way.as_ref().is_some_and(|it| it.is_asked)
+        {
             return None;
         }
         if self.under_way.is_none() {
@@ -217,6 +223,7 @@ impl Writer {
                 number,
                 known,
                 taken,
+                may_act,
                 ..
             } => {
                 // Several may be under way, on a slow way always.
@@ -233,6 +240,7 @@ impl Writer {
                     self.known = Some(*known);
                 }
                 self.must_beat = !(is_same || is_told);
+                self.may_act = *may_act;
                 self.take_over(taken, Vec::new())
             }
             Reply::Done {
@@ -439,6 +447,36 @@ mod tests {
     }
 
     #[test]
+    fn acts_wait_while_nobody_knows_of_the_process() {
+        let mut writer = ready();
+        writer.push(publish("a", 1)).unwrap();
+        for may_act in [false, false, true] {
+            let Request::Beat(beat) = writer.beat(Position::ZERO, None, 0).request else {
+                panic!("no beat");
+            };
+            let Reply::Beaten {
+                number,
+                known,
+                taken,
+                sizes,
+                ..
+            } = beaten(beat.number, known(20), vec![])
+            else {
+                panic!("no answer");
+            };
+            writer.handle(&Reply::Beaten {
+                number,
+                known,
+                taken,
+                may_act,
+                sizes,
+            });
+            assert!(!writer.must_beat(), "the next one is not due yet");
+            assert_eq!(writer.next_call(0).is_some(), may_act);
+        }
+    }
+
+    #[test]
     fn what_waits_and_what_is_called_is_bounded() {
         let mut writer = ready();
         let pushed = (0..100).filter(|_| writer.push(publish("a", 1)).is_ok());
@@ -530,6 +568,7 @@ mod tests {
             number,
             known,
             taken,
+            may_act: true,
             sizes: super::super::Sizes::default(),
         }
     }

@@ -8,8 +8,8 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use adapter::recovery::{
-    Act, Bounds, Call, Change, Effect, Floors, Heard, Link, LogName, Offset, Position, Process,
-    Reads, Receiver, Request, Settings, Span, Ticket, Told, Writer, WriterLimits,
+    Act, Bounds, Call, Change, Effect, Floors, Heard, Link, LogName, Mark, Offset, Position,
+    Process, Reads, Receiver, Request, Settings, Span, Ticket, Told, Writer, WriterLimits,
 };
 use adapter::{Adapter, Interest, Latch};
 use futures_util::StreamExt as _;
@@ -148,6 +148,7 @@ pub(super) fn open(
         overflow: VecDeque::new(),
         beat_due: Instant::now(),
         retiring: Vec::new(),
+        is_retired: false,
         used: Instant::now(),
         unused: UNUSED + Duration::from_micros(limits.store.window),
         orders: limits.orders,
@@ -204,6 +205,8 @@ pub(super) struct Keeper {
     overflow: VecDeque<(Act, Pending)>,
     beat_due: Instant,
     retiring: Vec<oneshot::Sender<()>>,
+    /// The store knows that this process ends, and awaits no more of it.
+    is_retired: bool,
     /// When somebody asked for something last.
     used: Instant,
     /// After so long without that it ends.
@@ -286,7 +289,7 @@ impl Keeper {
                 }
                 _ = tick.tick() => {
                     self.tick();
-                    if self.is_unused() {
+                    if self.is_over() {
                         return;
                     }
                 }
@@ -297,10 +300,15 @@ impl Keeper {
         }
     }
 
-    /// Whether nobody uses it any more: then it is no order of the node either.
-    fn is_unused(&self) -> bool {
+    /// Whether nobody uses it any more: then it is no order of the node either. It tells the store first, or a process
+    /// of another node that is new would wait to be known here.
+    fn is_over(&mut self) -> bool {
         let is_idle = self.seats.is_empty() && self.tickets.is_empty() && self.overflow.is_empty();
         if self.order.is_kept() || !is_idle || self.used.elapsed() < self.unused {
+            return false;
+        }
+        if !self.is_retired && self.connection.is_some() {
+            self.push(Act::Retire, Pending::Retire);
             return false;
         }
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
@@ -382,10 +390,10 @@ impl Keeper {
             Told::Broken => self.lose_connection(),
             Told::Reply(reply) => self.handle_reply(&reply),
             Told::Heard(heard) => {
-                if let Heard::Mark(process, _) = &heard
+                if let Heard::Mark(process, mark) = &heard
                     && process != self.writer.process()
                 {
-                    return;
+                    return self.handle_nudge(mark);
                 }
                 self.receiver.handle(heard);
             }
@@ -399,13 +407,19 @@ impl Keeper {
         }
     }
 
+    /// The mark of another process, which is new, or knows of this one that is new: the store is to hear of it.
+    fn handle_nudge(&mut self, mark: &Mark) {
+        self.writer.note(mark.known);
+        self.is_mark_wanted = true;
+    }
+
     /// Makes a heartbeat. What is done once in a while is done when one is due, and not when it is made early.
     pub(super) fn beat(&mut self) {
         let is_due = Instant::now() >= self.beat_due;
         if is_due {
             self.beat_due = Instant::now() + HEARTBEAT;
         }
-        if self.connection.is_none() {
+        if self.connection.is_none() || self.is_retired && self.writer.is_idle() {
             return;
         }
         let floor = match self.receiver.released() {
@@ -429,6 +443,7 @@ impl Keeper {
     }
 
     pub(super) fn push(&mut self, act: Act, pending: Pending) {
+        self.is_retired = false;
         if !self.overflow.is_empty() {
             return self.overflow.push_back((act, pending));
         }
@@ -560,6 +575,7 @@ mod tests {
         let (kept, keeper) = node.open_unused("/");
         kept.keep();
         drop(kept);
-        assert!(!keeper.is_unused());
+        let mut keeper = keeper;
+        assert!(!keeper.is_over());
     }
 }

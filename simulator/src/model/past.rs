@@ -187,7 +187,8 @@ impl Model {
                 is_due && event.except.as_ref() != Some(&chain.sid) && !chain.got.contains(id)
             });
         let missing: Vec<_> = missing.map(|(_, (place, id, _))| (*id, *place)).collect();
-        if now < self.unsettled {
+        let is_said = is_whole && now >= self.divided;
+        if now < self.unsettled && !is_said {
             // What Redis lost may not be noticed yet. If it is not, this client is owed it.
             chain.owed.extend(missing.iter().map(|it| it.0));
         } else if let Some((id, place)) = missing.first() {

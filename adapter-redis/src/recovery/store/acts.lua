@@ -105,7 +105,10 @@ local function acts()
   else
     number, seen, count = tonumber(take()), tonumber(take()), tonumber(take())
   end
-  if not peer or peer.era ~= era or number > peer.number + 1 then
+  -- Of one that was silent for long a new server would not know that it lived.
+  local is_silent = peer and peer.beat ~= '' and last - lease > decode(BEAT, peer.beat)
+  local is_ended = peer and peer.retired == 1 and number > peer.number
+  if not peer or peer.era ~= era or is_silent or is_ended or number > peer.number + 1 then
     return { 'F' }
   end
   if number < peer.number then
@@ -129,9 +132,11 @@ local function acts()
     for index = 1, count do
       local act = take()
       if act:byte() == MANY then
+        peer.retired = 0
         results[index] = publish_next(act)
       else
         all = all or sessions()
+        peer.retired = 0
         results[index] = all[act](act ~= 'R' and cmsgpack.unpack(take()), peer.floor)
       end
     end
@@ -151,7 +156,7 @@ local function finish(answer, expires)
   end
   for name in pairs(changed_peers) do
     local peer = peers[name]
-    set('p#' .. name, encode(PEER, peer.era, peer.number, peer.floor, peer.retired, peer.taken))
+    set('p#' .. name, encode(PEER, peer.era, peer.number, peer.floor, peer.retired, peer.taken) .. peer.beat)
   end
   save(base, changed)
   if expires and #changed > 0 then

@@ -68,7 +68,8 @@ local function beat()
       local name = dead[index]
       if call('EXISTS', of_epoch('#o#' .. name)) == 0 then
         call('ZREM', base .. 'beats', name)
-        call('HDEL', base, 'p#' .. name, 'd#' .. name)
+        call('HDEL', base, 'p#' .. name, 'd#' .. name, 'm#' .. name)
+        call('ZREM', base .. 'new', name)
         call('UNLINK', of_epoch('#t#' .. name))
         peers[name], changed_peers[name] = nil, nil
       end
@@ -120,6 +121,7 @@ local function beat()
     expire(base)
     expire(base .. 'beats')
     expire(base .. 'rounds')
+    expire(base .. 'new')
     if now <= refreshed + ttl * 250 then
       return
     end
@@ -136,10 +138,66 @@ local function beat()
     end
   end
 
+  -- Whether a process counts as alive, before the heartbeat that it makes now.
+  local function has_lived()
+    local beats = base .. 'beats'
+    local own = tonumber(call('ZSCORE', beats, process) or -1)
+    local newest = tonumber(call('ZRANGE', beats, -1, -1, 'WITHSCORES')[2]) or 0
+    if own < 0 or own >= back(newest, lease) then
+      return own >= 0
+    end
+    local _, oldest = count_rounds()
+    return oldest and tonumber(call('ZSCORE', base .. 'rounds', process) or -1) >= oldest
+  end
+
+  -- What is published to a process comes by the channel of its heartbeats. One of a version that does not know of new
+  -- processes has none here.
+  local function channel_of(name)
+    return call('HGET', base, 'm#' .. name)
+  end
+
+  -- A process makes a heartbeat. Whether it may act, and the channels of those that are to make one now: those to which
+  -- it is new, or those that are new and of which it knows. See adapter::recovery::store::newcomers.
+  local function introduce(knows)
+    local new, channels = base .. 'new', {}
+    local since = call('ZSCORE', new, process)
+    if not since then
+      for _, name in ipairs(call('ZRANGEBYSCORE', new, '-inf', text(knows))) do
+        call('ZREM', new, name)
+        channels[#channels + 1] = channel_of(name)
+      end
+      return true, channels
+    end
+    since = tonumber(since)
+    -- Of what restarts under its name the life before is over.
+    local own_node, is_alone = process:match('^[^!]*'), true
+    for _, name in ipairs(who_lived()) do
+      local peer = name:match('^[^!]*') ~= own_node and load_peer(name)
+      local of_other = peer and peer.retired == 0 and tonumber(call('ZSCORE', new, name) or 0)
+      if of_other and of_other < since then
+        local channel = channel_of(name)
+        if not channel then
+          is_alone = true
+          break
+        end
+        is_alone = false
+        if of_other == 0 then
+          channels[#channels + 1] = channel
+        end
+      end
+    end
+    if is_alone then
+      call('ZREM', new, process)
+      return true, {}
+    end
+    return false, channels
+  end
+
   local number, acknowledged, known_epoch, known_era, known, floor, seen, heads, sweeps = unpack(cmsgpack.unpack(take()))
   local peer = peers[process] or { number = 0, floor = 0, retired = 0, taken = 0 }
   local is_of_now = known_epoch == epoch
-  if known_epoch and not has(known_epoch, known_era, known) or is_of_now and peer.number < acknowledged then
+  local is_renewed = known_epoch and not has(known_epoch, known_era, known) or is_of_now and peer.number < acknowledged
+  if is_renewed then
     be_sure()
     changes_of_life().renew(known_epoch and known)
   end
@@ -154,9 +212,13 @@ local function beat()
   if #still < #awaited then
     set_awaited(still)
   end
-  peer.era, peer.number, peer.floor = era, max(peer.number, acknowledged), max(peer.floor, floor)
+  peer.number, peer.floor, peer.beat = max(peer.number, acknowledged), max(peer.floor, floor), encode(BEAT, last)
   peers[process] = peer
   changed_peers[process] = true
+  if not has_lived() or peer.retired == 1 then
+    call('ZADD', base .. 'new', text(last), process)
+    peer.retired = 0
+  end
   -- By the clock of the log: that of the server may go backwards, and others would seem to have lived longer.
   call('ZADD', base .. 'beats', text(last), process)
   local round = count_rounds()
@@ -164,6 +226,8 @@ local function beat()
     round = round + 1
   end
   call('ZADD', base .. 'rounds', text(round), process)
+  local may_act, channels = introduce(is_of_now and not is_renewed and known or 0)
+  peer.era = may_act and era or 0
   if peer.taken ~= 0 then
     load_taken(peer, seen)
   end
@@ -175,12 +239,20 @@ local function beat()
     places[#places + 1] = log and log.last or 0
   end
   local mark = cmsgpack.pack({ process, number, epoch, era, last, previous, places })
-  messages = { take(), mark }
+  local channel = take()
+  set('m#' .. process, channel)
+  messages = {}
+  for _, other in ipairs(channels) do
+    messages[#messages + 1] = other
+    messages[#messages + 1] = mark
+  end
+  messages[#messages + 1] = channel
+  messages[#messages + 1] = mark
   if sweeps then
     sweep_sessions()
     sweep_logs()
     save_logs()
     refresh()
   end
-  return { 'B', number, epoch, era, last, taken, log_count, all_entries, all_bytes }
+  return { 'B', number, epoch, era, last, taken, log_count, all_entries, all_bytes, may_act and 1 or 0 }
 end

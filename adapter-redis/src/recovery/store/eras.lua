@@ -20,6 +20,26 @@ local function count_rounds()
   return newest, rounds_kept > 0 and max(0, newest - rounds_kept + 1)
 end
 
+-- The names of the processes that count as alive. The clock may have jumped forward: then those that were heard before it
+-- seem to be silent, and rounds tell.
+local function who_lived()
+  local beats = base .. 'beats'
+  local newest = tonumber(call('ZRANGE', beats, -1, -1, 'WITHSCORES')[2]) or 0
+  local names = call('ZRANGEBYSCORE', beats, text(back(newest, lease)), '+inf')
+  local _, oldest = count_rounds()
+  local counted = oldest and call('ZRANGEBYSCORE', base .. 'rounds', text(oldest), '+inf') or {}
+  local is_there = {}
+  for _, name in ipairs(names) do
+    is_there[name] = true
+  end
+  for _, name in ipairs(counted) do
+    if not is_there[name] then
+      names[#names + 1] = name
+    end
+  end
+  return names
+end
+
 local function set_awaited(list)
   awaited = list
   set('awaited', table.concat(list, ' '))
@@ -88,21 +108,12 @@ local function changes_of_life()
     set_eras(list)
     set('server', server)
     local beats = base .. 'beats'
-    local newest = call('ZRANGE', beats, -1, -1, 'WITHSCORES')
-    local lived = back(tonumber(newest[2]) or 0, lease)
     local is_awaited = {}
     for _, name in ipairs(awaited) do
       is_awaited[name] = true
     end
     list = awaited
-    local names = call('ZRANGEBYSCORE', beats, text(lived), '+inf')
-    -- The clock may have jumped forward: then those that were heard before it seem to be silent.
-    local _, oldest = count_rounds()
-    local counted = oldest and call('ZRANGEBYSCORE', base .. 'rounds', text(oldest), '+inf') or {}
-    for _, name in ipairs(counted) do
-      names[#names + 1] = name
-    end
-    for _, name in ipairs(names) do
+    for _, name in ipairs(who_lived()) do
       local peer = load_peer(name)
       if not peer or peer.retired == 0 then
         call('ZADD', beats, text(last), name)

@@ -58,8 +58,8 @@ local function of_epoch(name)
 end
 
 -- What is known of processes, by their names, and the names of those of which it changed. Of one it is in which era it
--- told what it knows, the number of its last call, the place up to where all of it is whole, whether it is retired, and
--- whether something was taken from it.
+-- told what it knows, the number of its last call, the place up to where all of it is whole, whether it is retired,
+-- whether something was taken from it, and when it was heard last, as it is written.
 local peers, changed_peers = {}, {}
 
 local function load_peer(name, found)
@@ -70,6 +70,7 @@ local function load_peer(name, found)
     if found then
       peer = {}
       peer.era, peer.number, peer.floor, peer.retired, peer.taken = decode(PEER, found)
+      peer.beat = found:sub(BEAT_AT)
     end
     peers[name] = peer
   end

@@ -21,7 +21,9 @@ if kind == 'P' and epoch and life[4] == server and life[5] == '' and life[8] the
   local of_era, known, floor, retired, of_taken = decode(PEER, life[8])
   local number, _, count, name_count, head = decode(ASKED, asked)
   local names = 7 + 2 * count
-  local is_plain = of_era == era and number == known + 1 and of_taken == 0
+  local beat = life[8]:sub(BEAT_AT)
+  local is_silent = beat ~= '' and last - lease > decode(BEAT, beat)
+  local is_plain = of_era == era and number == known + 1 and of_taken == 0 and retired == 0 and not is_silent
   local of_epoch, logs = base .. epoch, {}
   local of_logs = of_epoch .. '#logs'
   if is_plain then
@@ -127,7 +129,7 @@ if kind == 'P' and epoch and life[4] == server and life[5] == '' and life[8] the
         call('HSET', of_logs, unpack(fields, from, min(from + CHUNK - 1, #fields)))
       end
       local done = cmsgpack.pack(results)
-      local peer = encode(PEER, era, number, floor, retired, 0)
+      local peer = encode(PEER, era, number, floor, retired, 0) .. beat
       call('HSET', base, 'last', place, 'p#' .. process, peer, 'd#' .. process, done)
       -- All is written, so nothing can fail any more. What Redis may not publish is in the log, and shows as a hole.
       local complaint = ''

@@ -83,7 +83,8 @@ local function reads()
       entries = first
       reached = count > 0 and head(entries[ENTRY * (count - 1) + 1]) or after
     end
-    return { 'H', epoch, reached, log.last, log.trimmed > after and 1 or 0, entries }
+    local is_cut, is_settled = log.trimmed > after, #awaited == 0
+    return { 'H', epoch, reached, log.last, is_cut and 1 or 0, is_settled and 1 or 0, entries }
   end
 
   if kind == 'R' then

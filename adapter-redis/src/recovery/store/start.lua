@@ -4,9 +4,10 @@
 -- One call is one run: nothing comes between, and what it publishes leaves in the order of its positions.
 --
 -- All keys begin with KEYS[1], which tells how long the namespace's name is, so that no name hides another's keys. It is
--- itself the key of what the whole namespace has, with `p#PROCESS`, what is known of a process, and `d#PROCESS`, what
--- its last call came to. Behind it stands:
+-- itself the key of what the whole namespace has, with `p#PROCESS`, what is known of a process, `d#PROCESS`, what its
+-- last call came to, and `m#PROCESS`, the channel of its heartbeats. Behind it stands:
 --   beats, rounds    when each process was heard last, and in which round of heartbeats
+--   new              since when processes are here of which no other one knows
 -- and, behind the name of the epoch, so that another epoch begins with nothing:
 --   #logs, #names    of each log its places and counts; their names in order, to sweep
 --   #l#LOG           the entries of a log, each of ENTRY elements: its head, and what was published without its place
@@ -31,8 +32,10 @@ local MAX_ERAS = 8
 local CHUNK, PAGE = 996, 64
 -- How a log's places and counts are written; the head of an entry: its place as text, the bytes of all up to it, and its
 -- own; and what is known of a process. That of a log has one byte more than what Redis keeps in a list, where it looks
--- for each from the front. And how sums are written.
-local LOG, HEAD, PEER, SUMS = '>c16ddddddx', '>c16dI4', '>dddBB', '>dddd'
+-- for each from the front. And how sums are written. Behind what is known of a process stands when it was heard last:
+-- versions that do not know of that leave it out.
+local LOG, HEAD, PEER, SUMS, BEAT = '>c16ddddddx', '>c16dI4', '>dddBB', '>dddd', '>d'
+local BEAT_AT = 27
 
 -- Elements of the list that an entry takes, and the place before all entries.
 local ENTRY, ZERO = 3, '0000000000000000'

@@ -385,12 +385,13 @@ impl Driver {
                 self.writer.handle_broken();
             }
             Told::Reply(reply) => self.handle_reply(&reply),
-            Told::Heard(heard) => {
-                if let Heard::Mark(process, _) = &heard {
-                    assert_eq!(*process, self.process);
+            Told::Heard(heard) => match &heard {
+                Heard::Mark(process, mark) if *process != self.process => {
+                    self.writer.note(mark.known);
+                    self.beat();
                 }
-                self.receiver.handle(heard);
-            }
+                _ => self.receiver.handle(heard),
+            },
             Told::Listening(true) => self.receiver.handle_up(),
             Told::Listening(false) => {
                 self.downs += 1;

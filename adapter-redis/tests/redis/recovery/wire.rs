@@ -36,6 +36,7 @@ pub(crate) const SETTINGS: Settings = Settings {
 fn events_come_in_order_to_all_also_to_who_published_them() {
     let redis = Redis::start();
     let [mut a, mut b] = ["gw-a", "gw-b"].map(|id| Node::start(&redis.url(), id));
+    b.meet(&mut a);
     let _rooms = [a.gateway.join("room1"), b.gateway.join("room1")];
     let _other = b.gateway.join("room2");
     let first = a.publish(vec![
@@ -328,6 +329,7 @@ pub(crate) struct Node {
     pub(crate) number: u64,
     beats: u64,
     pub(crate) known: Option<Known>,
+    may_act: bool,
 }
 
 impl Node {
@@ -359,6 +361,7 @@ impl Node {
             number: 0,
             beats: 0,
             known: None,
+            may_act: false,
         }
     }
 
@@ -410,11 +413,17 @@ impl Node {
 
     pub(crate) fn beat(&mut self) -> Known {
         self.send_beat();
-        let Reply::Beaten { number, known, .. } = self.reply() else {
+        let Reply::Beaten {
+            number,
+            known,
+            may_act,
+            ..
+        } = self.reply()
+        else {
             panic!("no answer to a heartbeat");
         };
         assert_eq!(number, self.beats);
-        self.known = Some(known);
+        (self.known, self.may_act) = (Some(known), may_act);
         known
     }
 
@@ -433,12 +442,36 @@ impl Node {
 
     /// The next mark.
     pub(crate) fn mark(&self) -> Arc<Mark> {
-        let (process, mark) = self.wait(|told| match told {
-            Told::Heard(Heard::Mark(process, mark)) => Some((process.clone(), mark.clone())),
+        self.wait(|told| match told {
+            Told::Heard(Heard::Mark(process, mark)) => {
+                (*process == self.process).then(|| mark.clone())
+            }
             _ => None,
-        });
-        assert_eq!(process, self.process);
-        mark
+        })
+    }
+
+    /// The mark of another one, to which this one is new, or that is new to this one.
+    fn mark_of(&self, other: &Self) -> Arc<Mark> {
+        self.wait(|told| match told {
+            Told::Heard(Heard::Mark(process, mark)) => {
+                (*process == other.process).then(|| mark.clone())
+            }
+            _ => None,
+        })
+    }
+
+    /// Waits until it may act, since `other` knows of it.
+    fn meet(&mut self, other: &mut Self) {
+        assert!(!self.may_act, "nobody knows of it");
+        let mark = other.mark_of(self);
+        other.beat();
+        other.beat();
+        assert!(other.known.unwrap().position > mark.known.position);
+        self.mark_of(other);
+        self.beat();
+        assert!(self.may_act);
+        self.gateway.drain();
+        other.gateway.drain();
     }
 
     pub(crate) fn acts(&mut self, acts: Vec<Act>) -> Arc<[Done]> {

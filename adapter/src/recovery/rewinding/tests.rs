@@ -213,6 +213,7 @@ fn page(room: &str, positions: &[u64], through: u64) -> PastPage {
         through: Position::new(through),
         newest: Position::new(through),
         is_cut: false,
+        is_settled: true,
     }
 }
 

@@ -14,7 +14,7 @@
 //! makes two of them within a heartbeat's time, so rounds are not shorter than that, whatever the clock says. A process
 //! that counts as alive by either is awaited: one too many costs a new epoch, which everybody is told.
 
-use super::{Known, Life, Position, Process, Settings};
+use super::{Known, Life, Peer, Position, Process, Settings};
 use crate::recovery::{Epoch, ServerId};
 
 /// The time of one server.
@@ -53,12 +53,9 @@ impl Life {
             self.eras.remove(0);
         }
         self.server = server;
-        let newest = self.processes.values().map(|peer| peer.beat).max();
-        let lived = newest.unwrap_or(0).saturating_sub(settings.lease);
-        let oldest = self.oldest_round(settings.rounds);
+        let lived = self.lived(settings);
         for (process, peer) in &mut self.processes {
-            let has_lived = peer.beat >= lived || oldest.is_some_and(|it| peer.round >= it);
-            if has_lived && !peer.is_retired {
+            if lived(peer) && !peer.is_retired {
                 self.awaited.insert(process.clone());
                 peer.beat = start.number();
             }
@@ -98,6 +95,14 @@ impl Life {
     pub(super) fn may_have_been(&self, position: Position) -> bool {
         let is_lost = |era: &Era| position > era.boundary && position < era.start;
         position <= self.last && !self.eras.iter().skip(1).any(is_lost)
+    }
+
+    /// Which processes count as alive now.
+    pub(super) fn lived(&self, settings: &Settings) -> impl Fn(&Peer) -> bool + use<> {
+        let newest = self.processes.values().map(|peer| peer.beat).max();
+        let lived = newest.unwrap_or(0).saturating_sub(settings.lease);
+        let oldest = self.oldest_round(settings.rounds);
+        move |peer| peer.beat >= lived || oldest.is_some_and(|it| peer.round >= it)
     }
 
     fn newest_round(&self) -> u64 {

@@ -46,7 +46,7 @@ fn a_call_that_is_made_again_is_answered_again_and_done_once() {
 fn a_session_goes_to_who_claims_it_and_its_old_owner_is_refused() {
     let mut test = Test::new();
     test.beat("a", None);
-    test.beat("b", None);
+    test.meet("b", "a");
     let pid = test.open("a", 1);
     let claimed = test.claim("b", 1, pid).unwrap();
     assert_eq!((claimed.generation, claimed.start), (2, pid.start.position));
@@ -114,6 +114,7 @@ fn time_counts_from_the_last_heartbeat_of_a_dead_node() {
     let mut test = Test::new();
     test.beat("a", None);
     let pid = test.open("a", 1);
+    test.meet("b", "a");
     test.now += settings().window - SECOND;
     test.beat("b", None);
     assert!(test.claim("b", 1, pid).is_ok());
@@ -139,6 +140,7 @@ fn clients_are_whole_up_to_the_floor_only_if_they_were_attached_before_it() {
     test.beat_at("a", None, floor);
     let claimed = test.claim("b", 0, pid);
     assert_eq!(claimed, Err(NotClaimed::Unknown), "nobody beat for b");
+    test.meet("b", "a");
     test.beat_at("b", None, floor.after(test.now));
     assert_eq!(test.claim("b", 1, pid).unwrap().start, floor);
     // What b said of its clients it did not say of this one.
@@ -225,6 +227,7 @@ fn heartbeats_that_are_made_early_end_no_round() {
 fn a_server_that_lost_nothing_goes_on() {
     let mut test = Test::new();
     let known = test.known("a");
+    test.meet("b", "a");
     let pid = test.open("a", 1);
     let place = test.publish("a", 2, "r");
     let epoch = test.store.epoch();
@@ -237,6 +240,8 @@ fn a_server_that_lost_nothing_goes_on() {
     );
     test.beat("b", None);
     assert_eq!(test.claim("b", 1, pid), Err(NotClaimed::Unsettled));
+    let page = test.past("b", "r");
+    assert!(!page.is_settled, "a may know of more");
     let known = Known {
         position: place,
         ..known
@@ -244,12 +249,14 @@ fn a_server_that_lost_nothing_goes_on() {
     test.beat("a", Some(known));
     assert_eq!(test.store.epoch(), epoch);
     assert!(test.claim("b", 2, pid).is_ok());
+    assert!(test.past("b", "r").is_settled);
 }
 
 #[test]
 fn a_server_that_lost_something_begins_anew() {
     let mut test = Test::new();
     let known = test.known("a");
+    test.meet("b", "a");
     let pid = test.open("a", 1);
     let old = test.store.clone();
     let lost = test.publish("a", 2, "r");
@@ -282,6 +289,119 @@ fn who_does_not_tell_in_time_may_have_known_more() {
     test.now += settings().settle + SECOND;
     test.beat("b", None);
     assert_ne!(test.store.epoch(), epoch);
+}
+
+#[test]
+fn who_is_new_acts_once_another_one_knows_of_it() {
+    let mut test = Test::new();
+    let before = test.known("a");
+    let beaten = test.tell_early("b", 1, None);
+    let [Heard::Mark(_, mark)] = beaten.heard.as_slice() else {
+        panic!("{beaten:?}");
+    };
+    assert_eq!(beaten.nudged, [process("a", 1)], "it is to know of b");
+    let refused = test.acts("b", 1, vec![publish("r", true)]);
+    assert_eq!(refused.reply, Reply::BeatFirst);
+    let told = test.tell_early("a", 1, Some(before));
+    assert_eq!(told.nudged, [], "it knows of what was before b");
+    assert!(!test.may_act("b"));
+    let told = test.tell_early("a", 1, Some(mark.known));
+    assert_eq!(told.nudged, [process("b", 1)]);
+    assert!(test.may_act("b"));
+    test.publish("b", 1, "r");
+}
+
+#[test]
+fn what_a_new_process_did_and_was_lost_with_it_is_missed() {
+    let mut test = Test::new();
+    let known = test.known("a");
+    let old = test.store.clone();
+    assert!(!test.may_act("b"));
+    let knows = test.store.life.as_ref().unwrap().known();
+    test.tell_early("a", 1, Some(knows));
+    assert!(test.may_act("b"));
+    test.publish("b", 1, "r");
+    test.store = old;
+    test.server = TWO;
+    test.beat("a", Some(knows));
+    assert_ne!(test.store.epoch(), Some(known.epoch));
+}
+
+#[test]
+fn of_several_that_are_new_the_first_one_goes_on_when_all_others_are_gone() {
+    let mut test = Test::new();
+    test.beat("a", None);
+    assert!(!test.may_act("b") && !test.may_act("c"));
+    for _ in 0..settings().rounds {
+        test.now += 2 * SECOND;
+        assert!(!test.may_act("c"), "b is before it");
+        if test.may_act("b") {
+            break;
+        }
+    }
+    assert!(test.may_act("b"));
+    assert!(!test.may_act("c"), "now b has to know of it");
+    let known = test.store.life.as_ref().unwrap().known();
+    test.tell_early("b", 1, Some(known));
+    assert!(test.may_act("c"));
+}
+
+#[test]
+fn what_restarts_or_follows_one_that_ended_waits_for_nobody() {
+    let mut test = Test::new();
+    test.beat("a", None);
+    let beat = Beat {
+        number: 1,
+        acknowledged: 0,
+        known: None,
+        floor: Position::ZERO,
+        heads: Vec::new(),
+        sweeps: true,
+        seen: Position::ZERO,
+    };
+    let call = Call {
+        process: process("a", 2),
+        request: Request::Beat(beat),
+        random: 1,
+    };
+    let again = test.store.handle(&call, test.server, test.now).reply;
+    assert!(matches!(again, Reply::Beaten { may_act: true, .. }));
+    let mut test = Test::new();
+    test.beat("a", None);
+    test.acts("a", 1, vec![Act::Retire]);
+    assert!(test.may_act("b"));
+}
+
+#[test]
+fn who_ended_and_goes_on_is_new_again() {
+    let mut test = Test::new();
+    test.beat("a", None);
+    test.meet("b", "a");
+    let acts = vec![Act::Retire];
+    let ended = test.acts("b", 1, acts.clone());
+    let late = test.acts("b", 2, vec![publish("r", true)]);
+    assert_eq!(late.reply, Reply::BeatFirst, "nobody would await it");
+    assert_eq!(test.acts("b", 1, acts).reply, ended.reply);
+    test.meet("b", "a");
+    test.publish("b", 2, "r");
+}
+
+#[test]
+fn who_was_silent_for_long_is_new_again() {
+    let mut test = Test::new();
+    test.beat("a", None);
+    test.meet("b", "a");
+    test.now += settings().lease + SECOND;
+    test.beat("a", None);
+    let late = test.acts("b", 1, vec![publish("r", true)]);
+    assert_eq!(late.reply, Reply::BeatFirst, "it may not count as alive");
+    assert!(test.may_act("b"), "by rounds it does");
+    for _ in 0..=settings().rounds {
+        test.now += 2 * SECOND;
+        test.beat("a", None);
+    }
+    assert!(!test.may_act("b"));
+    test.meet("b", "a");
 }
 
 #[test]
@@ -333,25 +453,11 @@ fn logs_end_when_nobody_can_come_back_for_them() {
     let mut test = Test::new();
     test.beat("a", None);
     test.publish("a", 1, "r");
-    let past = Past::Last {
-        count: 9,
-        until: Position::MAX,
-    };
-    let history = Request::History {
-        log: LogName::room("r"),
-        past,
-    };
-    let Reply::Page(page) = test.handle("a", history.clone()).reply else {
-        panic!("no page");
-    };
-    assert_eq!(page.entries.len(), 1);
+    assert_eq!(test.past("a", "r").entries.len(), 1);
     test.now += settings().keep.back + SECOND;
     test.beat("a", None);
     assert_eq!(test.store.sizes(), (0, 0, 0, 0));
-    let Reply::Page(page) = test.handle("a", history).reply else {
-        panic!("no page");
-    };
-    assert_eq!(page.entries, []);
+    assert_eq!(test.past("a", "r").entries, []);
 }
 
 struct Test {
@@ -374,10 +480,7 @@ impl Test {
     fn handle(&mut self, node: &str, request: Request) -> Handled {
         self.random += 1;
         let call = Call {
-            process: Process {
-                node: NodeId::new(node).unwrap(),
-                seed: 1,
-            },
+            process: process(node, 1),
             request,
             random: self.random,
         };
@@ -402,16 +505,48 @@ impl Test {
     }
 
     fn beat_early(&mut self, node: &str, number: u64) {
+        self.tell_early(node, number, None);
+    }
+
+    fn tell_early(&mut self, node: &str, number: u64, known: Option<Known>) -> Handled {
         let beat = Beat {
             number,
             acknowledged: 0,
-            known: None,
+            known,
             floor: Position::ZERO,
             heads: Vec::new(),
             sweeps: false,
             seen: Position::ZERO,
         };
-        self.handle(node, Request::Beat(beat));
+        self.handle(node, Request::Beat(beat))
+    }
+
+    /// Whether a process may act, once it made a heartbeat.
+    fn may_act(&mut self, node: &str) -> bool {
+        match self.beat(node, None) {
+            Reply::Beaten { may_act, .. } => may_act,
+            _ => panic!("another answer"),
+        }
+    }
+
+    /// A process that is new makes a heartbeat, and another one knows of it.
+    fn meet(&mut self, new: &str, other: &str) {
+        assert!(!self.may_act(new), "nobody knows of it");
+        let known = self.store.life.as_ref().unwrap().known();
+        self.tell_early(other, 1, Some(known));
+        assert!(self.may_act(new));
+    }
+
+    fn past(&mut self, node: &str, room: &str) -> PastPage {
+        let past = Past::Last {
+            count: 9,
+            until: Position::MAX,
+        };
+        let log = LogName::room(room);
+        match self.handle(node, Request::History { log, past }).reply {
+            Reply::Page(page) => page,
+            _ => panic!("another answer"),
+        }
     }
 
     fn known(&mut self, node: &str) -> Known {
@@ -467,6 +602,13 @@ impl Test {
             Done::NotClaimed(reason) => Err(reason),
             _ => panic!("another answer"),
         }
+    }
+}
+
+fn process(node: &str, seed: u64) -> Process {
+    Process {
+        node: NodeId::new(node).unwrap(),
+        seed,
     }
 }
 

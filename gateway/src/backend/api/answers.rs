@@ -172,7 +172,8 @@ pub(crate) struct History {
     pub(crate) next: Option<String>,
     /// The offset of the newest event. What comes later is behind it.
     pub(crate) newest: String,
-    /// With `after`: whether events between it and the first one of the page are not kept any more.
+    /// With `after`: whether events between it and the first one of the page are not kept any more. True as well while it
+    /// is not known whether a Redis that took over lacks something.
     pub(crate) is_cut: bool,
 }
 

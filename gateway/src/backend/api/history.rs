@@ -101,7 +101,7 @@ impl From<&PastPage> for History {
             events: events.collect(),
             next,
             newest: offset(page.newest),
-            is_cut: page.is_cut,
+            is_cut: page.is_cut || !page.is_settled,
         }
     }
 }

@@ -138,6 +138,8 @@ impl Keeper {
             }
             (Pending::Claim(seat, secret), done) => self.handle_claim(seat, secret, done),
             (Pending::Retire, _) => {
+                // Whatever is to be done after that, it is a new process for it.
+                self.is_retired = self.writer.is_idle();
                 for retired in self.retiring.drain(..) {
                     let _gone = retired.send(());
                 }
