@@ -28,6 +28,7 @@ pub(crate) mod turns;
 pub(crate) mod websocket;
 #[cfg(feature = "webtransport")]
 pub(crate) mod webtransport;
+pub(crate) mod whereabouts;
 
 pub use connection::{Connection, SeparatorInText};
 pub use protocol::engineio::{CloseReason, Message, Transport};

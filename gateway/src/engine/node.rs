@@ -1,7 +1,7 @@
 //! A node: its shards, and the handle by which everybody reaches them.
 
 use std::any::Any;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::future::join_all;
@@ -19,6 +19,7 @@ use crate::engine::outbox::OutboxMemory;
 use crate::engine::reloads::Reloads;
 use crate::engine::shard::{self, Shard};
 use crate::engine::spreading::Spreading;
+use crate::engine::whereabouts::{Everything, Whereabouts};
 use crate::net::assets::Assets;
 use crate::net::descriptors::Descriptors;
 use crate::net::ids::{NodeTag, random_tag};
@@ -71,12 +72,15 @@ pub(crate) struct Node {
     /// Set before the shards start, if it is told who is there.
     presence: OnceLock<Arc<Presence>>,
     show: NodeShow,
+    /// For how many reasons shards are told of every event.
+    told_everything: Arc<AtomicUsize>,
 }
 
 /// How others reach a shard.
 pub(crate) struct ShardHandle {
     pub(crate) inbox: Inbox,
     pub(crate) counters: Arc<ShardCounters>,
+    pub(crate) whereabouts: Whereabouts,
 }
 
 /// A path and what speaks there.
@@ -133,6 +137,7 @@ impl Node {
             .map(|inbox| ShardHandle {
                 inbox,
                 counters: Arc::new(ShardCounters::new()),
+                whereabouts: Whereabouts::default(),
             })
             .collect();
         Self {
@@ -160,6 +165,7 @@ impl Node {
             users: Users::default(),
             presence: OnceLock::new(),
             show: NodeShow::default(),
+            told_everything: Arc::default(),
         }
     }
 
@@ -306,6 +312,16 @@ impl Node {
         let mut layers = self.mounts.iter().map(|mount| &*mount.layer as &dyn Any);
         let found = layers.find_map(|layer| layer.downcast_ref());
         found.expect("the node was started with this layer")
+    }
+
+    /// Has the shards be told of every event until it is dropped.
+    pub(crate) fn tell_everything(&self) -> Everything {
+        Everything::begin(&self.told_everything)
+    }
+
+    /// Whether they are.
+    pub(crate) fn tells_everything(&self) -> bool {
+        self.told_everything.load(Ordering::SeqCst) > 0
     }
 
     /// Runs `job` on every shard, on the calling one at once.

@@ -27,6 +27,7 @@ use crate::engine::session::{Session, Slot};
 use crate::engine::strangers::Strangers;
 use crate::net::ids::{MAX_SHARDS, Sid};
 use crate::net::scratch::Scratch;
+use crate::engine::whereabouts::Whereabouts;
 use crate::net::spell::{Spell, after_the_others};
 use crate::otel::{self, Otel};
 use crate::peers::{Links, Means};
@@ -390,6 +391,11 @@ impl Shard {
 
     pub(crate) fn ping(&self) -> Rc<Parcel> {
         Rc::clone(&self.ping)
+    /// Which rooms others think that it has members of.
+    pub(crate) fn whereabouts(&self) -> &Whereabouts {
+        &self.node.shards()[self.index].whereabouts
+    }
+
     }
 
     /// The pong that all clients of revision 3 are sent.

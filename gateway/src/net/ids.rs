@@ -97,6 +97,11 @@ impl SocketId {
     pub fn node(&self) -> NodeTag {
         node_of(&self.0)
     }
+
+    /// The shard whose socket it is, if it is one of a gateway node.
+    pub(crate) fn shard(&self) -> usize {
+        shard_of(&self.0)
+    }
 }
 
 impl fmt::Display for SocketId {

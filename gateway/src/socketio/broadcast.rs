@@ -12,6 +12,7 @@ use crate::engine::mail::{Mail, SharedJob};
 use crate::engine::node::Node;
 use crate::engine::outbox::{Parcel, SharedPacket};
 use crate::engine::shard::{self, Shard};
+use crate::engine::whereabouts;
 use crate::net::ids::SocketId;
 use crate::socketio::acks::{AckRequest, Tally};
 use crate::socketio::arguments::EmitError;
@@ -20,6 +21,9 @@ use crate::socketio::namespace::Namespace;
 use crate::socketio::socket::{Socket, Waiter};
 use crate::socketio::spans::{Delivery, delivered};
 use crate::socketio::walk;
+
+/// Most rooms of a broadcast that are looked for on each shard.
+const MAX_SOUGHT: usize = 8;
 
 /// An emit to many, encoded once for all of them.
 pub(crate) struct Broadcast {
@@ -47,13 +51,49 @@ impl Node {
             return Err(EmitError::Overloaded);
         }
         let broadcast = Arc::new(broadcast);
+        let concern = Concern::of(self, &broadcast);
         for (index, shard) in self.shards().iter().enumerate() {
             match &here {
                 Some(here) if here.index() == index => Arc::clone(&broadcast).run(here),
-                _ => shard.post(Mail::Shared(Arc::<Broadcast>::clone(&broadcast))),
+                Some(_) | None if concern.is_of(self, index) => {
+                    shard.post(Mail::Shared(Arc::<Broadcast>::clone(&broadcast)));
+                }
+                Some(_) | None => {}
             }
         }
         Ok(())
+    }
+}
+
+/// Which shards a broadcast concerns.
+enum Concern<'a> {
+    /// All of them.
+    All,
+    /// Those that may have members of one of these rooms.
+    Rooms(&'a str, &'a [String]),
+}
+
+impl<'a> Concern<'a> {
+    fn of(node: &Node, broadcast: &'a Broadcast) -> Self {
+        let rooms = &broadcast.selection.rooms;
+        // Who waits for acknowledgements hears from each how many there will be.
+        let are_few = (1..=MAX_SOUGHT).contains(&rooms.len());
+        match are_few && broadcast.ack.is_none() && !node.tells_everything() {
+            true => Self::Rooms(&broadcast.namespace, rooms),
+            false => Self::All,
+        }
+    }
+
+    fn is_of(&self, node: &Node, shard: usize) -> bool {
+        let Self::Rooms(namespace, rooms) = self else {
+            return true;
+        };
+        let whereabouts = &node.shards()[shard].whereabouts;
+        rooms.iter().any(|room| {
+            let own = SocketId::parse(room).filter(|id| id.node() == node.tag());
+            own.is_some_and(|id| id.shard() == shard)
+                || whereabouts.may_have(whereabouts::place(namespace, room))
+        })
     }
 }
 

@@ -12,6 +12,7 @@ use tracing::debug;
 
 use crate::engine::node::Node;
 use crate::engine::shard::Shard;
+use crate::engine::whereabouts::Everything;
 use crate::socketio::namespace::Namespace;
 use crate::socketio::socket::{Joined, Socket};
 use crate::socketio::walk::{self, Effect};
@@ -22,8 +23,8 @@ impl Node {
     /// Does what a message says, on the calling shard at once if it is to be done to few. What that shard emits
     /// afterwards comes behind it.
     pub(crate) fn change(&self, namespace: &Arc<str>, message: Arc<ClusterMessage>) {
-        let namespace = Arc::clone(namespace);
-        self.run_everywhere(move |shard| begin(shard, &namespace, &message, None));
+        let (namespace, told) = (Arc::clone(namespace), Arc::new(self.tell_everything()));
+        self.run_everywhere(move |shard| begin(shard, &namespace, &message, None, &told));
     }
 
     /// The same for those who wait for it. The future tells when every shard has done it and other nodes reach those
@@ -34,9 +35,9 @@ impl Node {
         message: Arc<ClusterMessage>,
     ) -> impl Future<Output = ()> + Send + use<> {
         let (sender, mut changed) = mpsc::unbounded_channel();
-        let namespace = Arc::clone(namespace);
+        let (namespace, told) = (Arc::clone(namespace), Arc::new(self.tell_everything()));
         self.run_everywhere(move |shard| {
-            begin(shard, &namespace, &message, Some(sender.clone()));
+            begin(shard, &namespace, &message, Some(sender.clone()), &told);
         });
         async move {
             while let Some(joined) = changed.recv().await {
@@ -46,7 +47,13 @@ impl Node {
     }
 }
 
-fn begin(shard: &Rc<Shard>, namespace: &str, message: &Arc<ClusterMessage>, done: Option<Done>) {
+fn begin(
+    shard: &Rc<Shard>,
+    namespace: &str,
+    message: &Arc<ClusterMessage>,
+    done: Option<Done>,
+    told: &Arc<Everything>,
+) {
     let (ClusterMessage::Join { selection, .. }
     | ClusterMessage::Leave { selection, .. }
     | ClusterMessage::Disconnect { selection, .. }) = &**message
@@ -59,6 +66,7 @@ fn begin(shard: &Rc<Shard>, namespace: &str, message: &Arc<ClusterMessage>, done
             is_nobody: Cell::new(true),
             unwritten: RefCell::default(),
             done,
+            _told: Arc::clone(told),
         };
         walk::change(shard, namespace, selection, change);
     }
@@ -72,6 +80,8 @@ struct Change {
     unwritten: RefCell<Joined>,
     /// Who waits for it.
     done: Option<Done>,
+    /// Until it is over the rooms that it fills may have no members yet.
+    _told: Arc<Everything>,
 }
 
 impl walk::Errand for Change {

@@ -179,6 +179,8 @@ impl Namespace {
             reached: Cell::new(0),
             interest: self.open_room(room).map(Box::new),
         };
+        let shard = socket.session().shard();
+        shard.whereabouts().begin(&self.name, room);
         rooms.insert(Rc::clone(&name), opened);
         name
     }
@@ -237,6 +239,8 @@ impl Namespace {
         }
         if members.is_empty() {
             rooms.swap_remove(room);
+            let shard = socket.session().shard();
+            shard.whereabouts().end(&self.name, room);
             if rooms.len() * 4 < rooms.capacity() {
                 rooms.shrink_to_fit();
             }

@@ -44,3 +44,4 @@ mod vital;
 mod webhook;
 #[cfg(feature = "webtransport")]
 mod webtransport;
+mod whereabouts;
