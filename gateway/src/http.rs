@@ -42,7 +42,7 @@ mod rewound;
 #[cfg(feature = "webtransport")]
 pub(crate) mod webtransport;
 
-use opening::Opening;
+use opening::{Entrant, First, Opening};
 use rewound::Rewound;
 
 pub(crate) use refusal::Refusal;
@@ -146,14 +146,13 @@ pub(crate) fn serve_node(shard: &Rc<Shard>, stream: std::net::TcpStream, address
 }
 
 fn serve_peer(held: Held, stream: std::net::TcpStream, peer: Peer) {
-    let stream = match TcpStream::from_std(stream) {
-        Ok(stream) => stream,
-        Err(error) => {
-            debug!(target: "gateway::http", address = %peer.address, %error, "connection lost before it was served");
-            return;
-        }
-    };
     tokio::task::spawn_local(Connection::Opening(Box::pin(open(held, stream, peer))));
+}
+
+/// Has the runtime of the shard know a connection.
+fn known(stream: std::net::TcpStream, peer: Peer) -> Option<TcpStream> {
+    let lost = |error: &std::io::Error| debug!(target: "gateway::http", address = %peer.address, %error, "connection lost before it was served");
+    TcpStream::from_std(stream).inspect_err(lost).ok()
 }
 
 /// The task of a connection.
@@ -190,7 +189,7 @@ impl Future for Connection {
 }
 
 /// Serves a connection until it becomes a WebSocket, or to its end.
-async fn open(held: Held, stream: TcpStream, peer: Peer) -> Option<Connection> {
+async fn open(held: Held, stream: std::net::TcpStream, peer: Peer) -> Option<Connection> {
     let (next, stream, read) = serve_stranger(held.shard(), stream, peer).await?;
     match next {
         Next::Session(attached) => {
@@ -209,19 +208,40 @@ async fn open(held: Held, stream: TcpStream, peer: Peer) -> Option<Connection> {
 /// What comes before the WebSocket of a connection, if one comes.
 async fn serve_stranger(
     shard: &Rc<Shard>,
-    stream: TcpStream,
+    stream: std::net::TcpStream,
     peer: Peer,
 ) -> Option<(Next, Stream, Vec<u8>)> {
     if peer.is_node {
-        let stream = Rewound::new(Vec::new(), Stream::Plain(stream));
+        let stream = Rewound::new(Vec::new(), Stream::Plain(known(stream, peer)?));
         return Box::pin(speak_http(Rc::clone(shard), stream, peer, None)).await;
     }
-    let stranger = Rc::new(Stranger::new(shard));
+    let greets = shard.node().tls().is_some() || shard.settings().proxy.protocol;
+    let came = match greets {
+        true => Ok(None),
+        false => opening::look(shard, &stream),
+    };
+    let came = match came {
+        Ok(Some(First::WebSocket(asked))) => {
+            let answered = opening::answer(shard, Entrant::Fresh(stream), peer, *asked).await;
+            let lost = |error: &std::io::Error| refuse(shard, peer.address, Refused::Http, error);
+            let (attached, stream, read) = answered.inspect_err(lost).ok()??;
+            return Some((Next::Session(attached), stream, read));
+        }
+        Ok(Some(First::Nothing)) => return None,
+        Ok(Some(First::Other(read))) => Some(read),
+        Ok(None) => None,
+        Err(error) => {
+            refuse(shard, peer.address, Refused::Http, &error);
+            return None;
+        }
+    };
+    let (shard, stream) = (Rc::clone(shard), known(stream, peer)?);
+    let stranger = Rc::new(Stranger::new(&shard));
     tokio::select! {
         biased;
-        served = serve_http(Rc::clone(shard), stream, peer, &stranger) => served,
+        served = serve_http(Rc::clone(&shard), stream, (peer, greets), came, &stranger) => served,
         () = stranger.sent_away() => {
-            refuse(shard, peer.address, Refused::Silent, &"others need its place");
+            refuse(&shard, peer.address, Refused::Silent, &"others need its place");
             None
         }
     }
@@ -230,18 +250,28 @@ async fn serve_stranger(
 async fn serve_http(
     shard: Rc<Shard>,
     stream: TcpStream,
-    peer: Peer,
+    (peer, greets): (Peer, bool),
+    came: Option<Vec<u8>>,
     stranger: &Rc<Stranger>,
 ) -> Option<(Next, Stream, Vec<u8>)> {
-    let greets = shard.node().tls().is_some() || shard.settings().proxy.protocol;
-    let (mut stream, peer) = if greets {
+    let (stream, peer) = if greets {
         Box::pin(greet(&shard, stream, peer)).await?
     } else {
+        if came.is_some() {
+            // Before the runtime has heard of it hyper could not write, and would give up what refuses a bad request.
+            let _loss_is_seen_later = stream.writable().await;
+        }
         (Stream::Plain(stream), peer)
     };
-    match opening::receive(&shard, &mut stream, peer, stranger).await {
-        Ok(Opening::WebSocket(attached, read)) => Some((Next::Session(attached), stream, read)),
-        Ok(Opening::Other(read)) => {
+    let opening = match came {
+        Some(read) => Ok(Opening::Other(stream, read)),
+        None => opening::receive(&shard, stream, peer, stranger).await,
+    };
+    match opening {
+        Ok(Opening::WebSocket((attached, stream, read))) => {
+            Some((Next::Session(attached), stream, read))
+        }
+        Ok(Opening::Other(stream, read)) => {
             let stream = Rewound::new(read, stream);
             let stranger = Some(Rc::clone(stranger));
             Box::pin(speak_http(shard, stream, peer, stranger)).await

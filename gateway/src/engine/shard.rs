@@ -14,9 +14,11 @@ use std::time::{Duration, Instant};
 
 use protocol::engineio::{CloseReason, Timing, Transport};
 use protocol::{Dialect, Encoded};
+use rustc_hash::FxBuildHasher;
 use slab::Slab;
 use tokio::time::Sleep;
 
+use crate::config::Engine;
 use crate::count::ShardCounters;
 use crate::engine::handshake::Handshake;
 use crate::engine::lateness::Lateness;
@@ -25,9 +27,9 @@ use crate::engine::node::Node;
 use crate::engine::outbox::Parcel;
 use crate::engine::session::{Session, Slot};
 use crate::engine::strangers::Strangers;
+use crate::engine::whereabouts::Whereabouts;
 use crate::net::ids::{MAX_SHARDS, Sid};
 use crate::net::scratch::Scratch;
-use crate::engine::whereabouts::Whereabouts;
 use crate::net::spell::{Spell, after_the_others};
 use crate::otel::{self, Otel};
 use crate::peers::{Links, Means};
@@ -100,6 +102,8 @@ pub(crate) struct Shard {
     in_turn: Cell<bool>,
     lateness: Cell<Lateness>,
     waker: RefCell<Option<Waker>>,
+    /// How the packet ends that opens a session.
+    open_tail: Box<str>,
     ping: Rc<Parcel>,
     pong: Rc<Parcel>,
     /// From which ticks are counted.
@@ -139,8 +143,16 @@ struct Registry {
     sessions: Slab<Rc<Session>>,
     /// How many of them are open and not let go.
     staying: usize,
-    by_sid: HashMap<Sid, u32>,
+    /// Clients name ids, and find none but those that were drawn at random here: nobody chooses where they stand.
+    by_sid: HashMap<Sid, u32, FxBuildHasher>,
     last_number: u32,
+}
+
+fn open_tail(engine: &Engine) -> Box<str> {
+    let [interval, timeout] = [engine.ping_interval, engine.ping_timeout].map(|it| it.as_millis());
+    let most = engine.max_payload;
+    format!("],\"pingInterval\":{interval},\"pingTimeout\":{timeout},\"maxPayload\":{most}}}")
+        .into()
 }
 
 impl Shard {
@@ -166,6 +178,7 @@ impl Shard {
         let halves = node.mounts().iter().map(|mount| mount.layer.shard_half());
         let halves = halves.collect();
         let pace = Pace::new(node.config().websocket.coalesce);
+        let open_tail = open_tail(&node.config().engine);
         let shard = Rc::new(Self {
             strangers: Strangers::new(most),
             traces: ShardTraces::default(),
@@ -195,6 +208,7 @@ impl Shard {
             in_turn: Cell::new(false),
             lateness: Cell::default(),
             waker: RefCell::default(),
+            open_tail,
             ping: Parcel::constant(Encoded::engine_text("2")),
             pong: Parcel::constant(Encoded::engine_text("3")),
             epoch: Instant::now(),
@@ -377,6 +391,11 @@ impl Shard {
         &self.show
     }
 
+    /// Which rooms others think that it has members of.
+    pub(crate) fn whereabouts(&self) -> &Whereabouts {
+        &self.node.shards()[self.index].whereabouts
+    }
+
     pub(crate) fn strangers(&self) -> &Strangers {
         &self.strangers
     }
@@ -389,13 +408,13 @@ impl Shard {
         &self.counters
     }
 
-    pub(crate) fn ping(&self) -> Rc<Parcel> {
-        Rc::clone(&self.ping)
-    /// Which rooms others think that it has members of.
-    pub(crate) fn whereabouts(&self) -> &Whereabouts {
-        &self.node.shards()[self.index].whereabouts
+    /// How the packet ends that opens a session, behind the names of upgrades. It is the same for all of them.
+    pub(crate) fn open_tail(&self) -> &str {
+        &self.open_tail
     }
 
+    pub(crate) fn ping(&self) -> Rc<Parcel> {
+        Rc::clone(&self.ping)
     }
 
     /// The pong that all clients of revision 3 are sent.

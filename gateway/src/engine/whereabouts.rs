@@ -5,9 +5,9 @@
 //!   a room of the shard -> one of many places, by its name -> how many rooms of the shard have that place
 //! ```
 //!
-//! Rooms may share a place, so that a shard may be told of an event in vain. It is never left out in error: what the
-//! shard's own thread does is noted before anybody can hear of it, and while a change is under way, of which it may not
-//! have heard yet, it is told of everything ([`Everything`]).
+//! Rooms may share a place, so that a shard may be told of an event in vain. It is never left out in error: its own
+//! thread notes a room before anybody can hear of the join. It may not have heard of a change that is under way, so it is
+//! told of everything meanwhile ([`Everything`]).
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;

@@ -154,14 +154,15 @@ pub(super) fn open_packet(shard: &Shard, session: &Session, transport: Transport
         (false, true) => "\"webtransport\"",
         (true, true) => "\"websocket\",\"webtransport\"",
     };
-    format!(
-        "0{{\"sid\":\"{}\",\"upgrades\":[{}],\"pingInterval\":{},\"pingTimeout\":{},\"maxPayload\":{}}}",
-        session.sid().reveal(),
+    let sid = session.sid().reveal();
+    [
+        "0{\"sid\":\"",
+        sid,
+        "\",\"upgrades\":[",
         upgrades,
-        engine.ping_interval.as_millis(),
-        engine.ping_timeout.as_millis(),
-        engine.max_payload,
-    )
+        shard.open_tail(),
+    ]
+    .concat()
 }
 
 fn set_cookie(shard: &Shard, session: &Session, headers: &mut HeaderMap) {

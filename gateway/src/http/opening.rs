@@ -6,7 +6,9 @@
 //! so is what the checks of [`engineio`] refuse.
 
 use std::future::poll_fn;
+use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
+use std::net::TcpStream as RawStream;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -24,6 +26,7 @@ use memchr::{memchr, memmem};
 use protocol::engineio::{Revision, Transport};
 use protocol::{Dialect, Encoded};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
 
 use super::engineio::{self, Verified};
 use super::opened::{self, Opened};
@@ -46,22 +49,57 @@ const PAUSE: Duration = Duration::from_millis(2);
 
 /// What a connection began with.
 pub(super) enum Opening {
-    /// The WebSocket of a new session, which was answered, and what came behind the request.
-    WebSocket(Attached, Vec<u8>),
+    WebSocket(Entered),
     /// Something else, which nothing was done with.
-    Other(Vec<u8>),
+    Other(Stream, Vec<u8>),
     /// Nothing, or what was refused: it is over.
     End,
+}
+
+/// The WebSocket of a new session, which was answered, and what came behind the request.
+pub(super) type Entered = (Attached, Stream, Vec<u8>);
+
+/// A connection that was not answered.
+pub(super) enum Entrant {
+    /// The runtime does not know it. Most clients have asked when they come to their shard, and are answered before it
+    /// does: so it neither tells of the request nor keeps a time for it.
+    Fresh(RawStream),
+    Known(Stream),
 }
 
 /// Reads the first request, and answers it if it opens a session by WebSocket.
 pub(super) async fn receive(
     shard: &Rc<Shard>,
-    stream: &mut Stream,
+    mut stream: Stream,
     peer: Peer,
     stranger: &Stranger,
 ) -> Result<Opening, Box<dyn std::error::Error>> {
-    let first = poll_fn(|context| {
+    match in_time(shard, wait(shard, &mut stream)).await? {
+        First::Nothing => Ok(Opening::End),
+        First::Other(read) => Ok(Opening::Other(stream, read)),
+        First::WebSocket(asked) => {
+            stranger.asks();
+            let entered = answer(shard, Entrant::Known(stream), peer, *asked).await?;
+            Ok(entered.map_or(Opening::End, Opening::WebSocket))
+        }
+    }
+}
+
+/// What came with the connection, if something did.
+pub(super) fn look(shard: &Shard, mut stream: &RawStream) -> io::Result<Option<First>> {
+    let mut scratch = shard.take_scratch();
+    let first = match stream.read(&mut scratch) {
+        Ok(count) => Ok(Some(First::of(shard, &scratch[..count]))),
+        Err(error) if is_for_later(&error) => Ok(None),
+        Err(error) => Err(error),
+    };
+    shard.give_scratch(scratch);
+    first
+}
+
+/// What comes first.
+async fn wait(shard: &Shard, stream: &mut Stream) -> io::Result<First> {
+    poll_fn(|context| {
         let mut scratch = shard.take_scratch();
         let mut buffer = ReadBuf::new(&mut scratch);
         let polled = Pin::new(&mut *stream).poll_read(context, &mut buffer);
@@ -69,19 +107,40 @@ pub(super) async fn receive(
         let first = polled.map_ok(|()| First::of(shard, read));
         shard.give_scratch(scratch);
         first
-    });
-    match in_time(shard, first).await? {
-        First::Nothing => Ok(Opening::End),
-        First::Other(read) => Ok(Opening::Other(read)),
-        First::WebSocket(asked) => {
-            stranger.asks();
-            Ok(answer(shard, stream, peer, *asked).await?)
+    })
+    .await
+}
+
+fn is_for_later(error: &io::Error) -> bool {
+    [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted].contains(&error.kind())
+}
+
+impl Entrant {
+    /// Has the runtime know it.
+    fn into_stream(self) -> io::Result<Stream> {
+        match self {
+            Self::Fresh(stream) => Ok(Stream::Plain(TcpStream::from_std(stream)?)),
+            Self::Known(stream) => Ok(stream),
         }
+    }
+
+    /// Writes the first that the client gets.
+    async fn write(self, bytes: &[u8]) -> io::Result<Stream> {
+        let written = match &self {
+            Self::Fresh(stream) => match (&mut &*stream).write(bytes) {
+                Err(error) if is_for_later(&error) => 0,
+                written => written?,
+            },
+            Self::Known(_) => 0,
+        };
+        let mut stream = self.into_stream()?;
+        stream.write_all(&bytes[written..]).await?;
+        Ok(stream)
     }
 }
 
 /// A request that passed verification.
-struct Asked {
+pub(super) struct Asked {
     request: Request<()>,
     mount: u8,
     dialect: Dialect,
@@ -89,7 +148,9 @@ struct Asked {
     rest: Vec<u8>,
 }
 
-enum First {
+/// What came first.
+pub(super) enum First {
+    /// The end.
     Nothing,
     WebSocket(Box<Asked>),
     Other(Vec<u8>),
@@ -170,12 +231,13 @@ fn has_body(headers: &HeaderMap) -> bool {
         .any(|name| headers.contains_key(name))
 }
 
-async fn answer(
+/// Answers a request that opens a session by WebSocket; `None` if it was refused.
+pub(super) async fn answer(
     shard: &Rc<Shard>,
-    stream: &mut Stream,
+    entrant: Entrant,
     peer: Peer,
     asked: Asked,
-) -> std::io::Result<Opening> {
+) -> io::Result<Option<Entered>> {
     let Asked {
         mut request,
         mount,
@@ -193,8 +255,8 @@ async fn answer(
     };
     cors::allow(&shard.settings().cors, &origin, answer.headers_mut());
     let Some(session) = session else {
-        refuse(stream, answer).await;
-        return Ok(Opening::End);
+        refuse(entrant.into_stream()?, answer).await;
+        return Ok(None);
     };
     let mut bytes = head(answer.status(), answer.headers());
     let open = opened::open_packet(shard, &session, transport);
@@ -208,12 +270,12 @@ async fn answer(
     shard.counters().writes.of(transport).increment();
     let attached = Attached::new(Rc::clone(&session));
     session.announce();
-    stream.write_all(&bytes).await?;
+    let mut stream = entrant.write(&bytes).await?;
     if is_old {
         tokio::time::sleep(PAUSE).await;
         stream.write_all(open.frames()).await?;
     }
-    Ok(Opening::WebSocket(attached, rest))
+    Ok(Some((attached, stream, rest)))
 }
 
 /// The head of an answer.
@@ -233,7 +295,7 @@ fn head(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
 }
 
 /// Sends a refusal and closes in order, so that the client reads it.
-async fn refuse(stream: &mut Stream, mut answer: Answer) {
+async fn refuse(mut stream: Stream, mut answer: Answer) {
     let length = HeaderValue::from(answer.body().size_hint().lower());
     answer.headers_mut().insert(CONTENT_LENGTH, length);
     if let Ok(date) = httpdate::fmt_http_date(SystemTime::now()).parse() {
@@ -247,7 +309,7 @@ async fn refuse(stream: &mut Stream, mut answer: Answer) {
         stream.shutdown().await?;
         let mut rest = [0; 256];
         while stream.read(&mut rest).await? > 0 {}
-        std::io::Result::Ok(())
+        io::Result::Ok(())
     };
     let _gone_either_way = tokio::time::timeout(LINGER, close).await;
 }

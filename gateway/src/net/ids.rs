@@ -199,12 +199,12 @@ fn as_text(characters: &[u8]) -> &str {
 
 /// Characters drawn from the operating system's random numbers, six bits each.
 pub(crate) fn random_characters<const N: usize>() -> [u8; N] {
-    POOL.with_borrow_mut(|pool| std::array::from_fn(|_| ALPHABET[usize::from(pool.next() & 63)]))
+    random_bytes().map(|byte| ALPHABET[usize::from(byte & 63)])
 }
 
 /// Bytes of the operating system's random numbers.
 pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
-    POOL.with_borrow_mut(|pool| std::array::from_fn(|_| pool.next()))
+    POOL.with_borrow_mut(Pool::next)
 }
 
 thread_local! {
@@ -220,13 +220,17 @@ struct Pool {
 impl Pool {
     const SIZE: usize = 512;
 
-    fn next(&mut self) -> u8 {
-        if self.left == 0 {
+    /// Takes some, which nobody gets again.
+    fn next<const N: usize>(&mut self) -> [u8; N] {
+        const { assert!(N <= Self::SIZE) };
+        if self.left < N {
             getrandom::fill(&mut self.bytes).expect("the operating system has random numbers");
             self.left = Self::SIZE;
         }
-        self.left -= 1;
-        std::mem::take(&mut self.bytes[self.left])
+        self.left -= N;
+        let mut taken = [0; N];
+        taken.swap_with_slice(&mut self.bytes[self.left..self.left + N]);
+        taken
     }
 }
 

@@ -18,6 +18,9 @@ use crate::engine::shard::Shard;
 use crate::http;
 use crate::net::listener::{Listener, Listening, Placed, UNIX_PEER, like_tcp};
 
+/// A connection that was accepted, and where it came from.
+type Accepted = (TcpStream, SocketAddr);
+
 /// What wakes it to stop. The listeners have their places in the list.
 const STOP: Token = Token(usize::MAX);
 
@@ -30,9 +33,12 @@ const ROOM_PAUSE: Duration = Duration::from_millis(5);
 /// Connections without a session that each shard then sends away at a time, if others wait.
 const SENT_AWAY: usize = 16;
 
+/// Most connections that a shard is handed in one piece of mail.
+const HANDFUL: usize = 32;
+
 /// How long it rests after a connection. The next one may have to wait so long; to be told of each
 /// of many costs more than they do themselves.
-const BREATH: Duration = Duration::from_micros(200);
+const BREATH: Duration = Duration::from_millis(1);
 
 /// The acceptor. Dropped, it stops and closes its listeners.
 ///
@@ -129,7 +135,7 @@ impl Entrance {
 
 fn accept(mut poll: Poll, entrances: &mut [Entrance], node: &Node, stopped: &AtomicBool) {
     let mut events = Events::with_capacity(4);
-    let mut turns = (0..node.shard_count()).cycle();
+    let mut hands = Hands::new(node);
     let mut accepted = false;
     let mut was_full = false;
     loop {
@@ -156,6 +162,7 @@ fn accept(mut poll: Poll, entrances: &mut [Entrance], node: &Node, stopped: &Ato
         let mut next_entrances = (0..entrances.len()).cycle();
         while waiting_at > 0 {
             if node.descriptors().are_taken() {
+                hands.give_all();
                 if !std::mem::replace(&mut was_full, true) {
                     let most = node.descriptors().most();
                     warn!(target: "gateway::acceptor",
@@ -173,20 +180,19 @@ fn accept(mut poll: Poll, entrances: &mut [Entrance], node: &Node, stopped: &Ato
                 waiting_at = entrances.len();
                 continue;
             }
-            let (Some(entrance), Some(turn)) = (next_entrances.next(), turns.clone().next()) else {
+            let Some(entrance) = next_entrances.next() else {
                 return;
             };
             match entrances[entrance].accept() {
-                Ok((stream, address)) => {
+                Ok(connection) => {
                     accepted = true;
                     waiting_at = entrances.len();
-                    turns.next();
                     node.descriptors().count();
-                    let serve = move |shard: &Rc<Shard>| http::serve(shard, stream, address);
-                    node.shards()[turn].post(Mail::Run(Box::new(serve)));
+                    hands.take(connection);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => waiting_at -= 1,
                 Err(error) => {
+                    hands.give_all();
                     warn!(target: "gateway::acceptor", %error, "cannot accept");
                     thread::sleep(PAUSE);
                     if stopped.load(Ordering::Relaxed) {
@@ -195,7 +201,54 @@ fn accept(mut poll: Poll, entrances: &mut [Entrance], node: &Node, stopped: &Ato
                 }
             }
         }
+        hands.give_all();
         was_full = false;
+    }
+}
+
+/// Connections on their way to the shards, which take turns. One piece of mail brings a shard several: to wake it for
+/// each costs more than they do.
+struct Hands<'a> {
+    node: &'a Node,
+    /// Of each shard.
+    accepted: Vec<Vec<Accepted>>,
+    turn: usize,
+}
+
+impl<'a> Hands<'a> {
+    fn new(node: &'a Node) -> Self {
+        Self {
+            node,
+            accepted: node.shards().iter().map(|_| Vec::new()).collect(),
+            turn: 0,
+        }
+    }
+
+    /// Takes one, for the next shard in turn.
+    fn take(&mut self, connection: Accepted) {
+        let shard = self.turn;
+        self.turn = (shard + 1) % self.accepted.len();
+        self.accepted[shard].push(connection);
+        if self.accepted[shard].len() == HANDFUL {
+            self.give(shard);
+        }
+    }
+
+    fn give_all(&mut self) {
+        (0..self.accepted.len()).for_each(|shard| self.give(shard));
+    }
+
+    fn give(&mut self, shard: usize) {
+        let accepted = std::mem::take(&mut self.accepted[shard]);
+        if accepted.is_empty() {
+            return;
+        }
+        let serve = move |shard: &Rc<Shard>| {
+            for (stream, address) in accepted {
+                http::serve(shard, stream, address);
+            }
+        };
+        self.node.shards()[shard].post(Mail::Run(Box::new(serve)));
     }
 }
 
@@ -224,4 +277,35 @@ fn make_room(
         thread::sleep(ROOM_PAUSE);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::start::connects::{connection, node};
+
+    #[test]
+    fn a_piece_of_mail_brings_several_connections() {
+        let (node, letterboxes) = node(2);
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let mut clients = Vec::new();
+        let mut hands = Hands::new(&node);
+        let mut take = |count| {
+            for _ in 0..count {
+                let (client, server) = connection(&listener);
+                hands.take((server, client.local_addr().unwrap()));
+                clients.push(client);
+            }
+            let before = letterboxes.iter().map(|it| it.len()).sum();
+            hands.give_all();
+            hands.give_all();
+            let after: Vec<usize> = letterboxes.iter().map(|it| it.len()).collect();
+            (before, after)
+        };
+        assert_eq!(take(10), (0, vec![1, 1]));
+        // The next one is for the first of them.
+        assert_eq!(take(1), (2, vec![2, 1]));
+        // More of them do not wait for others.
+        assert_eq!(take(2 * HANDFUL + 1), (5, vec![3, 3]));
+    }
 }

@@ -46,6 +46,9 @@ use crate::socketio::blocks::{self, sync::InStep};
 use crate::socketio::incoming::Arrivals;
 use crate::socketio::ordered::NodeOutlet;
 
+#[cfg(test)]
+pub(super) mod connects;
+
 /// A node that has not started: its configuration, and what decides about its clients.
 ///
 /// [`start`](Self::start) makes a [`Running`] of it.
