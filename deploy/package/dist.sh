@@ -16,6 +16,14 @@ sysroot="$(rustc --print sysroot)"
 RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$built=/target --remap-path-prefix=$here=/src \
 --remap-path-prefix=$home=/cargo --remap-path-prefix=$sysroot=/rust"
 CFLAGS="-ffile-prefix-map=$built=/target -ffile-prefix-map=$here=/src -ffile-prefix-map=$home=/cargo"
+
+case "$target" in
+x86_64-unknown-linux-gnu)
+    # Rust links by its own lld here. Functions of the same code become one, and addresses to correct at the start take bits, not words;
+    # glibc 2.36 and later know these.
+    RUSTFLAGS="$RUSTFLAGS -C link-arg=-Wl,--icf=all -C link-arg=-Wl,-z,pack-relative-relocs"
+    ;;
+esac
 export RUSTFLAGS CFLAGS
 
 case "$target" in
