@@ -36,6 +36,17 @@ async fn get(gateway: &TestGateway, target: &str) -> Value {
     serde_json::from_str(&answer.body).unwrap()
 }
 
+/// The same, as soon as no node is missing: on a busy machine a node may be too late.
+async fn get_whole(gateway: &TestGateway, target: &str) -> Value {
+    for _ in 0..20 {
+        let page = get(gateway, target).await;
+        if page["missing_nodes"] == serde_json::json!([]) {
+            return page;
+        }
+    }
+    panic!("a node is missing in each answer of {target}");
+}
+
 /// A node without a gateway, which has [`MANY`] sockets of half as many users, or says what it heard.
 #[derive(Default)]
 struct Peer {
@@ -132,8 +143,7 @@ async fn lists_of_any_length_come_in_parts() {
     let (mut ids, mut cursor) = (Vec::new(), String::new());
     loop {
         let target = format!("sockets?room=r&limit=1000&cursor={cursor}");
-        let page = get(&nodes[0], &target).await;
-        assert_eq!(page["missing_nodes"], serde_json::json!([]));
+        let page = get_whole(&nodes[0], &target).await;
         let entries = page["sockets"].as_array().unwrap();
         assert!(entries.len() <= 1000);
         ids.extend(
@@ -150,7 +160,7 @@ async fn lists_of_any_length_come_in_parts() {
     assert_eq!(ids.len(), MANY + 20);
     assert!(clients.iter().all(|(_, id)| ids.contains(id)));
 
-    let page = get(&nodes[1], "rooms?limit=3&cursor=name-049998").await;
+    let page = get_whole(&nodes[1], "rooms?limit=3&cursor=name-049998").await;
     assert_eq!(
         page["rooms"],
         serde_json::json!([
@@ -160,13 +170,13 @@ async fn lists_of_any_length_come_in_parts() {
         ])
     );
     assert_eq!(page["next"], "room-0");
-    let page = get(&nodes[1], "presence?limit=2&cursor=name-049997").await;
+    let page = get_whole(&nodes[1], "presence?limit=2&cursor=name-049997").await;
     assert_eq!(page["users"].as_array().unwrap().len(), 2);
     assert_eq!(page["next"], Value::Null);
     assert_eq!(page["user_count"], MANY / 2);
     assert_eq!(page["anonymous"], 7 + 20);
     assert_eq!(page["socket_count"], MANY + 7 + 20);
-    let page = get(&nodes[1], "presence?counts=true").await;
+    let page = get_whole(&nodes[1], "presence?counts=true").await;
     assert_eq!(
         (&page["users"], &page["user_count"]),
         (&serde_json::json!([]), &(MANY / 2).into())
