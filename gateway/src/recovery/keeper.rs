@@ -545,37 +545,4 @@ impl Keeper {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::tests::Node;
-    use super::*;
-
-    impl Keeper {
-        /// After which time without use it ends.
-        pub(in crate::recovery) fn end_when_unused(&mut self, unused: Duration) {
-            self.unused = unused;
-        }
-    }
-
-    #[tokio::test]
-    async fn an_order_of_a_pattern_ends_when_nobody_uses_it() {
-        let node = Node::new();
-        let (used, keeper) = node.open_unused("/chat-used");
-        let used_keeper = tokio::spawn(keeper.run());
-        let (unused, keeper) = node.open_unused("/chat-unused");
-        drop(unused);
-        keeper.run().await;
-        assert!(!node.has_order("/chat-unused"));
-        // Somebody has the other one.
-        assert!(node.has_order("/chat-used"));
-        assert!(!used_keeper.is_finished());
-        drop(used);
-        used_keeper.await.unwrap();
-        assert!(!node.has_order("/chat-used"));
-        // That of a name that stands in the configuration stays.
-        let (kept, keeper) = node.open_unused("/");
-        kept.keep();
-        drop(kept);
-        let mut keeper = keeper;
-        assert!(!keeper.is_over());
-    }
-}
+mod tests;

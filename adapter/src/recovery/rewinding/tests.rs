@@ -56,6 +56,20 @@ fn a_mark_from_before_its_heartbeat_is_not_its_own() {
 }
 
 #[test]
+fn a_past_is_not_whole_while_the_store_does_not_know_what_it_lacks() {
+    for is_settled in [true, false] {
+        let page = PastPage {
+            is_settled,
+            ..page("a", &[10, 30], 100)
+        };
+        for wants in [Rewind::Last(9), Rewind::After(offset(5))] {
+            let next = rewinding(wants, &["a"], MOST).handle_page(&page);
+            assert_eq!(done(next), (vec![10, 30], is_settled));
+        }
+    }
+}
+
+#[test]
 fn what_is_gone_is_told_and_leaves_no_hole() {
     let after = Rewind::After(offset(5));
     let cut = PastPage {

@@ -125,3 +125,27 @@ impl HistoryEvent {
 fn offset_text(epoch: Epoch, position: Position) -> String {
     Offset { epoch, position }.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_counts_as_cut_while_nobody_knows_what_is_missing() {
+        for (is_cut, is_settled, is_told) in [
+            (false, true, false),
+            (true, true, true),
+            (false, false, true),
+        ] {
+            let page = PastPage {
+                epoch: Epoch::new(1),
+                entries: Vec::new(),
+                through: Position::MAX,
+                newest: Position::ZERO,
+                is_cut,
+                is_settled,
+            };
+            assert_eq!(History::from(&page).is_cut, is_told);
+        }
+    }
+}

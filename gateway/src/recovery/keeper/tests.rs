@@ -1,0 +1,130 @@
+//! How a keeper ends, and what it tells because of others.
+
+use std::sync::Mutex;
+
+use adapter::NodeId;
+use adapter::recovery::Known;
+
+use super::super::tests::Node;
+use super::*;
+
+impl Keeper {
+    /// After which time without use it ends.
+    pub(in crate::recovery) fn end_when_unused(&mut self, unused: Duration) {
+        self.unused = unused;
+    }
+
+    /// What it asks of the store from now on.
+    fn record(&mut self) -> Arc<Mutex<Vec<Request>>> {
+        let asked = Arc::default();
+        let nothing = Recorded {
+            link: None,
+            asked: Arc::clone(&asked),
+        };
+        let link = std::mem::replace(&mut self.link, Box::new(nothing));
+        self.link = Box::new(Recorded {
+            link: Some(link),
+            asked: Arc::clone(&asked),
+        });
+        asked
+    }
+
+    /// Handles what it is told, until there is nothing more.
+    fn settle(&mut self) {
+        self.pump();
+        while let Ok(ask) = self.asks.try_recv() {
+            self.handle(ask);
+            self.pump();
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Recorded {
+    link: Option<Box<dyn Link>>,
+    asked: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Link for Recorded {
+    fn call(&self, connection: u64, call: &Call) {
+        self.asked.lock().unwrap().push(call.request.clone());
+        if let Some(link) = &self.link {
+            link.call(connection, call);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_order_of_a_pattern_ends_when_nobody_uses_it() {
+    let node = Node::new();
+    let (used, keeper) = node.open_unused("/chat-used");
+    let used_keeper = tokio::spawn(keeper.run());
+    let (unused, mut keeper) = node.open_unused("/chat-unused");
+    let asked = keeper.record();
+    drop(unused);
+    keeper.run().await;
+    assert!(!node.has_order("/chat-unused"));
+    // Nodes that are new to the namespace do not wait for this one.
+    let is_retired = |request: &Request| matches!(request, Request::Acts { acts, .. } if acts.as_slice() == [Act::Retire]);
+    assert!(asked.lock().unwrap().iter().any(is_retired));
+    // Somebody has the other one.
+    assert!(node.has_order("/chat-used"));
+    assert!(!used_keeper.is_finished());
+    drop(used);
+    used_keeper.await.unwrap();
+    assert!(!node.has_order("/chat-used"));
+    // That of a name that stands in the configuration stays.
+    let (kept, mut keeper) = node.open_unused("/");
+    kept.keep();
+    drop(kept);
+    assert!(!keeper.is_over());
+}
+
+#[tokio::test]
+async fn a_node_tells_the_store_that_it_knows_of_a_new_one() {
+    let node = Node::new();
+    let (_order, mut keeper) = node.open_unused("/chat-new");
+    let asked = keeper.record();
+    keeper.settle();
+    let known = keeper.receiver.released().unwrap();
+    asked.lock().unwrap().clear();
+    let mark = Mark {
+        number: 1,
+        known: Known {
+            position: known.position.after(u64::MAX / 4096),
+            ..known
+        },
+        previous: known.position,
+        heads: Vec::new(),
+    };
+    let new = Process {
+        node: NodeId::new("new").unwrap(),
+        seed: 1,
+    };
+    keeper.handle_told(Told::Heard(Heard::Mark(new, Arc::new(mark.clone()))));
+    keeper.pump();
+    let first = asked.lock().unwrap().first().cloned();
+    assert!(
+        matches!(&first, Some(Request::Beat(beat)) if beat.known == Some(mark.known)),
+        "{first:?}"
+    );
+}
+
+#[tokio::test]
+async fn who_told_that_it_ends_makes_no_heartbeat_until_it_acts_again() {
+    let node = Node::new();
+    let (order, mut keeper) = node.open_unused("/chat-ended");
+    let asked = keeper.record();
+    keeper.settle();
+    let ended = order.retire();
+    keeper.settle();
+    ended.await.unwrap();
+    asked.lock().unwrap().clear();
+    keeper.beat();
+    assert_eq!(asked.lock().unwrap().as_slice(), []);
+    keeper.push(Act::Retire, Pending::Retire);
+    keeper.settle();
+    let beats = |request: &Request| matches!(request, Request::Beat(_));
+    assert!(asked.lock().unwrap().iter().any(beats), "it is new again");
+    assert!(keeper.is_retired);
+}
