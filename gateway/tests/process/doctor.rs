@@ -33,6 +33,20 @@ fn nothing_is_wrong_with_a_gateway_or_a_good_proxy() {
 }
 
 #[test]
+fn pings_in_between_are_no_wrong_answers() {
+    // Shorter than the doctor lets a poll wait before it posts.
+    let gateway = Process::start(&["--engine-ping-interval=50ms"]);
+    let examined = doctor(
+        &format!("http://{}", gateway.clients),
+        &["--idle-timeout=1s"],
+    );
+    assert_eq!(examined.code, 0, "{}", examined.said);
+    for step in ["session", "upgrade", "idle"] {
+        examined.expect("ok", step, "");
+    }
+}
+
+#[test]
 fn an_idle_timeout_is_measured() {
     let gateway = Process::start(&[]);
     let idle = Fault::Idle(Duration::from_secs(1));

@@ -301,7 +301,7 @@ impl Examination {
     /// A poll that waits until something is posted, then many requests.
     async fn session(&self, opened: &Opened) -> Finding {
         let query = opened.query();
-        let poll = self.poll(&query, opened.patience());
+        let poll = self.poll_past_pings(&query, opened.patience());
         let post = async {
             // The poll has to be there first; if it is not, nothing is learnt of how long it waits.
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -375,7 +375,7 @@ impl Examination {
         let (opened, _) = self.open().await?;
         let query = opened.query();
         let began = Instant::now();
-        let poll = self.poll(&query, opened.patience());
+        let poll = self.poll_past_pings(&query, opened.patience());
         let probe = async {
             let answer = self.target.websocket(&query).await.map_err(unreachable)?;
             let mut socket = answer.map_err(|reply| match reply.status {
@@ -502,6 +502,25 @@ impl Examination {
         match reply.status {
             StatusCode::OK => Ok(reply),
             _ => Err(words::request(&reply)),
+        }
+    }
+
+    /// Polls until something else than a ping comes. Pings are answered, as a client does, and left out of the reply.
+    async fn poll_past_pings(&self, query: &str, patience: Duration) -> Result<Reply, Complaint> {
+        let end = Instant::now() + patience;
+        loop {
+            let mut reply = self.poll(query, patience).await?;
+            let packets = reply.body.split('\x1e');
+            let (pings, others): (Vec<_>, Vec<_>) = packets.partition(|packet| *packet == "2");
+            if pings.is_empty() || Instant::now() >= end {
+                return Ok(reply);
+            }
+            let rest = others.join("\x1e");
+            self.post(query, "3").await?;
+            if !rest.is_empty() {
+                reply.body = rest;
+                return Ok(reply);
+            }
         }
     }
 
