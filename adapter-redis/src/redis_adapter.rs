@@ -7,8 +7,9 @@ use adapter::presence::PresenceStore;
 use adapter::recovery::{self, Link};
 use adapter::{
     Adapter, Answer, Away, ClusterMessage, Counters, Inbox, Interest, Member, NodeId, NodeState,
-    PeersFuture, Publish, Question, Records, ReplyTo, RequestId,
+    PeersFuture, Publish, Question, Records, ReplyTo, RequestId, Task,
 };
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::bus::Bus;
@@ -40,6 +41,8 @@ pub struct RedisAdapter {
     calls: mpsc::Sender<PeersCall>,
     stop: watch::Sender<bool>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// That of the thread.
+    runtime: Handle,
     directory: Arc<Directory>,
     records: RedisRecords,
     presence: RedisPresence,
@@ -107,6 +110,7 @@ impl RedisAdapter {
             .enable_all()
             .build()
             .map_err(StartError::System)?;
+        let handle = runtime.handle().clone();
         let thread =
             std::thread::Builder::new().name(format!("redis-{}", shared.cluster.config.node));
         let thread = thread.spawn(move || runtime.block_on(bus.run()));
@@ -115,6 +119,7 @@ impl RedisAdapter {
             calls,
             stop,
             thread: Mutex::new(Some(thread.map_err(StartError::System)?)),
+            runtime: handle,
             directory,
             records,
             presence,
@@ -236,6 +241,11 @@ impl Adapter for RedisAdapter {
         let stores = self.shared.stores.clone();
         let store = stores.open(cluster, namespace, settings);
         Some(Box::new(StoreLink::new(store, stores)))
+    }
+
+    fn spawn(&self, task: Task) -> Result<(), Task> {
+        self.runtime.spawn(task);
+        Ok(())
     }
 
     fn records(&self) -> Option<Arc<dyn Records>> {

@@ -93,6 +93,16 @@ pub trait Adapter: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Runs a task beside the wire until it closes: where what the task asks of the wire, and what it is told, wakes
+    /// no other thread. A wire without such a place gives the task back.
+    ///
+    /// # Errors
+    ///
+    /// There is no such place: the task is to run elsewhere.
+    fn spawn(&self, task: Task) -> Result<(), Task> {
+        Err(task)
+    }
+
     /// Where the nodes keep records together. `None`: this wire has no such place.
     fn records(&self) -> Option<Arc<dyn Records>> {
         None
@@ -110,6 +120,9 @@ pub trait Adapter: fmt::Debug + Send + Sync {
     /// for few seconds at most. Nothing can be published afterwards.
     fn close(&self);
 }
+
+/// A task of a node.
+pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What [`Adapter::peers`] returns.
 pub type PeersFuture = Pin<Box<dyn Future<Output = Result<Peers, Away>> + Send>>;

@@ -11,7 +11,7 @@
 //! - [`Pending`]: the requests that await answers from other nodes, as a state machine;
 //! - [`Records`]: what the nodes keep together;
 //! - [`presence`]: who is there, on any node;
-//! - [`recovery`]: what is promised to a client is kept when nodes die. The gateway does not use it yet.
+//! - [`recovery`]: what is promised to a client is kept when nodes die.
 //!
 //! Two nodes in one process, one of which tells something to a room:
 //!
@@ -67,7 +67,7 @@ mod trace_context;
 
 pub use answer::{Answer, Response, SocketDetails};
 pub use contract::{
-    Adapter, Away, Inbox, Incoming, Member, NodeState, Peers, PeersFuture, Publish,
+    Adapter, Away, Inbox, Incoming, Member, NodeState, Peers, PeersFuture, Publish, Task,
 };
 pub use counters::{Counter, Counters, Histogram, HistogramSnapshot};
 pub use id::{BadId, NodeId, NodeTag, RequestId};

@@ -12,7 +12,6 @@
 //! ```
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -21,7 +20,7 @@ use adapter::recovery::{
     Claimed, Entry, Epoch, Generation, Keep, Offset, Pid, Position, Process, Rewound, Settings,
     Told,
 };
-use adapter::{Adapter, Away, NodeId};
+use adapter::{Adapter, Away, NodeId, Task};
 
 use crate::config;
 
@@ -81,6 +80,8 @@ impl Seat {
     /// Bits of the number: at a million a second they last for three years.
     const NUMBER_BITS: u32 = 46;
 
+    const FIRST: Self = Self(0);
+
     /// A node has at most 2¹⁸ shards.
     fn new(shard: usize, number: u64) -> Self {
         let number = number & ((1 << Self::NUMBER_BITS) - 1);
@@ -126,9 +127,6 @@ pub(crate) trait Outlet: Send + Sync + 'static {
     fn close(&self, namespace: &Arc<str>, whom: Whom, why: &'static str);
 }
 
-/// A task that has to go on for as long as the node lives.
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 /// Most namespaces that are in order at a time. Those of a pattern end when nobody uses them.
 pub(crate) const MAX_ORDERS: usize = 10_000;
 
@@ -161,6 +159,7 @@ pub(crate) struct Begun {
     pub(crate) shards: usize,
     pub(crate) adapter: Option<Arc<dyn Adapter>>,
     pub(crate) outlet: Arc<dyn Outlet>,
+    /// Runs a task that has to go on for as long as the node lives.
     pub(crate) spawn: Box<dyn Fn(Task) + Send + Sync>,
 }
 

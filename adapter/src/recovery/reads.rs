@@ -1,6 +1,7 @@
 //! Reads of logs, which many share: when many clients come back at once they want the same.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::{LogName, Part, Position, Span};
@@ -34,20 +35,21 @@ impl<W: Clone + PartialEq> Reads<W> {
 
     /// What to ask for next: at most `count` logs in one call, each in turn.
     pub fn next(&mut self, count: usize) -> Vec<Span> {
-        let mut logs: Vec<_> = self.waiting.keys().cloned().collect();
-        let turn = logs.partition_point(|log| self.last.as_ref().is_some_and(|it| log <= it));
-        logs.rotate_left(turn);
-        logs.retain(|log| !self.under_way.contains(log));
-        logs.truncate(count);
-        self.last = logs.last().cloned().or(self.last.take());
-        let spans = logs.into_iter().filter_map(|log| {
-            let spans = self.waiting.get(&log)?.iter().map(|(_, span)| span);
+        let turn = self.last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let first = self.waiting.range((turn, Bound::Unbounded));
+        let last = self.last.as_ref().map(|last| self.waiting.range(..=last));
+        let logs = first.chain(last.into_iter().flatten());
+        let logs = logs.filter(|(log, _)| !self.under_way.contains(log));
+        let spans = logs.take(count).filter_map(|(log, waiting)| {
+            let spans = waiting.iter().map(|(_, span)| span);
             let after = spans.clone().map(|it| it.after).min()?;
             let until = spans.map(|it| it.until).max()?;
+            let log = log.clone();
             Some(Span { log, after, until })
         });
         let spans: Vec<_> = spans.collect();
         self.under_way.extend(spans.iter().map(|it| it.log.clone()));
+        self.last = spans.last().map(|it| it.log.clone()).or(self.last.take());
         spans
     }
 
@@ -80,7 +82,19 @@ impl<W: Clone + PartialEq> Reads<W> {
         }
     }
 
-    /// `waiter` wants nothing any more.
+    /// `waiter` wants nothing of these logs any more.
+    pub fn forget_of<'a>(&mut self, waiter: &W, logs: impl IntoIterator<Item = &'a LogName>) {
+        for log in logs {
+            if let Some(waiting) = self.waiting.get_mut(log) {
+                waiting.retain(|(it, _)| it != waiter);
+                if waiting.is_empty() {
+                    self.waiting.remove(log);
+                }
+            }
+        }
+    }
+
+    /// `waiter` wants nothing any more. This looks at everybody who waits.
     pub fn forget(&mut self, waiter: &W) {
         self.waiting.retain(|_, waiting| {
             waiting.retain(|(it, _)| it != waiter);
@@ -129,6 +143,26 @@ mod tests {
         reads.handle_failed(&asked);
         reads.forget(&1);
         assert!(reads.is_empty() && reads.next(1).is_empty());
+    }
+
+    #[test]
+    fn logs_are_asked_for_in_turn_and_none_for_those_who_left() {
+        let mut reads = Reads::default();
+        for log in ["a", "b", "c", "d"] {
+            reads.want(1, span(log, 10, 50));
+        }
+        reads.want(2, span("a", 20, 50));
+        let names = |spans: &[Span]| spans.iter().map(|it| it.log.clone()).collect::<Vec<_>>();
+        let asked = reads.next(3);
+        assert_eq!(names(&asked), ["a", "b", "c"].map(LogName::room));
+        reads.handle_failed(&asked[..1]);
+        assert_eq!(names(&reads.next(3)), ["d", "a"].map(LogName::room));
+        reads.handle_failed(&asked);
+        reads.forget_of(&1, ["a", "b", "d", "of others"].map(LogName::room).iter());
+        let left = reads.next(3);
+        assert_eq!(names(&left), ["c", "a"].map(LogName::room));
+        assert_eq!(left[1].after, Position::new(20));
+        assert!(reads.next(3).is_empty());
     }
 
     #[test]

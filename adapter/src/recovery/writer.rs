@@ -26,6 +26,8 @@ pub struct Writer {
     limits: WriterLimits,
     queue: VecDeque<(Ticket, Act)>,
     bytes: usize,
+    /// Acts that wait or are under way, and write that a client is away.
+    aways: usize,
     under_way: Option<UnderWay>,
     acknowledged: u64,
     beats: u64,
@@ -94,6 +96,7 @@ impl Writer {
             limits,
             queue: VecDeque::new(),
             bytes: 0,
+            aways: 0,
             under_way: None,
             acknowledged: 0,
             beats: 0,
@@ -143,6 +146,7 @@ impl Writer {
             return Err(Overfull);
         }
         self.bytes += size;
+        self.aways += usize::from(is_away(&act));
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         self.queue.push_back((ticket, act));
@@ -179,7 +183,7 @@ impl Writer {
     pub fn beat(&mut self, floor: Position, heads: Option<Vec<LogName>>, random: u64) -> Call {
         self.beats += 1;
         self.told.push_back((self.beats, self.known));
-        if !self.is_away_pending() {
+        if self.aways == 0 {
             self.floor = self.floor.max(floor);
         }
         let beat = Beat {
@@ -257,6 +261,7 @@ impl Writer {
                 self.acknowledged = *number;
                 let tickets = under_way.acts.into_iter().map(|(ticket, act)| {
                     self.bytes -= size(&act);
+                    self.aways -= usize::from(is_away(&act));
                     ticket
                 });
                 let done = tickets.zip(done.iter().cloned()).collect();
@@ -268,15 +273,6 @@ impl Writer {
             }
             Reply::Outdated | Reply::Pieces { .. } | Reply::Page(_) => Resolved::default(),
         }
-    }
-
-    fn is_away_pending(&self) -> bool {
-        let under_way = self.under_way.iter().flat_map(|it| &it.acts);
-        let mut acts = self.queue.iter().chain(under_way).map(|it| &it.1);
-        acts.any(|act| match act {
-            Act::Write(write) => write.changes.contains(&Change::Away),
-            Act::Publish(_) | Act::Open(_) | Act::Claim(_) | Act::Retire => false,
-        })
     }
 
     fn take(&mut self) -> Vec<(Ticket, Act)> {
@@ -340,6 +336,14 @@ impl Known {
     /// Whether both are places of one server.
     fn is_with(&self, other: &Self) -> bool {
         (self.epoch, self.era) == (other.epoch, other.era)
+    }
+}
+
+/// Whether it writes that a client is away.
+fn is_away(act: &Act) -> bool {
+    match act {
+        Act::Write(write) => write.changes.contains(&Change::Away),
+        Act::Publish(_) | Act::Open(_) | Act::Claim(_) | Act::Retire => false,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Rooms that the sockets of a keeper join and leave.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use adapter::Latch;
@@ -85,7 +86,7 @@ impl Keeper {
     }
 
     /// Redis does not let this node hear a room.
-    pub(super) fn refuse_room(&mut self, log: &LogName, waiting: Vec<Seat>) {
+    pub(super) fn refuse_room(&mut self, log: &LogName, waiting: BTreeSet<Seat>) {
         let LogName::Room(room) = log else {
             return;
         };
@@ -107,7 +108,7 @@ impl Keeper {
                 self.end_return_to(seat, log);
                 self.release(log);
             }
-            self.go_on(vec![seat]);
+            self.go_on([seat]);
         }
     }
 }

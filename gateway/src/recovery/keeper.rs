@@ -138,6 +138,7 @@ pub(super) fn open(
         waiting: HashMap::new(),
         coming,
         seats: HashMap::new(),
+        by_sid: BTreeSet::new(),
         joining: HashMap::new(),
         returning: BTreeSet::new(),
         returning_to: HashMap::new(),
@@ -185,9 +186,11 @@ pub(super) struct Keeper {
     adapter: Option<Arc<dyn Adapter>>,
     pub(super) wanted: HashMap<LogName, Wanted>,
     /// Who goes on once a log is open.
-    pub(super) waiting: HashMap<LogName, Vec<Seat>>,
+    pub(super) waiting: HashMap<LogName, BTreeSet<Seat>>,
     coming: FuturesUnordered<Coming>,
     pub(super) seats: HashMap<Seat, Box<Sitting>>,
+    /// The same by the ids of their sockets, as far as these are known.
+    pub(super) by_sid: BTreeSet<(Arc<str>, Seat)>,
     /// Joins that wait for their interests, in their order.
     pub(super) joining: HashMap<Seat, Vec<Joining>>,
     /// Clients that come back and are not welcome yet.

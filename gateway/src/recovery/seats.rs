@@ -94,6 +94,7 @@ impl Keeper {
             kept,
             stage: Stage::Opening(Box::new(arrival)),
         };
+        self.by_sid.insert((Arc::clone(&sitting.sid), seat));
         self.seats.insert(seat, Box::new(sitting));
         self.keep_all(seat);
     }
@@ -161,6 +162,7 @@ impl Keeper {
                 sitting.kept = logs;
                 sitting.kept.retain(|log| *log != LogName::Everybody);
                 sitting.stage = Stage::Returning(claimant);
+                self.by_sid.insert((Arc::clone(&sitting.sid), seat));
                 for log in &sitting.kept {
                     self.returning_to
                         .entry(log.clone())
@@ -191,7 +193,7 @@ impl Keeper {
             self.keep(log);
         }
         if !self.wait_for(seat, logs.iter().chain([&LogName::Everybody])) {
-            self.go_on(vec![seat]);
+            self.go_on([seat]);
         }
     }
 
@@ -205,10 +207,7 @@ impl Keeper {
         for log in logs {
             if self.wanted.get(log).is_some_and(|wanted| !wanted.is_open) {
                 is_waiting = true;
-                let waiting = self.waiting.entry(log.clone()).or_default();
-                if !waiting.contains(&seat) {
-                    waiting.push(seat);
-                }
+                self.waiting.entry(log.clone()).or_default().insert(seat);
             }
         }
         is_waiting
@@ -219,9 +218,7 @@ impl Keeper {
     }
 
     /// Interests of these came into force.
-    pub(super) fn go_on(&mut self, mut seats: Vec<Seat>) {
-        seats.sort_unstable();
-        seats.dedup();
+    pub(super) fn go_on(&mut self, seats: impl IntoIterator<Item = Seat>) {
         for seat in seats {
             let Some(sitting) = self.seats.get(&seat) else {
                 continue;
@@ -319,9 +316,13 @@ impl Keeper {
         let Some(sitting) = self.seats.remove(&seat) else {
             return;
         };
-        self.returning.remove(&seat);
+        self.by_sid.remove(&(Arc::clone(&sitting.sid), seat));
+        if self.returning.contains(&seat) {
+            let logs = sitting.kept.iter().chain([&LogName::Everybody]);
+            self.reads.forget_of(&Reader::Comeback(seat), logs);
+            self.end_return(seat, &sitting.kept);
+        }
         self.rewinds.forget(seat);
-        self.reads.forget(&Reader::Comeback(seat));
         self.refuse_joins(seat);
         for log in &sitting.kept {
             self.release(log);
@@ -350,10 +351,15 @@ impl Keeper {
 
     /// Another node, or another connection to this one, has the session now.
     pub(super) fn handle_taken(&mut self, taken: &Taken) {
-        let seats = self.seats.iter();
-        let of = seats.filter(|(_, it)| it.sid == taken.sid && it.generation < taken.generation);
-        let seats: Vec<_> = of.map(|(seat, _)| *seat).collect();
-        for seat in seats {
+        let from = (Arc::clone(&taken.sid), Seat::FIRST);
+        let of = self.by_sid.range(from..);
+        let of = of.take_while(|(sid, _)| *sid == taken.sid);
+        let of: Vec<_> = of.map(|(_, seat)| *seat).collect();
+        for seat in of {
+            let generation = self.seats.get(&seat).map(|it| it.generation);
+            if generation.is_none_or(|it| it >= taken.generation) {
+                continue;
+            }
             self.leave_seat(seat, None);
             self.close_whom(
                 Whom::Taken(Arc::clone(&taken.sid), taken.generation),

@@ -99,6 +99,17 @@ impl Node {
         }
     }
 
+    /// What a client was told of its session; what keepers told before is forgotten.
+    pub(super) async fn pid_of(&self, client: Seat) -> Pid {
+        loop {
+            if let Outcome::Opened(seat, pid) = self.outcome().await
+                && seat == client
+            {
+                return pid;
+            }
+        }
+    }
+
     async fn outcome(&self) -> Outcome {
         loop {
             if let Ok(outcome) = self.outcomes.try_recv() {

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
-use adapter::{Adapter, Inbox as AdapterInbox, NodeId, NodeState, NodeTag};
+use adapter::{Adapter, Inbox as AdapterInbox, NodeId, NodeState, NodeTag, Task};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_rustls::rustls::ServerConfig;
@@ -323,6 +323,7 @@ fn begin_recovery(node: &Arc<Node>) -> Result<(), StartError> {
         return Ok(());
     };
     let adapter = node.cluster().map(|it| Arc::clone(it.adapter()));
+    let beside = adapter.clone();
     let name = NodeId::new(&node.name()).map_err(|error| StartError::Redis(error.to_string()))?;
     let weak = Arc::downgrade(node);
     let runtime = tokio::runtime::Handle::current();
@@ -332,8 +333,17 @@ fn begin_recovery(node: &Arc<Node>) -> Result<(), StartError> {
         adapter,
         outlet: Arc::new(NodeOutlet(Weak::clone(&weak))),
         spawn: Box::new(move |task| {
-            if let Some(node) = weak.upgrade() {
-                runtime.spawn(node.vitals().watch("recovery", task));
+            let Some(node) = weak.upgrade() else {
+                return;
+            };
+            let task: Task = Box::pin(node.vitals().watch("recovery", task));
+            // An event passes it twice: between a shard and the wire it should wake no third thread.
+            let left = match &beside {
+                Some(adapter) => adapter.spawn(task),
+                None => Err(task),
+            };
+            if let Err(task) = left {
+                runtime.spawn(task);
             }
         }),
     };

@@ -1,5 +1,7 @@
 //! What a keeper hears: the interests of its logs.
 
+use std::collections::BTreeSet;
+
 use adapter::Interest;
 use adapter::recovery::LogName;
 
@@ -25,7 +27,7 @@ impl Keeper {
     pub(super) fn handle_listening(&mut self) {
         self.is_listening = true;
         let next_beat = self.writer.next_beat();
-        let mut waiting = Vec::new();
+        let mut waiting = BTreeSet::new();
         for (log, wanted) in &mut self.wanted {
             let is_in_force = wanted.interest.as_ref().is_none_or(|it| it.is_in_force());
             if is_in_force && !wanted.is_open {

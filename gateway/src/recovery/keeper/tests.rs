@@ -6,6 +6,7 @@ use adapter::NodeId;
 use adapter::recovery::Known;
 
 use super::super::tests::Node;
+use super::super::{Arrival, Shown};
 use super::*;
 
 impl Keeper {
@@ -127,4 +128,48 @@ async fn who_told_that_it_ends_makes_no_heartbeat_until_it_acts_again() {
     let beats = |request: &Request| matches!(request, Request::Beat(_));
     assert!(asked.lock().unwrap().iter().any(beats), "it is new again");
     assert!(keeper.is_retired);
+}
+
+#[tokio::test]
+async fn who_is_gone_leaves_nothing_behind() {
+    let node = Node::new();
+    let (order, mut keeper) = node.open_unused("/chat-gone");
+    keeper.settle();
+    let arrival = |sid: &str| Arrival {
+        sid: sid.into(),
+        user: None,
+        data: None,
+        rooms: vec!["r".into()],
+    };
+    let first = order.seat(0);
+    order.open(first, arrival("a-sid"));
+    let other = order.seat(0);
+    order.open(other, arrival("another-sid"));
+    keeper.settle();
+    let pid = node.pid_of(first).await;
+    // Its old connection is still there.
+    let second = order.seat(0);
+    let shown = Shown {
+        pid: pid.expose(),
+        offset: None,
+    };
+    let returned = order.claim(second, shown, None);
+    keeper.settle();
+    let returned = returned.await.unwrap().unwrap();
+    assert_eq!((&*returned.sid, returned.generation), ("a-sid", 2));
+    let seats = |keeper: &Keeper| keeper.seats.keys().copied().collect::<BTreeSet<_>>();
+    assert_eq!(seats(&keeper), [other, second].into());
+    // The application has not decided yet.
+    order.gone(second, false);
+    keeper.settle();
+    assert_eq!(seats(&keeper), [other].into());
+    assert_eq!(keeper.by_sid, [("another-sid".into(), other)].into());
+    assert!(keeper.returning.is_empty() && keeper.returning_to.is_empty());
+    assert!(keeper.marking.is_empty() && keeper.reads.is_empty());
+    assert!(keeper.waiting.is_empty() && keeper.tickets.is_empty());
+    assert_eq!(
+        keeper.wanted.len(),
+        3,
+        "everybody, and the rooms of the other one"
+    );
 }
