@@ -164,13 +164,12 @@ impl Node {
                     return;
                 };
                 // It may look somewhere else first.
-                let slow = if net.is_planted(Planted::SlowComeback) {
-                    50
-                } else {
-                    10
+                let (slow, longest) = match net.is_planted(Planted::SlowComeback) {
+                    true => (50, 6 * COMEBACK),
+                    false => (10, 2 * COMEBACK),
                 };
                 let until = match net.chance(slow) {
-                    true => net.now + net.between(0, 2 * COMEBACK),
+                    true => net.now + net.between(0, longest),
                     false => net.now,
                 };
                 socket.stage = Stage::Deciding(Deciding {
