@@ -51,6 +51,9 @@ pub struct Node {
     beat_due: u64,
     /// When it made a heartbeat last.
     beaten: u64,
+    /// A heartbeat is wanted once none is under way, and one more behind that.
+    is_mark_wanted: bool,
+    is_nudged: bool,
     /// The store knows that it ends.
     is_retired: bool,
     zero: Instant,
@@ -221,6 +224,8 @@ impl Node {
             tickets: BTreeMap::new(),
             beat_due: 0,
             beaten: 0,
+            is_mark_wanted: false,
+            is_nudged: false,
             is_retired: false,
             zero: Instant::now(),
         }
@@ -268,10 +273,11 @@ impl Node {
             Payload::Subscribed(log) => self.handle_subscribed(line, &log, net),
             Payload::Heard(heard) => {
                 if self.subscription == Some(line) {
-                    if let Heard::Mark(process, mark) = &heard {
+                    if let Heard::Mark(process, _) = &heard {
                         if process != self.writer.process() {
-                            self.writer.note(mark.known);
-                            self.beat(net);
+                            // The second one tells what the store answers to the first.
+                            self.is_mark_wanted = true;
+                            self.is_nudged = true;
                             return self.pump(net);
                         }
                         self.marked = net.now;
@@ -633,6 +639,11 @@ impl Node {
         let Some(line) = self.commands else {
             return;
         };
+        let is_beating = self.asked.iter().any(|it| matches!(it.1, Asked::Beat));
+        if self.is_mark_wanted && !is_beating {
+            self.is_mark_wanted = std::mem::take(&mut self.is_nudged);
+            self.beat(net);
+        }
         if let Some(call) = self.writer.next_call(net.random()) {
             self.ask(line, call, Asked::Acts, net);
         }

@@ -8,8 +8,8 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use adapter::recovery::{
-    Act, Bounds, Call, Change, Effect, Floors, Heard, Link, LogName, Mark, Offset, Position,
-    Process, Reads, Receiver, Request, Settings, Span, Ticket, Told, Writer, WriterLimits,
+    Act, Bounds, Call, Change, Effect, Floors, Heard, Link, LogName, Offset, Position, Process,
+    Reads, Receiver, Request, Settings, Span, Ticket, Told, Writer, WriterLimits,
 };
 use adapter::{Adapter, Interest, Latch};
 use futures_util::StreamExt as _;
@@ -144,6 +144,7 @@ pub(super) fn open(
         returning_to: HashMap::new(),
         marking: BTreeSet::new(),
         is_mark_wanted: false,
+        is_nudged: false,
         unsettled: BTreeSet::new(),
         tickets: HashMap::new(),
         overflow: VecDeque::new(),
@@ -201,6 +202,8 @@ pub(super) struct Keeper {
     pub(super) marking: BTreeSet<Seat>,
     /// A heartbeat is to be made: many may wait for its mark.
     pub(super) is_mark_wanted: bool,
+    /// Another one is to be made behind that, and tells what the store answered.
+    is_nudged: bool,
     /// Those whose claim is to be made again.
     pub(super) unsettled: BTreeSet<Seat>,
     tickets: HashMap<Ticket, Pending>,
@@ -393,10 +396,10 @@ impl Keeper {
             Told::Broken => self.lose_connection(),
             Told::Reply(reply) => self.handle_reply(&reply),
             Told::Heard(heard) => {
-                if let Heard::Mark(process, mark) = &heard
+                if let Heard::Mark(process, _) = &heard
                     && process != self.writer.process()
                 {
-                    return self.handle_nudge(mark);
+                    return self.handle_nudge();
                 }
                 self.receiver.handle(heard);
             }
@@ -411,9 +414,12 @@ impl Keeper {
     }
 
     /// The mark of another process, which is new, or knows of this one that is new: the store is to hear of it.
-    fn handle_nudge(&mut self, mark: &Mark) {
-        self.writer.note(mark.known);
+    ///
+    /// Any program that may publish can make such a mark up, so what it says is not told. The store answers a heartbeat
+    /// with a place behind that of the mark, and the next heartbeat tells that one.
+    fn handle_nudge(&mut self) {
         self.is_mark_wanted = true;
+        self.is_nudged = true;
     }
 
     /// Makes a heartbeat. What is done once in a while is done when one is due, and not when it is made early.
@@ -515,7 +521,7 @@ impl Keeper {
         self.mark_rewinds();
         let is_beating = self.asked.iter().any(|it| matches!(it, Asked::Beat));
         if self.is_mark_wanted && !is_beating {
-            self.is_mark_wanted = false;
+            self.is_mark_wanted = std::mem::take(&mut self.is_nudged);
             self.beat();
         }
         if let Some(call) = self.writer.next_call(rand_u64()) {

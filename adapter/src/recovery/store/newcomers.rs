@@ -6,11 +6,16 @@
 //! ```text
 //!   new process          store               a process that acts
 //!       │── heartbeat ────►│── its mark ─────────────►│
-//!       │◄─ may not act ───│◄──────── heartbeat ──────│  (it knows of that place)
+//!       │◄─ may not act ───│◄──────── heartbeat ──────│
+//!       │                  │─────── a place ─────────►│  (behind that of the mark)
+//!       │                  │◄──────── heartbeat ──────│  (it knows of that place)
 //!       │◄── the mark ─────│
 //!       │── heartbeat ────►│
 //!       │◄──── may act ────│
 //! ```
+//!
+//! The mark only makes the other one ask. It does not believe what the mark says: any program that may publish can make
+//! one up, and a place that is not there would cost all clients their sessions.
 //!
 //! What is lost now is missed by the other one, or that one is silent, and is awaited in vain. If that one was new
 //! itself, it is the same with the one that knew of it: the first in the row was there before.
