@@ -307,13 +307,15 @@ impl Keeper {
     }
 
     /// Whether nobody uses it any more: then it is no order of the node either. It tells the store first, or a process
-    /// of another node that is new would wait to be known here.
+    /// of another node that is new would wait to be known here. Without a connection it stays until there is one, unless
+    /// the store never heard of it.
     fn is_over(&mut self) -> bool {
         let is_idle = self.seats.is_empty() && self.tickets.is_empty() && self.overflow.is_empty();
         if self.order.is_kept() || !is_idle || self.used.elapsed() < self.unused {
             return false;
         }
-        if !self.is_retired && self.connection.is_some() {
+        let is_known = self.writer.next_beat() > 1;
+        if !self.is_retired && is_known {
             self.push(Act::Retire, Pending::Retire);
             return false;
         }

@@ -82,6 +82,28 @@ async fn an_order_of_a_pattern_ends_when_nobody_uses_it() {
 }
 
 #[tokio::test]
+async fn an_order_without_a_connection_stays_until_it_told_that_it_ends() {
+    let node = Node::new();
+    let (order, mut keeper) = node.open_unused("/chat-cut-off");
+    let asked = keeper.record();
+    keeper.settle();
+    keeper.handle_told(Told::Broken);
+    drop(order);
+    assert!(!keeper.is_over());
+    assert!(!keeper.is_over(), "it waits for a connection");
+    keeper.handle_told(Told::Connected(2));
+    keeper.run().await;
+    let is_retired = |request: &Request| matches!(request, Request::Acts { acts, .. } if acts.as_slice() == [Act::Retire]);
+    let retired = asked.lock().unwrap();
+    assert_eq!(retired.iter().filter(|it| is_retired(it)).count(), 1);
+    assert!(!node.has_order("/chat-cut-off"));
+    // Of one that never had a connection nobody knows.
+    let (order, mut keeper) = node.open_unused("/chat-unknown");
+    drop(order);
+    assert!(keeper.is_over());
+}
+
+#[tokio::test]
 async fn a_node_tells_the_store_that_it_knows_of_a_new_one() {
     let node = Node::new();
     let (_order, mut keeper) = node.open_unused("/chat-new");
