@@ -81,7 +81,7 @@ async fn a_new_certificate_is_taken_while_clients_are_connected() {
 
     // The files change one after the other and do not fit together meanwhile.
     files.put("two", "crt");
-    tokio::time::sleep(Duration::from_millis(2500)).await;
+    gateway.running().reload().await.unwrap();
     assert_eq!(tunnel.shown().await, certificate("one"));
     files.put("two", "key");
     until(async || tunnel.shown().await == certificate("two")).await;
@@ -90,7 +90,7 @@ async fn a_new_certificate_is_taken_while_clients_are_connected() {
 
     std::fs::write(&files.cert, "nonsense").unwrap();
     std::fs::remove_file(&files.key).unwrap();
-    tokio::time::sleep(Duration::from_millis(2500)).await;
+    gateway.running().reload().await.unwrap();
     assert_eq!(tunnel.shown().await, certificate("two"));
     files.put("one", "crt");
     files.put("one", "key");

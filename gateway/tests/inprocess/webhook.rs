@@ -1,12 +1,13 @@
 //! A backend behind webhooks: what it is asked, what it can do, and when it is away.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gateway::{Config, Server};
 use ring::hmac;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::support::{Backend, TestGateway, WebSocket, config, sid, token, until};
 
@@ -155,16 +156,14 @@ async fn requests_are_signed() {
 
 #[tokio::test]
 async fn events_of_one_socket_keep_their_order_and_share_requests() {
-    let open = Arc::new(AtomicBool::new(false));
-    let gate = Arc::clone(&open);
+    let gate = Arc::new(Semaphore::new(0));
+    let closed = Arc::clone(&gate);
     let backend = Backend::serve(([127, 0, 0, 1], 0).into(), move |_, body| {
         let call: Value = serde_json::from_slice(&body).unwrap();
-        let gate = Arc::clone(&gate);
+        let gate = Arc::clone(&closed);
         Box::pin(async move {
             if call["args"] == json!([0]) {
-                while !gate.load(Ordering::Relaxed) {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
+                let _open = gate.acquire().await.unwrap();
             }
             let reply = |event: &Value| json!({"ack": event["args"]});
             match call["events"].as_array() {
@@ -190,7 +189,7 @@ async fn events_of_one_socket_keep_their_order_and_share_requests() {
     other.send(r#"42["x"]"#).await;
     let packets = "gateway_packets_received_total{type=\"event\"}";
     gateway.until_metric(packets, 21.0).await;
-    open.store(true, Ordering::Relaxed);
+    gate.add_permits(1);
     for number in 0..20 {
         client.expect(&format!("43{number}[{number}]")).await;
     }
