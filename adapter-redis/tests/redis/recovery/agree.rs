@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{Read, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::Instant;
 
 use adapter::recovery::{
     Act, Beat, Call, Change, Claim, Done, Epoch, Handled, Heard, Keep, Known, LogName, Offset,
@@ -378,6 +379,11 @@ impl Pair {
             max_message: 1 << 20,
         });
         let [mut commands, mut subscription] = [(); 2].map(|()| connect(redis));
+        // Redis may not have seen yet that the subscription of the pair before is closed, and would count it.
+        let deadline = Instant::now() + PATIENCE;
+        while call(&mut commands, &["PUBSUB", "NUMPAT"]) != b":0\r\n" {
+            assert!(Instant::now() < deadline, "somebody else listens");
+        }
         // With no more permissions than docs/redis.md tells.
         redis_user(redis, "secret", &[COMMON, CLASSIC, RECOVERY]);
         assert_eq!(
