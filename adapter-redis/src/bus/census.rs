@@ -1,4 +1,5 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
 
 use crate::bus::lane::Lane;
 use crate::cluster::Cluster;
@@ -8,9 +9,13 @@ use crate::link::lock::lock;
 
 /// How many peers there were when all was well, so that after Redis was away publishing may wait
 /// until they are back.
+///
+/// A peer that is not counted any more is waited for as long as a member counts as one that lives
+/// ([`member_ttl`](crate::config::Timing::member_ttl)). Who finds first that the master is another one
+/// leaves the old one first, and those who still count there would wait for nobody.
 #[derive(Debug, Default)]
 pub(crate) struct Census {
-    counts: HashMap<String, u64>,
+    counts: HashMap<String, Counts>,
     /// Whether this node was ever counted where commands go, and how often in a row it was not.
     was_counted: bool,
     uncounted: u32,
@@ -29,7 +34,13 @@ impl Census {
     ) -> Result<(), CommandError> {
         let channels: Vec<String> = lanes.iter().flat_map(census_channels).collect();
         let counts = subscribers(cluster, commands, &channels).await?;
-        self.counts = channels.into_iter().zip(counts).collect();
+        let (now, ttl) = (Instant::now(), cluster.config.timing.member_ttl);
+        let mut before = std::mem::take(&mut self.counts);
+        for (channel, count) in channels.into_iter().zip(counts) {
+            let mut counts = before.remove(&channel).unwrap_or_default();
+            counts.add(count, now, ttl);
+            self.counts.insert(channel, counts);
+        }
         Ok(())
     }
 
@@ -42,7 +53,7 @@ impl Census {
             return None;
         }
         let presence = lock(&lane.channels).presence.clone();
-        match self.counts.get(&presence) {
+        match self.counts.get(&presence).and_then(Counts::last) {
             Some(0) => self.uncounted += 1,
             Some(_) => (self.was_counted, self.uncounted) = (true, 0),
             None => {}
@@ -61,12 +72,38 @@ impl Census {
     ) -> Result<bool, CommandError> {
         let channels = census_channels(lane);
         let counts = subscribers(cluster, commands, &channels).await?;
-        let is_back = |(channel, count)| {
+        let is_back = |(channel, count): (&String, &u64)| {
             self.counts
                 .get(channel)
-                .is_none_or(|before| count >= before)
+                .is_none_or(|before| *count >= before.most())
         };
         Ok(channels.iter().zip(&counts).all(is_back))
+    }
+}
+
+/// The counts of one channel that were not followed by as high a one, the highest first. So there are
+/// at most as many as peers.
+#[derive(Debug, Default)]
+struct Counts(VecDeque<(u64, Instant)>);
+
+impl Counts {
+    /// Adds what was counted at `now`, and forgets what was counted more than `ttl` before.
+    fn add(&mut self, count: u64, now: Instant, ttl: Duration) {
+        while self.0.back().is_some_and(|(lower, _)| *lower <= count) {
+            self.0.pop_back();
+        }
+        while self.0.front().is_some_and(|(_, at)| now > *at + ttl) {
+            self.0.pop_front();
+        }
+        self.0.push_back((count, now));
+    }
+
+    fn last(&self) -> Option<u64> {
+        self.0.back().map(|(count, _)| *count)
+    }
+
+    fn most(&self) -> u64 {
+        self.0.front().map_or(0, |(count, _)| *count)
     }
 }
 
@@ -78,4 +115,39 @@ fn census_channels(lane: &Lane) -> Vec<String> {
     let here = counted.filter(|channel| cluster.interests().lane_of(channel) == Some(lane.id));
     let presence = lock(&lane.channels).presence.clone();
     std::iter::once(presence).chain(here).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_not_counted_any_more_is_waited_for_as_long_as_a_member_lives() {
+        let start = Instant::now();
+        let ttl = Duration::from_secs(4);
+        let mut counts = Counts::default();
+        assert_eq!((counts.last(), counts.most()), (None, 0));
+        let table = [
+            // seconds, counted, most
+            (0, 3, 3),
+            (1, 3, 3),
+            (2, 1, 3),
+            (3, 2, 3),
+            (5, 1, 3),
+            (6, 1, 2),
+            (7, 1, 2),
+            (8, 1, 1),
+            (9, 5, 5),
+        ];
+        for (second, counted, most) in table {
+            let now = start + Duration::from_secs(second);
+            counts.add(counted, now, ttl);
+            assert_eq!(
+                (counts.last(), counts.most()),
+                (Some(counted), most),
+                "after {second} s"
+            );
+            assert!(counts.0.len() <= 3);
+        }
+    }
 }

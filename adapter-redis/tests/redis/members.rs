@@ -1,12 +1,15 @@
 //! Who lives, and who is missing.
 
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use adapter::{Adapter, Incoming, NodeState};
+use adapter::{Adapter, Incoming, NodeState, Selection};
 use adapter_redis::Problem;
 use testkit::program::Program;
-use testkit::wait::PATIENCE;
+use testkit::proxy::{Pass, Proxy, Way};
+use testkit::wait::{PATIENCE, until};
 
 use crate::gateway::Gateway;
 use crate::peer::Peer;
@@ -158,4 +161,65 @@ fn in_another_process() {
     let _node = Gateway::start(&url, &id);
     // Longer than the test that kills it has patience.
     std::thread::sleep(PATIENCE * 2);
+}
+
+#[test]
+#[ignore = "needs Redis: make test"]
+fn who_was_cut_off_before_the_publisher_is_waited_for() {
+    let redis = Redis::start();
+    let to = ([127, 0, 0, 1], redis.port).into();
+    let asked = Arc::new(AtomicU64::new(0));
+    let counter = asked.clone();
+    let way_of_a = Proxy::start(to, move || {
+        let counter = counter.clone();
+        move |way, bytes: &[u8]| {
+            let asks = way == Way::Up && bytes.windows(6).any(|it| it == b"NUMSUB");
+            counter.fetch_add(u64::from(asks), Ordering::Relaxed);
+            Pass::On
+        }
+    });
+    let is_cut = Arc::new(AtomicBool::new(false));
+    let flag = is_cut.clone();
+    let way_of_b = Proxy::start(to, move || {
+        let flag = flag.clone();
+        move |_, _: &[u8]| match flag.load(Ordering::Relaxed) {
+            true => Pass::Cut,
+            false => Pass::On,
+        }
+    });
+    let [url_of_a, url_of_b] = [&way_of_a, &way_of_b].map(|it| format!("redis://{}", it.address()));
+    let a = Gateway::start_with(&url_of_a, "gw-a", |it| {
+        it.timing.settle = Duration::from_secs(600);
+        it.timing.member_ttl = Duration::from_secs(600);
+    });
+    let b = Gateway::start(&url_of_b, "gw-b");
+    let a_has_counted = || {
+        let before = asked.load(Ordering::Relaxed);
+        until("a has counted", || {
+            asked.load(Ordering::Relaxed) >= before + 3
+        });
+    };
+    a_has_counted();
+    is_cut.store(true, Ordering::Relaxed);
+    way_of_b.cut();
+    until("b is not heard any more", || {
+        redis
+            .call(&["PUBSUB", "NUMSUB", "socket.io-request#/#"])
+            .ends_with(":1")
+    });
+    a_has_counted();
+    let reconnects = a.adapter.counters().reconnects.value();
+    way_of_a.cut();
+    until("a connects anew", || {
+        a.adapter.counters().reconnects.value() > reconnects
+    });
+    for number in 0..100 {
+        a.emit(Selection::everybody(), "n", &number.to_string());
+    }
+    a.wait_until_up();
+    a_has_counted();
+    is_cut.store(false, Ordering::Relaxed);
+    for number in 0..100 {
+        assert_eq!(b.next_event().2.json, number.to_string());
+    }
 }
