@@ -140,6 +140,9 @@ local function acts()
         results[index] = all[act](act ~= 'R' and cmsgpack.unpack(take()), peer.floor)
       end
     end
+    if all then
+      all.flush()
+    end
     done = cmsgpack.pack(results)
     peer.number = number
     changed_peers[process] = true

@@ -19,32 +19,32 @@ local function beat()
 
   local function sweep_process(name)
     local owned = of_epoch('#o#' .. name)
-    local secrets = call('ZRANGEBYSCORE', owned, 0, 0, 'LIMIT', 0, sweep_count)
-    for _, secret in ipairs(call('ZRANGEBYSCORE', owned, 1, 1, 'LIMIT', 0, sweep_count)) do
+    local secrets = call('ZRANGEBYSCORE', owned, '0', '0', 'LIMIT', 0, sweep_count)
+    for _, secret in ipairs(call('ZRANGEBYSCORE', owned, '1', '1', 'LIMIT', 0, sweep_count)) do
       secrets[#secrets + 1] = secret
     end
     table.sort(secrets)
     for index = 1, min(sweep_count, #secrets) do
-      local session = all.load(secrets[index])
-      if session then
-        all.remove(secrets[index], session)
+      if all.load(secrets[index]) then
+        all.remove(secrets[index])
       else
         call('ZREM', owned, secrets[index])
       end
     end
+    all.flush()
   end
 
   local function sweep_sessions()
     local last_away = back(now, window)
     local away = of_epoch('#away')
     for _, secret in ipairs(call('ZRANGEBYSCORE', away, '-inf', '(' .. text(last_away), 'LIMIT', 0, sweep_count)) do
-      local session = all.load(secret)
-      if session then
-        all.remove(secret, session)
+      if all.load(secret) then
+        all.remove(secret)
       else
         call('ZREM', away, secret)
       end
     end
+    all.flush()
     local last_beat = back(last_away, lease)
     local rounds = base .. 'rounds'
     local _, oldest = count_rounds()

@@ -57,7 +57,11 @@ local function reads()
   end
 
   local function pieces()
-    local answer = { 'R', epoch }
+    local answer, names = { 'R', epoch }, {}
+    for index = last_argument + 1, #ARGV, 3 do
+      names[#names + 1] = ARGV[index]
+    end
+    load_logs(names, 1, #names)
     local budget = read_bytes
     while last_argument < #ARGV do
       local log, after, through = readable(take()), tonumber(take()), tonumber(take())

@@ -4,35 +4,97 @@ function sessions()
   -- What a session has: sid, user, data, stays {room, since, until}, forgotten, owner, generation, start, attached, away.
   local SID, USER, DATA, STAYS, FORGOTTEN, OWNER, GENERATION, START, ATTACHED, AWAY = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 
-  local function bucket(secret)
-    return of_epoch('#s#' .. secret:sub(1, 1))
-  end
+  -- Sessions as they are by now, by their secrets, and of what is written its owner and since when it is away. They are
+  -- written together: one that changes twice is written once, and its keys are told apart once.
+  local loaded, written, touched_secrets = {}, {}, {}
 
   local function load_session(secret)
-    local found = call('HGET', bucket(secret), secret)
-    return found and cmsgpack.unpack(found)
+    local session = loaded[secret]
+    if session == nil then
+      local found = call('HGET', of_epoch('#s#' .. secret:sub(1, 1)), secret)
+      session = found and cmsgpack.unpack(found)
+      loaded[secret] = session
+      written[secret] = session and { session[OWNER], session[AWAY] }
+    end
+    return session
+  end
+
+  local function touch(secret)
+    if not touched_secrets[secret] then
+      touched_secrets[secret] = true
+      touched_secrets[#touched_secrets + 1] = secret
+    end
   end
 
   local function save_session(secret, session)
-    local owned = of_epoch('#o#' .. session[OWNER])
-    call('HSET', bucket(secret), secret, cmsgpack.pack(session))
-    call('ZADD', owned, session[AWAY] and 1 or 0, secret)
-    expire(bucket(secret))
-    expire(owned)
+    loaded[secret] = session
+    touch(secret)
   end
 
-  local function set_away(secret, session, since)
-    session[AWAY] = since
-    call('ZADD', of_epoch('#away'), text(since), secret)
-    expire(of_epoch('#away'))
+  local function remove_session(secret)
+    loaded[secret] = false
+    touch(secret)
   end
 
-  local function remove_session(secret, session)
-    if session[AWAY] then
-      call('ZREM', of_epoch('#away'), secret)
+  -- What was taken, by from whom.
+  local taken_from = {}
+
+  -- Runs a command for each key with all its arguments.
+  local function run_all(command, lists, expires)
+    for key, list in pairs(lists) do
+      for from = 1, #list, CHUNK do
+        call(command, key, unpack(list, from, min(from + CHUNK - 1, #list)))
+      end
+      if expires then
+        expire(key)
+      end
     end
-    call('HDEL', bucket(secret), secret)
-    call('ZREM', of_epoch('#o#' .. session[OWNER]), secret)
+  end
+
+  -- Writes what changed. What removes stands last: see be_sure.
+  local function flush()
+    local fields, gone, scores, left, awaits = {}, {}, {}, {}, of_epoch('#away')
+    local function add(lists, key, first, second)
+      local list = lists[key]
+      if not list then
+        list = {}
+        lists[key] = list
+      end
+      list[#list + 1] = first
+      list[#list + 1] = second
+    end
+    for _, secret in ipairs(touched_secrets) do
+      local session, before = loaded[secret], written[secret]
+      local bucket = of_epoch('#s#' .. secret:sub(1, 1))
+      local owner, away = before and before[1], before and before[2]
+      if session then
+        local is_others = owner ~= session[OWNER]
+        add(fields, bucket, secret, cmsgpack.pack(session))
+        if is_others or not away ~= not session[AWAY] then
+          add(scores, of_epoch('#o#' .. session[OWNER]), session[AWAY] and '1' or '0', secret)
+        end
+        if owner and is_others then
+          add(left, of_epoch('#o#' .. owner), secret)
+        end
+        if away and not session[AWAY] then
+          add(left, awaits, secret)
+        elseif session[AWAY] and away ~= session[AWAY] then
+          add(scores, awaits, text(session[AWAY]), secret)
+        end
+      elseif before then
+        add(gone, bucket, secret)
+        add(left, of_epoch('#o#' .. owner), secret)
+        if away then
+          add(left, awaits, secret)
+        end
+      end
+    end
+    run_all('HSET', fields, true)
+    run_all('ZADD', scores, true)
+    run_all('RPUSH', taken_from, true)
+    run_all('HDEL', gone)
+    run_all('ZREM', left)
+    loaded, written, touched_secrets, taken_from = {}, {}, {}, {}
   end
 
   local function whole(session, known)
@@ -88,8 +150,9 @@ function sessions()
   local function tell_taken(former, position, session)
     local item = text(position) .. ' ' .. text(session[GENERATION]) .. ' ' .. session[SID]
     local key = of_epoch('#t#' .. former)
-    call('RPUSH', key, item)
-    expire(key)
+    local items = taken_from[key] or {}
+    items[#items + 1] = item
+    taken_from[key] = items
     local peer = load_peer(former)
     if peer then
       peer.taken = 1
@@ -104,10 +167,7 @@ function sessions()
   local function open(act)
     local secret, sid, user, data, rooms = unpack(act)
     local position = advance()
-    local former = load_session(secret)
-    if former then
-      remove_session(secret, former)
-    end
+    load_session(secret)
     local stays = {}
     for index, room in ipairs(rooms) do
       stays[index] = { room, position, false }
@@ -134,9 +194,9 @@ function sessions()
         session[DATA] = change[2]
       elseif what == 'A' then
         session[START] = whole(session, floor)
-        set_away(secret, session, session[AWAY] or now)
+        session[AWAY] = session[AWAY] or now
       else
-        remove_session(secret, session)
+        remove_session(secret)
         return { 2, position }
       end
     end
@@ -154,6 +214,17 @@ function sessions()
       end
     end
     return position <= last
+  end
+
+  -- When processes were heard last, which stays as it is in a call.
+  local beats = {}
+  local function beat_of(name)
+    local beat = beats[name]
+    if beat == nil then
+      beat = tonumber(call('ZSCORE', base .. 'beats', name)) or false
+      beats[name] = beat
+    end
+    return beat
   end
 
   local function claim(act)
@@ -178,7 +249,7 @@ function sessions()
       return { 4, WRONG_USER }
     end
     local former = session[OWNER]
-    local beat = tonumber(call('ZSCORE', base .. 'beats', former))
+    local beat = beat_of(former)
     local peer = beat and load_peer(former)
     local floor = peer and peer.floor or 0
     local since = session[AWAY]
@@ -193,7 +264,6 @@ function sessions()
     if from < session[FORGOTTEN] then
       return { 4, TRIMMED }
     end
-    remove_session(secret, session)
     session[START], session[ATTACHED], session[AWAY] = from, position, false
     session[GENERATION] = session[GENERATION] + 1
     session[OWNER] = process
@@ -207,16 +277,19 @@ function sessions()
   local function retire(_, floor)
     peers[process].retired = 1
     changed_peers[process] = true
-    for _, secret in ipairs(call('ZRANGEBYSCORE', of_epoch('#o#' .. process), 0, 0)) do
+    flush()
+    for index, secret in ipairs(call('ZRANGEBYSCORE', of_epoch('#o#' .. process), '0', '0')) do
+      if index % CHUNK == 0 then
+        flush()
+      end
       local session = load_session(secret)
       if session then
-        session[START] = whole(session, floor)
-        set_away(secret, session, now)
+        session[START], session[AWAY] = whole(session, floor), now
         save_session(secret, session)
       end
     end
     return { 5 }
   end
 
-  return { load = load_session, remove = remove_session, O = open, W = write, C = claim, R = retire }
+  return { load = load_session, remove = remove_session, flush = flush, O = open, W = write, C = claim, R = retire }
 end

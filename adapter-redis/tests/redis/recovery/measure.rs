@@ -4,9 +4,11 @@
 use std::io::{Read, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use adapter::recovery::{
-    Act, Beat, Call, Open, PidSecret, Position, Process, Request, ServerId, Settings,
+    Act, Beat, Call, Change, Claim, Done, Known, LogName, Open, Pid, PidSecret, Position, Process,
+    Reply, Request, ServerId, Settings, Span, Write,
 };
 use adapter::{ClusterMessage, NodeId, Selection};
 use adapter_redis::recovery::{EncodedCall, Script};
@@ -110,6 +112,105 @@ fn memory() {
     });
 }
 
+/// What clients cost that come, are cut off, and come back to another node all at once.
+#[test]
+#[ignore = "a measurement"]
+fn returns() {
+    const COUNT: usize = 15_000;
+    const BATCH: usize = 250;
+    let redis = Redis::start();
+    let wire = wire();
+    let mut former = Calls::new(&redis, &wire, &SETTINGS);
+    let mut latter = Calls {
+        stream: TcpStream::connect(("127.0.0.1", redis.port)).unwrap(),
+        process: process("gw-b"),
+        number: 0,
+        hash: former.hash.clone(),
+        script: Script::new(Arc::new(wire.clone()), "socket.io", 2, &SETTINGS),
+        known: None,
+        beaten: Instant::now(),
+    };
+    // A process acts once another one knows of it.
+    for process in [0, 1, 0] {
+        match process {
+            0 => latter.beat(),
+            _ => {
+                former.known = latter.known;
+                former.beat();
+            }
+        }
+    }
+    let secret = |number: usize| {
+        let digit = |index: usize| u8::try_from((number * 7919) >> (6 * (index % 3)) & 63).unwrap();
+        PidSecret::new(std::array::from_fn(digit))
+    };
+    let mut pids: Vec<Pid> = Vec::new();
+    let tell = |what: &str, act: &mut dyn FnMut(std::ops::Range<usize>)| {
+        let before = cpu(&redis);
+        for from in (0..COUNT).step_by(BATCH) {
+            act(from..from + BATCH);
+        }
+        let spent = (cpu(&redis) - before) / COUNT as f64 * 1e6;
+        eprintln!("{what}: {spent:.2} us of Redis' CPU");
+    };
+    tell("a client comes and joins a room", &mut |numbers| {
+        let acts = numbers.flat_map(|number| {
+            let open = Act::Open(Open {
+                secret: secret(number),
+                sid: format!("J2ul0LkVwDBp{number:08}").into(),
+                user: None,
+                data: None,
+                rooms: [].into(),
+            });
+            let room = format!("room{}", number % 500).into();
+            [open, write(secret(number), Change::Join(vec![room]))]
+        });
+        let acts = acts.collect();
+        pids.extend(former.acts(acts).iter().filter_map(|it| match it {
+            Done::Opened(pid) => Some(pid.clone()),
+            _ => None,
+        }));
+    });
+    tell("it is away", &mut |numbers| {
+        let acts = numbers.map(|number| write(secret(number), Change::Away));
+        former.acts(acts.collect());
+    });
+    tell("it is claimed", &mut |numbers| {
+        let claims = numbers.map(|number| {
+            Act::Claim(Claim {
+                pid: pids[number].clone(),
+                offset: None,
+                user: None,
+            })
+        });
+        let done = latter.acts(claims.collect());
+        assert!(done.iter().all(|it| matches!(it, Done::Claimed(_))));
+    });
+    tell("its own log is read", &mut |numbers| {
+        let spans = numbers.map(|number| Span {
+            log: LogName::room(&format!("J2ul0LkVwDBp{number:08}")),
+            after: Position::ZERO,
+            until: latter.known.unwrap().position,
+        });
+        latter.call(Request::Read(spans.collect()));
+    });
+}
+
+fn write(secret: PidSecret, change: Change) -> Act {
+    Act::Write(Write {
+        secret,
+        generation: 1,
+        changes: vec![change],
+    })
+}
+
+fn process(node: &str) -> Process {
+    Process {
+        node: NodeId::new(node).unwrap(),
+        seed: 1,
+    }
+}
+
 fn memory_of(redis: &Redis) -> u64 {
     let info = redis.call(&["INFO", "memory"]);
     let line = info
@@ -165,7 +266,12 @@ struct Calls {
     stream: TcpStream,
     process: Process,
     number: u64,
+    known: Option<Known>,
+    beaten: Instant,
 }
+
+/// A process that was silent for ten seconds may not act.
+const BEAT: Duration = Duration::from_secs(3);
 
 impl Calls {
     fn new(redis: &Redis, wire: &Wire, settings: &Settings) -> Self {
@@ -177,23 +283,29 @@ impl Calls {
             script: Script::new(Arc::new(wire.clone()), "socket.io", 1, settings),
             hash,
             stream,
-            process: Process {
-                node: NodeId::new("gw-a").unwrap(),
-                seed: 1,
-            },
+            process: process("gw-a"),
             number: 0,
+            known: None,
+            beaten: Instant::now(),
         };
+        calls.beat();
+        calls
+    }
+
+    fn beat(&mut self) {
         let beat = Request::Beat(Beat {
             number: 1,
             acknowledged: 0,
-            known: None,
+            known: self.known,
             floor: Position::ZERO,
             heads: Vec::new(),
             sweeps: true,
             seen: Position::ZERO,
         });
-        calls.call(beat);
-        calls
+        if let Reply::Beaten { known, .. } = self.call(beat) {
+            self.known = Some(known);
+        }
+        self.beaten = Instant::now();
     }
 
     fn publish(&mut self, batch: usize, count: usize, json: &str) {
@@ -207,16 +319,24 @@ impl Calls {
         }
     }
 
-    fn acts(&mut self, acts: Vec<Act>) {
+    fn acts(&mut self, acts: Vec<Act>) -> Arc<[Done]> {
+        if self.beaten.elapsed() > BEAT {
+            self.beat();
+        }
         self.number += 1;
-        self.call(Request::Acts {
+        let reply = self.call(Request::Acts {
             number: self.number,
             acts,
             seen: Position::ZERO,
         });
+        let Reply::Done { known, done, .. } = reply else {
+            panic!("{reply:?}");
+        };
+        self.known = Some(known);
+        done
     }
 
-    fn call(&mut self, request: Request) {
+    fn call(&mut self, request: Request) -> Reply {
         let call = Call {
             process: self.process.clone(),
             request,
@@ -229,7 +349,10 @@ impl Calls {
         self.stream.write_all(&out).unwrap();
         let mut reply = Vec::new();
         let mut buffer = [0; 65536];
-        while self.script.read(&encoded.asked, &reply).is_err() {
+        loop {
+            if let Ok((reply, _)) = self.script.read(&encoded.asked, &reply) {
+                return reply.reply;
+            }
             let count = self.stream.read(&mut buffer).unwrap();
             reply.extend_from_slice(&buffer[..count]);
             assert!(!reply.starts_with(b"-"), "{}", reply.escape_ascii());
