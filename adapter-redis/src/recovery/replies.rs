@@ -315,7 +315,7 @@ pub fn read_mark(payload: &[u8]) -> Option<(Process, Mark)> {
     let process = process(&items.next()?.text()?)?;
     let number = items.next()?.count()?;
     let epoch = Epoch::parse(&items.next()?.text()?)?;
-    let place = |raw: Raw<'_>| raw.count().map(Position::new);
+    let place = |raw: Raw<'_>| raw.count().and_then(Position::shown);
     let known = Known {
         epoch,
         era: place(items.next()?)?,
@@ -350,5 +350,28 @@ fn log_name(raw: Raw<'_>) -> Option<LogName> {
         ("e", "") => Some(LogName::Everybody),
         ("r", room) => Some(LogName::room(room)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_nobody_can_have_reached_is_none() {
+        let mark = |place: u64| {
+            let mut payload = vec![0x97, 0xa6];
+            payload.extend_from_slice(b"gw-a!1\x01\xa8AAAAAAAA\x00\xcf");
+            payload.extend_from_slice(&place.to_be_bytes());
+            payload.extend_from_slice(&[0, 0x90]);
+            payload
+        };
+        let latest = Position::LATEST.number();
+        let (process, read) = read_mark(&mark(latest)).unwrap();
+        assert_eq!((process.node.as_str(), process.seed), ("gw-a", 1));
+        assert_eq!(read.known.position, Position::LATEST);
+        for place in [latest + 1, Position::MAX.number(), u64::MAX] {
+            assert_eq!(read_mark(&mark(place)), None, "{place}");
+        }
     }
 }

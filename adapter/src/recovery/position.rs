@@ -46,6 +46,10 @@ impl Position {
     /// Behind everything.
     pub const MAX: Self = Self(9_007_199_254_740_991);
 
+    /// The last place that somebody else may show: the year 2200. A place that is made up leaves as many behind it as
+    /// ever are needed.
+    pub const LATEST: Self = Self(7_258_118_400_000_000);
+
     /// The place of this number; what exceeds [`MAX`](Self::MAX) is that.
     pub fn new(number: u64) -> Self {
         Self(number.min(Self::MAX.0))
@@ -66,11 +70,15 @@ impl Position {
         Self(self.0.saturating_sub(microseconds))
     }
 
-    /// Reads its text; `None` if it is none.
+    /// The place of a number that somebody else shows; `None` if it is behind [`LATEST`](Self::LATEST).
+    pub fn shown(number: u64) -> Option<Self> {
+        (number <= Self::LATEST.0).then_some(Self(number))
+    }
+
+    /// Reads its text; `None` if it is none, or behind [`LATEST`](Self::LATEST).
     pub fn parse(text: &str) -> Option<Self> {
         let is_legal = text.len() == Self::LENGTH && text.bytes().all(|it| it.is_ascii_digit());
-        let number = text.parse().ok().filter(|_| is_legal)?;
-        (number <= Self::MAX.0).then_some(Self(number))
+        Self::shown(text.parse().ok().filter(|_| is_legal)?)
     }
 }
 
@@ -164,7 +172,7 @@ mod tests {
 
     #[test]
     fn text_is_ordered_as_the_number_is() {
-        let numbers = [0, 9, 10, 1_795_837_030_159_000, Position::MAX.number()];
+        let numbers = [0, 9, 10, 1_795_837_030_159_000, Position::LATEST.number()];
         let places = numbers.map(Position::new);
         let texts = places.map(|place| place.to_string());
         assert!(texts.is_sorted() && texts.iter().all(|it| it.len() == Position::LENGTH));
@@ -229,6 +237,7 @@ mod tests {
             ("AAAAAAAA.+000000000000001", Position),
             ("AAAAAAAA.00000000000000 1", Position),
             ("AAAAAAAA.9999999999999999", Position),
+            ("AAAAAAAA.7258118400000001", Position),
             ("éAAAAAA.0000000000000001", Epoch),
         ] {
             assert_eq!(Offset::parse(text), Err(reason), "{text}");

@@ -167,7 +167,7 @@ fn returns() {
         });
         let acts = acts.collect();
         pids.extend(former.acts(acts).iter().filter_map(|it| match it {
-            Done::Opened(pid) => Some(pid.clone()),
+            Done::Opened(pid) => Some(*pid),
             _ => None,
         }));
     });
@@ -178,7 +178,7 @@ fn returns() {
     tell("it is claimed", &mut |numbers| {
         let claims = numbers.map(|number| {
             Act::Claim(Claim {
-                pid: pids[number].clone(),
+                pid: pids[number],
                 offset: None,
                 user: None,
             })
