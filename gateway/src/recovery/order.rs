@@ -265,10 +265,9 @@ impl Order {
         self.ask(Ask::Gone { seat, change });
     }
 
-    /// A client waited for the store for too long: it gets a new session.
-    pub(crate) fn unreachable(&self, seat: Seat) {
+    /// A client that comes back waited for the store for too long.
+    pub(crate) fn note_unreachable(&self) {
         self.counters.note(NotRecovered::Unreachable.as_str());
-        self.gone(seat, false);
     }
 
     /// Asks for something of the past. No answer comes if too many ask, or if the store is gone meanwhile; while it

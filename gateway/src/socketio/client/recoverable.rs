@@ -6,6 +6,8 @@
 //!      │                                                    ▲
 //!      └── shows a pid ──► claimed, all it missed is read ──┘ ──► entered ──► came back
 //! ```
+//!
+//! The session of a client that waits for the store for too long closes, and the client comes again.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -92,8 +94,12 @@ impl Client {
             identified.decided().await?;
             // Whether its user has too many is counted by the id that it gets in the end.
             decided.denied().map_or(Ok(()), Err)?;
-            if let Some(shown) = shown {
-                come_back(&decided, &order, seat, shown).await;
+            if let Some(shown) = shown
+                && !come_back(&decided, &order, seat, shown).await
+            {
+                decided.session().close(CloseReason::TransportError);
+                // Its socket is gone, and this task with it.
+                return std::future::pending().await;
             }
             if decided.recovered() && !socket_io.asks_about_recovered() {
                 socket_io.application.recovered(&decided);
@@ -171,12 +177,12 @@ impl Client {
     }
 }
 
-/// Gives a client its session back, if it can be had.
-async fn come_back(socket: &Socket, order: &Order, seat: Seat, shown: Shown) {
+/// Gives a client its session back, if it can be had. `false` if the store did not say whether it can.
+async fn come_back(socket: &Socket, order: &Order, seat: Seat, shown: Shown) -> bool {
     let Ok(pid) = Pid::parse(&shown.pid) else {
         // Counted by the keeper.
         let _refused = order.claim(seat, shown, None).await;
-        return;
+        return true;
     };
     let claimed = order.claim(seat, shown, socket.token_user());
     let outcome = tokio::time::timeout(STORE_PATIENCE, claimed).await;
@@ -187,17 +193,21 @@ async fn come_back(socket: &Socket, order: &Order, seat: Seat, shown: Shown) {
                 namespace = socket.namespace(),
                 "client came back"
             );
-            return;
+            return true;
         }
         Ok(Ok(Ok(_))) => {
             order.gone(seat, true);
             "malformed"
         }
         Ok(Ok(Err(reason))) => reason.as_str(),
-        Ok(Err(_)) => "unreachable",
-        Err(_) => {
-            order.unreachable(seat);
-            "unreachable"
+        Ok(Err(_)) | Err(_) => {
+            order.note_unreachable();
+            debug!(target: "gateway::session::packets",
+                session = %socket.session().log_name(),
+                namespace = socket.namespace(),
+                "the session could not be claimed in time; its connection closes, so that the client comes back"
+            );
+            return false;
         }
     };
     debug!(target: "gateway::session::packets",
@@ -205,6 +215,7 @@ async fn come_back(socket: &Socket, order: &Order, seat: Seat, shown: Shown) {
         reason,
         "client not recovered; it gets a new session"
     );
+    true
 }
 
 #[cfg(test)]

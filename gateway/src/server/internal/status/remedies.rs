@@ -182,7 +182,9 @@ pub(super) fn of_recovery(result: &str) -> Option<&'static str> {
         "unknown" => {
             "Raise recovery.window if clients are away for longer, and look whether all nodes share one Redis."
         }
-        "unreachable" => "Look at Redis, which did not answer within 15 seconds.",
+        "unreachable" => {
+            "Look at Redis, which did not answer within 15 seconds; the client comes back once more."
+        }
         "unsettled" => {
             "Nothing if a node died together with Redis; otherwise look which node does not reach Redis."
         }
