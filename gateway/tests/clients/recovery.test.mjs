@@ -53,13 +53,18 @@ async function member(room, options = {}) {
   return socket;
 }
 
-/** Ends a client's connection; what `meanwhile` does it misses. */
-async function away(socket, meanwhile = async () => {}) {
+/** Ends a client's connection; what `meanwhile` does it misses, however long that takes. Without that it comes back by itself. */
+async function away(socket, meanwhile) {
   socket.io.reconnectionDelay(400);
   socket.io.reconnectionDelayMax(500);
   const back = new Promise((resolve) => socket.once("connect", resolve));
+  socket.io.reconnection(!meanwhile);
   socket.io.engine.close();
-  await meanwhile();
+  if (meanwhile) {
+    await meanwhile();
+    socket.io.reconnection(true);
+    socket.connect();
+  }
   await back;
 }
 
