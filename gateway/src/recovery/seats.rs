@@ -45,7 +45,9 @@ pub(super) enum Stage {
 /// A client that comes back.
 pub(super) struct Claimant {
     comeback: Comeback,
-    since: Instant,
+    pub(super) since: Instant,
+    /// Since when the store answers that it is not settled: before, it may have been away for long.
+    unsettled_since: Option<Instant>,
     /// When its claim is made again.
     again: Option<Instant>,
     answer: oneshot::Sender<Result<Returned, NotRecovered>>,
@@ -121,6 +123,7 @@ impl Keeper {
         let claimant = Claimant {
             comeback,
             since: Instant::now(),
+            unsettled_since: None,
             again: None,
             answer,
         };
@@ -147,9 +150,11 @@ impl Keeper {
         else {
             return;
         };
-        let is_early = claimant.since.elapsed() < SETTLE;
-        if matches!(done, Done::NotClaimed(NotClaimed::Unsettled)) && is_early {
-            claimant.again = Some(Instant::now() + CLAIM_AGAIN);
+        let now = Instant::now();
+        if matches!(done, Done::NotClaimed(NotClaimed::Unsettled))
+            && now < *claimant.unsettled_since.get_or_insert(now) + SETTLE
+        {
+            claimant.again = Some(now + CLAIM_AGAIN);
             sitting.stage = Stage::Claiming(claimant);
             self.unsettled.insert(seat);
             return;

@@ -3,8 +3,11 @@
 use std::sync::Mutex;
 
 use adapter::NodeId;
-use adapter::recovery::{Known, Mark};
+use adapter::recovery::{Done, Known, Mark, NotClaimed};
+use tokio::sync::oneshot;
 
+use super::super::SETTLE;
+use super::super::seats::Stage;
 use super::super::tests::Node;
 use super::super::{Arrival, Shown};
 use super::*;
@@ -205,4 +208,39 @@ async fn who_is_gone_leaves_nothing_behind() {
         3,
         "everybody, and the rooms of the other one"
     );
+}
+
+#[tokio::test]
+async fn a_claim_that_waited_for_the_store_waits_on_until_that_is_settled() {
+    let node = Node::new();
+    let (order, mut keeper) = node.open_unused("/chat-waits");
+    keeper.settle();
+    let first = order.seat(0);
+    let arrival = Arrival {
+        sid: "a-sid".into(),
+        user: None,
+        data: None,
+        rooms: Vec::new(),
+    };
+    order.open(first, arrival);
+    keeper.settle();
+    let pid = node.pid_of(first).await;
+    let seat = order.seat(0);
+    let shown = Shown {
+        pid: pid.expose(),
+        offset: None,
+    };
+    let (answer, mut returned) = oneshot::channel();
+    keeper.claim(seat, &shown, None, answer);
+    // Redis was away meanwhile, and comes back as another server.
+    let Stage::Claiming(claimant) = &mut keeper.seats.get_mut(&seat).unwrap().stage else {
+        panic!("it is not claimed yet");
+    };
+    claimant.since -= SETTLE * 2;
+    let unsettled = Done::NotClaimed(NotClaimed::Unsettled);
+    keeper.handle_claim(seat, *pid.secret(), &unsettled);
+    assert_eq!(keeper.unsettled, [seat].into());
+    assert!(returned.try_recv().is_err(), "nothing is said yet");
+    keeper.settle();
+    assert!(returned.await.unwrap().is_ok());
 }
