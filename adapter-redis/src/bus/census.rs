@@ -15,7 +15,7 @@ use crate::link::lock::lock;
 /// leaves the old one first, and those who still count there would wait for nobody.
 #[derive(Debug, Default)]
 pub(crate) struct Census {
-    counts: HashMap<String, Counts>,
+    counts: HashMap<String, RecentCounts>,
     /// Whether this node was ever counted where commands go, and how often in a row it was not.
     was_counted: bool,
     uncounted: u32,
@@ -25,7 +25,7 @@ pub(crate) struct Census {
 const MAX_UNCOUNTED: u32 = 3;
 
 impl Census {
-    /// Counts, to be called while the node is up.
+    /// RecentCounts, to be called while the node is up.
     pub(crate) async fn take(
         &mut self,
         cluster: &Cluster,
@@ -53,7 +53,7 @@ impl Census {
             return None;
         }
         let presence = lock(&lane.channels).presence.clone();
-        match self.counts.get(&presence).and_then(Counts::last) {
+        match self.counts.get(&presence).and_then(RecentCounts::last) {
             Some(0) => self.uncounted += 1,
             Some(_) => (self.was_counted, self.uncounted) = (true, 0),
             None => {}
@@ -84,9 +84,9 @@ impl Census {
 /// The counts of one channel that were not followed by as high a one, the highest first. So there are
 /// at most as many as peers.
 #[derive(Debug, Default)]
-struct Counts(VecDeque<(u64, Instant)>);
+struct RecentCounts(VecDeque<(u64, Instant)>);
 
-impl Counts {
+impl RecentCounts {
     /// Adds what was counted at `now`, and forgets what was counted more than `ttl` before.
     fn add(&mut self, count: u64, now: Instant, ttl: Duration) {
         while self.0.back().is_some_and(|(lower, _)| *lower <= count) {
@@ -125,7 +125,7 @@ mod tests {
     fn who_is_not_counted_any_more_is_waited_for_as_long_as_a_member_lives() {
         let start = Instant::now();
         let ttl = Duration::from_secs(4);
-        let mut counts = Counts::default();
+        let mut counts = RecentCounts::default();
         assert_eq!((counts.last(), counts.most()), (None, 0));
         let table = [
             // seconds, counted, most

@@ -5,7 +5,7 @@ function sessions()
   local SID, USER, DATA, STAYS, FORGOTTEN, OWNER, GENERATION, START, ATTACHED, AWAY = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 
   -- Sessions as they are by now, by their secrets, and of what is written its owner and since when it is away. They are
-  -- written together: one that changes twice is written once, and its keys are told apart once.
+  -- written together, all of a key by one command: one that changes twice is written once.
   local loaded, written, touched_secrets = {}, {}, {}
 
   local function load_session(secret)

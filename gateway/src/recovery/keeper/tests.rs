@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use adapter::NodeId;
-use adapter::recovery::{Done, Known, Mark, NotClaimed};
+use adapter::recovery::{Done, Known, Mark, NotClaimed, Pid};
 use tokio::sync::oneshot;
 
 use super::super::SETTLE;
@@ -40,6 +40,22 @@ impl Keeper {
             self.handle(ask);
             self.pump();
         }
+    }
+}
+
+fn arrival(sid: &str, rooms: &[&str]) -> Arrival {
+    Arrival {
+        sid: sid.into(),
+        user: None,
+        data: None,
+        rooms: rooms.iter().map(|&room| room.into()).collect(),
+    }
+}
+
+fn shown(pid: Pid) -> Shown {
+    Shown {
+        pid: pid.expose(),
+        offset: None,
     }
 }
 
@@ -171,25 +187,15 @@ async fn who_is_gone_leaves_nothing_behind() {
     let node = Node::new();
     let (order, mut keeper) = node.open_unused("/chat-gone");
     keeper.settle();
-    let arrival = |sid: &str| Arrival {
-        sid: sid.into(),
-        user: None,
-        data: None,
-        rooms: vec!["r".into()],
-    };
     let first = order.seat(0);
-    order.open(first, arrival("a-sid"));
+    order.open(first, arrival("a-sid", &["r"]));
     let other = order.seat(0);
-    order.open(other, arrival("another-sid"));
+    order.open(other, arrival("another-sid", &["r"]));
     keeper.settle();
     let pid = node.pid_of(first).await;
     // Its old connection is still there.
     let second = order.seat(0);
-    let shown = Shown {
-        pid: pid.expose(),
-        offset: None,
-    };
-    let returned = order.claim(second, shown, None);
+    let returned = order.claim(second, shown(pid), None);
     keeper.settle();
     let returned = returned.await.unwrap().unwrap();
     assert_eq!((&*returned.sid, returned.generation), ("a-sid", 2));
@@ -216,22 +222,12 @@ async fn a_claim_that_waited_for_the_store_waits_on_until_that_is_settled() {
     let (order, mut keeper) = node.open_unused("/chat-waits");
     keeper.settle();
     let first = order.seat(0);
-    let arrival = Arrival {
-        sid: "a-sid".into(),
-        user: None,
-        data: None,
-        rooms: Vec::new(),
-    };
-    order.open(first, arrival);
+    order.open(first, arrival("a-sid", &[]));
     keeper.settle();
     let pid = node.pid_of(first).await;
     let seat = order.seat(0);
-    let shown = Shown {
-        pid: pid.expose(),
-        offset: None,
-    };
     let (answer, mut returned) = oneshot::channel();
-    keeper.claim(seat, &shown, None, answer);
+    keeper.claim(seat, &shown(pid), None, answer);
     // Redis was away meanwhile, and comes back as another server.
     let Stage::Claiming(claimant) = &mut keeper.seats.get_mut(&seat).unwrap().stage else {
         panic!("it is not claimed yet");
