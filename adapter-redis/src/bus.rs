@@ -41,7 +41,7 @@ use crate::wire::Format;
 
 /// How long a stopping bus tries to get rid of what waits.
 const STOP: Duration = Duration::from_secs(1);
-/// How often peers are counted while they come back.
+/// How often peers are counted at most, while they come back and when nodes tell that they are new.
 const RECOUNT: Duration = Duration::from_millis(50);
 
 /// What the thread needs.
@@ -105,6 +105,7 @@ async fn settle(shared: &Arc<Shared>, commands: &Commands, lanes: &Mutex<Vec<Lan
     let mut census = Census::default();
     let mut changed = shared.status_changed.subscribe();
     loop {
+        let began = Instant::now();
         let settling = shared.status().settling();
         let all = lock(lanes).clone();
         for lane in all.iter().filter(|lane| settling.contains(&lane.id)) {
@@ -129,7 +130,11 @@ async fn settle(shared: &Arc<Shared>, commands: &Commands, lanes: &Mutex<Vec<Lan
             true => shared.cluster.config.timing.heartbeat,
             false => RECOUNT,
         };
-        // The end of the pause and a change mean the same.
-        let _ = tokio::time::timeout(pause, changed.changed()).await;
+        tokio::select! {
+            // Its sender is kept here.
+            _ = changed.changed() => {}
+            () = shared.announced.notified() => tokio::time::sleep_until((began + RECOUNT).into()).await,
+            () = tokio::time::sleep(pause) => {}
+        }
     }
 }

@@ -94,6 +94,19 @@ export class Redis {
     return stdout.trim();
   }
 
+  /** Waits until `nodes` gateway nodes have counted their peers. Each does once a second, by any of its connections. */
+  async counted(nodes) {
+    const monitor = new Program("redis-cli", ["-p", `${this.port}`, "MONITOR"]);
+    try {
+      await until("all nodes count their peers", () => {
+        const counts = monitor.output.match(/ "PUBSUB" "NUMSUB" "\S+-gateway#nodes#/g) ?? [];
+        return counts.length > 2 * nodes;
+      });
+    } finally {
+      await monitor.kill();
+    }
+  }
+
   async stop() {
     await this.kill();
     rmSync(this.#folder, { recursive: true, force: true });

@@ -7,7 +7,7 @@ use tokio::io::WriteHalf;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
-use crate::bus::lane::{self, Lane, Silence};
+use crate::bus::lane::{self, Lane, LaneChannels, Silence};
 use crate::bus::queue::Outbound;
 use crate::bus::status::End;
 use crate::link::backoff::Backoff;
@@ -115,6 +115,7 @@ struct InFlight {
 enum What {
     Message(Outbound),
     Probe(u64),
+    Announcement,
     Role,
 }
 
@@ -306,16 +307,23 @@ impl<'a> PublisherSession<'a> {
         });
     }
 
+    /// Sends a message to oneself, if one is useful. Before one that would bring the lane up, all nodes are
+    /// told to count their peers: who hears it does so before this node is up.
     fn send_probe(&mut self) {
         let now = Instant::now();
         let shared = &self.lane.shared;
-        let number = shared.status().next_probe(self.lane.id, now);
-        if let Some(number) = number {
-            let payload = number.to_string();
-            let channel = lock(&self.lane.channels).probe.clone();
-            let command = shared.publish_command(&channel, payload.as_bytes());
-            self.put_out(&command, What::Probe(number));
+        let mut status = shared.status();
+        let is_new = status.is_about_to_be_up(self.lane.id);
+        let number = status.next_probe(self.lane.id, now);
+        drop(status);
+        let Some(number) = number else { return };
+        let LaneChannels { probe, presence } = lock(&self.lane.channels).clone();
+        if is_new {
+            let command = shared.publish_command(&presence, b"");
+            self.put_out(&command, What::Announcement);
         }
+        let command = shared.publish_command(&probe, number.to_string().as_bytes());
+        self.put_out(&command, What::Probe(number));
     }
 
     fn handle_written(&mut self, count: usize) {
@@ -358,6 +366,11 @@ impl<'a> PublisherSession<'a> {
                 if self.role == RoleCheck::Off {
                     self.count_executed();
                 }
+                Ok(())
+            }
+            (What::Announcement, _) => {
+                // Peers that do not hear it count within a second.
+                self.count_answered(1);
                 Ok(())
             }
             (What::Probe(number), answer) => {

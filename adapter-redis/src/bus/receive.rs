@@ -64,7 +64,8 @@ pub(crate) fn message(shared: &Shared, pattern: Option<&[u8]>, channel: &[u8], p
                 false => counters.in_ignored.increment(),
             }
         }
-        Some(Subscribed::For(Purpose::Presence)) | None => counters.in_ignored.increment(),
+        Some(Subscribed::For(Purpose::Presence)) => shared.announced.notify_one(),
+        None => counters.in_ignored.increment(),
         Some(Subscribed::Twice) => counters.in_duplicate.increment(),
     }
 }

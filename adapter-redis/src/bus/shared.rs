@@ -25,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) stores: Arc<Stores>,
     /// Somebody saw that the slots of the cluster have changed.
     pub(crate) topology_wanted: Notify,
+    /// A node told that it is about to be up.
+    pub(crate) announced: Notify,
     /// A task of a lane has panicked.
     pub(crate) panicked: Notify,
     /// Messages that were sent and not confirmed, or are about to be sent again.
@@ -42,6 +44,7 @@ impl Shared {
             cluster,
             stores: Arc::default(),
             topology_wanted: Notify::new(),
+            announced: Notify::new(),
             panicked: Notify::new(),
             in_flight: AtomicU64::new(0),
             status_changed: watch::channel(()).0,

@@ -288,6 +288,12 @@ impl Status {
         })
     }
 
+    /// Whether a probe that comes back would bring `lane` up.
+    pub(crate) fn is_about_to_be_up(&self, lane: LaneId) -> bool {
+        let lane = self.lanes.get(&lane);
+        lane.is_some_and(|it| it.publisher && it.synced && !it.heard)
+    }
+
     /// The number of a probe to send now, if one can come back, or can tell that Redis takes
     /// messages again.
     pub(crate) fn next_probe(&mut self, lane: LaneId, now: Instant) -> Option<u64> {

@@ -86,6 +86,8 @@ describe("Redis is killed under load and comes back", () => {
     const onNode = await open(node, "websocket");
     for (const client of [here, far, onNode]) await client.join("a", "small");
     await until("Node counts the others", async () => (await node.serverCount()) === 4);
+    // A Node server that was not counted yet is not waited for.
+    await redis.counted(3);
 
     for (const [id, client] of Object.entries(senders)) loads[id] = new Load(client, id);
     await until("the load arrives", () => far.inbox.size > 100 && onNode.inbox.size > 100);
