@@ -69,6 +69,9 @@ const STAYS: usize = 64;
 /// Sessions and logs that a heartbeat looks at to clear away.
 const SWEEP: usize = 200;
 
+/// Sessions that one call puts away when a node ends.
+const RETIRE: usize = 1000;
+
 /// Processes that are remembered after they died.
 const DEPARTED: usize = 64;
 
@@ -185,6 +188,7 @@ impl Recovery {
                 stays: STAYS,
                 sweep: SWEEP,
                 departed: DEPARTED,
+                retire: RETIRE,
             },
             proven,
             comeback: COMEBACK,

@@ -586,6 +586,7 @@ impl Node {
             (Pending::Leave(sid, room, joins), Done::Written(_)) => {
                 net.model.left(&sid, &room, joins, net.now);
             }
+            (Pending::Retire, Done::Retiring) => self.push(Act::Retire, Pending::Retire, net),
             (Pending::Retire, _) => self.is_retired = self.writer.is_idle(),
             (Pending::Claim(line, secret), done) => self.handle_claim(line, secret, done, net),
             (Pending::Keep(line, data), Done::Written(_)) => {

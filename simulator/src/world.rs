@@ -89,6 +89,7 @@ impl World {
             stays: if is_ample { 1000 } else { 3 },
             sweep: 50,
             departed: 20,
+            retire: 2,
         };
         let mut world = Self {
             redis: FakeRedis::new(settings, plan.planted),

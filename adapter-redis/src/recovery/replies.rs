@@ -291,6 +291,7 @@ fn one_done(raw: Raw<'_>) -> Option<Done> {
             _ => return None,
         }),
         5 => Done::Retired,
+        6 => Done::Retiring,
         _ => return None,
     })
 }

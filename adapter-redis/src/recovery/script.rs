@@ -367,6 +367,7 @@ fn encode_settings(settings: &Settings) -> Vec<u8> {
         stays,
         sweep,
         departed,
+        retire,
     } = *settings;
     let forgotten = keep.back.saturating_add(window).saturating_add(lease);
     let numbers = [
@@ -381,6 +382,7 @@ fn encode_settings(settings: &Settings) -> Vec<u8> {
         stays as u64,
         sweep as u64,
         departed as u64,
+        retire as u64,
         forgotten / 500 + LEFT_ALONE.as_secs() * 1000,
     ];
     let exact = numbers.map(|it| it.min(Position::MAX.number()) as f64);

@@ -135,6 +135,8 @@ pub enum Done {
     NotClaimed(NotClaimed),
     /// The sessions are away.
     Retired,
+    /// Some of the sessions are away. The others are to be asked for again.
+    Retiring,
 }
 
 /// How much is in the logs of a namespace. Heartbeats look at a few logs each, so entries and bytes are those of when

@@ -332,17 +332,29 @@ impl Sessions {
         Ok((claimed, former))
     }
 
-    /// All sessions of `owner` are away from now on.
-    pub(super) fn retire(&mut self, owner: &Process, now: u64, floor: Position) {
+    /// At most `count` sessions of `owner` are away from now on. Returns whether those are all that it has.
+    pub(super) fn retire(
+        &mut self,
+        owner: &Process,
+        now: u64,
+        floor: Position,
+        count: usize,
+    ) -> bool {
+        let mut left = count;
         for secret in self.by_owner.get(owner).into_iter().flatten() {
             if let Some(record) = self.records.get_mut(secret)
                 && record.away.is_none()
             {
+                if left == 0 {
+                    return false;
+                }
+                left -= 1;
                 record.start = record.whole(floor);
                 record.away = Some(now);
                 self.away.insert((now, *secret));
             }
         }
+        true
     }
 
     /// Drops at most `count` sessions that are away since before `since`.

@@ -104,6 +104,8 @@ pub struct Settings {
     pub sweep: usize,
     /// Processes that are remembered after they died.
     pub departed: usize,
+    /// Sessions that one call puts away when a process ends.
+    pub retire: usize,
 }
 
 impl Store {
@@ -415,7 +417,7 @@ impl Life {
     }
 
     fn act(&mut self, turn: &Turn<'_>, act: &Act, heard: &mut Vec<Heard>) -> Done {
-        self.peer(turn.process).is_retired = matches!(act, Act::Retire);
+        self.peer(turn.process).is_retired = false;
         match act {
             Act::Publish(publish) => self.publish(turn, publish, heard),
             Act::Open(open) => {
@@ -441,8 +443,13 @@ impl Life {
             },
             Act::Retire => {
                 let floor = self.peer(turn.process).floor;
-                self.sessions.retire(turn.process, turn.now, floor);
-                Done::Retired
+                let at_once = turn.settings.retire;
+                let is_over = self.sessions.retire(turn.process, turn.now, floor, at_once);
+                self.peer(turn.process).is_retired = is_over;
+                match is_over {
+                    true => Done::Retired,
+                    false => Done::Retiring,
+                }
             }
         }
     }

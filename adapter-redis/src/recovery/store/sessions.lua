@@ -275,19 +275,24 @@ function sessions()
   end
 
   local function retire(_, floor)
-    peers[process].retired = 1
-    changed_peers[process] = true
     flush()
-    for index, secret in ipairs(call('ZRANGEBYSCORE', of_epoch('#o#' .. process), '0', '0')) do
-      if index % CHUNK == 0 then
-        flush()
-      end
+    local owned = of_epoch('#o#' .. process)
+    local secrets = call('ZRANGEBYSCORE', owned, '0', '0', 'LIMIT', 0, retire_count + 1)
+    for index = 1, min(#secrets, retire_count) do
+      local secret = secrets[index]
       local session = load_session(secret)
       if session then
         session[START], session[AWAY] = whole(session, floor), now
         save_session(secret, session)
+      else
+        -- It was evicted.
+        call('ZREM', owned, secret)
       end
     end
+    if #secrets > retire_count then
+      return { 6 }
+    end
+    peers[process].retired = 1
     return { 5 }
   end
 

@@ -43,7 +43,7 @@ local ENTRY, ZERO = 3, '0000000000000000'
 local base, ARGV = KEYS[1], ARGV
 local server, kind, process, fresh = ARGV[1], ARGV[3], ARGV[4], ARGV[5]
 local keep_messages, keep_bytes, keep_back, window, lease, rounds_kept, settle, read_bytes, stays_kept, sweep_count, departed,
-  ttl = decode('>dddddddddddd', ARGV[6])
+  retire_count, ttl = decode('>ddddddddddddd', ARGV[6])
 -- A log is trimmed when an eighth more is in it than is kept: to drop many at once costs less than one each time.
 local most_messages = keep_messages + down(keep_messages / 8)
 local most_bytes, most_back = keep_bytes + down(keep_bytes / 8), keep_back + down(keep_back / 8)

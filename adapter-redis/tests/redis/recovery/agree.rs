@@ -264,6 +264,7 @@ const KINDS: &[&str] = &[
     "Lost",
     "Unsettled",
     "Retired",
+    "Retiring",
     "cut piece",
     "piece with a part",
     "page",
@@ -291,6 +292,7 @@ fn count(counts: &mut BTreeMap<String, usize>, handled: &Handled) {
                     Done::Claimed(_) => see("Claimed"),
                     Done::NotClaimed(why) => see(&format!("{why:?}")),
                     Done::Retired => see("Retired"),
+                    Done::Retiring => see("Retiring"),
                 }
             }
         }
@@ -365,6 +367,7 @@ impl Pair {
             stays: rng.usize(..3),
             sweep: 1 + rng.usize(..4),
             departed: rng.usize(..3),
+            retire: rng.usize(1..4),
         };
         let format = Format::Classic {
             specific_responses: false,

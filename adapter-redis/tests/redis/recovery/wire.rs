@@ -29,6 +29,7 @@ pub(crate) const SETTINGS: Settings = Settings {
     stays: 100,
     sweep: 50,
     departed: 100,
+    retire: 1000,
 };
 
 #[test]

@@ -387,6 +387,30 @@ fn who_ended_and_goes_on_is_new_again() {
 }
 
 #[test]
+fn who_ends_puts_some_of_its_sessions_away_at_a_time() {
+    let mut test = Test::new();
+    test.beat("a", None);
+    let open = |number: u8| {
+        Act::Open(Open {
+            secret: PidSecret::new([number; PidSecret::LENGTH]),
+            sid: "sid".into(),
+            user: None,
+            data: None,
+            rooms: Vec::new(),
+        })
+    };
+    test.acts("a", 1, (1..=5).map(open).collect());
+    let steps = [(2, Done::Retiring), (3, Done::Retiring), (4, Done::Retired)];
+    for (number, expected) in steps {
+        assert_eq!(done(&test.acts("a", number, vec![Act::Retire])), [expected]);
+    }
+    // It lives on, and its sessions do not.
+    test.now += settings().window + SECOND;
+    test.beat("a", None);
+    assert_eq!(test.store.sizes().0, 0);
+}
+
+#[test]
 fn who_was_silent_for_long_is_new_again() {
     let mut test = Test::new();
     test.beat("a", None);
@@ -658,5 +682,6 @@ fn settings() -> Settings {
         stays: 2,
         sweep: 100,
         departed: 10,
+        retire: 2,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use adapter::recovery::{Done, PastPage, Reply, State};
+use adapter::recovery::{Act, Done, PastPage, Reply, State};
 
 use super::{Asked, Keeper, Pending, Reader};
 use crate::recovery::Unpublished;
@@ -107,7 +107,8 @@ impl Keeper {
                     | Done::NotOwned
                     | Done::Claimed(_)
                     | Done::NotClaimed(_)
-                    | Done::Retired => Err(Unpublished::NotOwned),
+                    | Done::Retired
+                    | Done::Retiring => Err(Unpublished::NotOwned),
                 };
                 if let Some(done) = done {
                     let _nobody_waits = done.send(result);
@@ -137,6 +138,7 @@ impl Keeper {
                 self.close_seat(seat, "its session is another node's");
             }
             (Pending::Claim(seat, secret), done) => self.handle_claim(seat, secret, done),
+            (Pending::Retire, Done::Retiring) => self.push(Act::Retire, Pending::Retire),
             (Pending::Retire, _) => {
                 // Whatever is to be done after that, it is a new process for it.
                 self.is_retired = self.writer.is_idle();

@@ -6,10 +6,10 @@ use adapter::NodeId;
 use adapter::recovery::{Done, Known, Mark, NotClaimed, Pid};
 use tokio::sync::oneshot;
 
-use super::super::SETTLE;
 use super::super::seats::Stage;
 use super::super::tests::Node;
 use super::super::{Arrival, Shown};
+use super::super::{RETIRE, SETTLE};
 use super::*;
 
 impl Keeper {
@@ -179,6 +179,25 @@ async fn who_told_that_it_ends_makes_no_heartbeat_until_it_acts_again() {
     keeper.settle();
     let beats = |request: &Request| matches!(request, Request::Beat(_));
     assert!(asked.lock().unwrap().iter().any(beats), "it is new again");
+    assert!(keeper.is_retired);
+}
+
+#[tokio::test]
+async fn a_node_that_ends_puts_so_many_sessions_away_by_one_call() {
+    let node = Node::new();
+    let (order, mut keeper) = node.open_unused("/chat-many");
+    let asked = keeper.record();
+    keeper.settle();
+    for number in 0..=RETIRE {
+        order.open(order.seat(0), arrival(&format!("sid-{number}"), &[]));
+    }
+    keeper.settle();
+    asked.lock().unwrap().clear();
+    let ended = order.retire();
+    keeper.settle();
+    ended.await.unwrap();
+    let is_retired = |request: &&Request| matches!(request, Request::Acts { acts, .. } if acts.as_slice() == [Act::Retire]);
+    assert_eq!(asked.lock().unwrap().iter().filter(is_retired).count(), 2);
     assert!(keeper.is_retired);
 }
 
