@@ -25,7 +25,7 @@ pub(crate) struct Census {
 const MAX_UNCOUNTED: u32 = 3;
 
 impl Census {
-    /// RecentCounts, to be called while the node is up.
+    /// Counts, to be called while the node is up.
     pub(crate) async fn take(
         &mut self,
         cluster: &Cluster,

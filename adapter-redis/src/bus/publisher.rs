@@ -307,8 +307,8 @@ impl<'a> PublisherSession<'a> {
         });
     }
 
-    /// Sends a message to oneself, if one is useful. Before one that would bring the lane up, all nodes are
-    /// told to count their peers: who hears it does so before this node is up.
+    /// Sends a message to oneself, if one is useful. Before one that would bring the lane up it tells all nodes
+    /// to count their peers. Nothing waits until they have.
     fn send_probe(&mut self) {
         let now = Instant::now();
         let shared = &self.lane.shared;
@@ -369,7 +369,7 @@ impl<'a> PublisherSession<'a> {
                 Ok(())
             }
             (What::Announcement, _) => {
-                // Peers that do not hear it count within a second.
+                // Peers that do not hear it count with their next heartbeat.
                 self.count_answered(1);
                 Ok(())
             }

@@ -8,8 +8,7 @@ use tokio::sync::oneshot;
 
 use super::super::seats::Stage;
 use super::super::tests::Node;
-use super::super::{Arrival, Shown};
-use super::super::{RETIRE, SETTLE};
+use super::super::{Arrival, RETIRE, SETTLE, Shown};
 use super::*;
 
 impl Keeper {
