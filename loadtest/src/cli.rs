@@ -5,6 +5,7 @@ mod scenarios;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -12,6 +13,7 @@ use clap::{Parser, Subcommand};
 use crate::compare;
 use crate::expect::Expectation;
 use crate::summary::Summary;
+use crate::units;
 pub(crate) use common::Common;
 use scenarios::{
     AvalancheArgs, ConnectArgs, EchoArgs, FanoutArgs, IdleArgs, JitterArgs, KillArgs, PollingArgs,
@@ -60,6 +62,9 @@ pub(crate) enum Command {
         /// Threads, among which the sockets are spread; each sends to its own
         #[arg(long, default_value = "1")]
         threads: NonZeroUsize,
+        /// How long a room's frames wait after a thread wrote, so that one `send` takes all that came; 0 none
+        #[arg(long, default_value = "0ms", value_parser = units::duration)]
+        join: Duration,
     },
 }
 

@@ -98,7 +98,7 @@ fn chosen<T: Copy>(given: &[T], all: &[T]) -> Vec<T> {
 /// A server that cannot be had is said so, once and plainly, and left out.
 fn prepare(launcher: &mut Launcher, kind: Kind, options: &Options) {
     let built = match kind {
-        Kind::Floor => build::floor(),
+        Kind::Floor | Kind::FloorOne | Kind::FloorJoined => build::floor(),
         Kind::Node => build::node(&options.peers),
         Kind::NodeRedis => build::node(&options.peers).and_then(|node| {
             launcher.need_redis()?;

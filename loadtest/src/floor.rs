@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -18,8 +19,8 @@ use crate::descriptors;
 use wire::{Request, Requests};
 
 /// Serves until the process is ended. With several threads each owns its share of the sockets, and all of them send a
-/// message at the same time, as servers do.
-pub(crate) fn serve(address: SocketAddr, threads: NonZeroUsize) -> io::Result<()> {
+/// message at the same time, as servers do. What comes for rooms within `join` after a thread wrote is written together.
+pub(crate) fn serve(address: SocketAddr, threads: NonZeroUsize, join: Duration) -> io::Result<()> {
     descriptors::secure(100_000)?;
     let listener = listen(address)?;
     writeln!(io::stdout(), "listening {}", listener.local_addr()?.port())?;
@@ -42,6 +43,7 @@ pub(crate) fn serve(address: SocketAddr, threads: NonZeroUsize) -> io::Result<()
             listener.take(),
             letterbox,
             Arc::clone(&letterboxes),
+            Joining::new(join),
         )?;
         running.push(thread::spawn(move || floor.run()));
     }
@@ -86,7 +88,42 @@ struct Floor {
     sockets: Vec<Option<Peer>>,
     free: Vec<usize>,
     rooms: HashMap<Vec<u8>, Vec<usize>>,
+    joining: Joining,
     scratch: Vec<u8>,
+}
+
+/// Frames of rooms that wait for others.
+struct Joining {
+    time: Duration,
+    /// When what waits is written.
+    until: Instant,
+    frames: HashMap<Vec<u8>, Vec<u8>>,
+}
+
+impl Joining {
+    fn new(time: Duration) -> Self {
+        Self {
+            time,
+            until: Instant::now(),
+            frames: HashMap::new(),
+        }
+    }
+
+    /// Whether the frame waits.
+    fn takes(&mut self, room: &[u8], frame: &[u8]) -> bool {
+        let takes = !self.frames.is_empty() || Instant::now() < self.until;
+        if takes {
+            let frames = self.frames.entry(room.to_vec()).or_default();
+            frames.extend_from_slice(frame);
+        }
+        takes
+    }
+
+    /// How long what waits still does; `None` if nothing waits.
+    fn left(&self) -> Option<Duration> {
+        let left = || self.until.saturating_duration_since(Instant::now());
+        (!self.frames.is_empty()).then(left)
+    }
 }
 
 struct Peer {
@@ -133,6 +170,7 @@ impl Floor {
         mut listener: Option<TcpListener>,
         letterbox: mpsc::Receiver<Mail>,
         all: Arc<[Letterbox]>,
+        joining: Joining,
     ) -> io::Result<Self> {
         if let Some(listener) = &mut listener {
             poll.registry()
@@ -148,6 +186,7 @@ impl Floor {
             sockets: Vec::new(),
             free: Vec::new(),
             rooms: HashMap::new(),
+            joining,
             scratch: vec![0; 64 << 10],
         })
     }
@@ -155,7 +194,7 @@ impl Floor {
     fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
         loop {
-            match self.poll.poll(&mut events, None) {
+            match self.poll.poll(&mut events, self.joining.left()) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 polled => polled?,
             }
@@ -164,6 +203,11 @@ impl Floor {
                     LISTENER => self.accept()?,
                     MAIL => self.take_mail()?,
                     Token(socket) => self.handle(socket, event.is_writable())?,
+                }
+            }
+            if self.joining.left() == Some(Duration::ZERO) {
+                for (room, frames) in std::mem::take(&mut self.joining.frames) {
+                    self.send_to_room(&room, &frames);
                 }
             }
         }
@@ -191,7 +235,7 @@ impl Floor {
         while let Ok(mail) = self.letterbox.try_recv() {
             match mail {
                 Mail::Socket(tcp) => self.own(tcp)?,
-                Mail::Publish { room, frame } => self.send_to_room(&room, &frame),
+                Mail::Publish { room, frame } => self.publish(&room, &frame),
             }
         }
         Ok(())
@@ -253,10 +297,16 @@ impl Floor {
                         letterbox.post(Mail::Publish { room, frame })?;
                     }
                 }
-                self.send_to_room(&room, &frame);
+                self.publish(&room, &frame);
             }
         }
         Ok(())
+    }
+
+    fn publish(&mut self, room: &[u8], frame: &[u8]) {
+        if !self.joining.takes(room, frame) {
+            self.send_to_room(room, frame);
+        }
     }
 
     fn send_to_room(&mut self, room: &[u8], frame: &[u8]) {
@@ -266,6 +316,7 @@ impl Floor {
                 peer.send(frame);
             }
         }
+        self.joining.until = Instant::now() + self.joining.time;
     }
 
     fn send(&mut self, socket: usize, frame: &[u8]) {
@@ -281,5 +332,41 @@ impl Floor {
             members.retain(|&member| member != socket);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_soon_after_a_write_waits_for_what_follows() {
+        let mut joining = Joining::new(Duration::from_secs(3600));
+        assert!(!joining.takes(b"r1", b"a"), "nothing was written yet");
+        assert_eq!(joining.left(), None);
+        joining.until = Instant::now() + joining.time;
+        for frame in [b"b", b"c"] {
+            assert!(joining.takes(b"r1", frame));
+        }
+        assert_eq!(joining.frames[&b"r1"[..]], b"bc");
+        assert!(joining.left().is_some_and(|left| !left.is_zero()));
+    }
+
+    #[test]
+    fn nothing_overtakes_what_waits() {
+        let mut joining = Joining::new(Duration::from_secs(3600));
+        joining.until = Instant::now() + joining.time;
+        assert!(joining.takes(b"r1", b"a"));
+        joining.until = Instant::now();
+        assert!(joining.takes(b"r1", b"b"));
+        assert_eq!(joining.left(), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn without_a_time_nothing_waits() {
+        let mut joining = Joining::new(Duration::ZERO);
+        joining.until = Instant::now() + joining.time;
+        assert!(!joining.takes(b"r1", b"a"));
+        assert_eq!(joining.left(), None);
     }
 }

@@ -59,8 +59,12 @@ fn run() -> Result<ExitCode> {
         Command::Kill(scenario) => run_scenario(&scenario),
         Command::Recovery(scenario) => run_scenario(&scenario),
         Command::Compare(options) => compare::run(&options),
-        Command::Floor { listen, threads } => {
-            floor::serve(listen, threads).context("serving the floor")?;
+        Command::Floor {
+            listen,
+            threads,
+            join,
+        } => {
+            floor::serve(listen, threads, join).context("serving the floor")?;
             Ok(ExitCode::SUCCESS)
         }
     }

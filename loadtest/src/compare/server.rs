@@ -19,6 +19,10 @@ use serde::Serialize;
 pub(crate) enum Kind {
     /// Bare sends
     Floor,
+    /// The same with one thread
+    FloorOne,
+    /// Bare sends that wait for each other as the gateway's do
+    FloorJoined,
     /// Node's socket.io
     Node,
     /// The same with its Redis adapter
@@ -35,8 +39,10 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// All of them, in the table's order.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Floor,
+        Self::FloorOne,
+        Self::FloorJoined,
         Self::Node,
         Self::NodeRedis,
         Self::Socketioxide,
@@ -49,6 +55,8 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Floor => "bare sends",
+            Self::FloorOne => "bare sends, 1 thread",
+            Self::FloorJoined => "bare sends, joined",
             Self::Node => "Node socket.io",
             Self::NodeRedis => "Node + Redis adapter",
             Self::Socketioxide => "socketioxide",
@@ -58,6 +66,9 @@ impl Kind {
         }
     }
 }
+
+/// What the gateway has for `websocket.coalesce` unless it is set.
+const GATEWAY_COALESCE: &str = "10ms";
 
 /// How a server is started.
 #[derive(Clone, Debug)]
@@ -180,11 +191,15 @@ impl Launcher {
                 .context("this work needs Redis: install redis-server or give --redis")
         };
         match kind {
-            Kind::Floor => {
+            Kind::Floor | Kind::FloorOne | Kind::FloorJoined => {
                 // As many as the servers have that it is the measure of.
-                let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+                let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+                let threads = if kind == Kind::FloorOne { 1 } else { cores };
                 command.args(["--listen", &address.to_string()]);
                 command.args(["--threads", &threads.to_string()]);
+                if kind == Kind::FloorJoined {
+                    command.args(["--join", GATEWAY_COALESCE]);
+                }
             }
             Kind::Node | Kind::Socketioxide | Kind::BunRaw | Kind::BunSocketio => {
                 command.arg(address.port().to_string());

@@ -115,11 +115,12 @@ impl Table {
         let mut text = format!("{}: {}\n", self.work.name(), self.work.counted());
         let _ = writeln!(
             text,
-            "  {:<22} {:>11} {:>11} {:>11}  {:>8} {:>8} {:>8} {:>9} {:>9} {:>9} {:>9} {:>10}",
+            "  {:<22} {:>11} {:>11} {:>11}  {:>8} {:>8} {:>8} {:>8} {:>9} {:>9} {:>9} {:>9} {:>10}",
             "",
             "median",
             "min",
             "max",
+            "x bare",
             "x oxide",
             "x Node",
             "x Bun",
@@ -149,10 +150,11 @@ impl Table {
         };
         let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
         let mut line = format!(
-            "  {name:<22} {:>11} {:>11} {:>11}  {:>8} {:>8} {:>8} {:>9} {:>9} {:>9} {:>9} {:>10}\n",
+            "  {name:<22} {:>11} {:>11} {:>11}  {:>8} {:>8} {:>8} {:>8} {:>9} {:>9} {:>9} {:>9} {:>10}\n",
             self.work.show(middle),
             self.work.show(*min),
             self.work.show(*max),
+            ratio(Kind::Floor),
             ratio(Kind::Socketioxide),
             ratio(Kind::Node),
             ratio(Kind::BunRaw),

@@ -47,6 +47,8 @@ pub(crate) enum Work {
     Window,
     /// 100 rooms of 10, 100 messages in flight in all
     Rooms,
+    /// 100 rooms of one, one message in flight in each
+    RoomsOfOne,
     /// Echo with ack, 100 connections
     Echo,
     /// TCP to joined namespace
@@ -92,7 +94,7 @@ pub(crate) enum Goal {
 
 impl Work {
     /// All of them, in the table's order.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Paced,
         Self::Paced200,
         Self::Paced500,
@@ -103,6 +105,7 @@ impl Work {
         Self::Rooms200,
         Self::Window,
         Self::Rooms,
+        Self::RoomsOfOne,
         Self::Echo,
         Self::Connect,
         Self::Idle,
@@ -122,6 +125,7 @@ impl Work {
             Self::Rooms200 => (100, 10, 200.0),
             Self::Window
             | Self::Rooms
+            | Self::RoomsOfOne
             | Self::Echo
             | Self::Connect
             | Self::Idle
@@ -147,6 +151,7 @@ impl Work {
             Self::Rooms200 => "fan-out, 100 rooms of 10, paced 200/s each, 128 B",
             Self::Window => "fan-out, one room of 1,000, window 32, 128 B",
             Self::Rooms => "fan-out, 100 rooms of 10, window 100 (one per room), 128 B",
+            Self::RoomsOfOne => "fan-out, 100 rooms of one, window 100 (one per room), 128 B",
             Self::Echo => "echo with ack, 100 connections, 128 B",
             Self::Connect => "connects, TCP to joined namespace",
             Self::Idle => "idle WebSocket connections after 20 messages each",
@@ -184,6 +189,8 @@ impl Work {
     pub(crate) fn servers(self) -> &'static [Kind] {
         const ALONE: &[Kind] = &[
             Kind::Floor,
+            Kind::FloorOne,
+            Kind::FloorJoined,
             Kind::Node,
             Kind::Socketioxide,
             Kind::BunRaw,
@@ -193,9 +200,9 @@ impl Work {
         if self == Self::Cluster {
             return &[Kind::NodeRedis, Kind::Gateway];
         }
-        // Bare sends know nothing but fan-out.
-        if [Self::Echo, Self::Connect, Self::Idle].contains(&self) {
-            return &ALONE[1..];
+        // Bare sends keep nothing for a connection.
+        if self == Self::Idle {
+            return &ALONE[3..];
         }
         ALONE
     }
@@ -221,7 +228,7 @@ impl Work {
             Self::Paced500 | Self::Paced1000 => {
                 &[AtLeast(Kind::BunRaw, 2.5), TailAtMost(Kind::BunRaw, 1.0)]
             }
-            Self::Rooms40 | Self::Rooms100 | Self::Rooms200 => &[],
+            Self::Rooms40 | Self::Rooms100 | Self::Rooms200 | Self::RoomsOfOne => &[],
             Self::Window => &[
                 AtLeast(Kind::Socketioxide, 4.0),
                 AtLeast(Kind::Node, 20.0),
@@ -271,6 +278,7 @@ impl Work {
             }
             Self::Window => fanout(1, 1000, Load::Window(32)),
             Self::Rooms => fanout(100, 10, Load::Window(1)),
+            Self::RoomsOfOne => fanout(100, 1, Load::Window(1)),
             Self::Cluster => fanout(1, 3000, Load::Window(32)),
             Self::Echo => {
                 let work = echo::Work {
