@@ -15,8 +15,9 @@ const PAUSES: u32 = 4;
 /// By which part of itself the usual pause follows the last one.
 const FOLLOWS: u32 = 8;
 
-/// Most rounds in which nothing gathers, after rounds in which it was of no use.
-const MOST_SKIPPED: u32 = 64;
+/// Most rounds in which nothing gathers, after rounds in which it was of no use. So fewer than one event in a hundred
+/// waits to no purpose, and no p99 shows it.
+const MOST_SKIPPED: u32 = 256;
 
 /// Most rounds that no late broadcast is waited for in, after rounds in which none came.
 const MOST_IMPATIENT: u32 = 256;
@@ -308,7 +309,9 @@ mod tests {
             let wait = round(&mut pace, &mut now, 1000, NO_USE);
             waited += u32::from(!wait.is_zero());
         }
-        assert!((10..30).contains(&waited), "{waited}");
+        assert!((5..15).contains(&waited), "{waited}");
+        let last = (0..1000).filter(|_| !round(&mut pace, &mut now, 1000, NO_USE).is_zero());
+        assert!((1..10).contains(&last.count()));
         for _ in 0..=MOST_SKIPPED {
             round(&mut pace, &mut now, 1000, USE);
         }
