@@ -13,18 +13,28 @@ built="${CARGO_TARGET_DIR:-target}"
 case "$built" in /*) ;; *) built="$here/$built" ;; esac
 sysroot="$(rustc --print sysroot)"
 
-RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$built=/target --remap-path-prefix=$here=/src \
---remap-path-prefix=$home=/cargo --remap-path-prefix=$sysroot=/rust"
-CFLAGS="-ffile-prefix-map=$built=/target -ffile-prefix-map=$here=/src -ffile-prefix-map=$home=/cargo"
+# Scripts that build C split their flags at spaces; Rust's flags are apart from each other by another character.
+case "$built$home" in *" "*)
+    echo "dist.sh: the folder of the target ($built) or of cargo ($home) has a space: set CARGO_TARGET_DIR or CARGO_HOME" >&2
+    exit 2
+    ;;
+esac
+CFLAGS="-ffile-prefix-map=$built=/target -ffile-prefix-map=$home=/cargo"
 
+unit="$(printf '\037')"
+flags="-Ctarget-feature=+crt-static"
+# Of those that match, the last one counts.
+for mapped in "$here=/src" "$built=/target" "$home=/cargo" "$sysroot=/rust"; do
+    flags="$flags$unit--remap-path-prefix=$mapped"
+done
 case "$target" in
 x86_64-unknown-linux-gnu)
     # Rust links by its own lld here. Functions of the same code become one, and addresses to correct at the start take bits, not words;
     # glibc 2.36 and later know these.
-    RUSTFLAGS="$RUSTFLAGS -C link-arg=-Wl,--icf=all -C link-arg=-Wl,-z,pack-relative-relocs"
+    flags="$flags$unit-Clink-arg=-Wl,--icf=all$unit-Clink-arg=-Wl,-z,pack-relative-relocs"
     ;;
 esac
-export RUSTFLAGS CFLAGS
+export CARGO_ENCODED_RUSTFLAGS="$flags" CFLAGS
 
 case "$target" in
 "$(rustc -vV | sed -n 's/^host: //p')") ;;

@@ -271,6 +271,34 @@ def ini(page):
         yield re.sub(rf"^{indent}", "", block, flags=re.M)
 
 
+class Script(unittest.TestCase):
+    """dist.sh, with a program in cargo's place that tells the flags."""
+
+    def run_in(self, folder, **environment):
+        tools = folder / "tools"
+        tools.mkdir(parents=True)
+        tells = '#!/bin/sh\n[ "$1" = build ] || exit 1\nprintf %s "$CARGO_ENCODED_RUSTFLAGS"\n'
+        (tools / "cargo").write_text(tells)
+        (tools / "cargo").chmod(0o755)
+        environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", **environment}
+        return subprocess.run([PACKAGE / "dist.sh", "x86_64-unknown-linux-gnu"], cwd=folder, env=environment, capture_output=True, text=True)
+
+    def test_the_sources_may_be_in_a_folder_with_a_space(self):
+        with tempfile.TemporaryDirectory() as folder:
+            here = pathlib.Path(folder).resolve() / "a place"
+            done = self.run_in(here, CARGO_TARGET_DIR=f"{folder}/target")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            flags = done.stdout.split("\x1f")
+            self.assertIn(f"--remap-path-prefix={here}=/src", flags)
+            subprocess.run(["rustc", *flags, "--print", "cfg"], check=True, stdout=subprocess.DEVNULL)
+
+    def test_a_target_folder_with_a_space_is_named(self):
+        with tempfile.TemporaryDirectory() as folder:
+            done = self.run_in(pathlib.Path(folder), CARGO_TARGET_DIR="/a target")
+            self.assertEqual((done.returncode, done.stdout), (2, ""))
+            self.assertIn("(/a target)", done.stderr)
+
+
 class Source(unittest.TestCase):
     def test_the_package_of_the_program_installs_by_cargo(self):
         """`cargo install --path gateway` needs that the program is the only one, and that its default features are those that build fast."""
