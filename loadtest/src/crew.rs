@@ -284,6 +284,20 @@ impl<P: Send + 'static> Crew<P> {
         }
     }
 
+    /// The same with all clients there. That a server fell silent for one shows only when a heartbeat is late, so one may
+    /// leave while the last messages are awaited; it is waited for as well, some times.
+    pub(crate) fn drain_with_all(&mut self, limit: Duration) -> Result<()> {
+        const MOST: usize = 5;
+        for _ in 0..MOST {
+            let were_there = self.wait_for_all(limit)?;
+            self.drain()?;
+            if !were_there || self.wait_for_all(Duration::ZERO)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Stops the threads and gathers what they hold.
     pub(crate) fn finish(mut self) -> Result<Finished<P>> {
         for mailbox in self.mailboxes.iter() {

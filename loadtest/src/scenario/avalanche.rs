@@ -34,7 +34,10 @@ pub(crate) fn run(setup: Setup, work: &Work, within: Duration) -> Result<Summary
         crew.run_for(CALM)?;
     }
     crew.enter(Phase::Drain);
-    crew.drain()?;
+    match all_back {
+        true => crew.drain_with_all(within)?,
+        false => crew.drain()?,
+    }
     let last = crew.mark()?;
     crew.enter(Phase::Leave);
     let mut finished = crew.finish()?;

@@ -20,8 +20,7 @@ pub(crate) fn run(setup: Setup, work: &Work, duration: Duration) -> Result<Summa
     })?;
     crew.connect()?;
     let (begin, end) = crew.measure(Duration::ZERO, duration)?;
-    crew.wait_for_all(setup.ready_within)?;
-    crew.drain()?;
+    crew.drain_with_all(setup.ready_within)?;
     let last = crew.mark()?;
     crew.enter(Phase::Leave);
     let mut finished = crew.finish()?;

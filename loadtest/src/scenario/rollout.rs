@@ -49,7 +49,7 @@ pub(crate) fn run(setup: Setup, work: &Work, plan: &Plan) -> Result<Summary> {
     nodes.check()?;
     crew.wait_for_all(setup.ready_within)?;
     crew.enter(Phase::Drain);
-    crew.drain()?;
+    crew.drain_with_all(setup.ready_within)?;
     let end = crew.mark()?;
     crew.enter(Phase::Leave);
     let mut finished = crew.finish()?;
