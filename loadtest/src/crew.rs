@@ -284,8 +284,8 @@ impl<P: Send + 'static> Crew<P> {
         }
     }
 
-    /// The same with all clients there. That a server fell silent for one shows only when a heartbeat is late, so one may
-    /// leave while the last messages are awaited; it is waited for as well, some times.
+    /// The same with all clients there. That a server fell silent for one shows only when a heartbeat is late. So one may
+    /// leave while the last messages are awaited, and is waited for as well, some times.
     pub(crate) fn drain_with_all(&mut self, limit: Duration) -> Result<()> {
         const MOST: usize = 5;
         for _ in 0..MOST {
