@@ -39,7 +39,7 @@ class Image(unittest.TestCase):
     def test_all_that_the_build_needs_is_in_its_context(self):
         kept = re.findall(r"^!(\S+)$", (DEPLOY / "Dockerfile.dockerignore").read_text(), flags=re.M)
         members = re.search(r"^members = \[(.*)\]", (DEPLOY.parent / "Cargo.toml").read_text(), flags=re.M)[1]
-        needed = re.findall(r'"([^"]+)"', members) + [".cargo", "Cargo.lock", "Cargo.toml", "rust-toolchain.toml", "deploy/docker", "deploy/package"]
+        needed = re.findall(r'"([^"]+)"', members) + [".cargo", "Cargo.lock", "Cargo.toml", "LICENSE-MIT", "rust-toolchain.toml", "deploy/docker", "deploy/package"]
         # The program has the pages of the alerts in it; tests read the rules.
         needed += ["deploy/prometheus", *self.files_of_programs(re.findall(r'"([^"]+)"', members))]
         self.assertEqual(set(kept), set(needed))

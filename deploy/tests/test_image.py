@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -117,6 +118,18 @@ class Image(unittest.TestCase):
         given = f"rust:1-bookworm@{self.DIGEST[:-1]}0"
         _, values = self.told(RUST_IMAGE=given)
         self.assertEqual(values["RUST_IMAGE"], given)
+
+    def test_what_the_licences_are_read_of_is_in_the_context(self):
+        context = self.folder / "context"
+        kept = re.findall(r"^!(\S+)$", (DEPLOY / "Dockerfile.dockerignore").read_text(), flags=re.M)
+        files = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *kept], cwd=DEPLOY.parent, check=True, stdout=subprocess.PIPE, text=True).stdout
+        for name in filter(None, files.split("\0")):
+            (context / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(DEPLOY.parent / name, context / name)
+        target = re.search(r"^host: (.*)$", subprocess.run(["rustc", "-vV"], check=True, stdout=subprocess.PIPE, text=True).stdout, flags=re.M)[1]
+        done = subprocess.run([sys.executable, context / "deploy/package/licences.py", target], cwd=context, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("tokio", done.stdout)
 
     def test_the_dockerfile_knows_what_it_is_told(self):
         dockerfile = (DEPLOY / "Dockerfile").read_text()
