@@ -54,11 +54,7 @@ def build(steps):
     date = subprocess.run(["git", "log", "-1", "--format=%cs"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     shutil.rmtree(SOURCES, ignore_errors=True)
     shutil.rmtree(IMAGE, ignore_errors=True)
-    kept = re.findall(r"^!(\S+)$", (DEPLOY / "Dockerfile.dockerignore").read_text(), flags=re.M)
-    files = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *kept], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
-    for name in filter(None, files.split("\0")):
-        (SOURCES / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, SOURCES / name)
+    copy_context(SOURCES)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     environment = {**os.environ, "CARGO_TARGET_DIR": str(FOLDER / "target"), "GATEWAY_COMMIT": commit, "GATEWAY_COMMIT_DATE": date}
     environment.pop("RUSTFLAGS", None)
@@ -68,6 +64,15 @@ def build(steps):
         before = time.monotonic()
         subprocess.run(["sh", "-c", command], cwd=SOURCES, env=environment, check=True)
         print(f"  {time.monotonic() - before:.0f} s")
+
+
+def copy_context(folder):
+    """Copies what the build's context holds."""
+    kept = re.findall(r"^!(\S+)$", (DEPLOY / "Dockerfile.dockerignore").read_text(), flags=re.M)
+    files = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *kept], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    for name in filter(None, files.split("\0")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
 
 
 def start(user, entry, health):

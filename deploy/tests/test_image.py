@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ import tomllib
 import unittest
 import zlib
 
+from image_steps import copy_context
 from programs import DEPLOY
 
 # Of Cargo.lock; their number does not matter.
@@ -121,11 +121,7 @@ class Image(unittest.TestCase):
 
     def test_what_the_licences_are_read_of_is_in_the_context(self):
         context = self.folder / "context"
-        kept = re.findall(r"^!(\S+)$", (DEPLOY / "Dockerfile.dockerignore").read_text(), flags=re.M)
-        files = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *kept], cwd=DEPLOY.parent, check=True, stdout=subprocess.PIPE, text=True).stdout
-        for name in filter(None, files.split("\0")):
-            (context / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(DEPLOY.parent / name, context / name)
+        copy_context(context)
         target = re.search(r"^host: (.*)$", subprocess.run(["rustc", "-vV"], check=True, stdout=subprocess.PIPE, text=True).stdout, flags=re.M)[1]
         done = subprocess.run([sys.executable, context / "deploy/package/licences.py", target], cwd=context, capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stderr)

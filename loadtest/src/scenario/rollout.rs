@@ -47,9 +47,12 @@ pub(crate) fn run(setup: Setup, work: &Work, plan: &Plan) -> Result<Summary> {
     }
     crew.run_for(plan.pause)?;
     nodes.check()?;
-    crew.wait_for_all(setup.ready_within)?;
+    let all_back = crew.wait_for_all(setup.ready_within)?;
     crew.enter(Phase::Drain);
-    crew.drain_with_all(setup.ready_within)?;
+    match all_back {
+        true => crew.drain_with_all(setup.ready_within)?,
+        false => crew.drain()?,
+    }
     let end = crew.mark()?;
     crew.enter(Phase::Leave);
     let mut finished = crew.finish()?;

@@ -15,8 +15,8 @@ const PAUSES: u32 = 4;
 /// By which part of itself the usual pause follows the last one.
 const FOLLOWS: u32 = 8;
 
-/// Most rounds in which nothing gathers, after rounds in which it was of no use. So fewer than one event in a hundred
-/// waits to no purpose, and no p99 shows it.
+/// Most rounds in which nothing gathers, after rounds in which it was of no use. With 64, more than one event in a
+/// hundred waited in vain where clients wait for each other.
 const MOST_SKIPPED: u32 = 256;
 
 /// Most rounds that no late broadcast is waited for in, after rounds in which none came.
